@@ -1,0 +1,52 @@
+# Each command sets up its own environment on a fresh machine with Python 3.11 or later.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test slow check lint types docs notebooks bench clean
+
+help:
+	@echo "make demo   set up and run the demo, offline"
+	@echo "make test   set up and run the tests"
+	@echo "make check  lint, types, docs and notebooks"
+	@echo "make slow   the tests that take minutes"
+	@echo "make bench  measure, and print the tables of docs/benchmarks.md"
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or later is needed, this is " + sys.version.split()[0])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $(READY)
+
+demo: $(READY)
+	$(BIN)/python -m remotesam_geo.demo
+
+test: $(READY)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term
+
+slow: $(READY)
+	$(BIN)/python -m pytest -m 'slow and not gpu and not network'
+
+check: lint types docs notebooks
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+notebooks: $(READY)
+	$(BIN)/python tests/run_notebooks.py
+
+bench: $(READY)
+	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf $(VENV) build dist site .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis

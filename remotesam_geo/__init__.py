@@ -1,0 +1,26 @@
+"""Ask a question in words, of any place on Earth, and get a GeoDataFrame back.
+
+Names are imported when they are first used, so that ``import remotesam_geo`` costs next to nothing.
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0.dev0"
+
+_HOME = {
+    "RemoteSAMError": "errors",
+    "RemoteSAMWarning": "errors",
+}
+
+__all__ = ["RemoteSAMError", "RemoteSAMWarning", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

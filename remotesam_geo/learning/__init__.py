@@ -1,0 +1,1 @@
+"""Procedural scenes with known truth, training and evaluation."""

@@ -1,0 +1,1 @@
+"""Windows over a raster, their answers joined to one map, and the map turned into features."""

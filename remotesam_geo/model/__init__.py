@@ -1,0 +1,1 @@
+"""The network: its configuration, weights, processor and predictor."""

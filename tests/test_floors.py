@@ -1,0 +1,80 @@
+"""The plan of the house holds: imports go down, never up or across."""
+
+import ast
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "remotesam_geo"
+PLAN = tomllib.loads((ROOT / "tests" / "floors.toml").read_text())
+FLOOR = {room: level for level, floor in enumerate(PLAN["floor"]) for room in floor["rooms"]}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(parts: tuple[str, ...]) -> str:
+    """The room that a dotted module belongs to: the first name below the package."""
+    return parts[1] if len(parts) > 1 else ""
+
+
+def imports(source: str, module: tuple[str, ...], is_package: bool) -> set[tuple[str, ...]]:
+    """Every dotted name that `source` imports, at the top or inside functions."""
+    found: set[tuple[str, ...]] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {tuple(alias.name.split(".")) for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = tuple((node.module or "").split(".")) if node.module else ()
+            if node.level:
+                up = node.level - (1 if is_package else 0)
+                base = (*module[: len(module) - up], *base)
+            found |= {(*base, alias.name) for alias in node.names}
+    return found
+
+
+def breaches(module: tuple[str, ...], names: set[tuple[str, ...]]) -> list[str]:
+    room, found = room_of(module), []
+    for name in sorted(names):
+        if name[0] == "remotesam_geo":
+            other = room_of(name)
+            if other not in FLOOR or other == room or not room:
+                continue
+            if FLOOR[other] >= FLOOR[room]:
+                found.append(f"{'.'.join(module)} imports {'.'.join(name)}")
+        elif name[0] in PLAN["forbidden"].get(room, []):
+            found.append(f"{'.'.join(module)} imports {name[0]}, which {room} must not know")
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_down(path):
+    module = path.relative_to(ROOT).with_suffix("").parts
+    is_package = module[-1] == "__init__"
+    module = module[:-1] if is_package else module
+    room = room_of(module)
+    assert not room or room in FLOOR, f"{room} stands on no floor: add it to tests/floors.toml"
+    assert not breaches(module, imports(path.read_text(), module, is_package))
+
+
+def test_a_breach_is_noticed():
+    module = ("remotesam_geo", "model", "network")
+    names = imports("def f():\n    from ..mapping import grid\n    import xarray", module, False)
+    assert len(breaches(module, names)) == 2
+    assert not breaches(
+        module, imports("from ..errors import InputError\nimport torch", module, False)
+    )
+
+
+def test_the_package_imports_light():
+    import subprocess
+    import sys
+
+    code = (
+        "import time, sys; start = time.perf_counter(); import remotesam_geo; "
+        "spent = time.perf_counter() - start; "
+        "slow = {'torch', 'rasterio', 'osgeo', 'xarray', 'numpy', 'dask', 'geopandas'}; "
+        "print(sorted(slow & set(sys.modules)), spent < 0.2)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[] True"
