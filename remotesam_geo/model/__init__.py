@@ -1,1 +1,33 @@
-"""The network: its configuration, weights, processor and predictor."""
+"""The network: its configuration, weights, processor and predictor.
+
+Names are imported when they are first used: torch takes its time.
+"""
+
+import importlib
+from typing import Any
+
+_HOME = {
+    "RemoteSAMConfig": "configuration",
+    "RemoteSAMModel": "network",
+    "RemoteSAMOutput": "network",
+    "RemoteSAMProcessor": "processor",
+    "segmentation_loss": "loss",
+}
+
+__all__ = [
+    "RemoteSAMConfig",
+    "RemoteSAMModel",
+    "RemoteSAMOutput",
+    "RemoteSAMProcessor",
+    "segmentation_loss",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
