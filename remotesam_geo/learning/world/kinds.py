@@ -1,0 +1,124 @@
+"""What the world is made of: classes of objects, colour names and land cover."""
+
+from dataclasses import dataclass
+
+__all__ = ["CLASSES", "COLOURS", "LANDCOVER", "Kind"]
+
+COLOURS: dict[str, tuple[int, int, int]] = {
+    "white": (234, 232, 226),
+    "grey": (148, 149, 148),
+    "black": (44, 45, 50),
+    "red": (172, 56, 48),
+    "yellow": (216, 180, 58),
+    "green": (62, 118, 66),
+    "blue": (52, 98, 172),
+    "brown": (128, 92, 62),
+}
+"""Colour names and the red, green, blue that objects of that name vary around."""
+
+LANDCOVER: dict[str, int] = {
+    "field": 1,
+    "grass": 2,
+    "bare soil": 3,
+    "water": 4,
+    "sand": 5,
+    "built-up": 6,
+    "road": 7,
+}
+"""Land cover and its code in `WorldScene.landcover`; it is what lies under the objects."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A class of objects: how it is named, and the colours it comes in with their weights."""
+
+    name: str
+    plural: str
+    colours: tuple[tuple[str, float], ...]
+
+    @property
+    def colour_names(self) -> tuple[str, ...]:
+        """The colours that objects of the class come in."""
+        return tuple(name for name, _ in self.colours)
+
+
+CLASSES: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind(
+            name="airplane",
+            plural="airplanes",
+            colours=(
+                ("white", 5),
+                ("grey", 3),
+                ("blue", 1),
+                ("red", 1),
+                ("green", 1),
+                ("yellow", 1),
+            ),
+        ),
+        Kind(
+            name="building",
+            plural="buildings",
+            colours=(("grey", 3), ("red", 3), ("brown", 3), ("white", 2), ("blue", 1), ("green", 1))
+            + (("black", 1),),
+        ),
+        Kind(
+            name="harbor",
+            plural="harbors",
+            colours=(("grey", 4), ("brown", 3), ("white", 1)),
+        ),
+        Kind(
+            name="ship",
+            plural="ships",
+            colours=(("white", 4), ("grey", 2), ("red", 2), ("blue", 2), ("black", 1), ("brown", 1))
+            + (("green", 1), ("yellow", 1)),
+        ),
+        Kind(
+            name="sports field",
+            plural="sports fields",
+            colours=(("green", 5), ("red", 1), ("brown", 1), ("blue", 1)),
+        ),
+        Kind(
+            name="storage tank",
+            plural="storage tanks",
+            colours=(
+                ("white", 4),
+                ("grey", 3),
+                ("brown", 1),
+                ("green", 1),
+                ("blue", 1),
+                ("red", 1),
+            ),
+        ),
+        Kind(
+            name="swimming pool",
+            plural="swimming pools",
+            colours=(("blue", 6), ("green", 2), ("white", 1)),
+        ),
+        Kind(
+            name="tennis court",
+            plural="tennis courts",
+            colours=(("green", 3), ("blue", 3), ("red", 3), ("brown", 1)),
+        ),
+        Kind(
+            name="tree",
+            plural="trees",
+            colours=(("green", 8), ("brown", 1), ("yellow", 1), ("red", 1)),
+        ),
+        Kind(
+            name="vehicle",
+            plural="vehicles",
+            colours=(
+                ("white", 4),
+                ("black", 2),
+                ("grey", 3),
+                ("red", 2),
+                ("blue", 2),
+                ("yellow", 1),
+            )
+            + (("green", 1), ("brown", 0.7)),
+        ),
+    )
+}
+"""The classes in alphabetical order. Each shares every colour it has with some other class."""

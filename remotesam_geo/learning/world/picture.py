@@ -1,0 +1,226 @@
+"""Pictures with exact truth: what a network is trained and examined on."""
+
+import functools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from shapely import Polygon
+
+from remotesam_geo.errors import InputError
+from remotesam_geo.learning.world.chance import chance, mix
+from remotesam_geo.learning.world.draw import landcover, outlines, paint
+from remotesam_geo.learning.world.kinds import CLASSES
+from remotesam_geo.learning.world.plan import Plan
+from remotesam_geo.learning.world.rasterize import fill
+from remotesam_geo.learning.world.sensors import SENSORS, Light, Sensor
+
+__all__ = ["Instance", "WorldScene", "scene"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Instance:
+    """One object of a picture.
+
+    Attributes:
+        id: Its value in `WorldScene.labels`.
+        name: Class name.
+        colour: Colour name.
+        outline: N x 2, the whole outline in pixels (x right, y down), beyond the border too.
+        pixels: Pixels of its mask.
+        length: Longer side in metres.
+        width: Shorter side in metres.
+        across: Longer side in pixels.
+        cut: Whether the border of the picture cuts it.
+        visible: Share of it within the picture.
+        box: The mask's bounds: first column, first row, last column + 1, last row + 1.
+    """
+
+    id: int
+    name: str
+    colour: str
+    outline: NDArray[np.float64]
+    pixels: int
+    length: float
+    width: float
+    across: float
+    cut: bool
+    visible: float
+    box: tuple[int, int, int, int]
+
+    @functools.cached_property
+    def polygon(self) -> Polygon:
+        """The outline as a polygon; it rasterises to the mask exactly (pixel centres, as GDAL does)."""
+        return Polygon(self.outline)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WorldScene:
+    """A picture and its truth.
+
+    Attributes:
+        rgb: H x W x 3, uint8.
+        instances: The objects with at least one pixel, by id 1, 2, ...
+        labels: H x W, int32: the id of the object on each pixel, 0 where none.
+        landcover: H x W, uint8: codes of `LANDCOVER`.
+        resolution: Metres a pixel.
+        sensor: Name of the sensor.
+        seed: The seed it was made from.
+    """
+
+    rgb: NDArray[np.uint8]
+    instances: tuple[Instance, ...]
+    labels: NDArray[np.int32]
+    landcover: NDArray[np.uint8]
+    resolution: float
+    sensor: str
+    seed: int
+
+    def of(self, name: str) -> tuple[Instance, ...]:
+        """The objects of one class."""
+        return tuple(i for i in self.instances if i.name == name)
+
+    def mask(self, instances: str | tuple[Instance, ...] | tuple[int, ...]) -> NDArray[np.bool_]:
+        """H x W: the pixels of a class, of objects, or of ids.
+
+        Example:
+            >>> picture = scene(4)
+            >>> bool((picture.mask("building") == picture.mask(picture.of("building"))).all())
+            True
+        """
+        if isinstance(instances, str):
+            if instances not in CLASSES:
+                raise InputError(
+                    f"{instances!r} is no class of the world; there are {', '.join(CLASSES)}"
+                )
+            instances = self.of(instances)
+        chosen = np.zeros(len(self.instances) + 1, bool)
+        for one in instances:
+            chosen[one.id if isinstance(one, Instance) else one] = True
+        return np.asarray(chosen[self.labels])
+
+
+def scene(
+    seed: int,
+    size: int = 256,
+    resolution: float | None = None,
+    *,
+    sensor: str | Sensor = "standard",
+    theme: str | None = None,
+) -> WorldScene:
+    """A picture of a place of its own, seen from straight above at any angle.
+
+    Args:
+        seed: The same seed and options give the same picture.
+        size: Pixels a side.
+        resolution: Metres a pixel; drawn from the sensor's range by default.
+        sensor: One of `SENSORS` or your own; "heldout" is never trained on.
+        theme: A kind of district to look for, for example "airport"; any by default.
+
+    Example:
+        >>> picture = scene(1, size=128)
+        >>> picture.rgb.shape, picture.labels.dtype
+        ((128, 128, 3), dtype('int32'))
+    """
+    if isinstance(sensor, str):
+        if sensor not in SENSORS:
+            raise InputError(f"sensor {sensor!r} is not known; there are {', '.join(SENSORS)}")
+        sensor = SENSORS[sensor]
+    dice = chance(seed, 1)
+    low, high = sensor.resolution
+    drawn = math.exp(dice.uniform(math.log(low), math.log(high)))
+    resolution = drawn if resolution is None else resolution
+    turn = dice.uniform(0, 2 * math.pi)
+    plan = Plan(seed=mix(seed, 2))
+    x, y = _place(plan, dice.random, theme)
+    c, s = math.cos(turn), math.sin(turn)
+    # Pixels to metres: turned, and with y pointing up on the plane.
+    linear = resolution * np.array([(c, s), (s, -c)])
+    offset = np.array([x, y]) - linear @ (size / 2, size / 2)
+    to_plane = np.column_stack([linear, offset])
+    back = np.linalg.inv(linear)
+
+    def to_pixels(points: NDArray[np.float64]) -> NDArray[np.float64]:
+        return (points - offset) @ back.T
+
+    shape = (size, size)
+    light = Light.draw(sensor, seed, 3)
+    things, ground = plan.look(x, y, resolution * size * 0.7072)
+    noise = np.random.Generator(np.random.SFC64(mix(seed, 4)))
+    rgb = paint(things, ground, to_pixels, to_plane, shape, light, noise)
+    objects = [t for t in things if t.kind in CLASSES]
+    flat = outlines(objects)
+    vertices = to_pixels(flat.vertices)
+    rings = np.split(vertices, np.cumsum(flat.sizes)[:-1]) if objects else []
+    found = np.zeros(shape, np.int32)
+    fill(
+        found,
+        vertices,
+        flat.sizes,
+        np.arange(len(objects)),
+        np.arange(1, len(objects) + 1, dtype=np.int32),
+    )
+    counts = np.bincount(found.reshape(-1), minlength=len(objects) + 1)
+    counts[0] = 0
+    kept = np.flatnonzero(counts)
+    numbers = np.zeros(len(counts), np.int32)
+    numbers[kept] = np.arange(1, len(kept) + 1)
+    labels = numbers[found]
+    instances = []
+    for k in kept:
+        thing, ring = objects[k - 1], rings[k - 1]
+        (x0, y0), (x1, y1) = ring.min(0), ring.max(0)
+        cut = bool(x0 < 0 or y0 < 0 or x1 > size or y1 > size)
+        whole = _area(ring)
+        pixels = int(counts[k])
+        long, short = max(thing.length, thing.width), min(thing.length, thing.width)
+        instances.append(
+            Instance(
+                id=int(numbers[k]),
+                name=thing.kind,
+                colour=thing.colour,
+                outline=ring,
+                pixels=pixels,
+                length=long,
+                width=short,
+                across=long / resolution,
+                cut=cut,
+                visible=min(1.0, pixels / whole) if cut else 1.0,
+                box=(
+                    max(0, math.floor(x0 + 0.5)),
+                    max(0, math.floor(y0 + 0.5)),
+                    min(size, math.floor(x1 + 0.5)),
+                    min(size, math.floor(y1 + 0.5)),
+                ),
+            )
+        )
+    return WorldScene(
+        rgb=rgb,
+        instances=tuple(instances),
+        labels=labels,
+        landcover=landcover(ground, to_pixels, shape),
+        resolution=resolution,
+        sensor=sensor.name,
+        seed=seed,
+    )
+
+
+def _area(ring: NDArray[np.float64]) -> float:
+    x, y = ring[:, 0] - ring[0, 0], ring[:, 1] - ring[0, 1]
+    return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
+
+
+def _place(plan: Plan, roll: "functools.partial[float]", theme: str | None) -> tuple[float, float]:
+    """A point in a district; districts are drawn evenly rather than by their area."""
+    near = [
+        leaf
+        for leaf in plan.leaves(-300, -300, 300, 300)
+        if leaf.kind not in ("road", "lane", "crossing")
+    ]
+    wanted = [leaf for leaf in near if theme in (None, leaf.kind)] or near
+    leaf = wanted[int(roll() * len(wanted))]
+    return (
+        leaf.x0 + (leaf.x1 - leaf.x0) * (0.2 + 0.6 * roll()),
+        leaf.y0 + (leaf.y1 - leaf.y0) * (0.2 + 0.6 * roll()),
+    )

@@ -1,0 +1,189 @@
+"""The plan of the plane: blocks between roads, split into districts, each laid out when it is first looked at.
+
+Everything is addressed in metres on an endless plane and drawn from hashes of the seed and the place, so a window
+finds the same things whoever looks at it, in any order.
+"""
+
+import functools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from remotesam_geo.learning.world.chance import chance, mix
+from remotesam_geo.learning.world.districts import DISTRICTS, THEMES, vehicles_along
+from remotesam_geo.learning.world.kinds import LANDCOVER
+from remotesam_geo.learning.world.site import PALETTES, Ground, Site, Thing
+
+__all__ = ["Leaf", "Plan", "REACH"]
+
+BLOCK = 250.0  # metres between the main roads, on average
+JITTER = 45.0
+ROAD = 11.0
+LANE = 7.0
+
+REACH = 40.0
+"""Metres that a thing or its shadow may reach beyond its own place."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leaf:
+    """One district or road: its bounds in the plan's frame, and its kind."""
+
+    ident: int
+    kind: str
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    turn: int  # quarter turns of its site
+    seed: int
+
+
+@functools.lru_cache(maxsize=4096)
+def _line(seed: int, axis: int, index: int) -> float:
+    """Where the main road of that index runs."""
+    return index * BLOCK + chance(seed, 11, axis, index).uniform(-JITTER, JITTER)
+
+
+@functools.lru_cache(maxsize=1024)
+def _leaves(seed: int, i: int, j: int) -> tuple[Leaf, ...]:
+    """The districts and roads of block i, j; it owns the roads on its left and lower side."""
+    dice = chance(seed, 12, i, j)
+    theme = dice.choices(THEMES, [weight for weight, _ in THEMES])[0][1]
+    names, weights = list(theme), list(theme.values())
+    x0, x1 = _line(seed, 0, i), _line(seed, 0, i + 1)
+    y0, y1 = _line(seed, 1, j), _line(seed, 1, j + 1)
+    found: list[Leaf] = []
+    base = mix(seed, 13, i, j)
+    place = (((i & 0xFFFF) << 16) | (j & 0xFFFF)) << 8
+
+    def add(kind: str, a: float, b: float, c: float, d: float, turn: int) -> None:
+        number = len(found)
+        ident = place | number
+        found.append(
+            Leaf(ident=ident, kind=kind, x0=a, y0=b, x1=c, y1=d, turn=turn, seed=mix(base, number))
+        )
+
+    half = ROAD / 2
+    add("road", x0 - half, y0 + half, x0 + half, y1 - half, 1)
+    add("road", x0 + half, y0 - half, x1 - half, y0 + half, 0)
+    add("crossing", x0 - half, y0 - half, x0 + half, y0 + half, 0)
+
+    def split(a: float, b: float, c: float, d: float) -> None:
+        w, h = c - a, d - b
+        longer = max(w, h)
+        if longer > 150 or (longer > 105 and dice.random() < 0.75):
+            gap = dice.choice((0.0, LANE, LANE)) / 2
+            at = dice.uniform(0.4, 0.6)
+            if w >= h:
+                x = a + w * at
+                split(a, b, x - gap, d)
+                if gap:
+                    add("lane", x - gap, b, x + gap, d, 1)
+                split(x + gap, b, c, d)
+            else:
+                y = b + h * at
+                split(a, b, c, y - gap)
+                if gap:
+                    add("lane", a, y - gap, c, y + gap, 0)
+                split(a, y + gap, c, d)
+        else:
+            add(dice.choices(names, weights)[0], a, b, c, d, dice.randrange(4))
+
+    split(x0 + half, y0 + half, x1 - half, y1 - half)
+    return tuple(found)
+
+
+def _road(site: Site, leaf: Leaf) -> None:
+    dice = site.dice
+    w, h = site.width / 2, site.height / 2
+    site.lay("road", -w, -h, w, h)
+    if leaf.kind == "crossing":
+        return
+    if leaf.kind == "road":
+        site.lay("built-up", -w, -h, w, -h + 1.6)
+        site.lay("built-up", -w, h - 1.6, w, h)
+    paint = (222, 220, 212) if dice.random() < 0.8 else (206, 172, 60)
+    if dice.random() < 0.35:
+        site.line(-w, 0, w, 0, 0.2, paint)
+    else:
+        for k in range(int(2 * w // 9)):
+            site.line(-w + 9 * k, 0, -w + 9 * k + 4, 0, 0.2, paint)
+    vehicles_along(site, 1.95, dice.uniform(0.05, 0.55))
+
+
+@functools.lru_cache(maxsize=512)
+def lay_out(leaf: Leaf) -> tuple[tuple[Thing, ...], tuple[Ground, ...], NDArray[np.float64]]:
+    """What stands on a leaf, the ground below it, and the things' centres and radii (N x 3)."""
+    dice = chance(leaf.seed)
+    w, h = leaf.x1 - leaf.x0, leaf.y1 - leaf.y0
+    if leaf.turn % 2:
+        w, h = h, w
+    centre = ((leaf.x0 + leaf.x1) / 2, (leaf.y0 + leaf.y1) / 2)
+    site = Site(centre, w, h, leaf.turn * math.pi / 2, ident=leaf.ident, dice=dice)
+    if leaf.kind in ("road", "lane", "crossing"):
+        _road(site, leaf)
+    else:
+        DISTRICTS[leaf.kind](site)
+    if not site.ground:
+        site.lay("built-up", -w / 2, -h / 2, w / 2, h / 2)
+    where = np.array(
+        [(t.x, t.y, math.hypot(t.length, t.width) / 2) for t in site.things], np.float64
+    ).reshape(-1, 3)
+    return tuple(site.things), tuple(site.ground), where
+
+
+class Plan:
+    """The things and the ground round a place, in the plan's own frame.
+
+    Example:
+        >>> plan = Plan(seed=3)
+        >>> things, ground = plan.look(0.0, 0.0, 80.0)
+        >>> things == Plan(seed=3).look(0.0, 0.0, 80.0)[0]
+        True
+    """
+
+    def __init__(self, *, seed: int) -> None:
+        self.seed = seed
+
+    def leaves(self, x0: float, y0: float, x1: float, y1: float) -> list[Leaf]:
+        """The leaves that meet a rectangle."""
+        out = []
+        slack = JITTER + ROAD
+        for i in range(math.floor((x0 - slack) / BLOCK) - 1, math.floor((x1 + slack) / BLOCK) + 1):
+            for j in range(
+                math.floor((y0 - slack) / BLOCK) - 1, math.floor((y1 + slack) / BLOCK) + 1
+            ):
+                if (
+                    _line(self.seed, 0, i) - ROAD > x1
+                    or _line(self.seed, 0, i + 1) + ROAD < x0
+                    or _line(self.seed, 1, j) - ROAD > y1
+                    or _line(self.seed, 1, j + 1) + ROAD < y0
+                ):
+                    continue
+                out += [
+                    leaf
+                    for leaf in _leaves(self.seed, i, j)
+                    if leaf.x0 <= x1 and leaf.x1 >= x0 and leaf.y0 <= y1 and leaf.y1 >= y0
+                ]
+        return out
+
+    def look(self, x: float, y: float, radius: float) -> tuple[list[Thing], list[Ground]]:
+        """Things that may touch the circle, shadows included, and the ground patches below it."""
+        reach = radius + REACH
+        things: list[Thing] = []
+        ground: list[Ground] = []
+        for leaf in self.leaves(x - reach, y - reach, x + reach, y + reach):
+            some, patches, where = lay_out(leaf)
+            ground += patches
+            if len(some):
+                far = np.hypot(where[:, 0] - x, where[:, 1] - y) - where[:, 2] < reach
+                things += [some[k] for k in np.flatnonzero(far)]
+        return things, ground
+
+
+def base_cover() -> tuple[int, tuple[float, float, float]]:
+    """The ground where no leaf reaches (it cannot show: leaves partition the plane)."""
+    return LANDCOVER["grass"], PALETTES["grass"][0]

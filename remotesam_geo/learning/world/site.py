@@ -1,0 +1,243 @@
+"""A site: a rectangle of the plane that one district is laid out on."""
+
+import math
+import random
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from remotesam_geo.learning.world.kinds import CLASSES, COLOURS, LANDCOVER
+from remotesam_geo.learning.world.shapes import shapes
+
+__all__ = ["Ground", "Site", "Thing"]
+
+RGB = tuple[float, float, float]
+Placed = tuple[float, float]
+
+# What each land cover may look like; one is drawn per patch.
+PALETTES: dict[str, tuple[RGB, ...]] = {
+    "field": ((148, 150, 84), (118, 134, 70), (146, 116, 82), (190, 174, 120), (98, 128, 66)),
+    "grass": ((96, 120, 66), (112, 130, 76), (86, 106, 60), (128, 132, 84)),
+    "bare soil": ((142, 112, 86), (164, 134, 104), (122, 98, 78), (150, 138, 122)),
+    "water": ((40, 66, 88), (50, 86, 92), (70, 90, 76), (58, 78, 70), (46, 96, 122)),
+    "sand": ((212, 192, 152), (198, 178, 142), (222, 208, 176)),
+    "built-up": ((98, 98, 100), (166, 162, 156), (146, 136, 126), (124, 122, 120), (182, 180, 176)),
+    "road": ((84, 85, 90), (112, 110, 106), (98, 96, 98)),
+}
+
+
+class Ground(NamedTuple):
+    """A patch of land cover; later patches cover earlier ones."""
+
+    cover: int
+    rgb: RGB
+    points: NDArray[np.float64]  # N x 2, metres
+    truth: bool  # False for paint and the like, which change the look and not the land cover
+
+
+class Thing(NamedTuple):
+    """An object, or clutter that belongs to no class; metres and radians."""
+
+    ident: int
+    kind: str
+    colour: str  # "" for clutter
+    rgb: RGB
+    x: float
+    y: float
+    angle: float
+    length: float
+    width: float
+    height: float
+    variety: int
+
+
+class Site:
+    """A rectangle with its own frame, centred, x along its width; collects what stands on it.
+
+    Things are numbered in the order they are put, so a layout draws the same dice whatever is asked of it later.
+    """
+
+    def __init__(
+        self,
+        centre: Placed,
+        width: float,
+        height: float,
+        angle: float,
+        *,
+        ident: int,
+        dice: random.Random,
+    ) -> None:
+        self.cx, self.cy = centre
+        self.width, self.height = width, height
+        self.angle = angle
+        self.ident = ident
+        self.dice = dice
+        self.things: list[Thing] = []
+        self.ground: list[Ground] = []
+        self._cos, self._sin = math.cos(angle), math.sin(angle)
+
+    def tilted(self, tilt: float) -> "Site":
+        """The largest site of like proportions that fits in this one when turned; it shares the lists."""
+        c, s = abs(math.cos(tilt)), abs(math.sin(tilt))
+        w, h = self.width, self.height
+        scale = min(w / (w * c + h * s), h / (w * s + h * c))
+        turned = Site(
+            (self.cx, self.cy),
+            w * scale,
+            h * scale,
+            self.angle + tilt,
+            ident=self.ident,
+            dice=self.dice,
+        )
+        turned.things, turned.ground = self.things, self.ground
+        return turned
+
+    def part(self, x0: float, y0: float, x1: float, y1: float, turn: float = 0) -> "Site":
+        """A rectangle of this site as a site; it shares the lists."""
+        x, y = self.at((x0 + x1) / 2, (y0 + y1) / 2)
+        w, h = x1 - x0, y1 - y0
+        if turn:
+            w, h = h, w
+        inner = Site(
+            (x, y),
+            w,
+            h,
+            self.angle + (math.pi / 2 if turn else 0),
+            ident=self.ident,
+            dice=self.dice,
+        )
+        inner.things, inner.ground = self.things, self.ground
+        return inner
+
+    def at(self, x: float, y: float) -> Placed:
+        """A point of the site on the plane."""
+        return self.cx + x * self._cos - y * self._sin, self.cy + x * self._sin + y * self._cos
+
+    def put(
+        self,
+        kind: str,
+        x: float,
+        y: float,
+        length: float,
+        width: float,
+        height: float,
+        *,
+        angle: float = 0.0,
+        colour: str = "",
+        rgb: RGB | None = None,
+        variety: int | None = None,
+    ) -> None:
+        """Put one thing; its colour and variety are drawn where not given."""
+        dice = self.dice
+        if kind in CLASSES:
+            if not colour:
+                names, weights = _weights(kind)
+                colour = dice.choices(names, weights)[0]
+            rgb = _shade(kind, colour, dice)
+        elif rgb is None:
+            rgb = _shade(kind, dice.choice(tuple(COLOURS)), dice)
+        many = len(shapes(kind))
+        drawn = dice.randrange(many)
+        px, py = self.at(x, y)
+        self.things.append(
+            Thing(
+                (self.ident << 16) | len(self.things),
+                kind,
+                colour,
+                rgb,
+                px,
+                py,
+                self.angle + angle,
+                length,
+                width,
+                height,
+                drawn if variety is None else variety % many,
+            )
+        )
+
+    def lay(
+        self,
+        cover: str,
+        x0: float,
+        y0: float,
+        x1: float,
+        y1: float,
+        *,
+        rgb: RGB | None = None,
+        truth: bool = True,
+    ) -> None:
+        """Cover a rectangle."""
+        self.lay_polygon(cover, [(x0, y0), (x1, y0), (x1, y1), (x0, y1)], rgb=rgb, truth=truth)
+
+    def lay_polygon(
+        self, cover: str, points: list[Placed], *, rgb: RGB | None = None, truth: bool = True
+    ) -> None:
+        """Cover a polygon given in the site's frame."""
+        dice = self.dice
+        drawn = dice.choice(PALETTES[cover])
+        shade = dice.uniform(0.9, 1.1)
+        base = drawn if rgb is None else rgb
+        local = np.array(points)
+        turned = np.empty_like(local)
+        turned[:, 0] = self.cx + local[:, 0] * self._cos - local[:, 1] * self._sin
+        turned[:, 1] = self.cy + local[:, 0] * self._sin + local[:, 1] * self._cos
+        tint = (base[0] * shade, base[1] * shade, base[2] * shade)
+        self.ground.append(Ground(LANDCOVER[cover], tint, turned, truth))
+
+    def pond(
+        self, cover: str, x: float, y: float, rx: float, ry: float, *, rgb: RGB | None = None
+    ) -> None:
+        """Cover a rounded, irregular patch that stays within the radii."""
+        dice = self.dice
+        a, b = dice.uniform(0, 6.28), dice.uniform(0, 6.28)
+        points = []
+        for k in range(28):
+            t = 2 * math.pi * k / 28
+            r = 0.84 + 0.1 * math.sin(2 * t + a) + 0.06 * math.sin(3 * t + b)
+            points.append((x + rx * r * math.cos(t), y + ry * r * math.sin(t)))
+        self.lay_polygon(cover, points, rgb=rgb)
+
+    def line(self, x0: float, y0: float, x1: float, y1: float, width: float, rgb: RGB) -> None:
+        """Paint a line along x or y; it changes the look, not the land cover."""
+        self.lay(
+            "road",
+            min(x0, x1) - width / 2,
+            min(y0, y1) - width / 2,
+            max(x0, x1) + width / 2,
+            max(y0, y1) + width / 2,
+            rgb=rgb,
+            truth=False,
+        )
+
+
+_WEIGHTS = {
+    name: ([c for c, _ in kind.colours], [w for _, w in kind.colours])
+    for name, kind in CLASSES.items()
+}
+
+# Colours that look unlike the others of their name.
+_SPECIAL: dict[tuple[str, str], RGB] = {
+    ("swimming pool", "blue"): (72, 160, 204),
+    ("swimming pool", "green"): (72, 150, 120),
+    ("tree", "green"): (58, 88, 46),
+    ("tree", "brown"): (120, 92, 58),
+    ("tree", "red"): (150, 66, 44),
+    ("tree", "yellow"): (190, 160, 62),
+    ("sports field", "green"): (82, 132, 66),
+    ("building", "red"): (166, 80, 60),
+}
+
+
+def _weights(kind: str) -> tuple[list[str], list[float]]:
+    return _WEIGHTS[kind]
+
+
+def _shade(kind: str, colour: str, dice: random.Random) -> RGB:
+    r, g, b = _SPECIAL.get((kind, colour)) or COLOURS[colour]
+    k = dice.uniform(0.88, 1.1)
+    return (
+        r * k + dice.uniform(-9, 9),
+        g * k + dice.uniform(-9, 9),
+        b * k + dice.uniform(-9, 9),
+    )
