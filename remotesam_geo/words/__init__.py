@@ -1,0 +1,30 @@
+"""The words that ask: prompts, view-relative words, and a vocabulary of Earth observation."""
+
+from .prompts import (
+    CLASS_TEMPLATE,
+    Prompt,
+    PromptLike,
+    Resolution,
+    ResolutionLike,
+    distinct_expressions,
+    parse_prompts,
+)
+from .views import view_words
+from .vocabulary import Category, Vocabulary, auto_resolution, plural, suggest, vocabulary
+
+__all__ = [
+    "CLASS_TEMPLATE",
+    "Category",
+    "Prompt",
+    "PromptLike",
+    "Resolution",
+    "ResolutionLike",
+    "Vocabulary",
+    "auto_resolution",
+    "distinct_expressions",
+    "parse_prompts",
+    "plural",
+    "suggest",
+    "view_words",
+    "vocabulary",
+]
