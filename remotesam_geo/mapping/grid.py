@@ -1,0 +1,289 @@
+"""Windows and cores over a raster: what the network sees, and what each of its looks answers for.
+
+A tile has a *window* (S x S pixels, what the network sees) and a *core* (the pixels it answers for). The grid is
+anchored to the raster, never to chunks: cores partition it, windows at its edges are moved inward, and a raster
+smaller than a window is padded by reflection. Blocks are groups of neighbouring tiles, the unit of work.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
+
+from remotesam_geo.errors import InputError
+
+__all__ = ["Block", "Box", "Grid", "Tile"]
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Box:
+    """A half-open rectangle of pixels.
+
+    Example:
+        >>> Box(top=0, left=2, bottom=4, right=8).shape
+        (4, 6)
+    """
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.bottom - self.top, self.right - self.left
+
+    def within(self, other: "Box") -> tuple[slice, slice]:
+        """Where this box lies in an array that covers another."""
+        return (
+            slice(self.top - other.top, self.bottom - other.top),
+            slice(self.left - other.left, self.right - other.left),
+        )
+
+    def common(self, other: "Box") -> "Box | None":
+        """What two boxes share, or None."""
+        top, left = max(self.top, other.top), max(self.left, other.left)
+        bottom, right = min(self.bottom, other.bottom), min(self.right, other.right)
+        if top >= bottom or left >= right:
+            return None
+        return Box(top=top, left=left, bottom=bottom, right=right)
+
+    def hull(self, other: "Box") -> "Box":
+        """The smallest box around two."""
+        return Box(
+            top=min(self.top, other.top),
+            left=min(self.left, other.left),
+            bottom=max(self.bottom, other.bottom),
+            right=max(self.right, other.right),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tile:
+    """One look of the network.
+
+    Attributes:
+        index: Its place in the plan, row by row; contributions are summed in this order.
+        row: Row among the tiles.
+        col: Column among the tiles.
+        window: What the network sees. In a raster smaller than a window it reaches beyond: the rest is reflected.
+        core: What it answers for.
+    """
+
+    index: int
+    row: int
+    col: int
+    window: Box
+    core: Box
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """Neighbouring tiles that are read and answered together.
+
+    Attributes:
+        index: Its place in the plan, row by row.
+        row: Row among the blocks.
+        col: Column among the blocks.
+        core: The union of its tiles' cores.
+    """
+
+    index: int
+    row: int
+    col: int
+    core: Box
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """The plan of windows, cores and blocks over a raster of known size.
+
+    Args:
+        shape: Height and width of the raster in pixels.
+        window: Side of the network's window.
+        overlap: Pixels that neighbouring windows share, even, at most half a window.
+        block: Tiles along the side of a block.
+
+    Example:
+        >>> grid = Grid(shape=(1000, 2000), window=896, overlap=224)
+        >>> grid.tiles, [tile.window.left for tile in grid][:3]
+        ((2, 3), [0, 672, 1104])
+    """
+
+    shape: tuple[int, int]
+    window: int
+    overlap: int
+    block: int = 4
+
+    def __post_init__(self) -> None:
+        if min(self.shape) < 1:
+            raise InputError(
+                f"a raster of {self.shape[0]} x {self.shape[1]} pixels has nothing to map"
+            )
+        if self.window < 2:
+            raise InputError(f"window is {self.window}: give the model's image size in pixels")
+        if self.overlap % 2 or not 0 <= self.overlap <= self.window // 2:
+            raise InputError(
+                f"overlap is {self.overlap}: give an even number of pixels from 0 to half a window, "
+                f"{self.window // 2}"
+            )
+        if self.block < 1:
+            raise InputError(f"block is {self.block}: give 1 tile or more along its side")
+
+    @cached_property
+    def _axes(self) -> tuple["_Axis", "_Axis"]:
+        height, width = self.shape
+        return (
+            _Axis.plan(height, self.window, self.overlap),
+            _Axis.plan(width, self.window, self.overlap),
+        )
+
+    @property
+    def tiles(self) -> tuple[int, int]:
+        """How many rows and columns of tiles."""
+        rows, cols = self._axes
+        return len(rows), len(cols)
+
+    @property
+    def blocks(self) -> tuple[int, int]:
+        """How many rows and columns of blocks."""
+        rows, cols = self.tiles
+        return -(-rows // self.block), -(-cols // self.block)
+
+    def __len__(self) -> int:
+        rows, cols = self.tiles
+        return rows * cols
+
+    def __iter__(self) -> Iterator[Tile]:
+        return (self.tile(index) for index in range(len(self)))
+
+    def tile(self, index: int) -> Tile:
+        """The tile at a place in the plan."""
+        rows, cols = self._axes
+        row, col = divmod(index, len(cols))
+        return Tile(
+            index=index,
+            row=row,
+            col=col,
+            window=Box(
+                top=rows.start(row),
+                left=cols.start(col),
+                bottom=rows.start(row) + self.window,
+                right=cols.start(col) + self.window,
+            ),
+            core=Box(
+                top=rows.edge(row),
+                left=cols.edge(col),
+                bottom=rows.edge(row + 1),
+                right=cols.edge(col + 1),
+            ),
+        )
+
+    def block_at(self, index: int) -> Block:
+        """The block at a place in the plan."""
+        row, col = divmod(index, self.blocks[1])
+        rows, cols = self._axes
+        k = self.block
+        return Block(
+            index=index,
+            row=row,
+            col=col,
+            core=Box(
+                top=rows.edge(row * k),
+                left=cols.edge(col * k),
+                bottom=rows.edge(min((row + 1) * k, len(rows))),
+                right=cols.edge(min((col + 1) * k, len(cols))),
+            ),
+        )
+
+    def owners(self, box: Box) -> tuple[Tile, ...]:
+        """The tiles whose cores touch a box, in plan order."""
+        rows, cols = self._axes
+        return self._tiles(rows.owners(box.top, box.bottom), cols.owners(box.left, box.right))
+
+    def viewers(self, box: Box) -> tuple[Tile, ...]:
+        """The tiles whose windows touch a box, in plan order."""
+        rows, cols = self._axes
+        return self._tiles(rows.viewers(box.top, box.bottom), cols.viewers(box.left, box.right))
+
+    def touching(self, area: BaseGeometry) -> NDArray[np.int64]:
+        """The tiles whose cores touch an area, by number.
+
+        Args:
+            area: In pixels of the raster: x to the right, y down.
+        """
+        rows, cols = self._axes
+        left, top, right, bottom = (float(value) for value in area.bounds)
+        if area.is_empty or right < 0 or bottom < 0 or left > self.shape[1] or top > self.shape[0]:
+            return np.zeros(0, np.int64)
+        height, width = self.shape
+        some_rows = rows.owners(max(0, int(top)), min(height, int(bottom) + 1))
+        some_cols = cols.owners(max(0, int(left)), min(width, int(right) + 1))
+        row, col = (part.ravel() for part in np.meshgrid(some_rows, some_cols, indexing="ij"))
+        cores = shapely.box(
+            cols.edges[col], rows.edges[row], cols.edges[col + 1], rows.edges[row + 1]
+        )
+        shapely.prepare(area)
+        hit = shapely.intersects(area, cores)
+        return np.asarray(row[hit] * len(cols) + col[hit], np.int64)
+
+    def blocks_of(self, tiles: NDArray[np.int64] | Sequence[int]) -> NDArray[np.int64]:
+        """The blocks that hold some tiles, in plan order."""
+        row, col = np.divmod(np.asarray(tiles, np.int64), self.tiles[1])
+        return np.unique(row // self.block * self.blocks[1] + col // self.block)
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as plain values."""
+        return {
+            "shape": list(self.shape),
+            "window": self.window,
+            "overlap": self.overlap,
+            "block": self.block,
+        }
+
+    def _tiles(self, rows: range, cols: range) -> tuple[Tile, ...]:
+        across = self.tiles[1]
+        return tuple(self.tile(row * across + col) for row in rows for col in cols)
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """One direction: where windows begin, and where cores end."""
+
+    starts: NDArray[np.int64]
+    edges: NDArray[np.int64]
+    window: int
+
+    @classmethod
+    def plan(cls, length: int, window: int, overlap: int) -> "_Axis":
+        if length <= window:
+            return cls(np.zeros(1, np.int64), np.array([0, length], np.int64), window)
+        stride = window - overlap
+        count = -(-(length - window) // stride) + 1
+        starts = np.minimum(np.arange(count, dtype=np.int64) * stride, length - window)
+        # Two neighbours part in the middle of what both see.
+        middles = (starts[:-1] + window + starts[1:]) // 2
+        return cls(starts, np.concatenate([[0], middles, [length]]), window)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def start(self, index: int) -> int:
+        return int(self.starts[index])
+
+    def edge(self, index: int) -> int:
+        return int(self.edges[index])
+
+    def owners(self, low: int, high: int) -> range:
+        first = int(np.searchsorted(self.edges, low, side="right")) - 1
+        return range(max(first, 0), int(np.searchsorted(self.edges[:-1], high, side="left")))
+
+    def viewers(self, low: int, high: int) -> range:
+        first = int(np.searchsorted(self.starts + self.window, low, side="right"))
+        return range(first, int(np.searchsorted(self.starts, high, side="left")))
