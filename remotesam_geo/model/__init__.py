@@ -11,7 +11,9 @@ _HOME = {
     "RemoteSAMModel": "network",
     "RemoteSAMOutput": "network",
     "RemoteSAMProcessor": "processor",
+    "convert": "conversion",
     "segmentation_loss": "loss",
+    "weights_sha256": "checkpoint",
 }
 
 __all__ = [
@@ -19,7 +21,9 @@ __all__ = [
     "RemoteSAMModel",
     "RemoteSAMOutput",
     "RemoteSAMProcessor",
+    "convert",
     "segmentation_loss",
+    "weights_sha256",
 ]
 
 

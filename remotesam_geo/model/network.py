@@ -1,6 +1,8 @@
 """RemoteSAM, from pixels and tokens to two logits a pixel."""
 
 from dataclasses import dataclass
+from os import PathLike
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +13,7 @@ from transformers.utils.generic import ModelOutput
 
 from remotesam_geo.errors import InputError
 
+from . import checkpoint
 from .configuration import STAGES, RemoteSAMConfig
 from .decoder import Decoder, RotatedConv
 from .fusion import LanguageFusion, VisualResidual, gate
@@ -19,6 +22,8 @@ from .loss import segmentation_loss
 from .swin import PatchEmbed, PatchMerging, SwinBlock, WindowAttention
 
 __all__ = ["RemoteSAMModel", "RemoteSAMOutput"]
+
+_FROM_AUTO_MODEL = {"_from_auto", "adapter_kwargs", "trust_remote_code"}
 
 
 @dataclass
@@ -127,6 +132,7 @@ class RemoteSAMModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _no_split_modules = ["SwinBlock", "BertLayer"]  # noqa: RUF012 - typed so by transformers
     _supports_sdpa = True
+    origin: checkpoint.Origin | None = None  # which weights were loaded, where any were
 
     def __init__(self, config: RemoteSAMConfig) -> None:
         super().__init__(config)
@@ -134,6 +140,54 @@ class RemoteSAMModel(PreTrainedModel):
         self.backbone = Backbone(config)
         self.classifier = Decoder(config)
         self.post_init()
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls,
+        source: str | PathLike[str] | None = None,
+        *,
+        config: RemoteSAMConfig | None = None,
+        sha256: str | None = None,
+        revision: str | None = None,
+        cache_dir: str | PathLike[str] | None = None,
+        local_files_only: bool = False,
+        dtype: torch.dtype = torch.float32,
+        **auto: object,
+    ) -> Self:
+        """Load weights, after checking that they are whole, harmless and fit.
+
+        Args:
+            source: Nothing for the released weights (downloaded once), `"tiny"` for the small model
+                of this package, a model folder, a published `.pth`, or a repository that holds a
+                model folder.
+            config: The configuration of a `.pth` that has not the released size.
+            sha256: The identity the weights must have, as `weights_sha256` gives it.
+            revision: Commit of a repository; needed for others than the released one.
+            cache_dir: Another cache than huggingface_hub's.
+            local_files_only: Never ask the network.
+            dtype: Type of the parameters in memory.
+            auto: What `AutoModel` adds of its own; nothing else is accepted.
+
+        Returns:
+            The model in evaluation mode; its `origin` says what was loaded.
+
+        Raises:
+            ModelError: The weights are missing, damaged, unsafe, or others than they should be.
+        """
+        if unknown := auto.keys() - _FROM_AUTO_MODEL:
+            raise TypeError(f"from_pretrained takes no {', '.join(sorted(unknown))}")
+        found = checkpoint.locate(
+            source, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only
+        )
+        config = checkpoint.configuration(found, config)
+        expected = checkpoint.expected_tensors(cls, config)
+        state, origin = checkpoint.read(found, expected, sha256=sha256, dtype=dtype)
+        with checkpoint.without_bar():
+            model: Self = super().from_pretrained(
+                None, config=config, state_dict=state, dtype=dtype
+            )
+        model.origin = origin
+        return model
 
     def get_input_embeddings(self) -> nn.Module:
         """The text encoder's word embeddings."""

@@ -26,7 +26,7 @@ __all__ = ["Picture", "RemoteSAMProcessor", "Tokens", "bert_tokenizer", "resize"
 
 Picture = NDArray[np.uint8] | Image.Image | Tensor
 
-TOKENIZER_FILE = "tokenizer.json"
+CONFIG_FILE, TOKENIZER_FILE = "config.json", "tokenizer.json"
 PAD = 0
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 # What Pillow turns into RGB without a choice to be made; 16-bit and float pictures need a stretch.
@@ -180,8 +180,8 @@ class RemoteSAMProcessor:
             ''
         """
         folder = Path(folder)
-        if not (folder / "config.json").is_file():
-            raise ModelError(f"{folder} holds no config.json; is it a model folder?")
+        if not (folder / CONFIG_FILE).is_file():
+            raise ModelError(f"{folder} holds no {CONFIG_FILE}; is it a model folder?")
         return cls(RemoteSAMConfig.from_pretrained(folder), tokenizer=_read_tokenizer(folder))
 
     def save_pretrained(self, folder: str | PathLike[str]) -> None:
@@ -189,7 +189,7 @@ class RemoteSAMProcessor:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.tokenizer.save(str(folder / TOKENIZER_FILE))
-        if not (folder / "config.json").exists():
+        if not (folder / CONFIG_FILE).exists():
             self.config.save_pretrained(folder)
 
     def images(self, pictures: Picture | Sequence[Picture]) -> NDArray[np.uint8]:
