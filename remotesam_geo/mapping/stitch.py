@@ -1,0 +1,132 @@
+"""From a region of pixels to windows for the network, and from the windows' answers back to one map.
+
+Each pixel of the map is a fixed function of the plan: pasted from the window whose core holds it, or blended from
+every window that sees it, summed in plan order in integers. So neither chunks nor the order in which windows are
+answered can change it.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from remotesam_geo.tasks import FAILED, NO_DATA
+
+from .grid import Box, Grid, Tile
+
+__all__ = ["Seam", "mark", "needed", "stitch", "window_picture"]
+
+Seam = Literal["paste", "blend"]
+Codes = NDArray[np.uint8]
+
+
+def needed(grid: Grid, box: Box, seam: Seam) -> tuple[Tile, ...]:
+    """The tiles whose windows contribute to a box, in plan order."""
+    return grid.owners(box) if seam == "paste" else grid.viewers(box)
+
+
+def window_picture(rgb: Codes, valid: NDArray[np.bool_], region: Box, window: Box) -> Codes:
+    """What the network sees in a window: invalid pixels take the mean colour of the valid ones.
+
+    Args:
+        rgb: Pixels of the region (h x w x 3).
+        valid: Which of them are data (h x w).
+        region: Where they lie. It holds the window, but for what of it lies beyond the raster.
+        window: Where the window lies; what lies beyond the raster is reflected.
+
+    Returns:
+        The picture (S x S x 3).
+    """
+    inside = window.common(region) or region
+    rows, cols = inside.within(region)
+    part, known = rgb[rows, cols], valid[rows, cols]
+    if not known.all():
+        # Summed in integers, so that the fill is one and the same on every machine.
+        count = max(1, int(known.sum()))
+        total = part[known].sum(axis=0, dtype=np.int64)
+        part = np.where(
+            known[..., None], part, ((2 * total + count) // (2 * count)).astype(np.uint8)
+        )
+    below, beside = window.bottom - inside.bottom, window.right - inside.right
+    if below or beside:
+        # "symmetric" repeats the border pixel, so that a raster of one pixel can be reflected too.
+        part = np.pad(part, ((0, below), (0, beside), (0, 0)), mode="symmetric")
+    return np.ascontiguousarray(part)
+
+
+def mark(codes: Codes, valid: NDArray[np.bool_], region: Box, window: Box) -> Codes:
+    """The answers of a window (P x S x S), with no data where the scene has none and beyond the raster."""
+    inside = window.common(region) or region
+    known = np.zeros(codes.shape[1:], np.bool_)
+    known[inside.within(window)] = valid[inside.within(region)]
+    return np.where(known, codes, np.uint8(NO_DATA))
+
+
+def stitch(
+    grid: Grid, box: Box, answers: Mapping[int, Codes | None], *, prompts: int, seam: Seam = "paste"
+) -> Codes:
+    """The map of a box, from the windows that contribute to it.
+
+    Args:
+        grid: The plan.
+        box: Which pixels are wanted.
+        answers: Marked codes of each needed tile (P x S x S) by its number, None where it failed. A tile that is not
+            there was not asked: its core has no data.
+        prompts: How many maps there are, P.
+        seam: "paste" takes each pixel from the window whose core holds it, "blend" weighs all windows that see it, less
+            towards their edges. A pixel whose own window failed has failed, in both.
+
+    Returns:
+        The codes (P x h x w).
+    """
+    out = np.full((prompts, *box.shape), NO_DATA, np.uint8)
+    owners = [(tile, tile.core.common(box)) for tile in grid.owners(box)]
+    asked = [(tile, core) for tile, core in owners if core is not None and tile.index in answers]
+    if seam == "blend":
+        blended = _blend(grid, box, answers, prompts)
+    for tile, core in asked:
+        codes = answers[tile.index]
+        here = core.within(box)
+        if codes is None:
+            out[:, *here] = FAILED
+        elif seam == "paste":
+            out[:, *here] = codes[:, *core.within(tile.window)]
+        else:
+            own = codes[:, *core.within(tile.window)]
+            out[:, *here] = np.where(own >= FAILED, own, blended[:, *here])
+    return out
+
+
+def _blend(grid: Grid, box: Box, answers: Mapping[int, Codes | None], prompts: int) -> Codes:
+    total = np.zeros((prompts, *box.shape), np.int64)
+    weight = np.zeros((prompts, *box.shape), np.int64)
+    ramp = _ramp(grid.window, grid.overlap)
+    for tile, codes in _answered(grid.viewers(box), answers):
+        seen = tile.window.common(box)
+        if seen is None:
+            continue
+        rows, cols = seen.within(tile.window)
+        part = codes[:, rows, cols]
+        share = np.where(part < FAILED, np.outer(ramp[rows], ramp[cols]), 0)
+        here = seen.within(box)
+        total[:, *here] += share * part
+        weight[:, *here] += share
+    weight = np.maximum(weight, 1)
+    return ((2 * total + weight) // (2 * weight)).astype(np.uint8)
+
+
+def _answered(
+    tiles: Iterable[Tile], answers: Mapping[int, Codes | None]
+) -> Iterable[tuple[Tile, Codes]]:
+    for tile in tiles:
+        codes = answers.get(tile.index)
+        if codes is not None:
+            yield tile, codes
+
+
+def _ramp(window: int, overlap: int) -> NDArray[np.int64]:
+    """Whole weights along a window: rising over the overlap, level, falling again."""
+    place = np.arange(window, dtype=np.int64)
+    ramp: NDArray[np.int64] = np.minimum(np.minimum(place, window - 1 - place) + 1, max(overlap, 1))
+    return ramp
