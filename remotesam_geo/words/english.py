@@ -47,7 +47,7 @@ _INVARIABLE = frozenset(
     re.findall(
         r"\w+",
         """agriculture algae aquaculture asphalt bamboo bison cattle clutter concrete cropland
-        debris deer farmland fish fog foliage garbage gravel haze housing ice livestock machinery
+        debris deer farmland fish fog foliage garbage gravel haze housing ice land livestock machinery
         maize mud people pollution poultry rice rubble sand scaffolding scree scrap scrub series
         sheep silt slush smog smoke snow soil species swine tarmac timber traffic turf vegetation
         waste wasteland wheat wildlife""",
@@ -79,6 +79,7 @@ def spelling(name: str) -> str:
         >>> spelling("Storage_Tank") == spelling("storagetank"), spelling("Harbour")
         (True, 'harbor')
     """
+    name = name.replace("&", " and ")
     if name.isascii():
         joined = re.sub(r"[\W_]+", "", name.lower())
     else:
