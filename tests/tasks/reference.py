@@ -1,0 +1,106 @@
+"""Slow and obviously right: what the package computes at speed, written as its definition."""
+
+import itertools
+from collections import deque
+
+import numpy as np
+
+EIGHT = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx]
+FOUR = [(-1, 0), (1, 0), (0, -1), (0, 1)]
+
+
+def flood(mask, neighbours=EIGHT):
+    """The connected sets of pixels (y, x), in the order of their first pixels row by row."""
+    height, width = mask.shape
+    seen = np.zeros(mask.shape, bool)
+    found = []
+    for y, x in itertools.product(range(height), range(width)):
+        if not mask[y, x] or seen[y, x]:
+            continue
+        seen[y, x] = True
+        pixels, queue = set(), deque([(y, x)])
+        while queue:
+            cy, cx = queue.popleft()
+            pixels.add((cy, cx))
+            for dy, dx in neighbours:
+                ny, nx = cy + dy, cx + dx
+                if 0 <= ny < height and 0 <= nx < width and mask[ny, nx] and not seen[ny, nx]:
+                    seen[ny, nx] = True
+                    queue.append((ny, nx))
+        found.append(pixels)
+    return found
+
+
+def box(pixels):
+    ys, xs = [y for y, _ in pixels], [x for _, x in pixels]
+    return min(xs), min(ys), max(xs) + 1, max(ys) + 1
+
+
+def filled(pixels, shape):
+    """The pixels with their holes: all that cannot walk out of the picture along sides without crossing them."""
+    height, width = shape
+    framed = np.ones((height + 2, width + 2), bool)
+    for y, x in pixels:
+        framed[y + 1, x + 1] = False
+    outside = next(part for part in flood(framed, FOUR) if (0, 0) in part)
+    return {
+        (y, x)
+        for y, x in itertools.product(range(height), range(width))
+        if (y + 1, x + 1) not in outside
+    }
+
+
+def pieces(mask, contour, share):
+    """The published refinement: pieces larger than a share of the largest piece of their component."""
+    kept = []
+    cut = flood(mask & ~contour)
+    for whole in flood(mask):
+        mine = [piece for piece in cut if piece <= whole]
+        largest = max(map(len, mine), default=0)
+        kept += [piece for piece in mine if len(piece) > share * largest]
+    return sorted(kept, key=min)
+
+
+def inner(boxes, score):
+    """Upright boxes inside another one; of equal boxes the best, then the first, stays."""
+    order = sorted(range(len(boxes)), key=lambda i: (-score[i], i))
+    rank = {index: place for place, index in enumerate(order)}
+    drop = []
+    for i, (ax, ay, bx, by) in enumerate(boxes):
+        for j, (cx, cy, dx, dy) in enumerate(boxes):
+            if i != j and ax >= cx and ay >= cy and bx <= dx and by <= dy:
+                equal = (ax, ay, bx, by) == (cx, cy, dx, dy)
+                if not equal or rank[i] > rank[j]:
+                    drop.append(i)
+    return [i in drop for i in range(len(boxes))]
+
+
+def suppressed(boxes, score, iou):
+    """Greedy non-maximum suppression of upright boxes."""
+    left = sorted(range(len(boxes)), key=lambda i: (-score[i], i))
+    keep = []
+    while left:
+        best = left.pop(0)
+        keep.append(best)
+        left = [other for other in left if overlap(boxes[best], boxes[other]) <= iou]
+    return [i not in keep for i in range(len(boxes))]
+
+
+def overlap(one, other):
+    """Intersection over union of two boxes on whole pixels, by counting the pixels."""
+    a, b = (
+        {(y, x) for y in range(y0, y1) for x in range(x0, x1)} for x0, y0, x1, y1 in (one, other)
+    )
+    return len(a & b) / len(a | b)
+
+
+def corner_points(pixels):
+    return np.array(sorted({(x + i, y + j) for y, x in pixels for i in (0, 1) for j in (0, 1)}))
+
+
+def smallest_area(points, step=0.1):
+    """The least area of a rectangle round points, over all angles in steps of degrees."""
+    angles = np.deg2rad(np.arange(0, 90, step))
+    across = points @ np.stack([np.cos(angles), np.sin(angles)])
+    down = points @ np.stack([-np.sin(angles), np.cos(angles)])
+    return (np.ptp(across, axis=0) * np.ptp(down, axis=0)).min()
