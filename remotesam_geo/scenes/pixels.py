@@ -4,6 +4,7 @@ Three ways, and no fourth: copy where the grids agree, average whole blocks wher
 exact multiple of the source, warp everywhere else. Each pixel keeps its validity.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,8 @@ from odc.geo.warp import resampling_s2rio
 
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
+
+Span = tuple[int, int]  # first, and the one after the last
 
 # How far, in source pixels, two grids may lie apart and still be called the same.
 SAME_GRID = 0.05
@@ -30,6 +33,24 @@ class Nesting:
 
     size: tuple[int, int]  # y, x
     offset: tuple[int, int]
+
+    def source(self, target: tuple[Span, Span]) -> tuple[Span, Span]:
+        """The rows and columns of the source under some rows and columns of the target."""
+        (y, x), (ky, kx) = self.offset, self.size
+        rows = sorted((y + ky * target[0][0], y + ky * target[0][1]))
+        cols = sorted((x + kx * target[1][0], x + kx * target[1][1]))
+        return (rows[0], rows[1]), (cols[0], cols[1])
+
+    def covered(self, source: tuple[int, int], target: tuple[int, int]) -> tuple[Span, Span] | None:
+        """The rows and columns of the target over a source of some shape, None without any."""
+        spans = []
+        for k, t, n, m in zip(self.size, self.offset, source, target, strict=True):
+            low, high = sorted((-t / k, (n - t) / k))
+            span = max(0, math.floor(low)), min(m, math.ceil(high))
+            if span[0] >= span[1]:
+                return None
+            spans.append(span)
+        return spans[0], spans[1]
 
 
 def nesting(target_to_source: Affine, shape: tuple[int, int]) -> Nesting | None:
@@ -130,3 +151,62 @@ def warp(
         DST_ALPHA_MAX=str(top),
     )
     return out[:-1], out[-1] > 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Footprint:
+    """Where a target grid lies in a source grid that only a warp relates to it.
+
+    Args:
+        rows: First row of the source, and the one after the last.
+        cols: First column of the source, and the one after the last.
+        scale: Source pixels a target pixel, along the axis that has fewer.
+    """
+
+    rows: Span
+    cols: Span
+    scale: float
+
+
+def footprint(source: GeoBox, target: GeoBox) -> Footprint | None:
+    """The source pixels that a target grid needs; None where the two do not meet."""
+    down, across = (min(n, 32) for n in target.shape)
+    rows = np.linspace(0, target.shape[0], down + 1)
+    cols = np.linspace(0, target.shape[1], across + 1)
+    x, y = np.meshgrid(cols, rows)
+    a, b, c, d, e, f = target.transform[:6]
+    x, y = a * x + b * y + c, d * x + e * y + f
+    if source.crs != target.crs and source.crs is not None and target.crs is not None:
+        to_source = target.crs.transformer_to_crs(source.crs)
+        x, y = (np.asarray(v, dtype=float).reshape(x.shape) for v in to_source(x, y))
+    a, b, c, d, e, f = (~source.transform)[:6]
+    x, y = a * x + b * y + c, d * x + e * y + f
+    known = np.isfinite(x) & np.isfinite(y)
+    if not known.any():
+        return None
+    x, y = np.where(known, x, np.nan), np.where(known, y, np.nan)
+    # Source pixels for a step of one target pixel, along the target's rows and along its columns.
+    steps = [
+        np.hypot(np.diff(x, axis=axis), np.diff(y, axis=axis)) * parts / length
+        for axis, parts, length in ((0, down, target.shape[0]), (1, across, target.shape[1]))
+    ]
+    scale = float(np.nanmedian(np.minimum(steps[0][:, :-1], steps[1][:-1, :])))
+    if not scale > 0:
+        return None
+    # Between two points of the lattice a curve bulges by an eighth of its second difference.
+    bulge = max(
+        (
+            float(np.nanmax(np.abs(np.diff(v, 2, axis=axis)), initial=0))
+            for v in (x, y)
+            for axis in (0, 1)
+        ),
+    )
+    pad = 3 + math.ceil(2 * scale) + math.ceil(bulge / 4)
+    spans = []
+    for values, length in ((y, source.shape[0]), (x, source.shape[1])):
+        low = max(0, math.floor(np.nanmin(values)) - pad)
+        high = min(length, math.ceil(np.nanmax(values)) + pad)
+        if low >= high:
+            return None
+        spans.append((low, high))
+    return Footprint(rows=spans[0], cols=spans[1], scale=scale)

@@ -9,8 +9,8 @@ How `load` uses it::
   `RasterBandMetadata` `dims=("<asset>_band", "y", "x")` and
   `driver_data=AssetBands(indexes=(1, 2, 3), valid=True)`. The variable then has a plane for each
   index and one last plane that says per pixel whether it is valid (1) or not (0); slice it into
-  red, green, blue, valid (its dimension has `len(indexes) + 1` entries). `FUSE_FIRST` and `FUSE_LAST`
-  (names for `fuse_func`) then take whole pixels by that plane, never one band from here and another
+  red, green, blue, valid (its dimension has `len(indexes) + 1` entries). `FUSE_FIRST` and
+  `FUSE_LAST` (names for `fuse_func`) then take whole pixels by that plane, never one band from here and another
   from there.
 * A plain two-dimensional band (no `dims`) works as in odc-stac: what is not valid is `fill_value`.
 * `RasterSource.driver_data=AssetRef(item=..., asset=..., origin=...)` (from the parser's
@@ -22,87 +22,48 @@ How `load` uses it::
 * Scale and offset are not applied here.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import rasterio
-from affine import Affine
 from odc.geo.geobox import GeoBox
-from odc.geo.overlap import compute_reproject_roi
-from odc.geo.roi import roi_is_empty
 from odc.loader.types import MDParser, RasterLoadParams, RasterSource
-from rasterio.enums import MaskFlags
+from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from remotesam_geo.errors import ReadError
+from remotesam_geo.errors import InputError, ReadError
 
 from . import pixels as px
+from .fetch import ChangedError
 from .pixels import Array, Mask
+from .raster import Raster, RasterInfo, ReadPolicy, deadline, session
+from .redaction import redact, redact_text
+
+__all__ = [
+    "FUSE_FIRST",
+    "FUSE_LAST",
+    "AssetBands",
+    "AssetRef",
+    "Failure",
+    "RasterInfo",
+    "ReadPolicy",
+    "SceneDriver",
+    "SceneReader",
+    "SourceError",
+    "fuse_first",
+    "fuse_last",
+    "inspect",
+]
 
 FUSE_FIRST = f"{__name__}.fuse_first"
 FUSE_LAST = f"{__name__}.fuse_last"
 
-
-@dataclass(frozen=True, kw_only=True)
-class ReadPolicy:
-    """How patient, how trusting and how large reads may be."""
-
-    cache_bytes: int = 128 << 20
-
-
-@dataclass(frozen=True, kw_only=True)
-class RasterInfo:
-    """What a raster says of itself; nothing in it is believed beyond what it is.
-
-    Args:
-        href: Where it is, redacted.
-        driver: GDAL's name of the format.
-        shape: Rows and columns.
-        crs: Its coordinate reference system as WKT, or None.
-        transform: Pixel to CRS, or None where there is none.
-        dtypes: NumPy type names, one a band.
-        nodata: Nodata values, one a band.
-        colors: Colour interpretation, one a band ("red", "alpha", "undefined" ...).
-        descriptions: Names of the bands, "" where there is none.
-        scales: Scale, one a band.
-        offsets: Offset, one a band.
-        overviews: Decimation of each overview.
-        block: Rows and columns of a block.
-        has_mask: Whether it has a mask of its own.
-        gcps: Ground control points as (row, col, x, y, z), with their CRS as WKT in `gcps_crs`.
-        gcps_crs: The CRS of the ground control points.
-        has_rpcs: Whether it has rational polynomial coefficients.
-        tags: Its own metadata.
-    """
-
-    href: str
-    driver: str
-    shape: tuple[int, int]
-    crs: str | None
-    transform: Affine | None
-    dtypes: tuple[str, ...]
-    nodata: tuple[float | None, ...]
-    colors: tuple[str, ...]
-    descriptions: tuple[str, ...]
-    scales: tuple[float, ...]
-    offsets: tuple[float, ...]
-    overviews: tuple[int, ...]
-    block: tuple[int, int]
-    has_mask: bool
-    gcps: tuple[tuple[float, float, float, float, float], ...] = ()
-    gcps_crs: str | None = None
-    has_rpcs: bool = False
-    tags: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def geobox(self) -> GeoBox | None:
-        """Its grid, where it has a CRS and a transform."""
-        if self.crs is None or self.transform is None:
-            return None
-        return GeoBox(self.shape, self.transform, self.crs)
+# An overview may be this much coarser than the target: so that the scale of a warp, which varies a
+# little over a scene, does not choose one overview here and another there.
+LEVEL_TOLERANCE = 1.05
+ALPHA_SAMPLE = 1 << 20  # pixels by which a band that is called alpha is judged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,12 +73,16 @@ class AssetBands:
     Args:
         indexes: Bands in the file, from 1, in the order wanted.
         valid: Append a last plane of 1 (valid) and 0.
-        alpha: Whether a band that the file calls alpha is one; None: judged by its values.
+        alpha: Whether the band that the file calls alpha is one; None: judged by its values, once
+            a file (near infrared is often called alpha by mistake).
+        nodata: Value that means no data where all the bands wanted have it; "file": what the file
+            says; None: no value does.
     """
 
     indexes: tuple[int, ...]
     valid: bool = True
     alpha: bool | None = None
+    nodata: float | Literal["file"] | None = "file"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +102,15 @@ class AssetRef:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """What could not be read, and why; every URL in it is redacted."""
+    """What could not be read, and why; every URL in it is redacted.
+
+    Args:
+        item: Id of the item, "" where it is not known.
+        asset: Name of the asset, "" where it is not known.
+        href: Where it lies.
+        window: The part of the target grid that was wanted.
+        cause: What went wrong.
+    """
 
     item: str
     asset: str
@@ -146,8 +119,8 @@ class Failure:
     cause: str
 
     def __str__(self) -> str:
-        named = " ".join(part for part in (self.item, self.asset) if part) or self.href
-        return f"could not read {named} ({self.href}), window {self.window}: {self.cause}"
+        named = " of ".join(part for part in (self.asset, self.item) if part)
+        return f"could not read {named or 'the raster'} at {self.href}, {self.window}: {self.cause}"
 
 
 class SourceError(ReadError):
@@ -174,7 +147,7 @@ def fuse_last(target: Array, source: Array) -> None:
 def inspect(
     href: str, *, origin: str | None = None, policy: ReadPolicy | None = None
 ) -> RasterInfo:
-    """Read a raster's header.
+    """Read a raster's header, with the patience and the trust of any read.
 
     Args:
         href: URL or path.
@@ -183,34 +156,39 @@ def inspect(
 
     Returns:
         Grid, bands, types, nodata, mask and colours.
+
+    Raises:
+        SourceError: It cannot be read, or is not opened on purpose.
     """
-    with rasterio.open(href) as file:
-        points, points_crs = file.gcps
-        return RasterInfo(
-            href=href,
-            driver=file.driver,
-            shape=file.shape,
-            crs=file.crs.to_wkt() if file.crs else None,
-            transform=None if points or file.transform.is_identity else file.transform,
-            dtypes=tuple(file.dtypes),
-            nodata=tuple(file.nodatavals),
-            colors=tuple(color.name for color in file.colorinterp),
-            descriptions=tuple(name or "" for name in file.descriptions),
-            scales=tuple(file.scales),
-            offsets=tuple(file.offsets),
-            overviews=tuple(file.overviews(1)),
-            block=file.block_shapes[0],
-            has_mask=any(MaskFlags.per_dataset in flags for flags in file.mask_flag_enums),
-            gcps=tuple((p.row, p.col, p.x, p.y, p.z or 0.0) for p in points),
-            gcps_crs=points_crs.to_wkt() if points_crs else None,
-            has_rpcs=file.rpcs is not None,
-            tags=file.tags(),
+    policy = policy or ReadPolicy()
+    with _reported(AssetRef(origin=origin), href, "its header"):
+        return session(policy).raster(href, origin, deadline(policy)).info
+
+
+@contextmanager
+def _reported(ref: AssetRef, href: str, window: str) -> Iterator[None]:
+    """Whatever fails inside fails as a SourceError that names the source."""
+    try:
+        yield
+    except (ReadError, InputError, RasterioError, OSError) as error:
+        failure = Failure(
+            item=ref.item,
+            asset=ref.asset,
+            href=redact(href),
+            window=window,
+            cause=redact_text(str(error)) or type(error).__name__,
         )
+        raise SourceError(failure) from error
 
 
 @dataclass(frozen=True, kw_only=True)
 class SceneReader:
-    """One source, read on demand. Implements odc-loader's RasterReader."""
+    """One source, read on demand. Implements odc-loader's RasterReader.
+
+    Args:
+        source: What to read.
+        policy: How.
+    """
 
     source: RasterSource
     policy: ReadPolicy
@@ -233,12 +211,18 @@ class SceneReader:
 
         Returns:
             The rows and columns covered, and their pixels: h x w, or planes x h x w.
+
+        Raises:
+            SourceError: It could not be read.
         """
         bands = cfg.meta.driver_data if cfg.meta is not None else None
         if not isinstance(bands, AssetBands):
             bands = AssetBands(indexes=(self.source.band or 1,), valid=False)
-        roi, planes, valid = self._pixels(cfg, dst_geobox, bands)
-        out = _finish(planes, valid, cfg, append_valid=bands.valid)
+        ref = self.source.driver_data
+        ref = ref if isinstance(ref, AssetRef) else AssetRef()
+        with _reported(ref, self.source.uri, f"window {_named(dst_geobox)}"):
+            roi, planes, valid = self._pixels(cfg.resampling, dst_geobox, bands, ref)
+            out = _finished(planes, valid, cfg, append_valid=bands.valid)
         if not cfg.extra_dims:
             out = out[0]
         elif selection is not None:
@@ -249,80 +233,195 @@ class SceneReader:
         return roi, out
 
     def _pixels(
-        self, cfg: RasterLoadParams, target: GeoBox, bands: AssetBands
+        self, resampling: str, target: GeoBox, bands: AssetBands, ref: AssetRef
     ) -> tuple[tuple[slice, slice], Array, Mask]:
-        with rasterio.open(self.source.uri) as file:
-            base = GeoBox(file.shape, file.transform, str(file.crs))
-            plan = compute_reproject_roi(base, target, ttol=px.SAME_GRID)
-            rows, cols = plan.roi_dst
-            roi = (slice(rows.start, rows.stop), slice(cols.start, cols.stop))
-            dtype = np.dtype(file.dtypes[bands.indexes[0] - 1])
-            if roi_is_empty(plan.roi_src) or roi_is_empty(roi):
-                none = (slice(0, 0), slice(0, 0))
-                return none, np.zeros((len(bands.indexes), 0, 0), dtype), np.zeros((0, 0), bool)
-            wanted = target[roi]
-
-            def read(window: Window) -> tuple[Array, Mask]:
-                planes = file.read(list(bands.indexes), window=window)
-                valid = file.dataset_mask(window=window) != 0
-                return planes, valid
-
-            planes, valid = _resample(base, wanted, read, cfg.resampling, plan.scale)
-            return roi, planes, valid
+        until, shared = deadline(self.policy), session(self.policy)
+        for again in (True, False):
+            try:
+                raster = shared.raster(self.source.uri, ref.origin, until)
+                grid = _grid(raster.info, self.source.geobox)
+                return _Reading(raster, grid, bands, until).onto(target, resampling)
+            except ChangedError:
+                shared.forget(self.source.uri)
+                if not again:
+                    raise
+        raise ReadError("unreachable: the second attempt returns or raises")
 
 
-def _resample(
-    grid: GeoBox, target: GeoBox, read: Any, resampling: str, scale: float
-) -> tuple[Array, Mask]:
-    """Read the part of `grid` that `target` needs and bring it onto `target`."""
-    nest = (
-        px.nesting(~grid.transform * target.transform, target.shape)
-        if grid.crs == target.crs
-        else None
-    )
-    if nest is not None:
-        (ky, kx), (ty, tx) = nest.size, nest.offset
-        spans = []
-        for k, t, n in ((ky, ty, target.shape[0]), (kx, tx, target.shape[1])):
-            spans.append((min(t, t + k * n), max(t, t + k * n)))
-        planes, valid = _read_padded(read, grid.shape.yx, spans)
-        flips = tuple(-1 if k < 0 else 1 for k in (ky, kx))
-        planes, valid = planes[:, :: flips[0], :: flips[1]], valid[:: flips[0], :: flips[1]]
-        size = (abs(ky), abs(kx))
-        if size == (1, 1):
-            return planes, valid
-        if resampling in ("auto", "average"):
-            return px.block_mean(planes, valid, size)
-        if resampling == "mode":
-            return px.block_mode(planes, valid, size)
-    name = resampling
-    if resampling == "auto":
-        name = "average" if scale > 1 else "bilinear"
-    elif resampling == "mode" and scale <= 1:
-        name = "nearest"
-    plan = compute_reproject_roi(
-        grid, target, ttol=px.SAME_GRID, padding=2 + int(np.ceil(2 * scale))
-    )
-    rows, cols = plan.roi_src
-    planes, valid = read(Window.from_slices(rows, cols))
-    return px.warp(planes, valid, grid[plan.roi_src], target, name)
+class _Reading:
+    """One raster while some bands of it are read onto one target."""
+
+    def __init__(self, raster: Raster, grid: GeoBox, bands: AssetBands, until: float) -> None:
+        self.raster, self.grid, self.bands, self.until = raster, grid, bands, until
+        info = raster.info
+        if not bands.indexes or not all(1 <= i <= len(info.dtypes) for i in bands.indexes):
+            raise ReadError(
+                f"it has {len(info.dtypes)} bands, but bands {bands.indexes} are wanted"
+            )
+        self.dtype = np.result_type(*(info.dtypes[i - 1] for i in bands.indexes))
+        self.alpha = self._alpha_band()
+
+    def onto(self, target: GeoBox, resampling: str) -> tuple[tuple[slice, slice], Array, Mask]:
+        """Rows and columns of the target that are covered, their pixels, and which are valid."""
+        nest = self._nesting(self.grid, target)
+        if nest is not None:
+            covered = nest.covered(self.grid.shape.yx, target.shape.yx)
+            if covered is None:
+                return self._nothing()
+            roi = slice(*covered[0]), slice(*covered[1])
+            target = target[roi]
+            scale = float(min(abs(k) for k in nest.size))
+        else:
+            found = px.footprint(self.grid, target)
+            if found is None:
+                return self._nothing()
+            roi = slice(0, target.shape[0]), slice(0, target.shape[1])
+            scale = found.scale
+        level, grid = self._level(scale)
+        planes, valid = self._resampled(level, grid, target, resampling)
+        return roi, planes, valid
+
+    def _nothing(self) -> tuple[tuple[slice, slice], Array, Mask]:
+        none = slice(0, 0), slice(0, 0)
+        empty = np.zeros((len(self.bands.indexes), 0, 0), self.dtype)
+        return none, empty, np.zeros((0, 0), dtype=bool)
+
+    @staticmethod
+    def _nesting(grid: GeoBox, target: GeoBox) -> px.Nesting | None:
+        if grid.crs != target.crs:
+            return None
+        return px.nesting(~grid.transform * target.transform, target.shape.yx)
+
+    def _level(self, scale: float) -> tuple[int, GeoBox]:
+        """The coarsest level that is fine enough, and its grid."""
+        full = self.grid.shape
+        best, grid = 0, self.grid
+        for number, shape in enumerate(self.raster.info.levels):
+            factors = full[0] / shape[0], full[1] / shape[1]
+            if max(factors) <= max(scale, 1.0) * LEVEL_TOLERANCE:
+                transform = self.grid.transform * self.grid.transform.scale(factors[1], factors[0])
+                best, grid = number, GeoBox(shape, transform, self.grid.crs)
+        return best, grid
+
+    def _resampled(
+        self, level: int, grid: GeoBox, target: GeoBox, resampling: str
+    ) -> tuple[Array, Mask]:
+        nest = self._nesting(grid, target)
+        if nest is not None:
+            size = abs(nest.size[0]), abs(nest.size[1])
+            averaged = resampling in ("auto", "average")
+            if size == (1, 1) or averaged or resampling == "mode":
+                spans = nest.source(((0, target.shape[0]), (0, target.shape[1])))
+                planes, valid = self._padded(level, grid.shape.yx, spans)
+                y, x = (-1 if k < 0 else 1 for k in nest.size)
+                planes, valid = planes[:, ::y, ::x], valid[::y, ::x]
+                if size == (1, 1):
+                    return planes, valid
+                reduce = px.block_mean if averaged else px.block_mode
+                return reduce(planes, valid, size)
+        found = px.footprint(grid, target)
+        if found is None:  # within the padding of the full level, but not of this one
+            shape = target.shape.yx
+            return np.zeros((len(self.bands.indexes), *shape), self.dtype), np.zeros(shape, bool)
+        coarser = found.scale > LEVEL_TOLERANCE
+        name = resampling
+        if resampling == "auto":
+            name = "average" if coarser else "bilinear"
+        elif resampling == "mode" and not coarser:
+            name = "nearest"
+        planes, valid = self._window(level, found.rows, found.cols)
+        return px.warp(planes, valid, grid[slice(*found.rows), slice(*found.cols)], target, name)
+
+    def _padded(
+        self, level: int, shape: tuple[int, int], spans: tuple[px.Span, px.Span]
+    ) -> tuple[Array, Mask]:
+        """Rows and columns that may reach beyond the raster; what is outside is not valid."""
+        rows, cols = ((max(a, 0), min(b, n)) for (a, b), n in zip(spans, shape, strict=True))
+        planes, valid = self._window(level, rows, cols)
+        pad = [(i - a, b - j) for (a, b), (i, j) in zip(spans, (rows, cols), strict=True)]
+        if any(map(any, pad)):
+            planes, valid = np.pad(planes, [(0, 0), *pad]), np.pad(valid, pad)
+        return planes, valid
+
+    def _window(self, level: int, rows: px.Span, cols: px.Span) -> tuple[Array, Mask]:
+        """Pixels of a level and which of them are valid."""
+        wanted = self.bands.indexes
+        extra = () if self.alpha is None else (self.alpha,)
+        window = Window.from_slices(rows, cols)
+        planes, mask = self.raster.read(level, window, (*wanted, *extra), self.until)
+        alpha = planes[-1] if extra else None
+        planes = planes[: len(wanted)]
+        return planes, self._valid(planes, mask, alpha)
+
+    def _valid(self, planes: Array, mask: Mask | None, alpha: Array | None) -> Mask:
+        """By the file's mask, or else by nodata and alpha; NaN is never valid."""
+        valid = np.ones(planes.shape[1:], dtype=bool) if mask is None else mask
+        if mask is None and self.bands.nodata is not None:
+            missing = np.ones_like(valid)
+            for plane, index in zip(planes, self.bands.indexes, strict=True):
+                told = self.bands.nodata
+                value = self.raster.info.nodata[index - 1] if told == "file" else told
+                missing &= np.zeros_like(valid) if value is None else plane == value
+            valid &= ~missing
+        if mask is None and alpha is not None:
+            valid &= alpha > 0
+        if planes.dtype.kind == "f":
+            valid &= ~np.isnan(planes).any(axis=0)
+        return valid
+
+    def _alpha_band(self) -> int | None:
+        """The number of the band that says what is transparent, None where there is none."""
+        colors = self.raster.info.colors
+        if "alpha" not in colors or self.bands.alpha is False or self.raster.info.has_mask:
+            return None
+        number = colors.index("alpha") + 1
+        if self.bands.alpha or self._looks_like_alpha(number):
+            return number
+        return None
+
+    def _looks_like_alpha(self, number: int) -> bool:
+        """Transparency is all or nothing nearly everywhere; near infrared is not.
+
+        Judged on the coarsest level, so that every window of the file is judged alike.
+        """
+        levels = self.raster.info.levels
+        rows, cols = levels[-1]
+        down = min(rows, max(1, ALPHA_SAMPLE // cols))
+        middle = (rows - down) // 2
+        window = Window.from_slices((middle, middle + down), (0, cols))
+        planes, _ = self.raster.read(len(levels) - 1, window, (number,), self.until)
+        top = np.iinfo(planes.dtype).max if planes.dtype.kind in "ui" else 1
+        return bool(np.mean((planes > 0) & (planes < top)) < 0.1)
 
 
-def _read_padded(
-    read: Any, shape: tuple[int, int], spans: list[tuple[int, int]]
-) -> tuple[Array, Mask]:
-    """Rows and columns that may reach beyond the raster; what is outside is not valid."""
-    inner = [(max(a, 0), min(b, n)) for (a, b), n in zip(spans, shape, strict=True)]
-    planes, valid = read(Window.from_slices(*inner))
-    pad = [(i - a, b - j) for (a, b), (i, j) in zip(spans, inner, strict=True)]
-    if any(map(any, pad)):
-        planes, valid = np.pad(planes, [(0, 0), *pad]), np.pad(valid, pad)
-    return planes, valid
+def _grid(info: RasterInfo, told: Any) -> GeoBox:
+    """The raster's own grid, or what its item says where the raster says nothing."""
+    if info.geobox is not None:
+        return info.geobox
+    if isinstance(told, GeoBox) and told.crs is not None:
+        factors = told.shape[1] / info.shape[1], told.shape[0] / info.shape[0]
+        return GeoBox(info.shape, told.transform * told.transform.scale(*factors), told.crs)
+    if info.gcps or info.has_rpcs:
+        raise ReadError(
+            "it is placed only by ground control points or rational polynomials: "
+            "orthorectify it first (gdalwarp)"
+        )
+    raise ReadError("neither the raster nor its item says where on the ground it lies")
 
 
-def _finish(planes: Array, valid: Mask, cfg: RasterLoadParams, *, append_valid: bool) -> Array:
+def _named(target: GeoBox) -> str:
+    left, bottom, right, top = target.boundingbox
+    height, width = target.shape
+    return f"{width} x {height} px at ({left:.10g}, {bottom:.10g}, {right:.10g}, {top:.10g})"
+
+
+def _finished(planes: Array, valid: Mask, cfg: RasterLoadParams, *, append_valid: bool) -> Array:
     """The type and fill value asked for, and validity as a last plane."""
     dtype = planes.dtype if cfg.dtype is None else np.dtype(cfg.dtype)
+    if not np.can_cast(planes.dtype, dtype, "safe"):
+        kept = planes[:, valid]
+        if not np.array_equal(kept, kept.astype(dtype), equal_nan=True):
+            raise ReadError(f"its values ({planes.dtype}) do not fit the {dtype} wanted")
     fill = cfg.fill_value
     if fill is None:
         fill = np.nan if dtype.kind == "f" else 0
@@ -335,9 +434,13 @@ class SceneDriver:
     """odc-loader's ReaderDriver over our own reads: frozen, picklable, without open files.
 
     Args:
-        policy: Patience, trust and limits.
+        policy: Patience, trust, limits and signers.
         md_parser: What reads an item's metadata; None: odc-stac's own.
         aux_reader: What reads auxiliary bands; None: there are none.
+
+    Example:
+        >>> SceneDriver(policy=ReadPolicy(cache_bytes=1 << 20)).policy.cache_bytes
+        1048576
     """
 
     policy: ReadPolicy = field(default_factory=ReadPolicy)
