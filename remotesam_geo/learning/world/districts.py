@@ -36,10 +36,10 @@ def _vehicle(site: Site, x: float, y: float, angle: float, room: float = 7.0) ->
 def vehicles_along(site: Site, lane: float, density: float) -> None:
     """Traffic along x, one line of vehicles each way at +-lane."""
     for side in (-lane, lane):
-        x = -site.width / 2 + site.dice.uniform(4, 14)
+        x = -site.width / 2 + site.dice.uniform(7.5, 16)
         while x < site.width / 2 - 8:
             if site.dice.random() < density:
-                _vehicle(site, x, side + site.dice.uniform(-0.3, 0.3), 0, 14)
+                _vehicle(site, x, side + site.dice.uniform(-0.15, 0.15), 0, 14)
             x += site.dice.uniform(16, 34)
 
 
@@ -62,7 +62,7 @@ def _trees(
     for i in range(nx):
         for j in range(ny):
             if dice.random() < share:
-                d = dice.uniform(0.5, 1.0) * cell
+                d = dice.uniform(0.6, 0.92) * cell
                 free_x, free_y = (dx - d) / 2, (dy - d) / 2
                 x = x0 + (i + 0.5) * dx + dice.uniform(-free_x, free_x)
                 y = y0 + (j + 0.5) * dy + dice.uniform(-free_y, free_y)
@@ -78,8 +78,8 @@ def airport(site: Site) -> None:
     s.lay("built-up", -w + 2, -h + 2, w - 2, h - 2)
     joint = s.ground[-1].rgb
     seam = (joint[0] * 0.86, joint[1] * 0.86, joint[2] * 0.86)
-    for k in range(1, int((2 * w - 4) // 12)):
-        s.line(-w + 2 + 12 * k, -h + 3, -w + 2 + 12 * k, h - 3, 0.25, seam)
+    joints = range(1, int((2 * w - 4) // 12))
+    s.lines([(-w + 2 + 12 * k, -h + 3, -w + 2 + 12 * k, h - 3) for k in joints], 0.25, seam)
     top = h - 4
     if dice.random() < 0.6:  # the terminal
         depth = dice.uniform(9, 15)
@@ -88,18 +88,19 @@ def airport(site: Site) -> None:
         top -= depth + 6
     y = top
     while True:
-        span = dice.choice((14.0, 20.0, 28.0, 36.0)) * dice.uniform(0.9, 1.1)
-        if y - span * 1.15 < -h + 4:
+        fitting = [m for m in (11.0, 14.0, 18.0, 24.0, 31.0) if m * 1.15 < (y + h - 4) * 0.9]
+        if not fitting:
             break
+        span = dice.choice(fitting) * dice.uniform(0.92, 1.08)
         pitch = span * dice.choice((1.04, 1.12, 1.3))
         n = int((2 * w - 8) // pitch)
         middle = y - span * 0.56
-        s.line(-w + 5, y - span * 1.12, w - 5, y - span * 1.12, 0.5, YELLOW)
+        leads = [(-w + 5, y - span * 1.12, w - 5, y - span * 1.12)]
         for i in range(n):
             x = (i - (n - 1) / 2) * pitch
-            s.line(x, y - span * 1.1, x, middle, 0.4, YELLOW)
+            leads.append((x, y - span * 1.1, x, middle))
             pick = dice.random()
-            if pick < 0.72:
+            if pick < 0.8:
                 variety = dice.randrange(4)
                 size = span * dice.uniform(0.86, 1.0)
                 length = size * (
@@ -116,17 +117,14 @@ def airport(site: Site) -> None:
                     angle=heading,
                     variety=variety,
                 )
-            elif pick < 0.86:
+            elif pick < 0.9:
                 s.put(
                     "mark", x, middle, span * 0.7, span * 0.7, 0.0, rgb=dice.choice((WHITE, YELLOW))
                 )
             else:
                 _vehicle(s, x, middle, dice.uniform(0, 3.14), 12)
-        for _ in range(int(n * dice.uniform(0.2, 1.0))):
-            x = dice.uniform(-w + 8, w - 8)
-            if x > -w + 8 and dice.random() < 0.5:
-                pass
-        y -= span * 1.15 + dice.choice((3.0, 8.0, 14.0))
+        s.lines(leads, 0.4, YELLOW)
+        y -= span * 1.15 + dice.choice((2.0, 5.0, 10.0))
     strip = y + h - 4
     if strip > 7:
         x = -w + 10
@@ -163,10 +161,12 @@ def harbour(site: Site) -> None:
         else:
             _vehicle(site, x + 5, h - quay / 2, dice.choice((0, 0.5, 1.57)), min(quay - 3, 12))
             x += dice.uniform(11, 18)
+    depth = 2 * h - quay
+    free = depth > 60  # room for ships under way beyond the piers
     x = -w + dice.uniform(6, 14)
     while x < w - 10:
-        size = dice.choice((8.0, 12.0, 20.0, 34.0))
-        reach = min(2 * h - quay - 6, dice.uniform(1.6, 3.2) * size + 12)
+        size = dice.choice((7.0, 10.0, 16.0, 24.0, 34.0))
+        reach = min(depth - (22 if free else 6), dice.uniform(2.2, 3.4) * size + 12)
         deck = dice.choice((2.4, 3.0, 4.5)) + size * 0.05
         comb = size <= 12 and dice.random() < 0.55
         span = size * 1.1 * 2 + deck if comb else deck
@@ -177,28 +177,30 @@ def harbour(site: Site) -> None:
             s = site.part(x, edge - reach, x + span, edge)
             s.put("harbor", 0, 0, reach, span, 1.2, angle=-math.pi / 2, variety=1)
             _comb(s, reach, span)
-            x += span + dice.uniform(4, 16)
+            x += span + dice.uniform(3, 8)
             continue
-        if dice.random() < 0.3:
+        if dice.random() < 0.16 and x + max(deck * 3, 9) < w:
             s = site.part(x, edge - reach, x + max(deck * 3, 9), edge)
             s.put("harbor", 0, 0, reach, s.width, 1.2, angle=-math.pi / 2, variety=2)
-            x += s.width + dice.uniform(4, 16)
+            x += s.width + dice.uniform(3, 8)
             continue
         site.put("harbor", x + deck / 2, y, reach, deck, 1.2, angle=-math.pi / 2, variety=0)
         x += deck
-        rows = dice.choice((1, 1, 2, 3))
+        rows = dice.choice((1, 2, 2, 3))
         beam = size * dice.uniform(0.22, 0.3)
-        for row in range(rows):
+        for _ in range(rows):
+            gap = dice.choice((0.0, 0.8, 1.2, 1.6))
+            if x + gap + beam + 1 > w:
+                break
             bow = dice.uniform(0, 3)
             y = edge - 2 - bow
-            gap = dice.choice((0.0, 0.0, 0.3, 1.0))
             while y - size > edge - reach:
-                if dice.random() < 0.8:
-                    _ship(site, x + (row + 0.5) * beam + row * gap, y - size / 2, size, beam, True)
+                if dice.random() < 0.86:
+                    _ship(site, x + gap + beam / 2, y - size / 2, size, beam, True)
                 y -= size * 1.06 + dice.uniform(0, 3)
-        x += rows * (beam + 1.0) + dice.uniform(3, 20)
-    free = 2 * h - quay
-    if free > 60:
+            x += gap + beam
+        x += dice.uniform(3, 10)
+    if free:
         _afloat(site.part(-w + 6, -h + 4, w - 6, -h + 16), dice)
 
 
@@ -240,11 +242,13 @@ def _ship(site: Site, x: float, y: float, size: float, beam: float, moored: bool
 
 
 def _afloat(site: Site, dice: random.Random) -> None:
-    """Ships under way along x, some with a wake."""
+    """Ships under way along x, some with a wake, where there is water enough."""
+    if site.height < 6:
+        return
     x = -site.width / 2
     while True:
         size = dice.choice((7.0, 12.0, 20.0))
-        size = min(size, site.height * 2)
+        size = min(size, site.height)
         if x + size * 2.4 > site.width / 2:
             return
         if dice.random() < 0.6:
@@ -273,7 +277,7 @@ def lake(site: Site) -> None:
         site.pond("grass", 0, h - ry - 2, rx, ry * 0.75)
         _trees(site, -rx * 0.5, h - 2 - ry * 1.4, rx * 0.5, h - 2 - ry * 0.6, 7, 0.5)
     y = -h + 8
-    while y < h * 0.2:
+    while y < 0:
         _afloat(site.part(-w + 4, y - 5, w - 4, y + 5), dice)
         y += dice.uniform(14, 30)
 
@@ -293,9 +297,9 @@ def beach(site: Site) -> None:
     site.lay("grass", -w, grass, w, h)
     _trees(site, -w + 1, grass + 1, w - 1, h - 1, dice.uniform(6, 9), 0.6)
     x = -w + 5
-    while x < w - 10:
+    while x < w - 10 and grass - shore > 26:
         pick = dice.random()
-        y = dice.uniform(shore + 12, max(shore + 13, grass - 12))
+        y = dice.uniform(shore + 12, grass - 12)
         if pick < 0.25:
             size = dice.uniform(5.5, 8.5)
             _ship(site, x + 3, y, size, size * 0.34, False)
@@ -317,12 +321,13 @@ def tanks(site: Site) -> None:
     w, h = s.width / 2, s.height / 2
     y = -h + 3
     while True:
-        d = dice.choice((7.0, 11.0, 16.0, 24.0)) * dice.uniform(0.9, 1.1)
-        if y + d + 4 > h:
+        fitting = [size for size in (7.0, 10.0, 14.0, 19.0, 25.0) if y + 1.1 * size + 3 < h]
+        if not fitting:
             break
-        bund = dice.choice((1.02, 1.15, 1.5)) * d
+        d = dice.choice(fitting) * dice.uniform(0.9, 1.1)
+        bund = min(dice.choice((1.01, 1.2, 1.3, 1.5)) * d, max(d, h - y - 1))
         n = int((2 * w - 6) // bund)
-        s.line(-w + 3, y - 1.0, w - 3, y - 1.0, 0.7, (178, 176, 170))
+        s.lines([(-w + 3, y - 1.0, w - 3, y - 1.0)], 0.7, (178, 176, 170))
         same = dice.choice(["", "", "white", "grey"])
         for i in range(n):
             x = (i - (n - 1) / 2) * bund
@@ -360,7 +365,7 @@ def residential(site: Site) -> None:
             s = s.part(-s.width / 2, -s.height / 2, s.width / 2, s.height / 2)
             s = Site((s.cx, s.cy), s.width, s.height, s.angle + math.pi, ident=s.ident, dice=dice)
             s.things, s.ground = site.things, site.ground
-        if dice.random() < 0.22:
+        if dice.random() < 0.15:
             _terrace(s)
         else:
             _houses(s)
@@ -378,7 +383,7 @@ def _terrace(s: Site) -> None:
         s.put("building", x, -h + 8 + deep / 2, unit, deep, 6.5, colour=colour, variety=0)
         if dice.random() < 0.5:
             _vehicle(s, x, -h + 4, math.pi / 2, 5.2)
-        if dice.random() < 0.4 and h * 2 - deep - 9 > 5:
+        if dice.random() < 0.4 and 2 * h - deep - 10.5 > unit:
             _tree(s, x, h - 2 - unit / 2 * 0.9, unit * 0.85)
 
 
@@ -390,7 +395,7 @@ def _houses(s: Site) -> None:
     lot = 2 * w / n
     for i in range(n):
         x0 = -w + i * lot
-        length, width = dice.uniform(9, 13), dice.uniform(7.5, 9.5)
+        length, width = min(dice.uniform(9, 13), lot - 9), dice.uniform(7.5, 9.5)
         hx, hy = x0 + 4.5 + length / 2, -h + 6.5 + width / 2
         variety = dice.choice((0, 1, 1, 0, 3, 5))
         if variety in (3, 5):
@@ -424,7 +429,7 @@ def _houses(s: Site) -> None:
                 shape, left + a / 2, back + 2.2, a, 3.6 if shape == "slab" else a * 0.6 + 1.4, 0.6
             )
             left += a + 1
-        _trees(s, left, back, x0 + lot - 0.5, h - 0.5, dice.uniform(4, 7), 0.55)
+        _trees(s, left, back, x0 + lot - 0.5, h - 0.5, dice.uniform(5, 8), 0.6)
 
 
 def industrial(site: Site) -> None:
@@ -501,20 +506,23 @@ def parking(site: Site) -> None:
     s = site.tilted(dice.choice((0, 0, dice.uniform(-0.6, 0.6))))
     w, h = s.width / 2, s.height / 2
     y = -h + 2
-    full = dice.uniform(0.25, 0.95)
+    full = dice.uniform(0.2, 0.8)
+    pitch = dice.choice((2.7, 3.1, 3.4, 3.8))
+    bays: list[tuple[float, float, float, float]] = []
     row = 0
     while y + 6 < h - 1:
-        for k in range(int((2 * w - 6) // 2.7)):
-            x = -w + 3 + 2.7 * (k + 0.5)
+        for k in range(int((2 * w - 6) // pitch)):
+            x = -w + 3 + pitch * (k + 0.5)
             if k % 9 == 8:
                 if dice.random() < 0.5:
-                    _tree(s, x, y + 2.7, 2.6, 2.2)
+                    _tree(s, x, y + 2.7, pitch, 2.2)
                 continue
-            s.line(x - 1.35, y, x - 1.35, y + 5.4, 0.16, WHITE)
+            bays.append((x - pitch / 2, y, x - pitch / 2, y + 5.4))
             if dice.random() < full:
-                _vehicle(s, x, y + 2.7 + dice.uniform(-0.2, 0.2), math.pi / 2, 5.2)
+                _vehicle(s, x, y + 2.7 + dice.uniform(-0.1, 0.1), math.pi / 2, 5.0)
         row += 1
         y += 5.5 if row % 2 else 5.5 + dice.uniform(6, 7.5)
+    s.lines(bays, 0.16, WHITE)
 
 
 def sports(site: Site) -> None:
@@ -581,7 +589,7 @@ def _field(s: Site, x: float, y: float, length: float, deep: float) -> None:
 def _courts(s: Site, x: float, y: float, room: float, deep: float) -> float:
     """Tennis courts side by side on one painted ground; returns the width used."""
     dice = s.dice
-    pitch = dice.choice((11.3, 13.0, 15.0))
+    pitch = dice.choice((11.2, 13.0, 14.0, 15.0))
     n = min(int((room - 3) // pitch), dice.randrange(1, 5))
     if n < 1:
         return 4.0
@@ -615,8 +623,8 @@ def farmland(site: Site) -> None:
         row = (rgb[0] * tint, rgb[1] * tint, rgb[2] * tint * 0.95)
         if dice.random() < 0.75:
             pitch = dice.choice((2.0, 3.0, 4.5))
-            for j in range(1, int((x1 - x0 - 2) // pitch)):
-                s.line(x0 + 1 + pitch * j, -h + 1, x0 + 1 + pitch * j, h - 1, pitch * 0.4, row)
+            at = [x0 + 1 + pitch * j for j in range(1, int((x1 - x0 - 2) // pitch))]
+            s.lines([(x, -h + 1, x, h - 1) for x in at], pitch * 0.4, row)
         middle = (x0 + x1) / 2
         pick = dice.random()
         if pick < 0.2:
@@ -710,10 +718,10 @@ DISTRICTS: dict[str, Callable[[Site], None]] = {
 }
 
 THEMES: tuple[tuple[float, dict[str, float]], ...] = (
-    (3.0, {"residential": 5, "parking": 1.5, "sports": 3.5, "woodland": 1, "industrial": 1}),
-    (2.0, {"tanks": 5, "industrial": 3, "parking": 1, "works": 1.5}),
-    (2.6, {"harbour": 6, "beach": 1.5, "lake": 1.5, "tanks": 1, "industrial": 0.5}),
-    (2.2, {"airport": 7, "parking": 0.7, "industrial": 1, "farmland": 0.5}),
-    (1.2, {"farmland": 4, "residential": 1.5, "woodland": 2, "lake": 1, "works": 1, "sports": 1}),
+    (3.0, {"residential": 4, "parking": 1, "sports": 5, "woodland": 0.7, "industrial": 0.7}),
+    (2.0, {"tanks": 6, "industrial": 2, "parking": 1, "works": 1}),
+    (2.4, {"harbour": 7, "beach": 1.5, "lake": 1, "tanks": 1, "sports": 0.5}),
+    (2.2, {"airport": 7, "parking": 0.7, "industrial": 0.7, "farmland": 0.5}),
+    (1.0, {"farmland": 4, "residential": 1.5, "woodland": 2, "lake": 1, "works": 1, "sports": 1}),
 )
 """Kinds of neighbourhood: their weight, and the weights of the districts in them."""

@@ -1,5 +1,6 @@
-"""Painting: things and ground to pixels, labels and land cover."""
+"""Painting: things and ground to pixels, with the truth of each pixel."""
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -13,109 +14,226 @@ from remotesam_geo.learning.world.rasterize import fill
 from remotesam_geo.learning.world.sensors import Light
 from remotesam_geo.learning.world.shapes import shapes
 from remotesam_geo.learning.world.site import Ground, Thing
-from remotesam_geo.learning.world.texture import sample
+from remotesam_geo.learning.world.texture import UNIT, grain, sample
 
-__all__ = ["Outlines", "ToPixels", "landcover", "outlines", "paint"]
+__all__ = ["Drawing", "ToPixels", "draw", "outlines"]
 
 FINE = 2  # subpixels a side that flat colours are painted at
 BITS = 4  # binary places of cv2's coordinates
 MARGIN = 6  # pixels round the picture that the blur may draw on
+FLAT = 0.2  # metres below which nothing casts a shadow
+SKY = (206.0, 212.0, 220.0)
 
 ToPixels = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """From metres on the plane (N x 2) to pixels (N x 2, x right, y down, edges at integers)."""
 
-# Relative amplitude of (speckle, clumps, streaks, coarse) per land cover, and for objects.
-_GAINS = np.zeros((16, 4), np.float32)
-_GAINS[LANDCOVER["field"]] = (0.05, 0.07, 0.05, 0.07)
-_GAINS[LANDCOVER["grass"]] = (0.06, 0.10, 0.0, 0.10)
-_GAINS[LANDCOVER["bare soil"]] = (0.06, 0.09, 0.03, 0.10)
-_GAINS[LANDCOVER["water"]] = (0.03, 0.03, 0.08, 0.08)
-_GAINS[LANDCOVER["sand"]] = (0.04, 0.03, 0.04, 0.05)
-_GAINS[LANDCOVER["built-up"]] = (0.035, 0.03, 0.0, 0.06)
-_GAINS[LANDCOVER["road"]] = (0.04, 0.02, 0.03, 0.05)
 _OBJECT, _TREE, _POOL, _LAWN = 8, 9, 10, 11
-_GAINS[_OBJECT] = (0.03, 0.02, 0.0, 0.03)
-_GAINS[_TREE] = (0.16, 0.10, 0.0, 0.06)
-_GAINS[_POOL] = (0.03, 0.03, 0.02, 0.02)
-_GAINS[_LAWN] = (0.05, 0.05, 0.0, 0.05)
 _MATERIAL = {"tree": _TREE, "swimming pool": _POOL, "sports field": _LAWN}
 
+# Relative amplitude of (speckle, clumps, streaks, coarse) by land cover and material.
+_AMPLITUDES: dict[int, tuple[float, float, float, float]] = {
+    LANDCOVER["field"]: (0.05, 0.06, 0.04, 0.07),
+    LANDCOVER["grass"]: (0.06, 0.08, 0.0, 0.10),
+    LANDCOVER["bare soil"]: (0.06, 0.07, 0.03, 0.10),
+    LANDCOVER["water"]: (0.03, 0.03, 0.06, 0.08),
+    LANDCOVER["sand"]: (0.04, 0.03, 0.03, 0.05),
+    LANDCOVER["built-up"]: (0.035, 0.03, 0.0, 0.06),
+    LANDCOVER["road"]: (0.04, 0.02, 0.02, 0.05),
+    _OBJECT: (0.03, 0.02, 0.0, 0.03),
+    _TREE: (0.14, 0.08, 0.0, 0.06),
+    _POOL: (0.03, 0.03, 0.02, 0.02),
+    _LAWN: (0.05, 0.05, 0.0, 0.05),
+}
 
-class Outlines(NamedTuple):
-    """The outlines of some things one after another, as `fill` takes them."""
 
-    vertices: NDArray[np.float64]
-    sizes: NDArray[np.int64]
+class Drawing(NamedTuple):
+    """What `draw` gives."""
+
+    rgb: NDArray[np.uint8]  # H x W x 3
+    owner: NDArray[np.int32]  # H x W: 1 + the index of the object among the things, 0 where none
+    landcover: NDArray[np.uint8]  # H x W
 
 
-def _placed(things: Sequence[Thing], arrays: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+class _Frame(NamedTuple):
+    """The canvas: the picture with its margin."""
+
+    to_pixels: ToPixels  # with the margin added
+    height: int
+    width: int
+
+    def fixed(
+        self, pixels: NDArray[np.float64], sizes: NDArray[np.int64]
+    ) -> list[NDArray[np.int32]]:
+        """Polygons in cv2's fixed point on the fine canvas."""
+        points = np.rint((pixels * FINE - 0.5) * (1 << BITS)).astype(np.int32)
+        ends = np.cumsum(sizes).tolist()
+        return [points[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+
+    def meets(self, pixels: NDArray[np.float64], sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of the polygons may show, by their bounds."""
+        starts = np.cumsum(sizes) - sizes
+        low = np.minimum.reduceat(pixels, starts)
+        high = np.maximum.reduceat(pixels, starts)
+        inside = (low < (self.width, self.height)) & (high > 0)
+        return np.asarray(inside.all(1))
+
+
+@functools.cache
+def _gains() -> NDArray[np.float32]:
+    """Factor by material of the four textures, in steps of their bytes."""
+    table = np.zeros((16, 4), np.float32)
+    for code, amplitudes in _AMPLITUDES.items():
+        table[code] = amplitudes
+    return table / np.float32(UNIT)
+
+
+def _placed(
+    things: Sequence[Thing], arrays: list[NDArray[np.float64]], counts: list[int]
+) -> NDArray[np.float64]:
     """The unit coordinates of each thing on the plane, all in one array."""
-    counts = [len(a) for a in arrays]
     unit = np.concatenate(arrays)
-    rows = np.array(
-        [(math.cos(t.angle), math.sin(t.angle), t.length, t.width, t.x, t.y) for t in things]
-    )
-    cos, sin, length, width, x, y = np.repeat(rows, counts, axis=0).T
+    pose = [(math.cos(t.angle), math.sin(t.angle), t.length, t.width, t.x, t.y) for t in things]
+    cos, sin, length, width, x, y = np.repeat(np.array(pose), counts, axis=0).T
     along, across = unit[:, 0] * length, unit[:, 1] * width
     return np.stack([x + along * cos - across * sin, y + along * sin + across * cos], -1)
 
 
-def outlines(things: Sequence[Thing]) -> Outlines:
-    """The outlines on the plane, in metres."""
+def outlines(things: Sequence[Thing]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The outlines on the plane one after another (N x 2, metres), and the vertices of each."""
+    if not things:
+        return np.zeros((0, 2)), np.zeros(0, np.int64)
     arrays = [shapes(t.kind)[t.variety].outline for t in things]
-    if not arrays:
-        return Outlines(np.zeros((0, 2)), np.zeros(0, np.int64))
-    return Outlines(_placed(things, arrays), np.array([len(a) for a in arrays]))
+    counts = [len(a) for a in arrays]
+    return _placed(things, arrays, counts), np.array(counts)
 
 
-def landcover(
-    ground: Sequence[Ground], to_pixels: ToPixels, shape: tuple[int, int]
-) -> NDArray[np.uint8]:
-    """The code of the last patch that holds each pixel's centre."""
-    out = np.full(shape, LANDCOVER["grass"], np.uint8)
-    true = [g for g in ground if g.truth]
-    if true:
-        fill(
-            out,
-            to_pixels(np.concatenate([g.points for g in true])),
-            np.array([len(g.points) for g in true]),
-            np.arange(len(true)),
-            np.array([g.cover for g in true], np.uint8),
-        )
-    return out
-
-
-def _split(points: NDArray[np.float64], sizes: NDArray[np.int64]) -> list[NDArray[np.int32]]:
-    """Polygons in cv2's fixed point, on the fine canvas with its margin."""
-    fixed = np.rint(((points + MARGIN) * FINE - 0.5) * (1 << BITS)).astype(np.int32)
-    return np.split(fixed, np.cumsum(sizes)[:-1])
-
-
-def _canvas(
+def draw(
     things: Sequence[Thing],
     ground: Sequence[Ground],
+    *,
     to_pixels: ToPixels,
+    to_plane: NDArray[np.float64],
     shape: tuple[int, int],
     light: Light,
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
-    """Flat colours (fine), shadow or not (fine), material (pixels), all with their margin."""
-    height, width = shape[0] + 2 * MARGIN, shape[1] + 2 * MARGIN
-    flat = np.full((height * FINE, width * FINE, 3), (100, 120, 70), np.uint8)
-    if ground:
-        sizes = np.array([len(g.points) for g in ground])
-        pieces = _split(to_pixels(np.concatenate([g.points for g in ground])), sizes)
-        for patch, piece in zip(ground, pieces, strict=True):
-            cv2.fillPoly(flat, [piece], patch.rgb, cv2.LINE_8, BITS)
+    noise: int,
+) -> Drawing:
+    """The picture and the truth of its pixels.
+
+    Args:
+        things: What may show, shadows included.
+        ground: Patches of land cover and paint, in order.
+        to_pixels: From metres to pixels, for outlines.
+        to_plane: 2 x 3, from pixels to metres, for texture.
+        shape: H, W.
+        light: Sun and sensor.
+        noise: Key of the noise.
+    """
+    frame = _Frame(
+        lambda points: to_pixels(points) + MARGIN, shape[0] + 2 * MARGIN, shape[1] + 2 * MARGIN
+    )
+    flat = np.zeros((frame.height * FINE, frame.width * FINE, 3), np.uint8)
+    cover = _ground(flat, ground, frame)
+    owner = np.zeros(cover.shape, np.int32)
+    material, shade = cover, None
+    if things:
+        vertices, sizes = outlines(things)
+        owner = _owners(things, frame.to_pixels(vertices), sizes, cover.shape)
+        kinds = np.array([0] + [_MATERIAL.get(t.kind, _OBJECT) for t in things], np.uint8)
+        material = np.where(owner > 0, kinds[owner], cover)
+        shade = _objects(flat, things, frame, vertices, sizes, light)
+        clutter = np.array([0] + [t.kind not in CLASSES for t in things])
+        owner[clutter[owner] > 0] = 0
+    shifted = to_plane.copy()
+    shifted[:, 2] -= to_plane[:, :2] @ (MARGIN, MARGIN)
+    rgb = _expose(flat, shade, material, shifted, light)
+    rgb = rgb[MARGIN:-MARGIN, MARGIN:-MARGIN]
+    speckle = grain(noise, shape) * np.float32(light.noise)
+    inner = (slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN))
+    return Drawing(
+        np.asarray(cv2.add(rgb, speckle, dtype=cv2.CV_8U), np.uint8),
+        np.ascontiguousarray(owner[inner]),
+        np.ascontiguousarray(cover[inner]),
+    )
+
+
+def _ground(flat: NDArray[np.uint8], ground: Sequence[Ground], frame: _Frame) -> NDArray[np.uint8]:
+    """Paint the ground, and return the code of the last patch that holds each pixel's centre."""
+    cover = np.full((frame.height, frame.width), LANDCOVER["grass"], np.uint8)
+    if not ground:
+        return cover
+    counts = np.array([len(g.points) for g in ground])
+    pixels = frame.to_pixels(np.concatenate([g.points for g in ground]))
+    shown = frame.meets(pixels, counts)
+    pixels = pixels[np.repeat(shown, counts)]
+    patches = [ground[k] for k in np.flatnonzero(shown)]
+    sizes = np.concatenate([g.sizes for g in patches])
+    rings = frame.fixed(pixels, sizes)
+    first = 0
+    for patch in patches:
+        last = first + len(patch.sizes)
+        cv2.fillPoly(flat, rings[first:last], patch.rgb, cv2.LINE_8, BITS)
+        first = last
+    rows = np.array([len(g.sizes) for g in patches])
+    true = np.array([g.truth for g in patches])
+    kept = np.repeat(np.repeat(true, rows), sizes)
+    fill(
+        cover,
+        pixels[kept],
+        sizes[np.repeat(true, rows)],
+        np.repeat(np.arange(true.sum()), rows[true]),
+        np.array([g.cover for g in patches if g.truth], np.uint8),
+    )
+    return cover
+
+
+def _owners(
+    things: Sequence[Thing],
+    pixels: NDArray[np.float64],
+    sizes: NDArray[np.int64],
+    shape: tuple[int, int],
+) -> NDArray[np.int32]:
+    owner = np.zeros(shape, np.int32)
+    numbers = np.arange(1, len(things) + 1, dtype=np.int32)
+    fill(owner, pixels, sizes, np.arange(len(things)), numbers)
+    return owner
+
+
+def _objects(
+    flat: NDArray[np.uint8],
+    things: Sequence[Thing],
+    frame: _Frame,
+    vertices: NDArray[np.float64],
+    sizes: NDArray[np.int64],
+    light: Light,
+) -> NDArray[np.uint8]:
+    """Paint the things from low to high; returns where shadow falls, 255 on the fine canvas."""
     raised = np.zeros(flat.shape[:2], np.uint8)
     shadow = np.zeros(flat.shape[:2], np.uint8)
-    material = np.zeros((height, width), np.uint8)
-    if not things:
-        return flat, raised < shadow, material
-    things = sorted(things, key=lambda t: t.height)
+    heights = np.array([t.height for t in things])
+    away = np.array([-math.cos(light.sun), -math.sin(light.sun)])
+    reach = np.repeat(heights * light.slant, sizes)[:, None] * away
+    bodies = frame.fixed(frame.to_pixels(vertices), sizes)
+    casts = frame.fixed(frame.to_pixels(vertices + reach), sizes)
+    order = np.argsort(heights, kind="stable").tolist()
+    for k in order:
+        thing = things[k]
+        if thing.height < FLAT:
+            continue
+        level = min(255, 1 + int(thing.height * 4))
+        cv2.fillPoly(raised, [bodies[k]], level, cv2.LINE_8, BITS)
+        if thing.kind in ("airplane", "harbor"):  # light passes below wings; piers are no hulls
+            cv2.fillPoly(shadow, [casts[k]], level, cv2.LINE_8, BITS)
+        else:
+            hull = cv2.convexHull(np.concatenate([bodies[k], casts[k]]))
+            cv2.fillConvexPoly(shadow, hull, level, cv2.LINE_8, BITS)
+    _parts(flat, [things[k] for k in order], frame, light)
+    return np.asarray(cv2.compare(shadow, raised, cv2.CMP_GT), np.uint8)
+
+
+def _parts(flat: NDArray[np.uint8], things: Sequence[Thing], frame: _Frame, light: Light) -> None:
     made = [shapes(t.kind)[t.variety] for t in things]
-    _shadows(things, to_pixels, raised, shadow, material, light)
-    painted = _placed(things, [s.vertices for s in made])
-    pieces = _split(to_pixels(painted), np.concatenate([s.sizes for s in made]))
+    placed = _placed(things, [s.vertices for s in made], [len(s.vertices) for s in made])
+    pieces = frame.fixed(frame.to_pixels(placed), np.concatenate([s.sizes for s in made]))
     counts = [len(s.sizes) for s in made]
     own = np.repeat(np.array([t.rgb for t in things]), counts, axis=0)
     angle = np.repeat([t.angle for t in things], counts)
@@ -126,91 +244,39 @@ def _canvas(
     colours = np.clip(np.where(np.isnan(colours), own, colours) * (factors * lit)[:, None], 0, 255)
     for piece, colour in zip(pieces, colours.tolist(), strict=True):
         cv2.fillPoly(flat, [piece], colour, cv2.LINE_8, BITS)
-    return flat, raised < shadow, material
 
 
-def _shadows(
-    things: Sequence[Thing],
-    to_pixels: ToPixels,
-    raised: NDArray[np.uint8],
-    shadow: NDArray[np.uint8],
+def _expose(
+    flat: NDArray[np.uint8],
+    shade: NDArray[np.uint8] | None,
     material: NDArray[np.uint8],
-    light: Light,
-) -> None:
-    """Height of the topmost thing and of the tallest shadow over each fine pixel, in quarter metres."""
-    vertices, sizes = outlines(things)
-    heights = np.array([t.height for t in things])
-    reach = np.repeat(heights * light.height, sizes)
-    away = np.array([-math.cos(light.sun), -math.sin(light.sun)])
-    bodies = _split(to_pixels(vertices), sizes)
-    casts = _split(to_pixels(vertices + reach[:, None] * away), sizes)
-    coarse = _split_coarse(to_pixels(vertices), sizes)
-    for thing, body, cast, rough in zip(things, bodies, casts, coarse, strict=True):
-        level = min(255, 1 + int(thing.height * 4))
-        cv2.fillPoly(raised, [body], level, cv2.LINE_8, BITS)
-        cv2.fillPoly(material, [rough], _MATERIAL.get(thing.kind, _OBJECT), cv2.LINE_8, BITS)
-        if thing.height < 0.2:
-            continue
-        if thing.kind == "airplane":  # it stands on its wheels: light passes below the wings
-            cv2.fillPoly(shadow, [cast], level, cv2.LINE_8, BITS)
-            continue
-        hull = cv2.convexHull(np.concatenate([body, cast]))
-        cv2.fillConvexPoly(shadow, hull, level, cv2.LINE_8, BITS)
-
-
-def _split_coarse(points: NDArray[np.float64], sizes: NDArray[np.int64]) -> list[NDArray[np.int32]]:
-    fixed = np.rint((points + MARGIN - 0.5) * (1 << BITS)).astype(np.int32)
-    return np.split(fixed, np.cumsum(sizes)[:-1])
-
-
-def paint(
-    things: Sequence[Thing],
-    ground: Sequence[Ground],
-    to_pixels: ToPixels,
     to_plane: NDArray[np.float64],
-    shape: tuple[int, int],
     light: Light,
-    dice: np.random.Generator,
 ) -> NDArray[np.uint8]:
-    """The picture, H x W x 3: flat colours, texture, shadow, haze, blur and noise.
-
-    Args:
-        things: What may show, shadows included.
-        ground: Patches of land cover and paint, in order.
-        to_pixels: From metres to pixels, for outlines.
-        to_plane: 2 x 3, pixels to metres, for texture.
-        shape: H, W.
-        light: Sun and sensor.
-        dice: Source of the noise.
-    """
-    flat, shaded, material = _canvas(things, ground, to_pixels, shape, light)
-    size = (shape[1] + 2 * MARGIN, shape[0] + 2 * MARGIN)
-    picture = cv2.resize(flat, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-    dark = cv2.resize(shaded.view(np.uint8), size, interpolation=cv2.INTER_LINEAR_EXACT)
-    del dark
-    lit = cv2.resize(
-        np.where(shaded, np.float32(light.shade), np.float32(1)), size, interpolation=cv2.INTER_AREA
-    )
-    shifted = to_plane.copy()
-    shifted[:, 2] -= to_plane[:, :2] @ (MARGIN, MARGIN)
-    cover = landcover(ground, lambda p: to_pixels(p) + MARGIN, size[::-1])
-    noise = sample(shifted, size[::-1])
-    gains = _GAINS[np.where(material > 0, material, cover)]
-    texture = 1 + np.einsum("ijk,ijk->ij", noise[..., :4], gains)
-    picture *= (texture * lit)[..., None]
-    picture[..., 0] *= 1 + 0.4 * gains[..., 3] * noise[..., 4]
-    picture[..., 2] *= 1 + 0.4 * gains[..., 3] * noise[..., 5]
-    if light.haze:
-        veil = np.clip(light.haze * (1 + 0.25 * noise[..., 5]), 0, 0.6)[..., None]
-        picture += veil * (np.array([206, 212, 220], np.float32) - picture)
-    picture = cv2.GaussianBlur(picture, (7, 7), light.blur)[MARGIN:-MARGIN, MARGIN:-MARGIN]
-    picture = np.clip(picture * np.array(light.gains, np.float32), 0, 255)
-    if light.gamma != 1:
-        picture = 255 * np.power(picture / 255, np.float32(light.gamma))
-    grain = dice.standard_normal(picture.shape, np.float32) * np.float32(light.noise)
-    return np.clip(np.rint(picture + grain), 0, 255).astype(np.uint8)
-
-
-def class_index(kind: str) -> int:
-    """Position of the class among `CLASSES`."""
-    return list(CLASSES).index(kind)
+    """Flat colours to a picture without noise: texture, shadow, haze, blur, response."""
+    height, width = material.shape
+    near, far = sample(to_plane, (height, width))
+    gains = np.take(_gains(), material, axis=0)  # H x W x 4
+    tones = np.empty((height, width, 4), np.float32)
+    tones[..., :3] = near
+    tones[..., 3] = far[..., 0]
+    tones -= 128
+    level = cv2.transform(cv2.multiply(tones, gains), np.ones((1, 4), np.float32))
+    level += 1
+    if shade is not None:
+        dark = cv2.resize(shade, (width, height), interpolation=cv2.INTER_AREA)
+        level *= 1 - np.float32((1 - light.shade) / 255) * dark
+    drift = far[..., 1:].astype(np.float32) - 128
+    veil = np.float32(light.haze) * (1 + np.float32(0.25 / UNIT) * drift[..., 1])
+    np.clip(veil, 0, 0.6, out=veil)
+    level *= 1 - veil
+    hue = 0.4 * gains[..., 3]
+    red, blue = level * (1 + hue * drift[..., 0]), level * (1 + hue * drift[..., 1])
+    small = cv2.resize(flat, (width, height), interpolation=cv2.INTER_AREA)
+    picture = cv2.multiply(small, cv2.merge([red, level, blue]), dtype=cv2.CV_32F)
+    picture += cv2.transform(veil, np.array(SKY, np.float32)[:, None])
+    np.maximum(picture, 0, out=picture)
+    blurred = cv2.GaussianBlur(cv2.convertScaleAbs(picture), (7, 7), light.blur)
+    response = np.arange(256, dtype=np.float64)[:, None] * light.gains / 255
+    table = np.clip(np.rint(255 * np.clip(response, 0, 1) ** light.gamma), 0, 255).astype(np.uint8)
+    return np.asarray(cv2.LUT(blurred, table.reshape(1, 256, 3)), np.uint8)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 __all__ = ["CLASSES", "COLOURS", "LANDCOVER", "Kind"]
 
 COLOURS: dict[str, tuple[int, int, int]] = {
-    "white": (234, 232, 226),
+    "white": (222, 220, 215),
     "grey": (148, 149, 148),
     "black": (44, 45, 50),
     "red": (172, 56, 48),

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +11,12 @@ from shapely import Polygon
 
 from remotesam_geo.errors import InputError
 from remotesam_geo.learning.world.chance import chance, mix
-from remotesam_geo.learning.world.draw import landcover, outlines, paint
+from remotesam_geo.learning.world.districts import DISTRICTS
+from remotesam_geo.learning.world.draw import draw, outlines
 from remotesam_geo.learning.world.kinds import CLASSES
-from remotesam_geo.learning.world.plan import Plan
-from remotesam_geo.learning.world.rasterize import fill
+from remotesam_geo.learning.world.plan import REACH, Plan
 from remotesam_geo.learning.world.sensors import SENSORS, Light, Sensor
+from remotesam_geo.learning.world.site import Thing
 
 __all__ = ["Instance", "WorldScene", "scene"]
 
@@ -147,29 +149,27 @@ def scene(
     shape = (size, size)
     light = Light.draw(sensor, seed, 3)
     things, ground = plan.look(x, y, resolution * size * 0.7072)
-    noise = np.random.Generator(np.random.SFC64(mix(seed, 4)))
-    rgb = paint(things, ground, to_pixels, to_plane, shape, light, noise)
-    objects = [t for t in things if t.kind in CLASSES]
-    flat = outlines(objects)
-    vertices = to_pixels(flat.vertices)
-    rings = np.split(vertices, np.cumsum(flat.sizes)[:-1]) if objects else []
-    found = np.zeros(shape, np.int32)
-    fill(
-        found,
-        vertices,
-        flat.sizes,
-        np.arange(len(objects)),
-        np.arange(1, len(objects) + 1, dtype=np.int32),
+    things = _shown(things, to_pixels, size, resolution)
+    drawn = draw(
+        things,
+        ground,
+        to_pixels=to_pixels,
+        to_plane=to_plane,
+        shape=shape,
+        light=light,
+        noise=mix(seed, 4),
     )
-    counts = np.bincount(found.reshape(-1), minlength=len(objects) + 1)
+    flat, sizes = outlines(things)
+    rings = np.split(to_pixels(flat), np.cumsum(sizes)[:-1])
+    counts = np.bincount(drawn.owner.reshape(-1), minlength=len(things) + 1)
     counts[0] = 0
     kept = np.flatnonzero(counts)
     numbers = np.zeros(len(counts), np.int32)
     numbers[kept] = np.arange(1, len(kept) + 1)
-    labels = numbers[found]
+    labels = numbers[drawn.owner]
     instances = []
     for k in kept:
-        thing, ring = objects[k - 1], rings[k - 1]
+        thing, ring = things[k - 1], rings[k - 1]
         (x0, y0), (x1, y1) = ring.min(0), ring.max(0)
         cut = bool(x0 < 0 or y0 < 0 or x1 > size or y1 > size)
         whole = _area(ring)
@@ -196,10 +196,10 @@ def scene(
             )
         )
     return WorldScene(
-        rgb=rgb,
+        rgb=drawn.rgb,
         instances=tuple(instances),
         labels=labels,
-        landcover=landcover(ground, to_pixels, shape),
+        landcover=drawn.landcover,
         resolution=resolution,
         sensor=sensor.name,
         seed=seed,
@@ -211,14 +211,32 @@ def _area(ring: NDArray[np.float64]) -> float:
     return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
 
 
-def _place(plan: Plan, roll: "functools.partial[float]", theme: str | None) -> tuple[float, float]:
-    """A point in a district; districts are drawn evenly rather than by their area."""
-    near = [
-        leaf
-        for leaf in plan.leaves(-300, -300, 300, 300)
-        if leaf.kind not in ("road", "lane", "crossing")
-    ]
-    wanted = [leaf for leaf in near if theme in (None, leaf.kind)] or near
+def _shown(
+    things: list[Thing],
+    to_pixels: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    size: int,
+    resolution: float,
+) -> list[Thing]:
+    """Those that may show in the picture, shadows included; objects last, so that they lie over clutter."""
+    if not things:
+        return []
+    centres = to_pixels(np.array([(t.x, t.y) for t in things]))
+    spare = np.array([math.hypot(t.length, t.width) / 2 for t in things]) / resolution
+    spare += REACH / resolution
+    near = ((centres > -spare[:, None]) & (centres < size + spare[:, None])).all(1)
+    shown = [things[k] for k in np.flatnonzero(near)]
+    return sorted(shown, key=lambda t: t.kind in CLASSES)
+
+
+def _place(plan: Plan, roll: Callable[[], float], theme: str | None) -> tuple[float, float]:
+    """A point in a district of the first block that has one of the theme."""
+    i = 0
+    while True:
+        districts = [leaf for leaf in plan.block(i, 0) if leaf.kind in DISTRICTS]
+        wanted = [leaf for leaf in districts if theme in (None, leaf.kind)]
+        if wanted:
+            break
+        i += 1
     leaf = wanted[int(roll() * len(wanted))]
     return (
         leaf.x0 + (leaf.x1 - leaf.x0) * (0.2 + 0.6 * roll()),

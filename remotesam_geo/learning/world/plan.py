@@ -13,17 +13,16 @@ from numpy.typing import NDArray
 
 from remotesam_geo.learning.world.chance import chance, mix
 from remotesam_geo.learning.world.districts import DISTRICTS, THEMES, vehicles_along
-from remotesam_geo.learning.world.kinds import LANDCOVER
-from remotesam_geo.learning.world.site import PALETTES, Ground, Site, Thing
+from remotesam_geo.learning.world.site import Ground, Site, Thing
 
 __all__ = ["Leaf", "Plan", "REACH"]
 
-BLOCK = 250.0  # metres between the main roads, on average
-JITTER = 45.0
+BLOCK = 220.0  # metres between the main roads, on average
+JITTER = 40.0
 ROAD = 11.0
 LANE = 7.0
 
-REACH = 40.0
+REACH = 16.0
 """Metres that a thing or its shadow may reach beyond its own place."""
 
 
@@ -74,7 +73,7 @@ def _leaves(seed: int, i: int, j: int) -> tuple[Leaf, ...]:
     def split(a: float, b: float, c: float, d: float) -> None:
         w, h = c - a, d - b
         longer = max(w, h)
-        if longer > 150 or (longer > 105 and dice.random() < 0.75):
+        if longer > 125 or (longer > 90 and dice.random() < 0.7):
             gap = dice.choice((0.0, LANE, LANE)) / 2
             at = dice.uniform(0.4, 0.6)
             if w >= h:
@@ -106,12 +105,9 @@ def _road(site: Site, leaf: Leaf) -> None:
         site.lay("built-up", -w, -h, w, -h + 1.6)
         site.lay("built-up", -w, h - 1.6, w, h)
     paint = (222, 220, 212) if dice.random() < 0.8 else (206, 172, 60)
-    if dice.random() < 0.35:
-        site.line(-w, 0, w, 0, 0.2, paint)
-    else:
-        for k in range(int(2 * w // 9)):
-            site.line(-w + 9 * k, 0, -w + 9 * k + 4, 0, 0.2, paint)
-    vehicles_along(site, 1.95, dice.uniform(0.05, 0.55))
+    dashes = [(-w + 9 * k, 0.0, -w + 9 * k + 4, 0.0) for k in range(int(2 * w // 9))]
+    site.lines([(-w, 0.0, w, 0.0)] if dice.random() < 0.35 else dashes, 0.2, paint)
+    vehicles_along(site, 1.65, dice.uniform(0.05, 0.55))
 
 
 @functools.lru_cache(maxsize=512)
@@ -148,6 +144,10 @@ class Plan:
     def __init__(self, *, seed: int) -> None:
         self.seed = seed
 
+    def block(self, i: int, j: int) -> tuple[Leaf, ...]:
+        """The leaves of one block."""
+        return _leaves(self.seed, i, j)
+
     def leaves(self, x0: float, y0: float, x1: float, y1: float) -> list[Leaf]:
         """The leaves that meet a rectangle."""
         out = []
@@ -182,8 +182,3 @@ class Plan:
                 far = np.hypot(where[:, 0] - x, where[:, 1] - y) - where[:, 2] < reach
                 things += [some[k] for k in np.flatnonzero(far)]
         return things, ground
-
-
-def base_cover() -> tuple[int, tuple[float, float, float]]:
-    """The ground where no leaf reaches (it cannot show: leaves partition the plane)."""
-    return LANDCOVER["grass"], PALETTES["grass"][0]

@@ -26,11 +26,11 @@ class Sensor:
     """
 
     name: str
-    resolution: Span = (0.3, 0.6)
+    resolution: Span = (0.22, 0.46)
     blur: Span = (0.35, 0.85)
     noise: Span = (1.5, 6.0)
     haze: Span = (0.0, 0.22)
-    gain: Span = (0.85, 1.15)
+    gain: Span = (0.85, 1.1)
     cast: float = 0.06
     gamma: Span = (0.9, 1.12)
     training: bool = True
@@ -40,7 +40,7 @@ SENSORS: dict[str, Sensor] = {
     "standard": Sensor(name="standard"),
     "heldout": Sensor(
         name="heldout",
-        resolution=(0.6, 0.75),
+        resolution=(0.5, 0.6),
         blur=(0.95, 1.25),
         noise=(8.0, 11.0),
         haze=(0.1, 0.3),
@@ -55,7 +55,7 @@ class Light:
     """One draw of a sensor and the sun."""
 
     sun: float  # radians, the way the light comes from
-    height: float  # metres of shadow a metre of height
+    slant: float  # metres of shadow a metre of height
     shade: float  # brightness in the shadow
     blur: float
     noise: float
@@ -70,7 +70,7 @@ class Light:
         gain = dice.uniform(*sensor.gain)
         return cls(
             sun=dice.uniform(0, 2 * math.pi),
-            height=dice.uniform(0.45, 1.5),
+            slant=dice.uniform(0.35, 1.0),
             shade=dice.uniform(0.42, 0.62),
             blur=dice.uniform(*sensor.blur),
             noise=dice.uniform(*sensor.noise),

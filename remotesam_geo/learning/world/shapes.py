@@ -22,7 +22,7 @@ Colour = tuple[int, int, int]
 
 LEVEL = math.nan
 DARK: Colour = (52, 54, 58)
-PALE: Colour = (226, 226, 222)
+PALE: Colour = (212, 212, 208)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,5 +1,6 @@
 """A site: a rectangle of the plane that one district is laid out on."""
 
+import itertools
 import math
 import random
 from typing import NamedTuple
@@ -14,6 +15,7 @@ __all__ = ["Ground", "Site", "Thing"]
 
 RGB = tuple[float, float, float]
 Placed = tuple[float, float]
+Stroke = tuple[float, float, float, float]
 
 # What each land cover may look like; one is drawn per patch.
 PALETTES: dict[str, tuple[RGB, ...]] = {
@@ -32,7 +34,8 @@ class Ground(NamedTuple):
 
     cover: int
     rgb: RGB
-    points: NDArray[np.float64]  # N x 2, metres
+    points: NDArray[np.float64]  # N x 2, metres: the rings one after another
+    sizes: NDArray[np.int64]  # vertices of each ring
     truth: bool  # False for paint and the like, which change the look and not the land cover
 
 
@@ -132,13 +135,13 @@ class Site:
         dice = self.dice
         if kind in CLASSES:
             if not colour:
-                names, weights = _weights(kind)
-                colour = dice.choices(names, weights)[0]
+                names, weights = _WEIGHTS[kind]
+                colour = dice.choices(names, cum_weights=weights)[0]
             rgb = _shade(kind, colour, dice)
         elif rgb is None:
             rgb = _shade(kind, dice.choice(tuple(COLOURS)), dice)
         many = len(shapes(kind))
-        drawn = dice.randrange(many)
+        drawn = int(dice.random() * many)
         px, py = self.at(x, y)
         self.things.append(
             Thing(
@@ -175,15 +178,18 @@ class Site:
     ) -> None:
         """Cover a polygon given in the site's frame."""
         dice = self.dice
-        drawn = dice.choice(PALETTES[cover])
+        if rgb is None:
+            rgb = dice.choice(PALETTES[cover])
         shade = dice.uniform(0.9, 1.1)
-        base = drawn if rgb is None else rgb
-        local = np.array(points)
+        tint = (rgb[0] * shade, rgb[1] * shade, rgb[2] * shade)
+        placed, sizes = self._turn(np.array(points)), np.array([len(points)])
+        self.ground.append(Ground(LANDCOVER[cover], tint, placed, sizes, truth))
+
+    def _turn(self, local: NDArray[np.float64]) -> NDArray[np.float64]:
         turned = np.empty_like(local)
         turned[:, 0] = self.cx + local[:, 0] * self._cos - local[:, 1] * self._sin
         turned[:, 1] = self.cy + local[:, 0] * self._sin + local[:, 1] * self._cos
-        tint = (base[0] * shade, base[1] * shade, base[2] * shade)
-        self.ground.append(Ground(LANDCOVER[cover], tint, turned, truth))
+        return turned
 
     def pond(
         self, cover: str, x: float, y: float, rx: float, ry: float, *, rgb: RGB | None = None
@@ -198,21 +204,23 @@ class Site:
             points.append((x + rx * r * math.cos(t), y + ry * r * math.sin(t)))
         self.lay_polygon(cover, points, rgb=rgb)
 
-    def line(self, x0: float, y0: float, x1: float, y1: float, width: float, rgb: RGB) -> None:
-        """Paint a line along x or y; it changes the look, not the land cover."""
-        self.lay(
-            "road",
-            min(x0, x1) - width / 2,
-            min(y0, y1) - width / 2,
-            max(x0, x1) + width / 2,
-            max(y0, y1) + width / 2,
-            rgb=rgb,
-            truth=False,
-        )
+    def lines(self, strokes: list[Stroke], width: float, rgb: RGB) -> None:
+        """Paint lines along x or y, (x0, y0, x1, y1) each; they change the look, not the land cover."""
+        if not strokes:
+            return
+        ends = np.array(strokes)
+        low = np.minimum(ends[:, :2], ends[:, 2:]) - width / 2
+        high = np.maximum(ends[:, :2], ends[:, 2:]) + width / 2
+        corners = np.stack(
+            [low[:, 0], low[:, 1], high[:, 0], low[:, 1], high[:, 0], high[:, 1], low[:, 0], high[:, 1]],
+            axis=-1,
+        )  # fmt: skip
+        placed, sizes = self._turn(corners.reshape(-1, 2)), np.full(len(strokes), 4)
+        self.ground.append(Ground(LANDCOVER["road"], rgb, placed, sizes, False))
 
 
 _WEIGHTS = {
-    name: ([c for c, _ in kind.colours], [w for _, w in kind.colours])
+    name: ([c for c, _ in kind.colours], list(itertools.accumulate(w for _, w in kind.colours)))
     for name, kind in CLASSES.items()
 }
 
@@ -227,10 +235,6 @@ _SPECIAL: dict[tuple[str, str], RGB] = {
     ("sports field", "green"): (82, 132, 66),
     ("building", "red"): (166, 80, 60),
 }
-
-
-def _weights(kind: str) -> tuple[list[str], list[float]]:
-    return _WEIGHTS[kind]
 
 
 def _shade(kind: str, colour: str, dice: random.Random) -> RGB:

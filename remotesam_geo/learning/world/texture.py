@@ -6,58 +6,102 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["sample"]
+__all__ = ["UNIT", "grain", "sample"]
 
-SIDE = 512
+GRAIN = 1024
+
+# Cells a side and metres a cell of the two textures, and how they lie. Cells are small, so that reading the nearest
+# one is smooth enough: it costs a quarter of interpolating.
+NEAR, NEAR_CELL, NEAR_TURN = 1024, 0.15, 0.35
+FAR, FAR_CELL, FAR_TURN = 2048, 0.53, 1.1
+
+UNIT = 36.0
+"""Steps of the byte textures that make one standard deviation; 128 is zero."""
 
 
-def _octave(dice: np.random.Generator, cells: int, stretch: int = 1) -> NDArray[np.float32]:
-    """SIDE x SIDE smooth noise of zero mean and unit deviation with that many cells a side."""
+def _octave(
+    dice: np.random.Generator, side: int, cells: int, stretch: int = 1
+) -> NDArray[np.float32]:
+    """Seamless smooth noise, side x side, of zero mean and unit deviation, with that many cells a side."""
     rows, cols = cells, max(1, cells // stretch)
     coarse = dice.standard_normal((rows, cols)).astype(np.float32)
     wrapped = np.pad(coarse, 4, mode="wrap")
-    fx, fy = SIDE // cols, SIDE // rows
+    fx, fy = side // cols, side // rows
     fine = cv2.resize(wrapped, None, fx=fx, fy=fy, interpolation=cv2.INTER_CUBIC)
-    fine = fine[4 * fy : 4 * fy + SIDE, 4 * fx : 4 * fx + SIDE]
+    fine = fine[4 * fy : 4 * fy + side, 4 * fx : 4 * fx + side]
     return np.asarray((fine - fine.mean()) / fine.std(), np.float32)
 
 
 @functools.cache
-def _library() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Two SIDE x SIDE x 3 textures: (speckle, clumps, streaks) and (coarse, coarse, coarse)."""
+def _library() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Two byte textures of three channels: (speckle, clumps, streaks) and three coarse ones."""
     dice = np.random.default_rng(20261120)
-    speckle = _octave(dice, 512) * 0.6 + _octave(dice, 256) * 0.8
-    clumps = _octave(dice, 128) * 0.7 + _octave(dice, 64) * 0.5 + _octave(dice, 32) * 0.5
-    streaks = _octave(dice, 256, 8) * 0.7 + _octave(dice, 128, 8) * 0.7
-    near = np.stack([speckle, clumps, streaks], -1)
-    far = np.stack(
-        [
-            _octave(dice, 16) * 0.7 + _octave(dice, 64) * 0.5 + _octave(dice, 128) * 0.3
-            for _ in range(3)
-        ],
-        -1,
-    )
-    return near, far
+
+    def near(*octaves: tuple[float, int], stretch: int = 1) -> NDArray[np.uint8]:
+        return _bytes(sum(a * _octave(dice, NEAR, n, stretch) for a, n in octaves))
+
+    def far() -> NDArray[np.uint8]:
+        octaves = ((0.7, 16), (0.5, 64), (0.3, 128))
+        return _bytes(sum(a * _octave(dice, FAR, n) for a, n in octaves))
+
+    speckle = near((0.6, 512), (0.8, 256))
+    clumps = near((0.6, 128), (0.5, 64), (0.6, 32))
+    streaks = near((0.7, 256), (0.7, 128), stretch=8)
+    return cv2.merge([speckle, clumps, streaks]), cv2.merge([far(), far(), far()])
 
 
-def sample(to_plane: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float32]:
-    """H x W x 6 noise: speckle, clumps, streaks and three coarse ones, each of about unit deviation.
+def _bytes(texture: NDArray[np.float32] | float) -> NDArray[np.uint8]:
+    return np.clip(np.rint(128 + UNIT * texture), 0, 255).astype(np.uint8)
+
+
+@functools.cache
+def _grain() -> NDArray[np.float32]:
+    dice = np.random.default_rng(20261121)
+    return dice.standard_normal((GRAIN, GRAIN, 3), np.float32)
+
+
+def sample(
+    to_plane: NDArray[np.float64], shape: tuple[int, int]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Noise at the pixels, H x W x 3 each: (speckle, clumps, streaks) and three coarse ones.
 
     Args:
-        to_plane: 2 x 3, from pixel centres (column, row counted from 0.5) to metres.
+        to_plane: 2 x 3, from pixels (x right, y down, edges at integers) to metres.
         shape: Height and width.
     """
     near, far = _library()
-    layers = []
-    for texture, cell, turn in ((near, 0.3, 0.35), (far, 2.1, 1.1)):
-        c, s = np.cos(turn) / cell, np.sin(turn) / cell
-        to_cells = np.array([(c, -s), (s, c)]) @ to_plane
-        # cv2 counts pixels from their centres and reads far coordinates coarsely: wrap the offset first.
-        to_cells[:, 2] = (to_cells[:, 2] + to_cells[:, :2] @ (0.5, 0.5)) % SIDE
-        layers.append(
-            cv2.warpAffine(
-                texture, to_cells, shape[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-                borderMode=cv2.BORDER_WRAP,
-            )
-        )  # fmt: skip
-    return np.concatenate(layers, -1)
+    return (
+        _read(near, to_plane, shape, NEAR_CELL, NEAR_TURN),
+        _read(far, to_plane, shape, FAR_CELL, FAR_TURN),
+    )
+
+
+def _read(
+    texture: NDArray[np.uint8],
+    to_plane: NDArray[np.float64],
+    shape: tuple[int, int],
+    cell: float,
+    turn: float,
+) -> NDArray[np.uint8]:
+    c, s = np.cos(turn) / cell, np.sin(turn) / cell
+    to_cells = np.array([(c, -s), (s, c)]) @ to_plane
+    # cv2 counts from pixel centres and reads far coordinates coarsely: wrap the offset first.
+    to_cells[:, 2] = (to_cells[:, 2] + to_cells[:, :2] @ (0.5, 0.5)) % len(texture)
+    return np.asarray(
+        cv2.warpAffine(
+            texture,
+            to_cells,
+            shape[::-1],
+            flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_WRAP,
+        ),
+        np.uint8,
+    )
+
+
+def grain(key: int, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """H x W x 3 white noise of unit deviation, at most GRAIN a side; a place in a table, so that it costs nothing."""
+    height, width = shape
+    row = key % (GRAIN - height + 1)
+    column = (key >> 20) % (GRAIN - width + 1)
+    return _grain()[row : row + height, column : column + width]
