@@ -1,0 +1,305 @@
+"""The exam of the built-in model: scenes it was never trained on, each figure beside a trivial one.
+
+`python -m remotesam_geo.learning.exam FOLDER` prints the table of the model card.
+"""
+
+import argparse
+import json
+import random
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from remotesam_geo.learning.train import tiny
+from remotesam_geo.learning.train.forward import shared_logits
+from remotesam_geo.learning.world import CLASSES, SENSORS, Expression, Sensor, WorldScene, scene
+from remotesam_geo.model import RemoteSAMModel
+from remotesam_geo.model.processor import RemoteSAMProcessor
+from remotesam_geo.tasks.objects import detect
+
+__all__ = ["Exam", "examine", "pixel_classifier", "table"]
+
+KINDS = ("class", "colour", "size", "position", "relation")
+FILTER = {"min_score": 0.8, "min_area": 40}
+"""The default filter of detections: least mean probability, least number of pixels."""
+
+
+@dataclass
+class Exam:
+    """Scores as they come in.
+
+    Attributes:
+        iou: By kind of expression, the IoU of each answer.
+        every: The IoU of "every instance of the class" for the same expressions.
+        all_pixels: The IoU of answering with the whole picture.
+        shuffled: The IoU of the answer to another class's expression.
+        by_class: By class, the IoU of class prompts.
+        empty: By kind of denial, whether each answer was empty.
+        boxes: Found, true and matched boxes, without and with the default filter, and with one
+            component for all of the truth's mask (what touching objects allow at best).
+        across: Longer side of each object, in pixels.
+        fewest: By kind, the least number of objects of the class in a picture it was asked of.
+    """
+
+    iou: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    every: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    all_pixels: list[float] = field(default_factory=list)
+    shuffled: list[float] = field(default_factory=list)
+    by_class: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    empty: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    boxes: dict[str, NDArray[np.int64]] = field(
+        default_factory=lambda: defaultdict(lambda: np.zeros(3, np.int64))
+    )
+    across: list[float] = field(default_factory=list)
+    fewest: dict[str, int] = field(default_factory=dict)
+
+    def scores(self) -> dict[str, float]:
+        """The figures of the table."""
+        found = {f"{kind} mIoU": _mean(self.iou[kind]) for kind in KINDS}
+        found |= {f"{kind} mIoU, every instance": _mean(self.every[kind]) for kind in KINDS}
+        found |= {f"class mIoU, {name}": _mean(v) for name, v in sorted(self.by_class.items())}
+        found |= {f"{kind} answered empty": _mean(v) for kind, v in sorted(self.empty.items())}
+        found["class mIoU, whole picture"] = _mean(self.all_pixels)
+        found["class mIoU, shuffled prompts"] = _mean(self.shuffled)
+        for name, (answered, true, matched) in self.boxes.items():
+            found[f"detection F1, {name}"] = 2 * float(matched) / max(1, int(answered + true))
+        found["objects under 24 px"] = _mean([float(a < 24) for a in self.across])
+        return found
+
+
+def examine(
+    model: RemoteSAMModel,
+    processor: RemoteSAMProcessor,
+    *,
+    scenes: int = 500,
+    first_seed: int = tiny.EXAM_SEEDS,
+    sensor: Sensor = tiny.SENSOR,
+    questions: int = 3,
+    progress: bool = False,
+) -> Exam:
+    """Ask a model about scenes it has never seen.
+
+    Args:
+        model: The network.
+        processor: Its processor.
+        scenes: How many.
+        first_seed: Where their seeds begin.
+        sensor: What takes the pictures.
+        questions: Expressions of each kind a picture, at most.
+        progress: Say on the standard error output how far it is.
+    """
+    model.eval()
+    exam = Exam()
+    for seed in range(first_seed, first_seed + scenes):
+        view = scene(seed, sensor=sensor)
+        exam.across += [one.across for one in view.instances]
+        asked = list(_questions(view, random.Random(seed), questions))  # noqa: S311
+        for (kind, expression), chance in zip(
+            asked, _answers(model, processor, view, [e.text for _, e in asked]), strict=True
+        ):
+            answer = chance > 0.5
+            if kind not in KINDS:
+                exam.empty[kind].append(float(not answer.any()))
+                continue
+            truth, every = expression.mask(view), view.mask(expression.every)
+            exam.iou[kind].append(_iou(answer, truth))
+            exam.every[kind].append(_iou(every, truth))
+            count = len(expression.every)
+            exam.fewest[kind] = min(exam.fewest.get(kind, count), count)
+            if kind == "class":
+                exam.by_class[expression.name].append(exam.iou[kind][-1])
+                exam.all_pixels.append(float(truth.mean()))
+                _count_boxes(exam, chance, view, expression.name)
+        _shuffle(exam, model, processor, view)
+        if progress and (seed + 1) % 50 == 0:
+            print(seed + 1 - first_seed, "scenes", file=sys.stderr)  # noqa: T201
+    return exam
+
+
+def _questions(view: WorldScene, rng: random.Random, most: int) -> Iterator[tuple[str, Expression]]:
+    """Every class that is there; of the other kinds so many at most."""
+    offered = tiny.offered(view, rng)
+    for kind in sorted(offered):
+        rng.shuffle(offered[kind])
+        for expression in offered[kind][: None if kind == "class" else most]:
+            yield kind, expression
+
+
+@torch.no_grad()
+def _answers(
+    model: RemoteSAMModel,
+    processor: RemoteSAMProcessor,
+    view: WorldScene,
+    texts: Sequence[str],
+) -> NDArray[np.float32]:
+    """Probabilities, expressions x S x S."""
+    pixels = processor.pixel_values(torch.from_numpy(view.rgb[None]))
+    tokens = processor.tokenize(list(texts))
+    logits = shared_logits(model, pixels, tokens.input_ids, tokens.attention_mask)
+    logits = F.interpolate(logits, view.rgb.shape[:2], mode="bilinear", align_corners=True)
+    chance: NDArray[np.float32] = logits.softmax(1)[:, 1].numpy()
+    return chance
+
+
+def _shuffle(
+    exam: Exam, model: RemoteSAMModel, processor: RemoteSAMProcessor, view: WorldScene
+) -> None:
+    """Ask for one class and score against another that is there."""
+    names = sorted({one.name for one in view.instances})
+    if len(names) < 2:
+        return
+    others = [names[i - 1] for i in range(len(names))]
+    texts = [f"{name} in the image" for name in others]
+    for name, chance in zip(names, _answers(model, processor, view, texts), strict=True):
+        exam.shuffled.append(_iou(chance > 0.5, view.mask(name)))
+
+
+def _iou(answer: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
+    union = int((answer | truth).sum())
+    return 1.0 if union == 0 else int((answer & truth).sum()) / union
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if len(values) else float("nan")
+
+
+def _count_boxes(exam: Exam, chance: NDArray[np.float32], view: WorldScene, name: str) -> None:
+    """Match found boxes with true ones of at least as many pixels as the filter asks for."""
+    true = [one.box for one in view.of(name) if one.pixels >= FILTER["min_area"]]
+    ignored = [one.box for one in view.of(name) if one.pixels < FILTER["min_area"]]
+    perfect = view.mask(name).astype(np.float32)
+    for label, found in (
+        ("no filter", detect(chance)),
+        ("default filter", detect(chance, min_score=0.8, min_area=40)),
+        ("true masks", detect(perfect, min_area=40)),
+    ):
+        order = np.argsort(-found.score, kind="stable")
+        left, matched, answered = list(true), 0, 0
+        for box in found.boxes[order].tolist():
+            best = max(left, key=lambda other: _box_iou(box, other), default=None)
+            if best is not None and _box_iou(box, best) >= 0.5:
+                left.remove(best)
+                matched += 1
+            elif any(_box_iou(box, other) >= 0.5 for other in ignored):
+                continue  # a small object found is neither right nor wrong
+            answered += 1
+        exam.boxes[label] = exam.boxes[label] + (answered, len(true), matched)
+
+
+def _box_iou(one: Sequence[int], other: Sequence[int]) -> float:
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    areas = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in (one, other)]
+    return width * height / (sum(areas) - width * height)
+
+
+def pixel_classifier(*, train: int = 60, test: int = 100, sensor: Sensor = tiny.SENSOR) -> float:
+    """Class mIoU of a logistic regression on each pixel's colour and its 7 x 7 surroundings.
+
+    An exam that it passes would ask for no shape at all.
+    """
+    generator = np.random.default_rng(0)
+    features, targets = [], []
+    for seed in range(tiny.TRAINING_SEEDS, tiny.TRAINING_SEEDS + train):
+        view = scene(seed, sensor=sensor)
+        classes = tiny.plane(view, "class").ravel()
+        chosen = generator.choice(classes.size, 4000, replace=False)
+        features.append(_surroundings(view.rgb).reshape(classes.size, -1)[chosen])
+        targets.append(classes[chosen])
+    x = torch.from_numpy(np.concatenate(features))
+    y = torch.from_numpy(np.concatenate(targets)).long()
+    mean, std = x.mean(0), x.std(0)
+    weights = torch.zeros(x.shape[1] + 1, 1 + len(CLASSES), requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights], max_iter=150, line_search_fn="strong_wolfe")
+    x = (x - mean) / std
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        value = F.cross_entropy(x @ weights[:-1] + weights[-1], y)
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    found = []
+    for seed in range(tiny.EXAM_SEEDS, tiny.EXAM_SEEDS + test):
+        view = scene(seed, sensor=sensor)
+        rows = (torch.from_numpy(_surroundings(view.rgb)).flatten(0, 1) - mean) / std
+        answer = (rows @ weights[:-1] + weights[-1]).argmax(1).numpy().reshape(view.labels.shape)
+        truth = tiny.plane(view, "class")
+        found += [_iou(answer == k, truth == k) for k in np.unique(truth) if k]
+    return _mean(found)
+
+
+def _surroundings(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Colour, and mean and deviation of the 7 x 7 pixels round it: H x W x 9."""
+    x = rgb.astype(np.float32) / 255
+    mean = cv2.blur(x, (7, 7))
+    square = cv2.blur(x * x, (7, 7))
+    return np.concatenate([x, mean, np.sqrt(np.maximum(square - mean * mean, 0))], 2)
+
+
+def table(scores: dict[str, float], heldout: dict[str, float], pixels: float) -> str:
+    """The model card's table."""
+    rows = [
+        ("class prompts, mIoU", "class mIoU", "class mIoU, whole picture", "the whole picture"),
+        *(
+            (f"{kind}, mIoU", f"{kind} mIoU", f"{kind} mIoU, every instance", "every instance")
+            for kind in KINDS[1:]
+        ),
+        ("absent class answered empty", "absent answered empty", None, ""),
+        ("absent colour answered empty", "absent colour answered empty", None, ""),
+        ("unknown word answered empty", "unknown answered empty", None, ""),
+        (
+            "detection F1 at IoU 0.5, default filter",
+            "detection F1, default filter",
+            "detection F1, no filter",
+            "without the filter",
+        ),
+    ]
+    lines = ["| | tiny | trivial | what the trivial answer is |", "| --- | --- | --- | --- |"]
+    for title, key, trivial, what in rows:
+        beside = "-" if trivial is None else f"{scores[trivial]:.3f}"
+        lines.append(f"| {title} | {scores.get(key, float('nan')):.3f} | {beside} | {what} |")
+    lines += [
+        f"| class prompts, a sensor never trained on | {heldout['class mIoU']:.3f} | | |",
+        f"| colour, a sensor never trained on | {heldout['colour mIoU']:.3f} | | |",
+        f"| class prompts, logistic regression a pixel | {pixels:.3f} | | |",
+        f"| class prompts, shuffled | {scores['class mIoU, shuffled prompts']:.3f} | | |",
+        f"| detection F1 of the true masks | {scores['detection F1, true masks']:.3f} | | |",
+        f"| objects under 24 px | {scores['objects under 24 px']:.3f} | | |",
+    ]
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Examine a model folder and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m remotesam_geo.learning.exam")
+    parser.add_argument("folder", help='a model folder, or "tiny"')
+    parser.add_argument("--scenes", type=int, default=500)
+    parser.add_argument("--json", type=Path, help="write all figures here")
+    options = parser.parse_args(arguments)
+    model = RemoteSAMModel.from_pretrained(options.folder).float()
+    processor = tiny.processor()
+    scores = examine(model, processor, scenes=options.scenes, progress=True).scores()
+    heldout = examine(
+        model, processor, scenes=max(1, options.scenes // 5), sensor=SENSORS["heldout"]
+    ).scores()
+    pixels = pixel_classifier()
+    print(table(scores, heldout, pixels))  # noqa: T201 - the answer of a command
+    if options.json:
+        figures = {"exam": scores, "heldout sensor": heldout, "pixel classifier": pixels}
+        options.json.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()

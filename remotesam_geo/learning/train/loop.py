@@ -1,0 +1,298 @@
+"""Training: from a source of batches to weights, in steps that can be killed at any moment."""
+
+import copy
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from remotesam_geo.errors import InputError, ModelError
+from remotesam_geo.model import RemoteSAMModel
+from remotesam_geo.model.processor import RemoteSAMProcessor
+from remotesam_geo.model.swin import WindowAttention
+
+from .checkpoint import Log, read_checkpoint, write_checkpoint
+from .forward import InnerHeads, shared_logits, visual_taps
+from .loss import mask_loss
+from .samples import Batch, Source
+from .settings import TrainConfig
+
+__all__ = ["Inputs", "held_out_scores", "inputs", "train"]
+
+CHECKPOINT, LOG, FINISH = "checkpoint.pt", "log.jsonl", "finish"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """A batch as the network reads it, on its device; E = P * N expressions."""
+
+    pixels: Tensor  # P x 3 x S x S
+    input_ids: Tensor  # E x tokens
+    attention_mask: Tensor  # E x tokens
+    masks: Tensor  # E x S x S
+    planes: dict[str, Tensor]  # P x S x S each
+
+
+def inputs(batch: Batch, processor: RemoteSAMProcessor, device: torch.device) -> Inputs:
+    """Normalise the pictures, tokenise the expressions."""
+    tokens = processor.tokenize(list(chain.from_iterable(batch.expressions)))
+    longest = int(tokens.attention_mask.sum(1).max())  # what all expressions leave empty is cut
+    return Inputs(
+        pixels=processor.pixel_values(torch.from_numpy(batch.pictures).to(device)),
+        input_ids=tokens.input_ids[:, :longest].to(device),
+        attention_mask=tokens.attention_mask[:, :longest].to(device),
+        masks=torch.from_numpy(batch.masks).to(device).flatten(0, 1),
+        planes={name: torch.from_numpy(plane).to(device) for name, plane in batch.planes.items()},
+    )
+
+
+def train(
+    folder: Path | str,
+    *,
+    config: TrainConfig,
+    model: RemoteSAMModel,
+    processor: RemoteSAMProcessor,
+    source: Source,
+    held_out: Source | None = None,
+    held_out_batches: int = 4,
+) -> RemoteSAMModel:
+    """Train a network, or go on where a folder stands.
+
+    The folder holds `checkpoint.pt` (replaced as a whole), `log.jsonl` (a line a step, and the
+    held-out scores) and, while a run with the schedule "hold" goes on, takes an empty file
+    `finish`: from then on the rate falls to zero over `config.cooldown` steps.
+
+    On the CPU a run that was killed and resumed gives bit for bit what it would have given.
+
+    Several processes of `torch.distributed` (`torchrun`) train one network: each takes batches of
+    its own, gradients are averaged, the first process keeps the folder. Processes of one thread
+    each train faster than one process with as many threads where others use the machine too.
+
+    Args:
+        folder: Where the run lives; one that holds a checkpoint is continued.
+        config: Every choice. A continued run must state the same, except for `steps`.
+        model: The network to train, where it is; its weights are the start of a new run.
+        processor: Its processor.
+        source: Batches by step.
+        held_out: Batches never trained on, scored as they come.
+        held_out_batches: How many of them.
+
+    Returns:
+        The running average of the weights where `config.ema` asks for one, else the network itself.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    run = _Run(config, model)
+    if (folder / CHECKPOINT).exists():
+        run.load(read_checkpoint(folder / CHECKPOINT, model.device))
+    log = Log(folder / LOG, run.step) if rank == 0 else None
+    while run.step < run.end:
+        started = time.perf_counter()
+        rate = config.rate(run.step, run.end)
+        batch = source.batch(run.step * ranks + rank)
+        losses = run.advance(inputs(batch, processor, model.device), rate)
+        if _told(folder / FINISH, rank):
+            run.end = min(run.end, run.step + config.cooldown)
+        if log is None:
+            continue
+        log.write(run.step, rate=rate, seconds=round(time.perf_counter() - started, 3), **losses)
+        last = run.step == run.end
+        if held_out is not None and (last or run.step % config.validate_every == 0):
+            scores = held_out_scores(run.answering, processor, held_out, batches=held_out_batches)
+            log.write(run.step, held_out=scores)
+        if last or run.step % config.checkpoint_every == 0:
+            write_checkpoint(folder / CHECKPOINT, run.state())
+    return run.answering.eval()
+
+
+def _told(finish: Path, rank: int) -> bool:
+    """Whether the file that ends a run lies there; all processes hear it at the same step."""
+    told = rank == 0 and finish.exists()
+    if told:
+        finish.unlink()
+    if dist.is_initialized():
+        heard = torch.tensor([told])
+        dist.broadcast(heard, 0)
+        told = bool(heard.item())
+    return told
+
+
+class _Run:
+    """All that changes while training: weights, their average, the optimiser, the step."""
+
+    def __init__(self, config: TrainConfig, model: RemoteSAMModel) -> None:
+        self.config, self.model = config, model
+        self.step, self.end = 0, config.steps
+        self.heads = None
+        if config.auxiliary:
+            self.heads = InnerHeads(model.config, config.planes, config.coordinates).to(
+                model.device
+            )
+        self.average = copy.deepcopy(model).requires_grad_(False) if config.ema else None
+        self.optimizer = torch.optim.AdamW(
+            _groups(model, self.heads, config.weight_decay),
+            lr=config.learning_rate,
+            betas=config.betas,
+        )
+
+    @property
+    def answering(self) -> RemoteSAMModel:
+        """The weights to use: the average, where there is one."""
+        return self.model if self.average is None else self.average
+
+    def advance(self, batch: Inputs, rate: float) -> dict[str, float]:
+        """One optimiser step; its losses."""
+        config = self.config
+        self.model.train()
+        half = config.precision == "bfloat16"
+        with torch.autocast(self.model.device.type, torch.bfloat16, enabled=half):
+            losses = self._losses(batch)
+        loss = sum(losses.values(), start=torch.zeros((), device=self.model.device))
+        if not torch.isfinite(loss):
+            raise ModelError(
+                f"the loss of step {self.step} is {loss.item()}: lower learning_rate="
+                f"{config.learning_rate} or set clip, and go on from the last checkpoint."
+            )
+        loss.backward()  # type: ignore[no-untyped-call]
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        if dist.is_initialized():
+            _average(parameters)
+        if config.clip:
+            nn.utils.clip_grad_norm_(parameters, config.clip)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.step += 1
+        self._follow()
+        return {name: value.item() for name, value in losses.items()}
+
+    def _losses(self, batch: Inputs) -> dict[str, Tensor]:
+        """The parts that a step's loss is the sum of."""
+        config, heads = self.config, self.heads
+        if heads is not None and self.step < config.visual_steps:
+            return {"inner": heads(visual_taps(self.model, batch.pixels), batch.planes)}
+        taps: list[Tensor] | None = None if heads is None else []
+        logits = shared_logits(
+            self.model, batch.pixels, batch.input_ids, batch.attention_mask, taps
+        )
+        losses = {"loss": mask_loss(logits, batch.masks, config)}
+        if heads is not None and taps is not None:
+            losses["inner"] = config.auxiliary * heads(taps, batch.planes)
+        return losses
+
+    def _follow(self) -> None:
+        """Move the average towards the weights; the first steps count little."""
+        if self.average is None:
+            return
+        share = 1 - min(self.config.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            now, mean = self.model.state_dict(), self.average.state_dict()
+            for name, value in mean.items():
+                if value.dtype.is_floating_point:
+                    value.lerp_(now[name], share)
+                else:
+                    value.copy_(now[name])
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next step depends on."""
+        return {
+            "step": self.step,
+            "end": self.end,
+            "config": self.config.as_json(),
+            "model": self.model.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "heads": None if self.heads is None else self.heads.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "random": torch.get_rng_state(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint, under the same choices."""
+        mine, theirs = self.config.as_json(), state["config"]
+        other = [
+            f"{name}={theirs.get(name)!r} (now {mine[name]!r})"
+            for name in mine
+            if name != "steps" and _plain(mine[name]) != _plain(theirs.get(name))
+        ]
+        if other:
+            raise InputError(
+                f"the run was begun with {', '.join(other)}: go on with the same choices, or "
+                f"start in another folder."
+            )
+        self.model.load_state_dict(state["model"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        if self.heads is not None:
+            self.heads.load_state_dict(state["heads"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["random"].cpu())
+        self.step = state["step"]
+        # A run that was told to finish keeps its end, unless other steps are asked for now.
+        self.end = state["end"] if mine["steps"] == theirs["steps"] else mine["steps"]
+
+
+def _average(parameters: list[nn.Parameter]) -> None:
+    """Replace the gradients by their mean over all processes."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = torch.cat([g.flatten() for g in gradients])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    parts = torch.split(flat, [g.numel() for g in gradients])
+    for gradient, part in zip(gradients, parts, strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _groups(
+    model: RemoteSAMModel, heads: nn.Module | None, weight_decay: float
+) -> list[dict[str, Any]]:
+    """Parameters with and without weight decay: none on biases, norms and position biases."""
+    spared = {
+        id(module.relative_position_bias_table)
+        for module in model.modules()
+        if isinstance(module, WindowAttention)
+    }
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
+    for parameter in chain(model.parameters(), () if heads is None else heads.parameters()):
+        small = parameter.ndim <= 1 or id(parameter) in spared
+        (free if small else decayed).append(parameter)
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": free, "weight_decay": 0.0},
+    ]
+
+
+@torch.no_grad()
+def held_out_scores(
+    model: RemoteSAMModel, processor: RemoteSAMProcessor, source: Source, *, batches: int
+) -> dict[str, float]:
+    """The mean IoU of each kind of expression; 1 where nothing was to be found and nothing was."""
+    model.eval()
+    found: dict[str, list[float]] = defaultdict(list)
+    for step in range(batches):
+        batch = source.batch(step)
+        ready = inputs(batch, processor, model.device)
+        logits = shared_logits(model, ready.pixels, ready.input_ids, ready.attention_mask)
+        size = ready.masks.shape[1:]
+        logits = nn.functional.interpolate(logits, size, mode="bilinear", align_corners=True)
+        answer = (logits[:, 1] > logits[:, 0]) & (ready.masks != 255)
+        truth = ready.masks == 1
+        overlap = (answer & truth).sum((1, 2)).double()
+        union = (answer | truth).sum((1, 2)).double()
+        scores = torch.where(union > 0, overlap / union.clamp(min=1), 1.0).tolist()
+        for kind, score in zip(chain.from_iterable(batch.kinds), scores, strict=True):
+            found[kind].append(score)
+    return {kind: round(float(np.mean(found[kind])), 4) for kind in sorted(found)}

@@ -1,0 +1,319 @@
+"""The recipe of the built-in model "tiny": its sizes, its words, its data, its training."""
+
+import copy
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
+from tokenizers.processors import TemplateProcessing
+
+from remotesam_geo.learning.world import (
+    CLASSES,
+    COLOURS,
+    Expression,
+    Instance,
+    Sensor,
+    WorldScene,
+    expressions,
+    scene,
+)
+from remotesam_geo.model import RemoteSAMConfig, RemoteSAMModel
+from remotesam_geo.model.processor import RemoteSAMProcessor
+
+from .samples import Batch
+from .settings import TrainConfig
+
+__all__ = ["EXAM_SEEDS", "SENSOR", "WorldSource", "new_model", "processor", "training"]
+
+_Number = TypeVar("_Number", bound=np.generic)
+
+TRAINING_SEEDS, HELD_OUT_SEEDS, EXAM_SEEDS = 1_000_000, 2_000_000, 3_000_000
+"""Where the seeds of each purpose begin; a million scenes lie between them."""
+
+SENSOR = Sensor(name="tiny", resolution=(0.2, 0.4))
+"""What tiny is trained on: a vehicle is 10 to 22 pixels long."""
+
+SPARE_ROWS = 256  # of the word embeddings: words can be added without changing any shape
+WORDS = (  # noqa: SIM905 - words read best as words
+    "[PAD] [UNK] [CLS] [SEP] in the image a an all of and or is are that which with not "
+    "airplane airplanes building buildings harbor harbors ship ships sports field fields storage "
+    "tank tanks swimming pool pools tennis court courts tree trees vehicle vehicles "
+    "white grey black red yellow green blue brown coloured colored gray "
+    "large largest small smallest big biggest little tiny long longest short shortest medium "
+    "left right top bottom upper lower center centre middle corner side half part edge leftmost "
+    "rightmost topmost bottommost north south east west picture near next to nearest closest "
+    "beside by far farthest from between above below on at under over around inside outside "
+    "touching "
+    "one two three four single each every other any object objects "
+    "aircraft plane planes house houses car cars boat boats pier piers pitch pitches roof roofs"
+).split()
+
+# How often each kind of expression is asked; what a picture does not offer goes to the others.
+SHARES = {
+    "class": 5.0,
+    "colour": 5.0,
+    "absent": 2.0,
+    "absent colour": 1.2,
+    "unknown": 0.5,
+    "size": 1.2,
+    "position": 1.2,
+    "relation": 0.8,
+}
+NONSENSE = ("zebra", "piano", "volcano", "giraffe", "lighthouse", "wombat", "spoon", "castle")
+
+
+def tokenizer() -> Tokenizer:
+    """Whole words; one that is not in the list becomes [UNK].
+
+    Example:
+        >>> tokenizer().encode("Storage tank and zebra").tokens
+        ['[CLS]', 'storage', 'tank', 'and', '[UNK]', '[SEP]']
+    """
+    index = {word: number for number, word in enumerate(dict.fromkeys(WORDS))}
+    made = Tokenizer(WordLevel(index, unk_token="[UNK]"))  # noqa: S106 - a token, not a secret
+    made.normalizer = BertNormalizer(lowercase=True)
+    made.pre_tokenizer = BertPreTokenizer()
+    made.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[(name, index[name]) for name in ("[CLS]", "[SEP]")]
+    )
+    return made
+
+
+def configuration() -> RemoteSAMConfig:
+    """Tiny's sizes.
+
+    Windows of 7 divide no stage's side, so every stage pads, as the released network does; without
+    padding a Swin sees no absolute position.
+    """
+    return RemoteSAMConfig(
+        image_size=256,
+        widths=(32, 64, 128, 256),
+        depths=(2, 2, 4, 2),
+        heads=(1, 2, 4, 8),
+        window_size=7,
+        interaction_heads=4,
+        interaction_key_width=16,
+        interaction_value_width=32,
+        decoder_width=32,
+        text_config={
+            "vocab_size": SPARE_ROWS,
+            "hidden_size": 128,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "intermediate_size": 512,
+            "max_position_embeddings": 24,
+            "hidden_dropout_prob": 0.0,
+            "attention_probs_dropout_prob": 0.0,
+        },
+    )
+
+
+def processor() -> RemoteSAMProcessor:
+    """Tiny's processor."""
+    return RemoteSAMProcessor(configuration(), tokenizer=tokenizer())
+
+
+def new_model(seed: int = 0) -> RemoteSAMModel:
+    """Tiny before its first step."""
+    state = torch.get_rng_state()
+    torch.manual_seed(seed)
+    model = RemoteSAMModel(configuration())
+    torch.set_rng_state(state)
+    return model
+
+
+def training(
+    steps: int, cooldown: int | None = None, visual_steps: int | None = None
+) -> TrainConfig:
+    """Tiny's loss and schedule.
+
+    Args:
+        steps: Steps in all.
+        cooldown: Steps of the falling rate at the end; by default a quarter.
+        visual_steps: Steps without text at the start; by default a quarter.
+    """
+    return TrainConfig(
+        steps=steps,
+        learning_rate=1.2e-3,
+        betas=(0.9, 0.98),
+        clip=1.0,
+        warmup=60,
+        schedule="hold",
+        cooldown=max(1, steps // 4) if cooldown is None else cooldown,
+        dice_share=0.5,
+        dice="expression",
+        planes={"class": 1 + len(CLASSES), "colour": 1 + len(COLOURS)},
+        coordinates=True,
+        auxiliary=0.3,
+        visual_steps=steps // 4 if visual_steps is None else visual_steps,
+        ema=0.99,
+        precision="bfloat16",
+        checkpoint_every=50,
+        validate_every=200,
+    )
+
+
+class WorldSource:
+    """Scenes of the procedural world with expressions over them.
+
+    Args:
+        first_seed: Where its seeds begin.
+        pictures: Pictures a batch.
+        questions: Expressions a picture.
+        pool: Different scenes; each comes back turned or mirrored, under other expressions.
+        shares: How often each kind of expression is asked.
+    """
+
+    def __init__(
+        self,
+        first_seed: int = TRAINING_SEEDS,
+        *,
+        pictures: int = 8,
+        questions: int = 4,
+        pool: int = 4096,
+        shares: dict[str, float] | None = None,
+    ) -> None:
+        self.first_seed, self.pictures, self.questions = first_seed, pictures, questions
+        self.pool, self.shares = pool, SHARES if shares is None else shares
+        self._kept: dict[int, WorldScene] = {}
+
+    def _scene(self, number: int) -> WorldScene:
+        if number not in self._kept:
+            drawn = scene(self.first_seed + number, sensor=SENSOR)
+            self._kept[number] = replace(drawn, landcover=np.empty((0, 0), np.uint8))
+        return self._kept[number]
+
+    def batch(self, step: int) -> Batch:
+        """The batch of one step."""
+        pictures, asked, masks, kinds = [], [], [], []
+        planes: dict[str, list[NDArray[np.uint8]]] = {"class": [], "colour": []}
+        for number in range(step * self.pictures, (step + 1) * self.pictures):
+            rng = random.Random(self.first_seed * 1_000_003 + number)  # noqa: S311
+            round_, place = divmod(number, self.pool)
+            view = self._scene(place)
+            view = view if round_ == 0 else turned(view, rng.randrange(8))
+            chosen = ask(view, rng, self.questions, self.shares)
+            pictures.append(view.rgb)
+            asked.append(tuple(e.text for _, e in chosen))
+            kinds.append(tuple(kind for kind, _ in chosen))
+            masks.append([view.mask(e.ids).astype(np.uint8) for _, e in chosen])
+            for name, some in planes.items():
+                some.append(plane(view, name))
+        return Batch(
+            pictures=np.stack(pictures),
+            expressions=tuple(asked),
+            masks=np.array(masks),
+            kinds=tuple(kinds),
+            planes={name: np.stack(some) for name, some in planes.items()},
+        )
+
+
+def plane(view: WorldScene, name: str) -> NDArray[np.uint8]:
+    """H x W: 1 + the place of each pixel's "class" or "colour" among all; 0 where no object is."""
+    values = list(CLASSES if name == "class" else COLOURS)
+    codes = np.zeros(len(view.instances) + 1, np.uint8)
+    for one in view.instances:
+        codes[one.id] = 1 + values.index(one.name if name == "class" else one.colour)
+    return np.asarray(codes[view.labels])
+
+
+def ask(
+    view: WorldScene, rng: random.Random, count: int, shares: dict[str, float]
+) -> list[tuple[str, Expression]]:
+    """Different expressions over a picture, kinds drawn by their shares; each with its kind."""
+    left = {kind: some for kind, some in offered(view, rng).items() if kind in shares}
+    chosen: list[tuple[str, Expression]] = []
+    while len(chosen) < count and left:
+        kind = rng.choices(list(left), [shares[kind] for kind in left])[0]
+        chosen.append((kind, left[kind].pop(rng.randrange(len(left[kind])))))
+        if not left[kind]:
+            del left[kind]
+    return chosen
+
+
+def offered(view: WorldScene, rng: random.Random) -> dict[str, list[Expression]]:
+    """All that may be asked of a picture, by kind: the world's own, and more to be denied."""
+    found: dict[str, list[Expression]] = {}
+    for expression in [*expressions(view, rng), *_denials(view, rng)]:
+        found.setdefault(_kind(expression), []).append(expression)
+    return found
+
+
+def _kind(expression: Expression) -> str:
+    if expression.kind == "absent" and any(w in expression.text.split() for w in COLOURS):
+        return "absent colour"
+    if expression.kind == "absent" and expression.name not in CLASSES:
+        return "unknown"
+    return expression.kind
+
+
+def _denials(view: WorldScene, rng: random.Random) -> list[Expression]:
+    """Questions to be answered with nothing: present class of an absent colour, unknown things."""
+    made = []
+    present = {one.name for one in view.instances}
+    for name in sorted(present):
+        there = {one.colour for one in view.of(name)}
+        for colour in COLOURS:
+            if colour not in there:
+                text = _worded(f"{colour} {CLASSES[name].plural}", rng)
+                made.append(Expression(text=text, kind="absent", name=name, ids=(), every=()))
+    for word in rng.sample(NONSENSE, 2):
+        noun = rng.choice(
+            (word, f"{rng.choice(list(COLOURS))} {word}", f"{word} {rng.choice(list(CLASSES))}")
+        )
+        made.append(Expression(text=_worded(noun, rng), kind="absent", name=word, ids=(), every=()))
+    return made
+
+
+def _worded(noun: str, rng: random.Random) -> str:
+    return rng.choice(("{} in the image", "the {}", "{}", "all the {}")).format(noun)
+
+
+def turned(view: WorldScene, way: int) -> WorldScene:
+    """The picture and its truth mirrored (way >= 4) and turned by quarter turns (way % 4).
+
+    Example:
+        >>> picture = scene(1, size=64)
+        >>> bool((turned(picture, 0).rgb == picture.rgb).all())
+        True
+    """
+    size = view.rgb.shape[0]
+
+    def move(plane: NDArray[_Number]) -> NDArray[_Number]:
+        plane = plane[:, ::-1] if way >= 4 else plane
+        return np.ascontiguousarray(np.rot90(plane, way % 4))
+
+    def carry(points: NDArray[np.float64]) -> NDArray[np.float64]:
+        x, y = points[:, 0], points[:, 1]
+        x = size - x if way >= 4 else x
+        for _ in range(way % 4):  # rot90 turns counter-clockwise: (x, y) goes to (y, size - x)
+            x, y = y, size - x
+        return np.column_stack([x, y])
+
+    def follow(one: Instance) -> Instance:
+        box = carry(np.array(one.box, float).reshape(2, 2)).astype(int)
+        (x0, y0), (x1, y1) = box.min(0).tolist(), box.max(0).tolist()
+        return replace(one, outline=carry(one.outline), box=(x0, y0, x1, y1))
+
+    return replace(
+        view,
+        rgb=move(view.rgb),
+        labels=move(view.labels),
+        instances=tuple(map(follow, view.instances)),
+    )
+
+
+def save(model: RemoteSAMModel, processor: RemoteSAMProcessor, folder: Path) -> None:
+    """Write weights in 16 bit, configuration and tokenizer, as `from_pretrained` reads them."""
+    small = copy.deepcopy(model).to("cpu").half()
+    small.config.dtype = torch.float32  # 16 bit is how it travels, not how it computes
+    small.save_pretrained(folder)
+    processor.save_pretrained(folder)
