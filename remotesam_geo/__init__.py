@@ -11,9 +11,19 @@ __version__ = "0.1.0.dev0"
 _HOME = {
     "RemoteSAMError": "errors",
     "RemoteSAMWarning": "errors",
+    "load": "scenes",
+    "open_raster": "scenes",
+    "render": "scenes",
 }
 
-__all__ = ["RemoteSAMError", "RemoteSAMWarning", "__version__"]
+__all__ = [
+    "RemoteSAMError",
+    "RemoteSAMWarning",
+    "__version__",
+    "load",
+    "open_raster",
+    "render",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,1 +1,25 @@
 """Search a catalogue, load its scenes lazily, and render them to 8-bit RGB with validity."""
+
+import importlib
+from typing import Any
+
+_HOME = {
+    "ReadPolicy": "raster",
+    "Recipe": "recipe",
+    "Stretch": "rendering",
+    "load": "loading",
+    "open_raster": "opening",
+    "render": "rendering",
+}
+
+__all__ = ["ReadPolicy", "Recipe", "Stretch", "load", "open_raster", "render"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,375 @@
+"""STAC items as they are, read as they were meant: what real items lack or get wrong is repaired here.
+
+Nothing here opens a file or asks the network. What only the raster itself can tell (a missing CRS, an
+unknown type) stays unknown, and `load` reads it from there.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+from urllib.parse import unquote, urljoin, urlsplit
+
+import numpy as np
+from affine import Affine
+from odc.geo.crs import CRS
+from odc.geo.geobox import GeoBox
+from pyproj.exceptions import CRSError
+
+from remotesam_geo.errors import InputError
+
+PREVIEWS = {"thumbnail", "overview"}
+_RASTER_TYPE = re.compile(r"image/|application/(x-)?(hdf5?|geotiff)")
+_RASTER_NAME = re.compile(r"\.(tiff?|jp2|jpe?g|img|vrt|png)$", re.IGNORECASE)
+_WORDS = {"red": "red", "green": "green", "blue": "blue", "nir": "nir", "near-infrared": "nir"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Band:
+    """One band of one asset, as far as the item describes it.
+
+    Args:
+        asset: Key of the asset.
+        index: Position in the file, from 1.
+        name: What the item calls it, "" where it does not.
+        common_name: "red", "nir" ..., "" where it does not say.
+        dtype: NumPy type, "" where it does not say.
+        nodata: Value that means no data, None where it does not say.
+        scale: Physical value of one step; None where it does not say.
+        offset: Physical value of 0; None where it does not say.
+    """
+
+    asset: str
+    index: int
+    name: str = ""
+    common_name: str = ""
+    dtype: str = ""
+    nodata: float | None = None
+    scale: float | None = None
+    offset: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """A STAC item, with what `load` asks of it.
+
+    Args:
+        id: Its id; one is made up where it is empty.
+        collection: Its collection, "" where it has none.
+        time: UTC, without zone; None where the item has no time at all.
+        origin: Where the item itself comes from (its self link), None where it does not say.
+        properties: As in the item.
+        assets: As in the item.
+        bbox: West, south, east, north in degrees (west > east across the antimeridian), or None.
+    """
+
+    id: str
+    collection: str
+    time: np.datetime64 | None
+    origin: str | None
+    properties: Mapping[str, Any]
+    assets: Mapping[str, Mapping[str, Any]]
+    bbox: tuple[float, float, float, float] | None
+    _bands: dict[str, tuple[Band, ...]] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def rasters(self) -> tuple[str, ...]:
+        """Keys of the assets that look like rasters, pictures of the item included."""
+        return tuple(key for key, asset in self.assets.items() if _is_raster(asset))
+
+    def bands(self, key: str) -> tuple[Band, ...]:
+        """Bands of an asset, none where the item does not describe them."""
+        if key not in self._bands:
+            self._bands[key] = tuple(_bands(key, self.assets[key], self.properties))
+        return self._bands[key]
+
+    def grid(self, key: str) -> GeoBox | None:
+        """Grid of an asset, or None where the item does not give all of CRS, shape and transform."""
+        return _grid(self.assets[key], self.properties)
+
+    def href(self, key: str) -> str:
+        """Where an asset is: absolute, a plain path for a file of this machine."""
+        return resolve_href(str(self.assets[key].get("href") or ""), self.origin, self.id, key)
+
+    def is_preview(self, key: str) -> bool:
+        """Whether an asset is only a small picture of the item."""
+        roles = _roles(self.assets[key])
+        return bool(roles & PREVIEWS) and "visual" not in roles and key != "visual"
+
+
+def read_items(items: Any) -> tuple[Item, ...]:
+    """Take items in any usual form.
+
+    Args:
+        items: A `pystac.ItemCollection`, items (pystac or dictionaries), a single item, or a
+            FeatureCollection as a dictionary.
+
+    Returns:
+        The items, in the order given.
+
+    Raises:
+        InputError: Where there is none, or where something is no item.
+
+    Example:
+        >>> [item.id for item in read_items({"type": "Feature", "id": "a", "properties": {
+        ...     "datetime": "2024-05-01T10:00:00"}, "assets": {}, "geometry": None})]
+        ['a']
+    """
+    found = tuple(_read_item(doc, position) for position, doc in enumerate(_documents(items)))
+    if not found:
+        raise InputError(
+            "no items to load: the search found nothing. "
+            "Widen its bbox or datetime, or look at the collection's extent."
+        )
+    return found
+
+
+def _documents(items: Any) -> Iterator[Mapping[str, Any]]:
+    if hasattr(items, "to_dict") and hasattr(items, "assets"):  # one pystac item
+        items = [items]
+    elif isinstance(items, Mapping):
+        items = items.get("features", [items])
+    elif isinstance(items, str | bytes) or not isinstance(items, Iterable):
+        raise InputError(
+            f"items must be an item collection, items or dictionaries, not {items!r}; "
+            "a saved collection opens with search(path), a raster with open_raster(path)"
+        )
+    for item in items:
+        if isinstance(item, Mapping):
+            yield item
+        elif hasattr(item, "to_dict") and hasattr(item, "assets"):
+            yield item.to_dict(transform_hrefs=False)
+        else:
+            raise InputError(f"not a STAC item: {item!r}")
+
+
+def _read_item(doc: Mapping[str, Any], position: int) -> Item:
+    if "properties" not in doc:
+        raise InputError(f"not a STAC item, it has no properties: {str(doc)[:120]}")
+    properties = doc["properties"] or {}
+    links = doc.get("links") or []
+    origin = next((link.get("href") for link in links if link.get("rel") == "self"), None)
+    name = str(doc.get("id") or "") or f"item-{position + 1}"
+    return Item(
+        id=name,
+        collection=str(doc.get("collection") or ""),
+        time=_time(properties, name),
+        origin=origin,
+        properties=properties,
+        assets=doc.get("assets") or {},
+        bbox=_bbox(doc),
+    )
+
+
+def _time(properties: Mapping[str, Any], name: str) -> np.datetime64 | None:
+    """The first of datetime, start and end that is there; one without a zone is taken as UTC."""
+    for key in ("datetime", "start_datetime", "end_datetime"):
+        value = properties.get(key)
+        if value is None:
+            continue
+        try:
+            moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+        except ValueError:
+            raise InputError(f"item {name}: {key} {value!r} is not a time") from None
+        if moment.tzinfo is not None:
+            moment = moment.astimezone(UTC).replace(tzinfo=None)
+        return np.datetime64(moment, "us")
+    return None
+
+
+def _bbox(doc: Mapping[str, Any]) -> tuple[float, float, float, float] | None:
+    """Bounds in degrees; those of the geometry where the bbox is missing or not in degrees."""
+    box = doc.get("bbox")
+    if box and len(box) == 6:
+        box = [box[0], box[1], box[3], box[4]]
+    if not box or len(box) != 4 or not _in_degrees(box):
+        points = list(_points((doc.get("geometry") or {}).get("coordinates") or []))
+        if not points:
+            return None
+        xs, ys = zip(*points, strict=True)
+        box = [min(xs), min(ys), max(xs), max(ys)]
+        if not _in_degrees(box):
+            return None
+    west, south, east, north = map(float, box)
+    if east > 180 or west < -180:  # MODIS and others count on past the antimeridian
+        west, east = (west + 180) % 360 - 180, (east + 180) % 360 - 180
+    return west, south, east, north
+
+
+def _in_degrees(box: Sequence[float]) -> bool:
+    return all(abs(x) <= 540 for x in box[::2]) and all(abs(y) <= 90.5 for y in box[1::2])
+
+
+def _points(coordinates: Sequence[Any]) -> Iterator[tuple[float, float]]:
+    if coordinates and isinstance(coordinates[0], int | float):
+        yield coordinates[0], coordinates[1]
+        return
+    for part in coordinates:
+        yield from _points(part)
+
+
+def _roles(asset: Mapping[str, Any]) -> set[str]:
+    roles = asset.get("roles") or asset.get("role") or []
+    return {roles} if isinstance(roles, str) else set(roles)
+
+
+def _is_raster(asset: Mapping[str, Any]) -> bool:
+    media, href = str(asset.get("type") or ""), str(asset.get("href") or "")
+    if not href or "metadata" in _roles(asset):
+        return False
+    if media:
+        return _RASTER_TYPE.match(media.lower()) is not None
+    return _RASTER_NAME.search(urlsplit(href).path) is not None
+
+
+def _bands(key: str, asset: Mapping[str, Any], properties: Mapping[str, Any]) -> Iterator[Band]:
+    """Bands from `bands` (STAC 1.1), `eo:bands` and `raster:bands` (1.0), whichever are there."""
+    named = asset.get("bands") or _eo_bands(asset, properties)
+    typed = asset.get("raster:bands") or []
+    count = max(len(named), len(typed))
+    if count == 0 and any(name in asset for name in ("data_type", "eo:common_name", "nodata")):
+        count = 1
+    if len(typed) == 1:  # one description for all bands
+        typed = list(typed) * count
+    for position in range(count):
+        own = dict(typed[position]) if position < len(typed) else {}
+        own |= named[position] if position < len(named) else {}
+        name = str(own.get("name") or "")
+        yield Band(
+            asset=key,
+            index=position + 1,
+            name=name,
+            common_name=_common_name(own, asset if count == 1 else {}, name),
+            dtype=str(own.get("data_type") or asset.get("data_type") or ""),
+            nodata=_number(own.get("nodata", asset.get("nodata"))),
+            scale=_number(own.get("raster:scale", own.get("scale", asset.get("raster:scale")))),
+            offset=_number(own.get("raster:offset", own.get("offset", asset.get("raster:offset")))),
+        )
+
+
+def _eo_bands(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """`eo:bands` of an asset; early items give positions in the item's own list instead."""
+    bands = asset.get("eo:bands") or []
+    listed = properties.get("eo:bands") or []
+    resolved = []
+    for band in bands:
+        if isinstance(band, Mapping):
+            resolved.append(band)
+        elif isinstance(band, int) and 0 <= band < len(listed):
+            resolved.append(listed[band])
+        else:
+            resolved.append({})
+    return resolved
+
+
+def _common_name(own: Mapping[str, Any], asset: Mapping[str, Any], name: str) -> str:
+    for source in (own, asset):
+        said = source.get("eo:common_name") or source.get("common_name")
+        if said:
+            return str(said)
+    first = str(own.get("description") or "").lower().split()[:1]
+    return _WORDS.get(name.lower()) or _WORDS.get(first[0] if first else "", "")
+
+
+def _number(value: Any) -> float | None:
+    """A number, which JSON may have had to write as text ("nan")."""
+    if value is None or isinstance(value, bool):
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _grid(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> GeoBox | None:
+    crs = _crs(asset, properties)
+    shape = asset.get("proj:shape") or properties.get("proj:shape")
+    transform = asset.get("proj:transform") or properties.get("proj:transform")
+    bounds = asset.get("proj:bbox")
+    if crs is None or not shape or len(shape) != 2 or min(shape) < 1:
+        return None
+    if transform and len(transform) in {6, 9}:
+        affine = Affine(*map(float, transform[:6]))
+    elif bounds and len(bounds) == 4:
+        west, south, east, north = map(float, bounds)
+        affine = Affine((east - west) / shape[1], 0, west, 0, (south - north) / shape[0], north)
+    else:
+        return None
+    if affine.is_degenerate or not all(map(math.isfinite, affine)):
+        return None
+    return GeoBox((int(shape[0]), int(shape[1])), affine, crs)
+
+
+def _crs(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> CRS | None:
+    """The CRS that asset or item name; None where there is none, or none that PROJ knows."""
+    for place in (asset, properties):
+        for key in ("proj:code", "proj:epsg", "proj:wkt2", "proj:projjson"):
+            value = place.get(key)
+            if value is None or value == "":
+                continue
+            try:
+                return CRS(f"EPSG:{value}" if key == "proj:epsg" else value)
+            except (CRSError, ValueError, TypeError):
+                continue
+        if place is asset and "proj:code" in asset and asset["proj:code"] is None:
+            return None  # the asset says that it has none
+    return None
+
+
+def resolve_href(href: str, origin: str | None, item: str = "", asset: str = "") -> str:
+    """Make an asset's href absolute.
+
+    A local path stays a local path, whatever the item's self link says: items are often edited to
+    point at downloads while the link still names the place they came from.
+
+    Args:
+        href: As in the item.
+        origin: URL or path of the item itself.
+        item: For the error: the item's id.
+        asset: For the error: the asset's key.
+
+    Returns:
+        A URL, or a path for a file of this machine.
+
+    Example:
+        >>> resolve_href("./B04.tif", "https://example.com/s2/item.json")
+        'https://example.com/s2/B04.tif'
+        >>> resolve_href("file:///data/B04.tif", None)
+        '/data/B04.tif'
+    """
+    if not href:
+        raise InputError(f"item {item}: asset {asset} has no href")
+    if href.startswith("file:"):
+        return unquote(urlsplit(href).path)
+    if is_absolute(href):
+        return href
+    if not origin:
+        raise InputError(
+            f"item {item}: the href of asset {asset} is relative ({href}) and the item has no self "
+            "link to resolve it against. Set one: item.set_self_href(path_or_url)."
+        )
+    if origin.startswith("file:"):
+        origin = unquote(urlsplit(origin).path)
+    if "://" in origin:
+        # urljoin knows http and its like only; s3, gs and others resolve the same way
+        scheme, rest = origin.split("://", 1)
+        return scheme + urljoin(f"http://{rest}", href)[len("http") :]
+    return _clean_path(origin.rpartition("/")[0], href)
+
+
+def is_absolute(href: str) -> bool:
+    """Whether an href is a URL, or an absolute path of this machine."""
+    return "://" in href or href.startswith("/") or re.match(r"[A-Za-z]:[\\/]", href) is not None
+
+
+def _clean_path(folder: str, href: str) -> str:
+    parts = [part for part in folder.split("/") if part] if folder else []
+    for part in href.split("/"):
+        if part == "..":
+            parts = parts[:-1]
+        elif part not in {"", "."}:
+            parts.append(part)
+    return ("/" if folder.startswith("/") else "") + "/".join(parts)

@@ -1,0 +1,449 @@
+"""From STAC items to a lazy scene: everything that can be wrong is found here, before the first pixel is read."""
+
+import math
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from odc.geo.crs import CRS
+from odc.geo.geobox import GeoBox
+from pyproj.exceptions import CRSError
+from shapely.geometry.base import BaseGeometry
+
+from remotesam_geo.errors import InputError, RemoteSAMWarning
+
+from . import grids, safety, sensors
+from .areas import LONLAT, area_of_interest
+from .bands import unknown_bands
+from .grids import Bounds
+from .items import Band, read_items
+from .picks import Headers, Pick, fill_types, near, pick_bands, place
+from .raster import ReadPolicy
+from .recipe import Layer, Recipe, Source, Variable
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+GroupBy = Literal["solar_day", "time", "item"]
+Mosaic = Literal["first", "latest", "median"]
+CHUNK = 2048
+_MEDIAN_BYTES = 256 << 20
+
+
+def load(
+    items: Any,
+    bands: str | Sequence[str] | None = None,
+    *,
+    bbox: Sequence[float] | None = None,
+    geometry: Any = None,
+    crs: Any = None,
+    resolution: float | None = None,
+    geobox: GeoBox | None = None,
+    chunks: int | Mapping[str, int] = CHUNK,
+    groupby: GroupBy = "solar_day",
+    mosaic: Mosaic | None = None,
+    mask: str | Mapping[str, Sequence[int]] | None = None,
+    physical: bool | None = None,
+    nodata: float | Literal["file"] | None = "file",
+    most_pixels: int | None = None,
+    policy: ReadPolicy | None = None,
+) -> "xr.Dataset":
+    """Make a lazy scene of STAC items; no pixel is read before it is asked for.
+
+    Args:
+        items: From `search`, pystac, or as dictionaries.
+        bands: Common names ("red"), band names ("B04"), asset keys ("visual": all its bands) or
+            "asset.index". None for the picture's red, green and blue.
+        bbox: West, south, east, north in degrees; west > east crosses the antimeridian.
+        geometry: Instead, the bounds of shapely (degrees), GeoJSON, GeoDataFrame or GeoSeries.
+        crs: CRS of the scene ("utm": the zone of its middle); None for that of most of the items.
+        resolution: Metres on the ground, whatever the CRS; None for that of the finest band.
+        geobox: Instead of bbox, crs and resolution, the grid itself.
+        chunks: Rows and columns of a chunk, or {"y": rows, "x": columns}; -1 for all.
+        groupby: What makes one time: items of one solar day, of one time, or each item.
+        mosaic: Take the time axis away: "first" (in the order of the items), "latest" (newest
+            first), both of whole pixels, with a band `source`; or "median", band by band.
+        mask: "clouds", by Sentinel-2's SCL or Landsat's QA_PIXEL; or which values of which bands to
+            take out, {"SCL": [3, 8, 9, 10]} for example.
+        physical: True for reflectance and the like as float32; False for the numbers in the files;
+            None for the latter, unless items differ in their scale or offset.
+        nodata: "file" believes the files; None: no value means no data; or the value that does.
+        most_pixels: Pixels a band that are allowed, where the guard against absurd sizes errs.
+        policy: How patient and how trusting to read.
+
+    Returns:
+        A Dataset of dimensions (time,) y, x with the bands, `valid` (which pixels were answered) and
+        coordinates time, items (ids) and spatial_ref. `Recipe.of(scene)` is its recipe.
+
+    Raises:
+        InputError: Nothing to load, unknown bands, no CRS, no overlap, an absurd size.
+        ReadError: A header that is needed cannot be read.
+
+    Example:
+        >>> from remotesam_geo import load, search                                  # doctest: +SKIP
+        >>> items = search("planetary-computer", "naip", bbox=(-87.92, 41.96, -87.88, 41.99))
+        >>> scene = load(items, resolution=0.6, mosaic="latest")                     # doctest: +SKIP
+    """
+    notes: list[str] = []
+    _check_arguments(groupby, mosaic, resolution, geobox, (bbox, geometry, crs, resolution))
+    area = area_of_interest(bbox, geometry) if geobox is None else _area(geobox)
+    headers = Headers(policy or ReadPolicy())
+
+    picks = pick_bands(
+        read_items(items), [bands] if isinstance(bands, str) else bands, headers, notes.append
+    )
+    picks = near(picks, area)
+    picks = fill_types(picks, headers)
+    picks = place(picks, headers, notes.append, needed=crs is None or resolution is None)
+    target = (
+        grids.crs_of(geobox) if geobox is not None else _target_crs(crs, picks, area, notes.append)
+    )
+    bounds = _bounds(picks, target)
+    if geobox is None:
+        natives = [pick.grid for pick in picks if pick.grid is not None]
+        extent = grids.extent_of(area, bounds, target)
+        geobox = grids.scene_grid(natives, extent, target, resolution)
+    picks, boxes = _touching(picks, bounds, geobox, notes.append)
+
+    physical = _physical(picks) if physical is None else physical
+    variables = _variables(picks, physical=physical)
+    layers = tuple(
+        _layer(pick, box, variables, mask, nodata, physical=physical)
+        for pick, box in zip(picks, boxes, strict=True)
+    )
+    for layer in layers:
+        for source in layer.sources:
+            safety.check_href(source.href, origin=layer.origin, trust=headers.policy.trust)
+    times, groups = _groups(picks, groupby, mosaic, geobox)
+    chunk = chunk_of(chunks, geobox)
+    if mosaic == "median":
+        chunk = _median_chunk(chunk, geobox, boxes, variables)
+    grids.check_size(geobox, max(1, len(times)), chunk, most=most_pixels)
+    for text in notes:
+        warnings.warn(text, RemoteSAMWarning, stacklevel=2)
+    return Recipe(
+        geobox=geobox,
+        layers=layers,
+        times=times,
+        groups=groups,
+        variables=variables,
+        mosaic=mosaic,
+        physical=physical,
+        chunk=chunk,
+        attrs={} if mosaic is None else {"mosaic": mosaic},
+    ).open(policy=policy)
+
+
+def _check_arguments(
+    groupby: str,
+    mosaic: str | None,
+    resolution: float | None,
+    geobox: GeoBox | None,
+    others: Sequence[Any],
+) -> None:
+    if groupby not in ("solar_day", "time", "item"):
+        raise InputError(f"groupby={groupby!r}: give 'solar_day', 'time' or 'item'")
+    if mosaic not in (None, "first", "latest", "median"):
+        raise InputError(f"mosaic={mosaic!r}: give 'first', 'latest' or 'median', or None")
+    if resolution is not None and not resolution > 0:
+        raise InputError(f"resolution={resolution!r}: give metres on the ground, above 0")
+    if geobox is not None and any(value is not None for value in others):
+        raise InputError("geobox= says it all: give no bbox=, geometry=, crs= or resolution=")
+    if geobox is not None and geobox.crs is None:
+        raise InputError("geobox= has no CRS: items can be loaded onto a georeferenced grid only")
+
+
+def _area(geobox: GeoBox) -> BaseGeometry:
+    (bounds,) = grids.footprints([geobox], LONLAT)
+    return shapely.box(*bounds)
+
+
+def _target_crs(
+    crs: Any, picks: Sequence[Pick], area: BaseGeometry | None, note: Callable[[str], None]
+) -> CRS:
+    if crs is None:
+        known = [pick.grid for pick in picks if pick.grid is not None]
+        if not known:
+            raise InputError("the CRS of the items is not known: give crs= and resolution=")
+        return grids.majority_crs(known, note)
+    if isinstance(crs, str) and crs.lower() == "utm":
+        boxes = [pick.item.bbox for pick in picks if pick.item.bbox is not None]
+        west, south, east, north = area.bounds if area is not None else boxes[0]
+        return CRS.utm((west + east) / 2, (south + north) / 2)
+    try:
+        return CRS(crs)
+    except (CRSError, ValueError, TypeError):
+        raise InputError(
+            f"crs={crs!r} is no CRS that PROJ knows; 'EPSG:32631' for example"
+        ) from None
+
+
+def _bounds(picks: Sequence[Pick], crs: CRS) -> npt.NDArray[np.float64]:
+    """Where every pick lies, N x 4: by its grid, or by its item's bounds with a margin."""
+    margin = 0.01  # bboxes are rounded, and drawn round the data, not the raster
+    shapes = []
+    for pick in picks:
+        if pick.grid is not None:
+            shapes.append(pick.grid)
+            continue
+        west, south, east, north = pick.item.bbox or (math.nan,) * 4
+        east += 360 if west > east else 0
+        dx, dy = (east - west) * margin, (north - south) * margin
+        shapes.append(
+            GeoBox.from_bbox((west - dx, south - dy, east + dx, north + dy), LONLAT, shape=(1, 1))
+        )
+    return grids.footprints(shapes, crs)
+
+
+def _touching(
+    picks: Sequence[Pick],
+    bounds: npt.NDArray[np.float64],
+    geobox: GeoBox,
+    note: Callable[[str], None],
+) -> tuple[list[Pick], list[Bounds]]:
+    """The picks that touch the scene's grid."""
+    box = geobox.boundingbox
+    kept = grids.overlaps(bounds, (box.left, box.bottom, box.right, box.top), geobox.crs)
+    known = np.asarray(np.isfinite(bounds).all(axis=1))
+    lost = [pick.item.id for pick, there in zip(picks, known, strict=True) if not there]
+    if lost:
+        note(f"{len(lost)} items cannot be expressed in {geobox.crs} and are left out: {lost[:3]}")
+    if not kept.any():
+        raise InputError(
+            f"none of the {len(picks)} items overlaps the area asked for, "
+            f"{tuple(round(v, 4) for v in (box.left, box.bottom, box.right, box.top))} in {geobox.crs}"
+        )
+    boxes = [(float(a), float(b), float(c), float(d)) for a, b, c, d in bounds[kept]]
+    return [pick for pick, keep in zip(picks, kept, strict=True) if keep], boxes
+
+
+def _physical(picks: Sequence[Pick]) -> bool:
+    """Whether items differ in what their numbers mean."""
+    return any(
+        len({(pick.bands[name].scale, pick.bands[name].offset) for pick in picks}) > 1
+        for name in picks[0].bands
+    )
+
+
+def _variables(picks: Sequence[Pick], *, physical: bool) -> tuple[Variable, ...]:
+    return tuple(
+        _variable(name, [pick.bands[name] for pick in picks], picks, physical=physical)
+        for name in picks[0].bands
+    )
+
+
+def _variable(
+    name: str, bands: Sequence[Band], picks: Sequence[Pick], *, physical: bool
+) -> Variable:
+    dtypes = {band.dtype for band in bands}
+    scaled = {band.scale is not None for band in bands}
+    plain = {band.dtype for band in bands if band.scale is None}
+    if len(scaled) > 1 or len(plain) > 1:
+        kinds = sorted(
+            {
+                f"{p.item.collection or p.item.id} ({b.dtype})"
+                for p, b in zip(picks, bands, strict=True)
+            }
+        )
+        raise InputError(
+            f"{name}: the numbers of {', '.join(kinds)} cannot be compared, some lack a scale or are "
+            "ready pictures. Load them separately, or name comparable bands with bands=."
+        )
+    attrs: dict[str, Any] = {}
+    common = bands[0].common_name or name
+    if all(sensors.is_reflectance(band, common) for band in bands):
+        attrs["quantity"] = "reflectance"
+    if physical:
+        return Variable(name=name, dtype="float32", attrs=attrs)
+    pairs = {(band.scale, band.offset) for band in bands}
+    if len(pairs) > 1:
+        raise InputError(
+            f"{name}: the items differ in scale or offset ({sorted(map(str, pairs))}); their plain "
+            "numbers cannot share a scene. Leave physical= out, or set it to True."
+        )
+    ((scale, offset),) = pairs
+    if scale is not None and (scale, offset or 0.0) != (1.0, 0.0):
+        attrs |= {"scale_factor": scale, "add_offset": offset or 0.0}
+    dtype = np.result_type(*dtypes)
+    nodata = {band.nodata for band in bands}
+    fill = nodata.pop() if len(nodata) == 1 else None
+    if fill is not None and (math.isnan(fill) or not np.can_cast(np.min_scalar_type(fill), dtype)):
+        fill = None
+    return Variable(name=name, dtype=str(dtype), fill=fill, attrs=attrs)
+
+
+def _layer(
+    pick: Pick,
+    bounds: Bounds,
+    variables: Sequence[Variable],
+    mask: str | Mapping[str, Sequence[int]] | None,
+    nodata: float | Literal["file"] | None,
+    *,
+    physical: bool,
+) -> Layer:
+    item = pick.item
+    sources = [*_masks(pick, mask)]
+    by_asset: dict[str, list[tuple[int, Band]]] = defaultdict(list)
+    for position, variable in enumerate(variables):
+        band = pick.bands[variable.name]
+        by_asset[band.asset].append((position, band))
+    for asset, entries in by_asset.items():
+        sources.append(
+            Source(
+                href=item.href(asset),
+                asset=asset,
+                indexes=tuple(band.index for _, band in entries),
+                variables=tuple(position for position, _ in entries),
+                scales=tuple(_or(band.scale, 1.0) for _, band in entries) if physical else (),
+                offsets=tuple(_or(band.offset, 0.0) for _, band in entries) if physical else (),
+                nodata=nodata,
+            )
+        )
+    return Layer(
+        item=item.id,
+        collection=item.collection,
+        time=None if item.time is None else str(item.time),
+        origin=pick.origin,
+        bounds=bounds,
+        sources=tuple(sources),
+    )
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else value
+
+
+def _masks(pick: Pick, mask: str | Mapping[str, Sequence[int]] | None) -> list[Source]:
+    item = pick.item
+    if mask is None:
+        return []
+    if mask == "clouds":
+        found = sensors.cloud_mask(item)
+        if found is None:
+            raise InputError(
+                f"mask='clouds': item {item.id} has neither SCL nor QA_PIXEL. Leave mask= out, or say "
+                "which values of which band to take out: mask={'asset': [values]}."
+            )
+        return [
+            Source(
+                href=item.href(found.asset),
+                asset=found.asset,
+                indexes=(1,),
+                resampling="mode",
+                cloud_values=found.values,
+                cloud_bits=found.bits,
+            )
+        ]
+    if not isinstance(mask, Mapping):
+        raise InputError(f"mask={mask!r}: give 'clouds', or a mapping of assets to values")
+    for name in mask:
+        if name not in item.assets:
+            raise unknown_bands([name], [item])
+    return [
+        Source(
+            href=item.href(name),
+            asset=name,
+            indexes=(1,),
+            resampling="mode",
+            cloud_values=tuple(int(value) for value in values),
+        )
+        for name, values in mask.items()
+    ]
+
+
+def _groups(
+    picks: Sequence[Pick], groupby: str, mosaic: str | None, geobox: GeoBox
+) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
+    """Times, and for each the picks in order of choice."""
+    everything = range(len(picks))
+    if mosaic == "latest":
+        # newest first; of one time, in the order given; without a time last
+        order = sorted(everything, key=lambda i: _age(picks[i]))
+        return (), (tuple(order),)
+    if mosaic is not None:
+        return (), (tuple(everything),)
+    undated = [pick.item.id for pick in picks if pick.item.time is None]
+    if undated:
+        raise InputError(
+            f"{len(undated)} items have no time ({', '.join(undated[:3])}): set their datetime, or "
+            "take the time axis away with mosaic='first'"
+        )
+    longitude, _ = grids.pixel_center(geobox)
+    shift = np.timedelta64(int(longitude / 15), "h")
+    by_key: dict[Any, list[int]] = defaultdict(list)
+    for index in sorted(everything, key=lambda i: (_time(picks[i]), i)):
+        time = _time(picks[index])
+        by_day = (time + shift).astype("datetime64[D]")
+        by_key[{"item": index, "time": time}.get(groupby, by_day)].append(index)
+    groups = tuple(tuple(group) for group in by_key.values())
+    return tuple(str(_time(picks[group[0]])) for group in groups), groups
+
+
+def _time(pick: Pick) -> np.datetime64:
+    return np.datetime64("NaT") if pick.item.time is None else pick.item.time
+
+
+def _age(pick: Pick) -> int:
+    time = pick.item.time
+    return 1 if time is None else -int(time.astype("datetime64[us]").astype("int64"))
+
+
+def chunk_of(chunks: int | Mapping[str, int], geobox: GeoBox) -> tuple[int, int]:
+    """Rows and columns of a chunk, as users write them."""
+    names = geobox.dimensions
+    if isinstance(chunks, Mapping):
+        strange = set(chunks) - {*names, "y", "x"}
+        if strange:
+            raise InputError(
+                f"chunks={dict(chunks)}: give rows and columns as {names}; one time a chunk"
+            )
+        sides = [
+            chunks.get(name, chunks.get(axis, CHUNK))
+            for name, axis in zip(names, "yx", strict=True)
+        ]
+    else:
+        sides = [chunks, chunks]
+    out = []
+    for side, length in zip(sides, geobox.shape, strict=True):
+        if side < 1 and side != -1:
+            raise InputError(f"chunks={chunks!r}: give a number of pixels, or -1 for all")
+        out.append(length if side == -1 else min(side, length))
+    return out[0], out[1]
+
+
+def _median_chunk(
+    chunk: tuple[int, int],
+    geobox: GeoBox,
+    bounds: Sequence[Bounds],
+    variables: Sequence[Variable],
+) -> tuple[int, int]:
+    """Chunks so small that all the items under one of them fit in memory."""
+    pixel = sum(np.dtype(variable.dtype).itemsize + 4 for variable in variables)
+    deep = _deepest(geobox, bounds)
+    side = min(chunk)
+    while side > 64 and side * side * pixel * deep > _MEDIAN_BYTES:
+        side //= 2
+    return min(side, chunk[0]), min(side, chunk[1])
+
+
+def _deepest(geobox: GeoBox, bounds: Sequence[Bounds]) -> int:
+    """The most items over one place, counted on a coarse lattice."""
+    box = geobox.boundingbox
+    xs = np.linspace(box.left, box.right, 33)
+    ys = np.linspace(box.bottom, box.top, 33)
+    counts = np.zeros((32, 32), int)
+    for west, south, east, north in bounds:
+        columns = slice(
+            np.searchsorted(xs, west, "right") - 1 if west > box.left else 0,
+            np.searchsorted(xs, east),
+        )
+        rows = slice(
+            np.searchsorted(ys, south, "right") - 1 if south > box.bottom else 0,
+            np.searchsorted(ys, north),
+        )
+        counts[rows, columns] += 1
+    return max(1, int(counts.max()))

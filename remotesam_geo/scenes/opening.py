@@ -1,0 +1,244 @@
+"""One raster file as a scene, without STAC: GeoTIFF, COG, VRT, JPEG 2000, or a picture with a world file."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import rasterio.warp
+from affine import Affine
+from odc.geo.crs import CRS
+from odc.geo.geobox import GeoBox
+from pyproj.exceptions import CRSError
+from rasterio.control import GroundControlPoint
+
+from remotesam_geo.errors import InputError, RemoteSAMWarning
+
+from . import grids
+from .bands import RGB, band_names
+from .blocks import PIXELS
+from .loading import CHUNK, chunk_of
+from .raster import RasterInfo, ReadPolicy
+from .reader import inspect
+from .recipe import Layer, Points, Recipe, Source, Variable
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def open_raster(
+    path: str | PurePath,
+    *,
+    bands: Sequence[str | int] | Mapping[str, int] | None = None,
+    crs: Any = None,
+    chunks: int | Mapping[str, int] = CHUNK,
+    nodata: float | Literal["file"] | None = "file",
+    physical: bool = False,
+    most_pixels: int | None = None,
+    policy: ReadPolicy | None = None,
+) -> "xr.Dataset":
+    """Open a raster file as a lazy scene; only its header is read.
+
+    A file that is flipped is turned, a rotated one or one with ground control points is warped onto a
+    north-up grid, and that is said. One without any georeference is a picture: its scene has no CRS,
+    and pixels for coordinates.
+
+    Args:
+        path: A path or URL; a VRT too, as you name it yourself.
+        bands: Names or numbers (from 1) of the bands wanted, or a mapping of names to numbers. None
+            for red, green and blue where the file has them, else for all its bands.
+        crs: The CRS of a file that has a georeference but does not name its CRS.
+        chunks: Rows and columns of a chunk, or {"y": rows, "x": columns}; -1 for all.
+        nodata: "file" believes the file; None: no value means no data; or the value that does.
+        physical: Whether to apply the file's own scale and offset, giving float32.
+        most_pixels: Pixels a band that are allowed, where the guard against absurd sizes errs.
+        policy: How patient and how trusting to read.
+
+    Returns:
+        A Dataset of dimensions y, x with the bands and `valid`. `Recipe.of(scene)` is its recipe.
+
+    Raises:
+        InputError: No such band, no CRS, a placement by rational polynomials, a palette.
+        ReadError: The header cannot be read.
+
+    Example:
+        >>> from remotesam_geo import open_raster                                 # doctest: +SKIP
+        >>> scene = open_raster("orthophoto.tif")                                 # doctest: +SKIP
+        >>> old = open_raster("scan.jpg", crs="EPSG:32633")  # beside scan.jgw    # doctest: +SKIP
+    """
+    href = str(path)
+    info = inspect(href, policy=policy or ReadPolicy())
+    _check(info)
+    chosen = _choose(info, bands)
+    notes: list[str] = []
+    source_grid, points, geobox = _placement(info, crs, notes)
+    if nodata == "file" and _white_is_a_color(info):
+        nodata = None
+        notes.append(
+            f"{info.href} calls 255 no data, but has 8-bit colours, in which 255 is white; it is read "
+            "as white. If it does mean no data here, say nodata=255."
+        )
+    variables = _variables(info, chosen, nodata, physical=physical)
+    source = Source(
+        href=href,
+        indexes=tuple(chosen.values()),
+        variables=tuple(range(len(chosen))),
+        scales=tuple(info.scales[i - 1] for i in chosen.values()) if physical else (),
+        offsets=tuple(info.offsets[i - 1] for i in chosen.values()) if physical else (),
+        nodata=nodata,
+        grid=source_grid,
+        points=points,
+    )
+    box = geobox.boundingbox
+    layer = Layer(
+        item=PurePath(href.split("?", maxsplit=1)[0]).stem,
+        bounds=(box.left, min(box.bottom, box.top), box.right, max(box.bottom, box.top)),
+        sources=(source,),
+    )
+    chunk = chunk_of(chunks, geobox)
+    grids.check_size(geobox, 1, chunk, most=most_pixels)
+    for text in notes:
+        warnings.warn(text, RemoteSAMWarning, stacklevel=2)
+    return Recipe(
+        geobox=geobox,
+        layers=(layer,),
+        groups=((0,),),
+        variables=variables,
+        physical=physical,
+        chunk=chunk,
+        attrs={"space": "pixel"} if geobox.crs is None else {},
+    ).open(policy=policy)
+
+
+def _check(info: RasterInfo) -> None:
+    if "palette" in info.colors:
+        raise InputError(
+            f"{info.href} holds positions in a palette, not colours: expand it first "
+            "(gdal_translate -expand rgb)"
+        )
+    if any(np.dtype(name).kind == "c" for name in info.dtypes):
+        raise InputError(f"{info.href} holds complex numbers: detect their amplitude first")
+    if info.has_rpcs and info.transform is None and not info.gcps:
+        raise InputError(
+            f"{info.href} is placed by rational polynomials (RPC), which need the height of the ground: "
+            "orthorectify it first (gdalwarp -rpc -to RPC_DEM=dem.tif -t_srs EPSG:...)"
+        )
+
+
+def _choose(
+    info: RasterInfo, bands: Sequence[str | int] | Mapping[str, int] | None
+) -> dict[str, int]:
+    """Variable names to numbers of bands."""
+    names = band_names(info)
+    if bands is None:
+        if set(RGB) <= set(names):
+            return {name: names.index(name) + 1 for name in RGB}
+        return {name: i for i, name in enumerate(names, start=1) if name != "alpha"}
+    chosen: dict[str, int] = {}
+    entries = bands.items() if isinstance(bands, Mapping) else [(band, band) for band in bands]
+    for name, band in entries:
+        index = names.index(band) + 1 if band in names else band
+        if not isinstance(index, int) or not 1 <= index <= len(names):
+            there = ", ".join(f"{i}: {name}" for i, name in enumerate(names, start=1))
+            raise InputError(f"{info.href} has no band {band!r}. There is: {there}.")
+        chosen[names[index - 1] if isinstance(name, int) else name] = index
+    if not chosen:
+        raise InputError("bands= is empty: name at least one band")
+    return chosen
+
+
+def _placement(
+    info: RasterInfo, crs: Any, notes: list[str]
+) -> tuple[GeoBox | None, Points | None, GeoBox]:
+    """The file's grid where it has to be told, its control points, and the grid of the scene."""
+    if crs is not None:
+        try:
+            given = CRS(crs)
+        except (CRSError, ValueError, TypeError):
+            raise InputError(
+                f"crs={crs!r} is no CRS that PROJ knows; 'EPSG:32631' for example"
+            ) from None
+    if info.gcps:
+        return _by_points(info, given if crs is not None else None, notes)
+    if info.transform is None:
+        if crs is not None:
+            raise InputError(
+                f"{info.href} has no georeference that crs={crs!r} could belong to: a world file beside "
+                "it, or gdal_translate -a_ullr, gives it one"
+            )
+        pixels = GeoBox(info.shape, Affine.identity(), PIXELS)
+        return pixels, None, GeoBox(info.shape, Affine.identity(), None)
+    if info.crs is None and crs is None:
+        raise InputError(
+            f"{info.href} has a georeference but no CRS: say which it is, "
+            "open_raster(path, crs='EPSG:32633') for example"
+        )
+    own = info.geobox
+    if own is not None and crs is not None and own.crs != given:
+        raise InputError(f"{info.href} has a CRS of its own, {own.crs}: leave crs={crs!r} out")
+    if own is None:
+        own = GeoBox(info.shape, info.transform, given)
+    if own.transform.b or own.transform.d:
+        notes.append(f"{info.href} is rotated; it is warped onto a north-up grid")
+    return (own if info.crs is None else None), None, grids.north_up(own)
+
+
+def _by_points(
+    info: RasterInfo, crs: CRS | None, notes: list[str]
+) -> tuple[GeoBox, Points, GeoBox]:
+    known = info.gcps_crs or (None if crs is None else crs.to_wkt())
+    if known is None:
+        raise InputError(
+            f"{info.href} has ground control points but no CRS for them: say which it is with crs="
+        )
+    rows, columns, xs, ys, _ = zip(*info.gcps, strict=True)
+    points = Points(rows=rows, columns=columns, xs=xs, ys=ys, crs=_short_crs(known))
+    controls = [GroundControlPoint(*point[:4], z=0.0) for point in info.gcps]
+    transform, width, height = rasterio.warp.calculate_default_transform(
+        points.crs, points.crs, info.shape[1], info.shape[0], gcps=controls
+    )
+    notes.append(
+        f"{info.href} is placed by {len(controls)} ground control points; it is warped by them"
+    )
+    pixels = GeoBox(info.shape, Affine.identity(), PIXELS)
+    return pixels, points, GeoBox((height, width), transform, points.crs)
+
+
+def _short_crs(wkt: str) -> str:
+    return str(CRS(wkt))
+
+
+def _white_is_a_color(info: RasterInfo) -> bool:
+    """8-bit colour files often name 255 as nodata by mistake; it would pierce every white roof."""
+    return len(info.dtypes) >= 3 and set(info.dtypes) == {"uint8"} and set(info.nodata) == {255.0}
+
+
+def _variables(
+    info: RasterInfo,
+    chosen: Mapping[str, int],
+    nodata: float | str | None,
+    *,
+    physical: bool,
+) -> tuple[Variable, ...]:
+    variables = []
+    for name, index in chosen.items():
+        dtype = np.result_type(*(info.dtypes[i - 1] for i in chosen.values()))
+        scale, offset = info.scales[index - 1], info.offsets[index - 1]
+        if physical:
+            variables.append(Variable(name=name, dtype="float32"))
+            continue
+        fill = info.nodata[index - 1] if nodata == "file" else nodata
+        if not isinstance(fill, float | int) or not _fits(fill, dtype):
+            fill = None
+        scaled = (
+            {} if (scale, offset) == (1.0, 0.0) else {"scale_factor": scale, "add_offset": offset}
+        )
+        variables.append(Variable(name=name, dtype=str(dtype), fill=fill, attrs=scaled))
+    return tuple(variables)
+
+
+def _fits(value: float, dtype: np.dtype[Any]) -> bool:
+    if not np.isfinite(value):
+        return False
+    return dtype.kind == "f" or np.can_cast(np.min_scalar_type(int(value)), dtype)

@@ -1,0 +1,396 @@
+"""A scene's recipe: what is read from where onto which grid, as plain JSON, so that another process makes the same.
+
+A recipe is decided once, by `load` or `open_raster`: which items, which bands of which files, in which
+order, on which grid, in which units. Opening it decides nothing again, so that any part of a scene, read
+anywhere, has the pixels of the whole.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from affine import Affine
+from odc.geo.crs import CRS
+from odc.geo.geobox import GeoBox
+
+from remotesam_geo.errors import InputError
+
+from .grids import Bounds, anchored, crs_of, footprints, overlaps
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from .raster import ReadPolicy
+
+VERSION = 1
+_KEY = "remotesam_recipe"  # in a scene's encoding, which nobody writes to files
+_MOVED = "rechunk"  # layers of dask that only cut the same values differently
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Points:
+    """Ground control points: rows, columns, and where they lie."""
+
+    rows: tuple[float, ...]
+    columns: tuple[float, ...]
+    xs: tuple[float, ...]
+    ys: tuple[float, ...]
+    crs: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """Bands of one file that are read together.
+
+    Args:
+        href: Unsigned URL, or path.
+        asset: Key of the asset, for messages.
+        indexes: Bands in the file, from 1.
+        variables: For each of them its position among the recipe's variables; none for a cloud mask.
+        scales: Physical value of one step, where the recipe is physical.
+        offsets: Physical value of 0.
+        nodata: "file" (what the file says), None (no value), or the value.
+        resampling: As the reader understands it.
+        cloud_values: Values that are clouds, in a cloud mask.
+        cloud_bits: Bits that are.
+        grid: The file's grid where it does not say it itself (`open_raster(crs=...)`, pictures).
+        points: Its ground control points, where it is to be warped by them.
+    """
+
+    href: str
+    asset: str = ""
+    indexes: tuple[int, ...]
+    variables: tuple[int, ...] = ()
+    scales: tuple[float, ...] = ()
+    offsets: tuple[float, ...] = ()
+    nodata: float | Literal["file"] | None = "file"
+    resampling: str = "auto"
+    cloud_values: tuple[int, ...] = ()
+    cloud_bits: int = 0
+    grid: GeoBox | None = None
+    points: Points | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layer:
+    """What one item, or one file, gives to a scene.
+
+    Args:
+        item: Its id.
+        collection: Its collection.
+        time: UTC as ISO text, or None.
+        origin: URL of the item where it is a remote one.
+        bounds: Where it lies, in the recipe's CRS.
+        sources: What is read; cloud masks first.
+    """
+
+    item: str
+    collection: str = ""
+    time: str | None = None
+    origin: str | None = None
+    bounds: Bounds
+    sources: tuple[Source, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Variable:
+    """One variable of a scene.
+
+    Args:
+        name: Its name.
+        dtype: Its NumPy type.
+        fill: What pixels that are not valid hold.
+        attrs: Its attributes.
+    """
+
+    name: str
+    dtype: str
+    fill: float | None = None
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All that a scene is made from.
+
+    Args:
+        geobox: Its grid.
+        layers: Items, in the order given.
+        times: UTC as ISO text; empty where the scene has no time axis.
+        groups: For each time (or for the one mosaic) the layers it is made of, first choice first.
+        variables: What it holds.
+        mosaic: None, "first", "latest" or "median".
+        physical: Whether values are physical (float32, NaN where not valid).
+        chunk: Rows and columns of a chunk.
+        attrs: Attributes of the scene.
+
+    Example:
+        >>> recipe = Recipe.of(scene)                                   # doctest: +SKIP
+        >>> same = Recipe.from_json(recipe.to_json()).open()            # doctest: +SKIP
+        >>> part = recipe.open(geobox=recipe.geobox[:512, :512])        # doctest: +SKIP
+    """
+
+    geobox: GeoBox
+    layers: tuple[Layer, ...]
+    times: tuple[str, ...] = ()
+    groups: tuple[tuple[int, ...], ...]
+    variables: tuple[Variable, ...]
+    mosaic: str | None = None
+    physical: bool = False
+    chunk: tuple[int, int] = (2048, 2048)
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, scene: "xr.Dataset") -> "Recipe":
+        """The recipe of a scene, after checking that it still is that scene.
+
+        Args:
+            scene: As `load` or `open_raster` returned it; variables may be left out, chunks changed.
+
+        Returns:
+            Its recipe.
+
+        Raises:
+            InputError: The scene has none, or was changed since: what changed, and what to do.
+        """
+        noted = scene.encoding.get(_KEY) if hasattr(scene, "data_vars") else None
+        if noted is None:
+            raise InputError(
+                "this scene has no recipe: it was not made by load or open_raster, or was changed "
+                "since. Give the area and bands to load(...) itself, or keep the changed scene with "
+                "scene.to_zarr(path) and use that."
+            )
+        recipe, marks = noted
+        changed = _changes(scene, marks)
+        if changed:
+            raise InputError(
+                f"this scene was changed after it was loaded ({changed}), so its recipe would give "
+                "other pixels. Give the area and bands to load(...) itself, or keep the changed scene "
+                "with scene.to_zarr(path) and use that."
+            )
+        if not isinstance(recipe, cls):
+            raise InputError(f"not a recipe: {recipe!r}")
+        return recipe
+
+    def attach(self, scene: "xr.Dataset") -> "xr.Dataset":
+        """Note the recipe on the scene that was made from it."""
+        scene.encoding[_KEY] = (self, _marks(scene))
+        return scene
+
+    def open(
+        self, geobox: GeoBox | None = None, *, policy: "ReadPolicy | None" = None
+    ) -> "xr.Dataset":
+        """Make the scene, or any part of it, lazily.
+
+        Args:
+            geobox: Part of the recipe's grid: pixels equal those of the whole. Any other grid is
+                read onto directly, averaging where it is coarser.
+            policy: How to read; it is no part of a recipe, as it may hold secrets.
+
+        Returns:
+            As from `load`.
+        """
+        from .dataset import build  # noqa: PLC0415 - it needs this module
+
+        return build(self if geobox is None else self.on(geobox), policy)
+
+    def on(self, geobox: GeoBox) -> "Recipe":
+        """The same recipe on another grid, without the layers that do not touch it."""
+        grid = anchored(self.geobox, geobox)
+        keep = self.touching(grid)
+        position = {old: new for new, old in enumerate(keep)}
+        layers = [self.layers[index] for index in keep]
+        if grid.crs != self.geobox.crs:
+            boxes = footprints(
+                [_boxed(layer.bounds, crs_of(self.geobox)) for layer in layers], grid.crs
+            )
+            layers = [
+                replace(layer, bounds=(float(a), float(b), float(c), float(d)))
+                for layer, (a, b, c, d) in zip(layers, boxes, strict=True)
+            ]
+        return replace(
+            self,
+            geobox=grid,
+            layers=tuple(layers),
+            groups=tuple(
+                tuple(position[index] for index in group if index in position)
+                for group in self.groups
+            ),
+        )
+
+    def touching(self, geobox: GeoBox) -> list[int]:
+        """Positions of the layers that lie under a grid."""
+        ((west, south, east, north),) = footprints([geobox.pad(2)], self.geobox.crs)
+        if not math.isfinite(west + south + east + north):  # beyond its CRS: the reader will tell
+            return list(range(len(self.layers)))
+        box = (float(west), float(south), float(east), float(north))
+        found = overlaps(self._bounds, box, self.geobox.crs)
+        return [int(index) for index in np.flatnonzero(found)]
+
+    @cached_property
+    def _bounds(self) -> npt.NDArray[np.float64]:
+        return np.array([layer.bounds for layer in self.layers], dtype=float).reshape(-1, 4)
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash over everything in it."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:32]
+
+    def __dask_tokenize__(self) -> tuple[str, str]:
+        return "remotesam_geo.Recipe", self.digest
+
+    def __repr__(self) -> str:
+        height, width = self.geobox.shape
+        names = ", ".join(variable.name for variable in self.variables)
+        return (
+            f"Recipe({len(self.layers)} items, {max(1, len(self.times))} x {height} x {width}, "
+            f"{names}, {self.geobox.crs}, {self.digest[:8]})"
+        )
+
+    def to_json(self) -> str:
+        """As JSON text, the same for equal recipes."""
+        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {"version": VERSION, **_plain(self)}
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what `to_json` wrote."""
+        return cls.from_dict(json.loads(text))
+
+    @classmethod
+    def from_dict(cls, doc: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote.
+
+        Raises:
+            InputError: Where it is no recipe, or one of a later version.
+        """
+        if doc.get("version") != VERSION:
+            raise InputError(
+                f"cannot read a recipe of version {doc.get('version')!r}, only {VERSION}: "
+                "make the scene again with load"
+            )
+        try:
+            return cls(
+                geobox=_geobox(doc["geobox"]),
+                layers=tuple(_layer(layer) for layer in doc["layers"]),
+                times=tuple(doc["times"]),
+                groups=tuple(tuple(group) for group in doc["groups"]),
+                variables=tuple(Variable(**variable) for variable in doc["variables"]),
+                mosaic=doc["mosaic"],
+                physical=doc["physical"],
+                chunk=(doc["chunk"][0], doc["chunk"][1]),
+                attrs=doc["attrs"],
+            )
+        except (KeyError, TypeError) as error:
+            raise InputError(f"not a recipe: {error}") from None
+
+
+def _plain(value: Any) -> Any:
+    """A recipe's values as JSON has them; what is left at its default stays out of sources."""
+    if isinstance(value, GeoBox):
+        return {
+            "crs": None if value.crs is None else str(value.crs),
+            "transform": list(value.transform[:6]),
+            "shape": list(value.shape.yx),
+        }
+    if isinstance(value, Points):
+        return asdict(value)
+    if isinstance(value, Source | Layer):
+        return {
+            spec.name: _plain(found)
+            for spec in fields(value)
+            if (found := getattr(value, spec.name)) != spec.default
+        }
+    if isinstance(value, Recipe | Variable):
+        return {spec.name: _plain(getattr(value, spec.name)) for spec in fields(value)}
+    if isinstance(value, tuple | list):
+        return [_plain(part) for part in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, np.generic):
+        return value.item()
+    return value
+
+
+def _layer(doc: Mapping[str, Any]) -> Layer:
+    known = dict(doc)
+    known["bounds"] = tuple(doc["bounds"])
+    known["sources"] = tuple(_source(source) for source in doc["sources"])
+    return Layer(**known)
+
+
+def _source(doc: Mapping[str, Any]) -> Source:
+    known: dict[str, Any] = _tupled(doc)
+    if "grid" in doc:
+        known["grid"] = _geobox(doc["grid"])
+    if "points" in doc:
+        known["points"] = Points(**_tupled(doc["points"]))
+    return Source(**known)
+
+
+def _tupled(doc: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(part) if isinstance(part, list) else part for key, part in doc.items()}
+
+
+def _geobox(doc: Mapping[str, Any]) -> GeoBox:
+    return GeoBox(tuple(doc["shape"]), Affine(*doc["transform"]), doc["crs"])
+
+
+def _boxed(bounds: Bounds, crs: CRS) -> GeoBox:
+    west, south, east, north = bounds
+    return GeoBox((1, 1), Affine(east - west, 0, west, 0, south - north, north), crs)
+
+
+def _marks(scene: "xr.Dataset") -> dict[str, Any]:
+    """What pins a scene to its recipe: names of graphs, attributes, coordinates."""
+    return {
+        "variables": {
+            str(name): (variable.data.name, _attrs(variable.attrs))
+            for name, variable in scene.data_vars.items()
+        },
+        "layers": frozenset(
+            layer for variable in scene.data_vars.values() for layer in variable.data.dask.layers
+        ),
+        "coords": {str(dim): _values(scene.coords[dim]) for dim in scene.dims},
+    }
+
+
+def _attrs(attrs: Mapping[Any, Any]) -> str:
+    return repr(sorted((str(key), repr(value)) for key, value in attrs.items()))
+
+
+def _values(coordinate: "xr.DataArray") -> str:
+    return hashlib.sha256(np.ascontiguousarray(coordinate.values).tobytes()).hexdigest()
+
+
+def _changes(scene: "xr.Dataset", marks: Mapping[str, Any]) -> str:
+    """What differs between a scene and the one that its recipe was noted on, "" for nothing."""
+    if not scene.data_vars:
+        return "it has no variables left"
+    for name, variable in scene.data_vars.items():
+        if name not in marks["variables"]:
+            return f"variable {name!r} is new"
+        graph, attrs = marks["variables"][name]
+        if not hasattr(variable.data, "dask"):
+            return f"{name!r} is in memory"
+        if variable.data.name != graph:
+            added = set(variable.data.dask.layers) - marks["layers"]
+            if graph not in variable.data.dask.layers or not all(
+                layer.startswith(_MOVED) for layer in added
+            ):
+                return f"{name!r} was computed with or cut"
+        if _attrs(variable.attrs) != attrs:
+            return f"the attributes of {name!r} differ"
+    for dim in scene.dims:
+        if marks["coords"].get(str(dim)) != _values(scene.coords[dim]):
+            return f"the coordinates {dim!r} differ"
+    return ""
