@@ -1,5 +1,6 @@
 """The words that ask: prompts, view-relative words, and a vocabulary of Earth observation."""
 
+from .categories import Category, Vocabulary, auto_resolution, plural, suggest, vocabulary
 from .prompts import (
     CLASS_TEMPLATE,
     Prompt,
@@ -10,7 +11,6 @@ from .prompts import (
     parse_prompts,
 )
 from .views import view_words
-from .vocabulary import Category, Vocabulary, auto_resolution, plural, suggest, vocabulary
 
 __all__ = [
     "CLASS_TEMPLATE",

@@ -5,7 +5,7 @@ from unicodedata import category, normalize
 
 __all__ = ["basic_words", "pluralize", "spelling"]
 
-# Unlike suffixes of one word on the two sides of the Atlantic, compared within run-together names.
+# British spellings of what the vocabulary writes the American way; found in run-together names too.
 _VARIANTS = {
     "aeroplane": "airplane",
     "aluminium": "aluminum",
@@ -26,6 +26,8 @@ _VARIANTS = {
     "theatre": "theater",
     "tyre": "tire",
 }
+_ASCII_WORDS = re.compile(r"[a-z0-9]+|[^a-z0-9\s]")
+_NOT_LETTERS = re.compile(r"[\W_]+")
 _VARIANT = re.compile("|".join(_VARIANTS))
 
 _IRREGULAR = {
@@ -41,7 +43,7 @@ _IRREGULAR = {
     "wharf": "wharves",
     "wolf": "wolves",
 }
-_PLURAL_ALREADY = frozenset(_IRREGULAR.values()) | {"men", "women"}
+_PLURAL_ALREADY = frozenset(_IRREGULAR.values())
 # Words without a plural of their own: substances, covers, collectives, and the odd invariable.
 _INVARIABLE = frozenset(
     re.findall(
@@ -53,6 +55,7 @@ _INVARIABLE = frozenset(
         waste wasteland wheat wildlife""",
     )
 )
+_HEAD = re.compile(r"[^\W_]+$")
 _JOINT = re.compile(r"\s(?:of|for|in|on|at|with|under|from|to|by|near|without)\s")
 _TAKES_OES = ("cargo", "echo", "hero", "mosquito", "potato", "tomato", "torpedo", "volcano")
 
@@ -66,9 +69,21 @@ def basic_words(text: str) -> list[str]:
         ['crepe', '-', 'stand', ',', 'north']
     """
     text = text.lower()
-    if not text.isascii():
-        text = "".join(c for c in normalize("NFD", text) if category(c) != "Mn")
-    return re.findall(r"[^\W_]+|[^\w\s]|_", text)
+    if text.isascii() and text.isprintable():
+        return _ASCII_WORDS.findall(text)
+    words: list[str] = []
+    word = ""
+    for letter in normalize("NFD", text):
+        kind = category(letter)
+        space = letter in "\t\n\r" or kind[0] == "Z"
+        if kind == "Mn" or (kind[0] == "C" and not space):
+            continue  # an accent, or a sign that does not print
+        if space or kind[0] == "P" or (letter.isascii() and not letter.isalnum()):
+            words += filter(None, (word, "" if space else letter))
+            word = ""
+        else:
+            word += letter
+    return [*words, word] if word else words
 
 
 def spelling(name: str) -> str:
@@ -81,7 +96,7 @@ def spelling(name: str) -> str:
     """
     name = name.replace("&", " and ")
     if name.isascii():
-        joined = re.sub(r"[\W_]+", "", name.lower())
+        joined = _NOT_LETTERS.sub("", name.lower())
     else:
         joined = "".join(word for word in basic_words(name) if word.isalnum())
     return _VARIANT.sub(lambda found: _VARIANTS[found[0]], joined)
@@ -97,7 +112,7 @@ def pluralize(name: str) -> str:
     """
     joint = _JOINT.search(name)
     phrase, rest = (name[: joint.start()], name[joint.start() :]) if joint else (name, "")
-    head = re.search(r"[^\W_]+$", phrase)
+    head = _HEAD.search(phrase)
     return phrase[: head.start()] + _plural_of_word(head[0]) + rest if head else name
 
 
@@ -107,7 +122,7 @@ def _plural_of_word(word: str) -> str:
         return word[:1] + _IRREGULAR[low][1:]
     if low in _INVARIABLE or low in _PLURAL_ALREADY or low.endswith(("craft", "works")):
         return word
-    if low in ("man", "woman") or low.endswith(("sman", "rman")):
+    if re.search("(^|wo|s|r)m[ae]n$", low):
         return word[:-2] + "en"
     if low.endswith("sis"):
         return word[:-2] + "es"

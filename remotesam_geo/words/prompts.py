@@ -9,8 +9,8 @@ from warnings import warn
 
 from remotesam_geo.errors import InputError, RemoteSAMWarning
 
+from .categories import vocabulary
 from .english import basic_words
-from .vocabulary import vocabulary
 
 __all__ = [
     "CLASS_TEMPLATE",
@@ -273,7 +273,7 @@ def _threshold(value: object, label: str) -> float:
             f"the threshold of {label!r} is {value!r}: give a number from 0 to 1 in steps of 0.005"
         )
     steps = round(number * STEPS)
-    if abs(number * STEPS - steps) > 1e-6:
+    if abs(number * STEPS - steps) > 2e-5:  # float32 is that far off
         raise InputError(
             f"the threshold of {label!r} is {value!r}, no multiple of 0.005: the nearest is "
             f"{steps / STEPS}"
@@ -307,19 +307,20 @@ def _suggest(name: str) -> None:
         warn(
             f"{name!r} is no category of the vocabulary: did you mean {near[0]!r}?{still}",
             RemoteSAMWarning,
-            stacklevel=4,
+            stacklevel=3,
         )
 
 
 def _warn_of_cut(expression: str, cut_words: Callable[[str], str] | None) -> None:
-    if cut_words is not None:
-        cut = cut_words(expression)
-    else:
-        cut = " ".join(basic_words(expression)[READ_WORDS:])
+    cut = (
+        " ".join(basic_words(expression)[READ_WORDS:])
+        if cut_words is None
+        else cut_words(expression)
+    )
     if cut:
         warn(
             f"the network reads 20 tokens of an expression; of {expression!r} it does not read "
             f"{cut!r}. Say it shorter.",
             RemoteSAMWarning,
-            stacklevel=4,
+            stacklevel=3,
         )

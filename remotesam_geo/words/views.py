@@ -46,7 +46,7 @@ VIEW_PATTERNS = (
     rf"\b(?:top|bottom|center|centre|middle|corner|edge|border|margin)s?{_OF_PICTURE}",
     # one of several by its place, but not an upper deck or a middle school
     (
-        r"\bthe (?:upper|lower|middle)\b(?!\s+of\b)"
+        rf"\bthe (?:upper|lower|middle)\b(?!\s+of\b)(?![ -](?:left|right|{_PART})\b)"
         r"(?! (?:deck|floor|stor(?:e)?y|level|slope|terrace|reservoir|reach|course|basin|school"
         r"|class|town|city|village|lake|valley|station|lane)(?:s|es)?\b)(?=\s+\w)"
     ),

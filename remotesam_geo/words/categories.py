@@ -23,6 +23,9 @@ Kind = Literal["object", "area", "linear"]
 
 COLUMNS = ("name", "parent", "kind", "smallest_m", "largest_m", "plural", "synonyms")
 LEVELS = 3
+MOST_WORDS = 5  # of a name that is looked for within an expression
+
+_NAME = re.compile(r"[a-z0-9]+(?:[ -][a-z0-9]+)*")  # so that names read alike in every file
 
 # Pixels across an object (area: a patch) that the network answers well, in a window of 896.
 FEWEST_PIXELS, MOST_PIXELS, WINDOW = 24, 450, 896
@@ -43,7 +46,7 @@ class Category:
         kind: "object" and "area" are measured by their longer side, "linear" by its width.
         size: The typical range of that measure in metres.
         plural: What captions say of many.
-        synonyms: Other names and spellings.
+        synonyms: Other names, and narrower ones without a line of their own.
     """
 
     name: str
@@ -224,13 +227,19 @@ def read_table(text: str) -> Iterator[Category]:
         if len(row) != len(COLUMNS):
             raise InputError(f"the line {','.join(row)!r} has {len(row)} fields, not {len(header)}")
         name, parent, kind, smallest, largest, of_many, synonyms = row
+        try:
+            size = float(smallest), float(largest)
+        except ValueError as error:
+            raise InputError(
+                f"{name!r} has the sizes {smallest!r} and {largest!r}: give metres"
+            ) from error
         levels[name] = levels.get(parent, 0) + 1
         yield Category(
             name=name,
             parent=parent or None,
             level=levels[name],
             kind=cast("Kind", kind),
-            size=(float(smallest), float(largest)),
+            size=size,
             plural=of_many or pluralize(name),
             synonyms=tuple(synonyms.split(";")) if synonyms else (),
         )
@@ -294,14 +303,17 @@ def auto_resolution(label: str, window: int = WINDOW) -> float | None:
 
 
 def _category_within(text: str) -> Category | None:
-    """The category of a name, or of the longest, first known name in an expression."""
+    """The category of a name, or of the first known name in an expression.
+
+    The first, since English names the thing before what it is "with", "on" or "near".
+    """
     known = vocabulary()
     if found := known.get(text):
         return found
     words = [word for word in basic_words(text) if word.isalnum()]
-    for length in range(min(len(words), 5), 0, -1):
-        for start in range(len(words) - length + 1):
-            if found := known.get(" ".join(words[start : start + length])):
+    for start in range(len(words)):
+        for end in range(min(len(words), start + MOST_WORDS), start, -1):
+            if found := known.get(" ".join(words[start:end])):
                 return found
     return None
 
@@ -324,8 +336,10 @@ def _check(category: Category, known: dict[str, Category]) -> None:
     if not 1 <= category.level <= LEVELS:
         raise InputError(f"{category.name!r} is on level {category.level}: there are {LEVELS}")
     for name in (category.name, category.plural, *category.synonyms):
-        if not re.search(r"\w", name) or name != " ".join(name.split()):
-            raise InputError(f"{category.name!r} has the name {name!r}: words and single spaces")
+        if not _NAME.fullmatch(name):
+            raise InputError(
+                f"{category.name!r} has the name {name!r}: lower case words, one space or hyphen between"
+            )
 
 
 def _letters(text: str) -> int:
