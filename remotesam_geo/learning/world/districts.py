@@ -168,7 +168,7 @@ def harbour(site: Site) -> None:
         size = dice.choice((7.0, 10.0, 16.0, 24.0, 34.0))
         reach = min(depth - (22 if free else 6), dice.uniform(2.2, 3.4) * size + 12)
         deck = dice.choice((2.4, 3.0, 4.5)) + size * 0.05
-        comb = size <= 12 and dice.random() < 0.55
+        comb = size <= 12 and dice.random() < 0.4
         span = size * 1.1 * 2 + deck if comb else deck
         if x + span + 8 > w:
             break
@@ -189,7 +189,7 @@ def harbour(site: Site) -> None:
         rows = dice.choice((1, 2, 2, 3))
         beam = size * dice.uniform(0.22, 0.3)
         for _ in range(rows):
-            gap = dice.choice((0.0, 0.8, 1.2, 1.6))
+            gap = dice.choice((0.0, 1.0, 1.4, 1.8, 2.2))
             if x + gap + beam + 1 > w:
                 break
             bow = dice.uniform(0, 3)
@@ -325,7 +325,8 @@ def tanks(site: Site) -> None:
         if not fitting:
             break
         d = dice.choice(fitting) * dice.uniform(0.9, 1.1)
-        bund = min(dice.choice((1.01, 1.2, 1.3, 1.5)) * d, max(d, h - y - 1))
+        ratio = 1.01 if dice.random() < 0.08 else dice.choice((1.15, 1.25, 1.35, 1.5))
+        bund = min(ratio * d, max(d, h - y - 1))
         n = int((2 * w - 6) // bund)
         s.lines([(-w + 3, y - 1.0, w - 3, y - 1.0)], 0.7, (178, 176, 170))
         same = dice.choice(["", "", "white", "grey"])
@@ -365,7 +366,7 @@ def residential(site: Site) -> None:
             s = s.part(-s.width / 2, -s.height / 2, s.width / 2, s.height / 2)
             s = Site((s.cx, s.cy), s.width, s.height, s.angle + math.pi, ident=s.ident, dice=dice)
             s.things, s.ground = site.things, site.ground
-        if dice.random() < 0.15:
+        if dice.random() < 0.08:
             _terrace(s)
         else:
             _houses(s)
@@ -464,7 +465,7 @@ def industrial(site: Site) -> None:
                     "slab", x + length / 2, y + deep / 2, length - 2, deep - 3, 0,
                     rgb=dice.choice(((176, 174, 168), (150, 100, 84), (118, 118, 120))),
                 )  # fmt: skip
-            x += length + dice.choice((0.0, 3.0, 7.0))
+            x += length + (0.0 if dice.random() < 0.1 else dice.uniform(2.5, 8))
         y += deep
         aisle = min(dice.uniform(7, 11), h - y)
         if aisle > 6:
@@ -507,7 +508,7 @@ def parking(site: Site) -> None:
     w, h = s.width / 2, s.height / 2
     y = -h + 2
     full = dice.uniform(0.2, 0.8)
-    pitch = dice.choice((2.7, 3.1, 3.4, 3.8))
+    pitch = 2.7 if dice.random() < 0.1 else dice.choice((3.3, 3.6, 4.0))
     bays: list[tuple[float, float, float, float]] = []
     row = 0
     while y + 6 < h - 1:
@@ -589,7 +590,7 @@ def _field(s: Site, x: float, y: float, length: float, deep: float) -> None:
 def _courts(s: Site, x: float, y: float, room: float, deep: float) -> float:
     """Tennis courts side by side on one painted ground; returns the width used."""
     dice = s.dice
-    pitch = dice.choice((11.2, 13.0, 14.0, 15.0))
+    pitch = 11.2 if dice.random() < 0.1 else dice.choice((13.0, 14.0, 15.0))
     n = min(int((room - 3) // pitch), dice.randrange(1, 5))
     if n < 1:
         return 4.0

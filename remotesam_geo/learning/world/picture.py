@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from shapely import Polygon
 
 from remotesam_geo.errors import InputError
@@ -167,6 +168,7 @@ def scene(
     numbers = np.zeros(len(counts), np.int32)
     numbers[kept] = np.arange(1, len(kept) + 1)
     labels = numbers[drawn.owner]
+    boxes = [(c.start, r.start, c.stop, r.stop) for r, c in ndimage.find_objects(labels)]
     instances = []
     for k in kept:
         thing, ring = things[k - 1], rings[k - 1]
@@ -187,12 +189,7 @@ def scene(
                 across=long / resolution,
                 cut=cut,
                 visible=min(1.0, pixels / whole) if cut else 1.0,
-                box=(
-                    max(0, math.floor(x0 + 0.5)),
-                    max(0, math.floor(y0 + 0.5)),
-                    min(size, math.floor(x1 + 0.5)),
-                    min(size, math.floor(y1 + 0.5)),
-                ),
+                box=boxes[numbers[k] - 1],
             )
         )
     return WorldScene(

@@ -26,7 +26,7 @@ class Sensor:
     """
 
     name: str
-    resolution: Span = (0.22, 0.46)
+    resolution: Span = (0.2, 0.42)
     blur: Span = (0.35, 0.85)
     noise: Span = (1.5, 6.0)
     haze: Span = (0.0, 0.22)
@@ -40,7 +40,7 @@ SENSORS: dict[str, Sensor] = {
     "standard": Sensor(name="standard"),
     "heldout": Sensor(
         name="heldout",
-        resolution=(0.5, 0.6),
+        resolution=(0.45, 0.55),
         blur=(0.95, 1.25),
         noise=(8.0, 11.0),
         haze=(0.1, 0.3),
