@@ -75,7 +75,7 @@ class Prompt:
         object.__setattr__(self, "resolution", _resolution(self.resolution, self.label))
 
 
-PromptLike = str | Prompt | Iterable[str | Prompt] | Mapping[str, str] | Mapping[str, Sequence[str]]
+PromptLike = str | Prompt | Iterable[str | Prompt] | Mapping[str, str | Sequence[str]]
 """What verbs take as prompts."""
 
 ResolutionLike = float | Literal["auto", "native"]
@@ -222,7 +222,7 @@ def _words(text: object, what: str) -> str:
 
 
 def _same(label: str) -> tuple[str, ...]:
-    return tuple(basic_words(label))
+    return tuple(basic_words(" ".join(label.split())))
 
 
 def _distinct_labels(labels: Iterable[str]) -> tuple[str, ...]:

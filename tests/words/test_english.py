@@ -57,7 +57,8 @@ def test_any_text_has_a_plural_and_a_spelling(text):
     assert spelling(spelling(text)) == spelling(text)
 
 
-ALIKE = st.characters(codec="utf-8", exclude_categories=["Cn", "Co"], max_codepoint=0x2FFF)
+# Latin, Greek and Cyrillic: further on, versions of Unicode differ, and BERT splits Chinese.
+ALIKE = st.characters(codec="utf-8", exclude_categories=["Cn"], max_codepoint=0x52F)
 BERT = bert_tokenizer()
 
 
@@ -65,7 +66,6 @@ BERT = bert_tokenizer()
     st.text(ALIKE) | st.lists(st.sampled_from(["Café", "a-b", "x_y", "3.5", "Åre"])).map(" ".join)
 )
 def test_basic_words_are_those_of_bert(text):
-    """Chinese characters, which BERT takes one by one, are left out."""
     normal = BERT.normalizer.normalize_str(text)
     assert basic_words(text) == [word for word, _ in BERT.pre_tokenizer.pre_tokenize_str(normal)]
 
