@@ -4,6 +4,7 @@ What cannot be told apart with certainty is not asked: sizes must differ by a cl
 a clear margin, and an object that the border cuts counts with all sizes it may have.
 """
 
+import itertools
 import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -78,34 +79,35 @@ def expressions(picture: WorldScene, rng: random.Random | int = 0) -> list[Expre
     """
     dice = random.Random(rng) if isinstance(rng, int) else rng  # noqa: S311 - wordings
     seen = _look(picture)
+    size = picture.rgb.shape[0]
     asked: dict[str, Expression] = {}
     for name in CLASSES:
         some = [s for s in seen if s.one.name == name]
         every = _ids(some)
-
-        def ask(
-            text: str,
-            kind: ExpressionKind,
-            chosen: Iterable[_Seen],
-            name: str = name,
-            every: tuple[int, ...] = every,
-        ) -> None:
-            expression = Expression(text=text, kind=kind, name=name, ids=_ids(chosen), every=every)
-            asked.setdefault(text, expression)
-
-        ask(f"{name} in the image", "class" if some else "absent", some)
-        if len(some) < 2:
-            continue
-        for kind, found in (
-            ("colour", _colours(some, dice)),
-            ("size", _sizes(some, dice)),
-            ("position", _positions(some, dice, picture.rgb.shape[0])),
-            ("relation", _relations(some, seen, dice, picture.rgb.shape[0])),
-        ):
-            for text, chosen in found:
-                if 0 < len(chosen) < len(some) and max(s.one.pixels for s in chosen) >= SEEN:
-                    ask(text, kind, chosen)
+        text = f"{name} in the image"
+        asked[text] = Expression(
+            text=text, kind="class" if some else "absent", name=name, ids=every, every=every
+        )
+        for kind, text, chosen in _attributes(some, seen, dice, size) if len(some) > 1 else ():
+            if 0 < len(chosen) < len(some) and max(s.one.pixels for s in chosen) >= SEEN:
+                ids = _ids(chosen)
+                expression = Expression(text=text, kind=kind, name=name, ids=ids, every=every)
+                asked.setdefault(text, expression)
     return list(asked.values())
+
+
+def _attributes(
+    some: list[_Seen], seen: list[_Seen], dice: random.Random, size: int
+) -> Iterator[tuple[ExpressionKind, str, list[_Seen]]]:
+    """What tells some objects of a class from the others."""
+    for text, chosen in _colours(some, dice):
+        yield "colour", text, chosen
+    for text, chosen in _sizes(some, dice):
+        yield "size", text, chosen
+    for text, chosen in _positions(some, dice, size):
+        yield "position", text, chosen
+    for text, chosen in _relations(some, seen, dice, size):
+        yield "relation", text, chosen
 
 
 def _ids(some: Iterable[_Seen]) -> tuple[int, ...]:
@@ -189,7 +191,7 @@ def _groups(some: list[_Seen], dice: random.Random) -> Asked:
         small, large = ordered[:k], ordered[k:]
         if large[0].least < GROUP_RATIO * max(s.most for s in small):
             continue
-        steps = [b.least / a.least for g in (small, large) for a, b in zip(g, g[1:], strict=False)]
+        steps = [b.least / a.least for g in (small, large) for a, b in itertools.pairwise(g)]
         if len(some) > 2 and max(steps, default=1) <= RATIO:
             yield f"the {dice.choice(('large', 'big'))} {_noun(large)}", large
             yield f"the {dice.choice(('small', 'little'))} {_noun(small)}", small
