@@ -187,6 +187,7 @@ class RemoteSAMModel(PreTrainedModel):
                 None, config=config, state_dict=state, dtype=dtype
             )
         model.origin = origin
+        model.name_or_path = model.config.name_or_path = origin.source
         return model
 
     def get_input_embeddings(self) -> nn.Module:

@@ -1,8 +1,9 @@
 """A published .pth, read without trusting it: memory-mapped, and nothing in it is executed."""
 
 import argparse
-import pickle
+import pickletools
 import zipfile
+from _compat_pickle import IMPORT_MAPPING
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -15,7 +16,27 @@ from remotesam_geo.errors import ModelError
 __all__ = ["read_pth"]
 
 FIXED_TORCH = (2, 10)  # earlier ones have known holes in torch.load, even with weights_only
-ALLOWED = "argparse.Namespace"  # the training script's arguments lie beside the weights
+LARGEST_PICKLE = 64 << 20  # the released one has half a megabyte
+# All that checkpoints of plain tensors name. torch has a list of its own behind this one, but a
+# program can lengthen that.
+ALLOWED = {
+    "_codecs encode",
+    "argparse Namespace",  # the training script's arguments lie beside the weights
+    "collections Counter",
+    "collections OrderedDict",
+    "torch Size",
+    "torch device",
+    "torch._utils _rebuild_parameter",
+    "torch._utils _rebuild_tensor",
+    "torch._utils _rebuild_tensor_v2",
+    "torch.nn.parameter Parameter",
+    *(f"torch {kind}" for kind in ("float64", "float32", "float16", "bfloat16", "int64")),
+    *(
+        f"torch {kind}Storage"
+        for kind in ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Byte", "Bool")
+    ),
+}
+CALLING = {"STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4", "PERSID"}  # torch uses none
 KINDS = (  # what a download may turn out to be: first bytes, what it is, what to do
     (b"", "is empty", "download it again"),
     (b"version https://git-lfs", "is a Git LFS pointer, not the weights", "run `git lfs pull`"),
@@ -46,8 +67,8 @@ def read_pth(path: Path) -> dict[str, Tensor]:
             f"torch {torch.__version__} has known holes in reading .pth files; install torch "
             f"{'.'.join(map(str, FIXED_TORCH))} or later."
         )
+    _check_start(path)
     _check_archive(path)
-    _check_pickle(path)
     try:
         with _allow_list, torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(str(path), map_location="cpu", weights_only=True, mmap=True)
@@ -56,45 +77,56 @@ def read_pth(path: Path) -> dict[str, Tensor]:
     return _weights(content, path)
 
 
-def _check_archive(path: Path) -> None:
-    """Refuse what is no whole, uncompressed archive."""
+def _check_start(path: Path) -> None:
+    """Refuse what is no archive at all, saying what it is."""
     with path.open("rb") as file:
         start = file.read(64)
-    if not start.startswith(b"PK"):
-        for magic, what, remedy in KINDS:
-            if start.startswith(magic) and (magic or not start):
-                raise ModelError(f"{path} {what}; {remedy}.")
-        raise ModelError(f"{path} is no checkpoint of torch.save (it starts {start[:8]!r}).")
+    if start.startswith(b"PK"):
+        return
+    for magic, what, remedy in KINDS:
+        if start.startswith(magic) and (magic or not start):
+            raise ModelError(f"{path} {what}; {remedy}.")
+    raise ModelError(f"{path} is no checkpoint of torch.save (it starts {start[:8]!r}).")
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse what is not whole, is compressed, or names in its pickle what no weights need."""
     try:
         with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+            for entry in archive.infolist():
+                if entry.compress_type != zipfile.ZIP_STORED:  # it could not be mapped either
+                    raise ModelError(f"{path} is no checkpoint: {entry.filename} is compressed.")
+                if not entry.filename.endswith(".pkl"):
+                    continue
+                if entry.file_size > LARGEST_PICKLE:
+                    raise ModelError(f"{path} is no checkpoint: {entry.filename} is huge.")
+                _check_pickle(archive.read(entry), path)
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise ModelError(
             f"{path} is cut short or damaged ({path.stat().st_size} bytes: {error}); download it "
             f"again."
         ) from error
-    packed = [entry.filename for entry in entries if entry.compress_type != zipfile.ZIP_STORED]
-    if packed:  # torch.save never compresses; a mapped tensor would be read from packed bytes
-        raise ModelError(f"{path} is no checkpoint of torch.save: {packed[0]} is compressed.")
 
 
-def _check_pickle(path: Path) -> None:
-    """Refuse by name what the pickle would call, from its listing alone."""
-    try:
-        wanted = set(torch.serialization.get_unsafe_globals_in_checkpoint(str(path))) - {ALLOWED}
-    except pickle.UnpicklingError as error:
+def _check_pickle(code: bytes, path: Path) -> None:
+    """Refuse by name what a pickle would look up or call; it is listed here, not run."""
+    wanted = {
+        str(argument) if operation.name == "GLOBAL" else operation.name
+        for operation, argument, _ in pickletools.genops(code)
+        if operation.name == "GLOBAL" or operation.name in CALLING
+    }
+    if refused := sorted(map(_python_3_name, wanted - ALLOWED)):
         raise ModelError(
-            f"{path} is refused: its pickle holds an instruction that no checkpoint needs "
-            f"({_first_line(error)}). Nothing was run."
-        ) from error
-    except Exception as error:
-        raise ModelError(f"{path} is damaged: {_first_line(error)}") from error
-    if wanted:
-        raise ModelError(
-            f"{path} is refused: beside weights it asks for {', '.join(sorted(wanted))}, which "
-            f"could run anything. Nothing was run. Weights from a source you trust can be written "
-            f"again as torch.save({{'model': model.state_dict()}}, path)."
+            f"{path} is refused: beside weights it asks for {', '.join(refused)}, which could run "
+            f"anything. Nothing was run. Weights from a source you trust can be written again as "
+            f"torch.save({{'model': model.state_dict()}}, path)."
         )
+
+
+def _python_3_name(name: str) -> str:
+    """torch.save writes the names of Python 2."""
+    module, _, attribute = name.partition(" ")
+    return f"{IMPORT_MAPPING.get(module, module)}.{attribute}" if attribute else name
 
 
 def _weights(content: Any, path: Path) -> dict[str, Tensor]:
@@ -104,15 +136,9 @@ def _weights(content: Any, path: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not state:
         raise ModelError(f"{path} holds no weights under 'model'.")
     for name, value in state.items():
-        if not (
-            isinstance(name, str)
-            and isinstance(value, Tensor)
-            and value.layout == torch.strided
-            and value.device.type == "cpu"
-            and not value.is_quantized
-        ):
+        if not (isinstance(name, str) and isinstance(value, Tensor)):
             raise ModelError(
-                f"{path} holds no weights: {name!r} is a {type(value).__name__}, not a plain "
+                f"{path} holds no weights: {name!r} is a {type(value).__name__}, not a named "
                 f"tensor. A checkpoint is a dict with 'model'; this one has "
                 f"{', '.join(map(repr, list(content)[:8]))}."
             )
