@@ -81,7 +81,7 @@ def examine(
     *,
     scenes: int = 500,
     first_seed: int = tiny.EXAM_SEEDS,
-    sensor: Sensor = tiny.SENSOR,
+    sensor: Sensor = SENSORS["standard"],
     questions: int = 3,
     progress: bool = False,
 ) -> Exam:
@@ -203,7 +203,9 @@ def _box_iou(one: Sequence[int], other: Sequence[int]) -> float:
     return width * height / (sum(areas) - width * height)
 
 
-def pixel_classifier(*, train: int = 60, test: int = 100, sensor: Sensor = tiny.SENSOR) -> float:
+def pixel_classifier(
+    *, train: int = 60, test: int = 100, sensor: Sensor = SENSORS["standard"]
+) -> float:
     """Class mIoU of a logistic regression on each pixel's colour and its 7 x 7 surroundings.
 
     An exam that it passes would ask for no shape at all.

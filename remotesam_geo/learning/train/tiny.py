@@ -20,7 +20,6 @@ from remotesam_geo.learning.world import (
     COLOURS,
     Expression,
     Instance,
-    Sensor,
     WorldScene,
     expressions,
     scene,
@@ -31,15 +30,12 @@ from remotesam_geo.model.processor import RemoteSAMProcessor
 from .samples import Batch
 from .settings import TrainConfig
 
-__all__ = ["EXAM_SEEDS", "SENSOR", "WorldSource", "new_model", "processor", "training"]
+__all__ = ["EXAM_SEEDS", "WorldSource", "new_model", "processor", "training"]
 
 _Number = TypeVar("_Number", bound=np.generic)
 
 TRAINING_SEEDS, HELD_OUT_SEEDS, EXAM_SEEDS = 1_000_000, 2_000_000, 3_000_000
 """Where the seeds of each purpose begin; a million scenes lie between them."""
-
-SENSOR = Sensor(name="tiny", resolution=(0.2, 0.4))
-"""What tiny is trained on: a vehicle is 10 to 22 pixels long."""
 
 SPARE_ROWS = 256  # of the word embeddings: words can be added without changing any shape
 WORDS = (  # noqa: SIM905 - words read best as words
@@ -59,13 +55,13 @@ WORDS = (  # noqa: SIM905 - words read best as words
 # How often each kind of expression is asked; what a picture does not offer goes to the others.
 SHARES = {
     "class": 5.0,
-    "colour": 5.0,
+    "colour": 4.0,
     "absent": 2.0,
-    "absent colour": 1.2,
-    "unknown": 0.5,
-    "size": 1.2,
+    "absent colour": 1.0,
+    "unknown": 0.4,
+    "size": 1.0,
     "position": 1.2,
-    "relation": 0.8,
+    "relation": 0.6,
 }
 NONSENSE = ("zebra", "piano", "volcano", "giraffe", "lighthouse", "wombat", "spoon", "castle")
 
@@ -176,7 +172,7 @@ class WorldSource:
         self,
         first_seed: int = TRAINING_SEEDS,
         *,
-        pictures: int = 8,
+        pictures: int = 4,
         questions: int = 4,
         pool: int = 4096,
         shares: dict[str, float] | None = None,
@@ -187,7 +183,7 @@ class WorldSource:
 
     def _scene(self, number: int) -> WorldScene:
         if number not in self._kept:
-            drawn = scene(self.first_seed + number, sensor=SENSOR)
+            drawn = scene(self.first_seed + number)
             self._kept[number] = replace(drawn, landcover=np.empty((0, 0), np.uint8))
         return self._kept[number]
 
@@ -233,7 +229,10 @@ def ask(
     chosen: list[tuple[str, Expression]] = []
     while len(chosen) < count and left:
         kind = rng.choices(list(left), [shares[kind] for kind in left])[0]
-        chosen.append((kind, left[kind].pop(rng.randrange(len(left[kind])))))
+        expression = left[kind].pop(rng.randrange(len(left[kind])))
+        if kind in ("class", "absent"):
+            expression = _reworded(expression, rng)
+        chosen.append((kind, expression))
         if not left[kind]:
             del left[kind]
     return chosen
@@ -256,25 +255,42 @@ def _kind(expression: Expression) -> str:
 
 
 def _denials(view: WorldScene, rng: random.Random) -> list[Expression]:
-    """Questions to be answered with nothing: present class of an absent colour, unknown things."""
+    """Questions to be answered with nothing: colours that a class does not show, unknown things."""
     made = []
-    present = {one.name for one in view.instances}
-    for name in sorted(present):
+    for name in sorted({one.name for one in view.instances}):
         there = {one.colour for one in view.of(name)}
         for colour in COLOURS:
             if colour not in there:
-                text = _worded(f"{colour} {CLASSES[name].plural}", rng)
+                text = _coloured(colour, name, rng)
                 made.append(Expression(text=text, kind="absent", name=name, ids=(), every=()))
     for word in rng.sample(NONSENSE, 2):
-        noun = rng.choice(
-            (word, f"{rng.choice(list(COLOURS))} {word}", f"{word} {rng.choice(list(CLASSES))}")
+        text = rng.choice(
+            (
+                f"{word} in the image",
+                f"{word} {rng.choice(list(CLASSES))} in the image",
+                _coloured(rng.choice(list(COLOURS)), word, rng),
+                f"the largest {word}",
+            )
         )
-        made.append(Expression(text=_worded(noun, rng), kind="absent", name=word, ids=(), every=()))
+        made.append(Expression(text=text, kind="absent", name=word, ids=(), every=()))
     return made
 
 
-def _worded(noun: str, rng: random.Random) -> str:
-    return rng.choice(("{} in the image", "the {}", "{}", "all the {}")).format(noun)
+def _coloured(colour: str, name: str, rng: random.Random) -> str:
+    """Worded like what the world asks about colours that are there."""
+    noun = rng.choice((name, CLASSES[name].plural if name in CLASSES else f"{name}s"))
+    be = "is" if noun == name else "are"
+    forms = ("the {0} {1}", "{0} {1}", "all {0} {1}", "the {1} that {2} {0}", "{1} that {2} {0}")
+    return rng.choice(forms).format(colour, noun, be)
+
+
+def _reworded(expression: Expression, rng: random.Random) -> Expression:
+    """A class asked for in other words, now and then."""
+    if expression.name not in CLASSES or rng.random() > 0.3:
+        return expression
+    plural = CLASSES[expression.name].plural
+    text = rng.choice((expression.name, plural, f"all {plural}", f"the {plural} in the image"))
+    return replace(expression, text=text)
 
 
 def turned(view: WorldScene, way: int) -> WorldScene:

@@ -1,0 +1,164 @@
+"""The recipe of tiny, its data, and the model as it is shipped."""
+
+import json
+import random
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from remotesam_geo.learning.train import tiny
+from remotesam_geo.learning.world import CLASSES, COLOURS, expressions, scene
+from remotesam_geo.model import RemoteSAMModel, RemoteSAMProcessor
+
+FOLDER = Path(str(files("remotesam_geo").joinpath("data", "tiny")))
+
+
+def test_every_word_of_the_world_is_known():
+    tokenizer = tiny.tokenizer()
+    for seed in range(12):
+        for expression in expressions(scene(seed, size=192), seed):
+            assert "[UNK]" not in tokenizer.encode(expression.text).tokens, expression.text
+    for word in [*CLASSES, *COLOURS, *(kind.plural for kind in CLASSES.values())]:
+        assert "[UNK]" not in tokenizer.encode(word).tokens, word
+    assert tokenizer.get_vocab_size() <= tiny.SPARE_ROWS
+
+
+@given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
+@settings(max_examples=60, deadline=None)
+def test_no_words_crash_the_tokenizer(text):
+    known = set(tiny.WORDS)
+    tokens = tiny.tokenizer().encode(text).tokens
+    assert tokens[0] == "[CLS]"
+    assert tokens[-1] == "[SEP]"
+    assert set(tokens) <= known
+
+
+def same_batch(one, other):
+    return (
+        np.array_equal(one.pictures, other.pictures)
+        and np.array_equal(one.masks, other.masks)
+        and one.expressions == other.expressions
+        and one.kinds == other.kinds
+        and all(np.array_equal(one.planes[k], other.planes[k]) for k in one.planes)
+    )
+
+
+def test_a_batch_depends_on_its_number_alone():
+    first = tiny.WorldSource(pictures=2, pool=4)
+    forwards = [first.batch(step) for step in range(4)]  # two rounds of the pool
+    second = tiny.WorldSource(pictures=2, pool=4)
+    for step in (3, 0, 2, 1):
+        assert same_batch(second.batch(step), forwards[step])
+    assert not same_batch(forwards[0], forwards[2])  # the same scenes, seen and asked otherwise
+
+
+def test_planes_and_masks_tell_one_truth():
+    batch = tiny.WorldSource(pictures=4, questions=6).batch(5)
+    names = list(CLASSES)
+    seen = 0
+    for p, (texts, kinds) in enumerate(zip(batch.expressions, batch.kinds, strict=True)):
+        for text, kind, mask in zip(texts, kinds, batch.masks[p], strict=True):
+            if kind == "class" and text.endswith(" in the image") and not text.startswith("the "):
+                name = text.removesuffix(" in the image")
+                truth = batch.planes["class"][p] == 1 + names.index(name)
+                assert np.array_equal(mask == 1, truth)
+                seen += 1
+            assert mask.any() == (kind not in ("absent", "absent colour", "unknown"))
+    assert seen > 3
+    for plane in batch.planes["colour"], batch.planes["class"]:
+        assert np.array_equal(plane > 0, batch.planes["class"] > 0)
+
+
+@pytest.mark.parametrize("way", range(8))
+def test_a_turned_picture_keeps_its_truth(way):
+    view = scene(7, size=128)
+    moved = tiny.turned(view, way)
+    assert moved.rgb.shape == view.rgb.shape
+    for one, same in zip(view.instances, moved.instances, strict=True):
+        rows, columns = np.nonzero(moved.labels == same.id)
+        x0, y0, x1, y1 = same.box
+        assert (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) == (x0, y0, x1, y1)
+        assert same.polygon.area == pytest.approx(one.polygon.area)
+        # The outline moved with the pixels: it covers those of the object.
+        cx, cy = columns.mean() + 0.5, rows.mean() + 0.5
+        if not one.cut and one.polygon.convex_hull.area < 1.02 * one.polygon.area:
+            assert abs(same.polygon.centroid.x - cx) < 1
+            assert abs(same.polygon.centroid.y - cy) < 1
+    pixels = {tuple(p) for p in view.rgb.reshape(-1, 3)[::97].tolist()}
+    assert pixels <= {tuple(p) for p in moved.rgb.reshape(-1, 3).tolist()}
+
+
+def test_turning_changes_words_of_place():
+    for seed in range(40):
+        view = scene(seed)
+        left = next((e for e in expressions(view) if e.text.startswith("the leftmost")), None)
+        if left is None:
+            continue
+        mirrored = tiny.turned(view, 4)
+        right = next(
+            e for e in expressions(mirrored) if e.text == left.text.replace("leftmost", "rightmost")
+        )
+        assert right.ids == left.ids
+        return
+    pytest.fail("no scene had a leftmost object")
+
+
+def test_denials_are_true():
+    for seed in range(10):
+        view = scene(seed)
+        for kind, some in tiny.offered(view, random.Random(seed)).items():  # noqa: S311
+            for expression in some:
+                if kind == "absent colour":
+                    colour = next(w for w in expression.text.split() if w in COLOURS)
+                    assert expression.name in expression.text
+                    assert all(one.colour != colour for one in view.of(expression.name))
+                elif kind == "unknown":
+                    assert "[UNK]" in tiny.tokenizer().encode(expression.text).tokens
+
+
+def test_every_stage_of_tiny_is_padded():
+    config = tiny.configuration()
+    assert all(side % config.window_size for side in config.grid_sizes)
+
+
+def test_fresh_weights_depend_on_the_seed_alone():
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    one = tiny.new_model(3)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(6)
+    other = tiny.new_model(3)
+    for a, b in zip(one.parameters(), other.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_saved_model_comes_back(tmp_path):
+    model = tiny.new_model()
+    tiny.save(model, tiny.processor(), tmp_path)
+    assert next(model.parameters()).dtype == torch.float32  # saving changes nothing
+    again = RemoteSAMModel.from_pretrained(tmp_path)
+    for name, value in again.state_dict().items():
+        expected = model.state_dict()[name]
+        assert torch.equal(value, expected.half().to(value.dtype)), name
+    words = RemoteSAMProcessor.from_pretrained(tmp_path).tokenize("storage tank")
+    assert torch.equal(words.input_ids, tiny.processor().tokenize("storage tank").input_ids)
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return RemoteSAMModel.from_pretrained("tiny").float().eval()
+
+
+def test_the_shipped_files_are_small_and_complete():
+    names = {path.name for path in FOLDER.iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json", "README.md"} <= names
+    assert (FOLDER / "model.safetensors").stat().st_size <= 12e6
+    config = json.loads((FOLDER / "config.json").read_text("utf-8"))
+    assert config["image_size"] == 256
+    tokenizer = RemoteSAMProcessor.from_pretrained(FOLDER).tokenizer
+    assert tokenizer.get_vocab() == tiny.tokenizer().get_vocab()
