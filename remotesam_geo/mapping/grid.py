@@ -145,6 +145,12 @@ class Grid:
         )
 
     @property
+    def raster(self) -> Box:
+        """All of the raster."""
+        height, width = self.shape
+        return Box(top=0, left=0, bottom=height, right=width)
+
+    @property
     def tiles(self) -> tuple[int, int]:
         """How many rows and columns of tiles."""
         rows, cols = self._axes

@@ -15,10 +15,11 @@ from remotesam_geo.tasks import FAILED, NO_DATA
 
 from .grid import Box, Grid, Tile
 
-__all__ = ["Seam", "mark", "needed", "stitch", "window_picture"]
+__all__ = ["Codes", "Seam", "look", "mark", "needed", "stitch"]
 
 Seam = Literal["paste", "blend"]
 Codes = NDArray[np.uint8]
+"""Maps of answers, one byte a pixel."""
 
 
 def needed(grid: Grid, box: Box, seam: Seam) -> tuple[Tile, ...]:
@@ -26,7 +27,9 @@ def needed(grid: Grid, box: Box, seam: Seam) -> tuple[Tile, ...]:
     return grid.owners(box) if seam == "paste" else grid.viewers(box)
 
 
-def window_picture(rgb: Codes, valid: NDArray[np.bool_], region: Box, window: Box) -> Codes:
+def look(
+    rgb: Codes, valid: NDArray[np.bool_], region: Box, window: Box
+) -> tuple[Codes, NDArray[np.bool_]]:
     """What the network sees in a window: invalid pixels take the mean colour of the valid ones.
 
     Args:
@@ -36,11 +39,10 @@ def window_picture(rgb: Codes, valid: NDArray[np.bool_], region: Box, window: Bo
         window: Where the window lies; what lies beyond the raster is reflected.
 
     Returns:
-        The picture (S x S x 3).
+        The picture (S x S x 3), and which of its pixels are data (S x S).
     """
     inside = window.common(region) or region
-    rows, cols = inside.within(region)
-    part, known = rgb[rows, cols], valid[rows, cols]
+    part, known = rgb[inside.within(region)], valid[inside.within(region)]
     if not known.all():
         # Summed in integers, so that the fill is one and the same on every machine.
         count = max(1, int(known.sum()))
@@ -48,18 +50,13 @@ def window_picture(rgb: Codes, valid: NDArray[np.bool_], region: Box, window: Bo
         part = np.where(
             known[..., None], part, ((2 * total + count) // (2 * count)).astype(np.uint8)
         )
-    below, beside = window.bottom - inside.bottom, window.right - inside.right
-    if below or beside:
-        # "symmetric" repeats the border pixel, so that a raster of one pixel can be reflected too.
-        part = np.pad(part, ((0, below), (0, beside), (0, 0)), mode="symmetric")
-    return np.ascontiguousarray(part)
+    beyond = (0, window.bottom - inside.bottom), (0, window.right - inside.right)
+    # "symmetric" repeats the border pixel, so that a raster of one pixel can be reflected too.
+    return np.pad(part, (*beyond, (0, 0)), mode="symmetric"), np.pad(known, beyond)
 
 
-def mark(codes: Codes, valid: NDArray[np.bool_], region: Box, window: Box) -> Codes:
-    """The answers of a window (P x S x S), with no data where the scene has none and beyond the raster."""
-    inside = window.common(region) or region
-    known = np.zeros(codes.shape[1:], np.bool_)
-    known[inside.within(window)] = valid[inside.within(region)]
+def mark(codes: Codes, known: NDArray[np.bool_]) -> Codes:
+    """The answers of a window (P x S x S), with no data where the scene has none (S x S)."""
     return np.where(known, codes, np.uint8(NO_DATA))
 
 

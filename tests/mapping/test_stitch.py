@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from remotesam_geo.mapping.grid import Box, Grid
-from remotesam_geo.mapping.stitch import mark, needed, stitch, window_picture
+from remotesam_geo.mapping.stitch import look, mark, needed, stitch
 from remotesam_geo.tasks import FAILED, NO_DATA
 
 from .test_grid import boxes, grids
@@ -24,15 +24,11 @@ def everything(grid):
 def answers_of(grid, predict, seed=0, failed=()):
     """Every window's marked answers, from the whole raster."""
     rgb, valid = raster(grid.shape, seed)
-    whole = everything(grid)
-    return {
-        tile.index: None
-        if tile.index in failed
-        else mark(
-            predict(window_picture(rgb, valid, whole, tile.window)), valid, whole, tile.window
-        )
-        for tile in grid
-    }
+    answers = {}
+    for tile in grid:
+        picture, known = look(rgb, valid, everything(grid), tile.window)
+        answers[tile.index] = None if tile.index in failed else mark(predict(picture), known)
+    return answers
 
 
 def colour(picture):
@@ -99,7 +95,10 @@ def test_holes_are_filled_with_the_mean_and_small_rasters_reflected():
     rgb = np.array([[[10, 0, 0], [20, 0, 0], [250, 9, 9]]], np.uint8)
     valid = np.array([[True, True, False]])
     box = Box(top=0, left=0, bottom=1, right=3)
-    seen = window_picture(rgb, valid, box, Box(top=0, left=0, bottom=4, right=4))
+    seen, known = look(rgb, valid, box, Box(top=0, left=0, bottom=4, right=4))
     assert seen.shape == (4, 4, 3)
     np.testing.assert_array_equal(seen[:, :, 0], [[10, 20, 15, 15]] * 4)
-    assert not window_picture(rgb, valid & False, box, Box(top=0, left=0, bottom=4, right=4)).any()
+    np.testing.assert_array_equal(known, [[1, 1, 0, 0]] + [[0] * 4] * 3)
+    seen, known = look(rgb, valid & False, box, Box(top=0, left=0, bottom=4, right=4))
+    assert not seen.any()
+    assert not known.any()

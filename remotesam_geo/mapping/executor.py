@@ -1,0 +1,271 @@
+"""The work itself: read ahead, ask the network, stitch, and hand each finished block on, overlapping.
+
+Blocks are read by a few threads ahead of the network, which is asked in the caller's thread (CUDA graphs are bound to
+one), and finished blocks are worked on by other threads. Everything is bounded, and results come in plan order.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial, reduce
+from itertools import chain
+from typing import Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from remotesam_geo.errors import ReadError, RemoteSAMError
+
+from .grid import Block, Box, Grid, Tile
+from .source import Source
+from .stitch import Codes, Seam, look, mark, needed, stitch
+
+__all__ = ["Answer", "Failure", "OnError", "Predict", "Work", "run"]
+
+Predict = Callable[[NDArray[np.uint8], Sequence[str]], Codes]
+"""A model: pictures (B x S x S x 3) and P expressions to codes (B x P x S x S)."""
+
+OnError = Literal["raise", "skip"]
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A tile that could not be answered.
+
+    Attributes:
+        moment: Which time of the scene.
+        tile: Its number.
+        core: What is missing for it.
+        cause: What was raised, in words.
+    """
+
+    moment: int
+    tile: int
+    core: Box
+    cause: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Answer:
+    """The map of one block.
+
+    Attributes:
+        moment: Which time of the scene.
+        block: Which block.
+        codes: Its codes (P x h x w).
+        failures: Its own tiles that failed.
+    """
+
+    moment: int
+    block: Block
+    codes: Codes
+    failures: tuple[Failure, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Work:
+    """What is to be asked of a source.
+
+    Attributes:
+        source: The pixels.
+        grid: Windows and cores over them.
+        expressions: What the network is asked (P).
+        tiles: The tiles to ask; None for all.
+        seam: How windows are joined.
+        batch: Windows that are given to the network at once.
+        on_error: "raise" stops at the first failure, "skip" notes it and goes on.
+    """
+
+    source: Source
+    grid: Grid
+    expressions: tuple[str, ...]
+    tiles: NDArray[np.int64] | None = None
+    seam: Seam = "paste"
+    batch: int = 1
+    on_error: OnError = "raise"
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """The blocks there are to answer, in plan order."""
+        if self.tiles is None:
+            rows, cols = self.grid.blocks
+            return tuple(range(rows * cols))
+        return tuple(int(index) for index in self.grid.blocks_of(self.tiles))
+
+    @property
+    def size(self) -> int:
+        """How many tiles there are to ask, over all times."""
+        tiles = len(self.grid) if self.tiles is None else len(self.tiles)
+        return tiles * len(self.source.moments)
+
+
+def run(
+    work: Work,
+    predict: Predict,
+    finish: Callable[[Answer], Out],
+    *,
+    readers: int = 2,
+    progress: Callable[[int], object] = int,
+) -> Iterator[Out]:
+    """Answer block by block, and give what `finish` makes of each, in plan order.
+
+    Args:
+        work: What is to be asked.
+        predict: The model.
+        finish: Works on each finished block, in another thread.
+        readers: Threads that read ahead, and that finish.
+        progress: Told with each block how many tiles were done; by default nobody is.
+
+    Raises:
+        ReadError: A read failed, with on_error="raise".
+    """
+    with _Pool(readers) as reading, _Pool(readers) as finishing:
+        answers = _answers(work, predict, reading, progress)
+        yield from finishing.map(finish, answers)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Look:
+    """What was read for one block: pictures of those windows that hold anything, and what failed."""
+
+    moment: int
+    block: Block
+    pictures: tuple[tuple[Tile, Codes, NDArray[np.bool_]], ...]
+    failed: tuple[tuple[Tile, str], ...]
+
+
+def _answers(
+    work: Work, predict: Predict, reading: "_Pool", progress: Callable[[int], object]
+) -> Iterator[Answer]:
+    kept: dict[int, Codes | None] = {}  # answers that blocks still to come will blend with
+    causes: dict[int, str] = {}
+    for seen in reading.map(partial(_read, work), _errands(work)):
+        if seen.block.index == work.blocks[0]:
+            kept, causes = {}, {}  # another moment
+        for tile, cause in seen.failed:
+            kept[tile.index], causes[tile.index] = None, cause
+        for tile, codes, cause in _ask(work, predict, seen.pictures):
+            kept[tile.index] = codes
+            if cause:
+                causes[tile.index] = cause
+        own = work.grid.owners(seen.block.core)
+        yield Answer(
+            moment=seen.moment,
+            block=seen.block,
+            codes=stitch(
+                work.grid, seen.block.core, kept, prompts=len(work.expressions), seam=work.seam
+            ),
+            failures=tuple(
+                Failure(
+                    moment=seen.moment, tile=tile.index, core=tile.core, cause=causes[tile.index]
+                )
+                for tile in own
+                if tile.index in causes
+            ),
+        )
+        progress(sum(1 for tile in own if work.tiles is None or tile.index in work.tiles))
+        for index in [index for index in kept if _last_block(work, index) <= seen.block.index]:
+            kept.pop(index)
+
+
+def _errands(work: Work) -> Iterator[tuple[int, Block, tuple[Tile, ...]]]:
+    """For each moment and block, the tiles that no block before it has needed."""
+    chosen = None if work.tiles is None else set(work.tiles.tolist())
+    for moment in range(len(work.source.moments)):
+        asked: set[int] = set()
+        for index in work.blocks:
+            block = work.grid.block_at(index)
+            tiles = tuple(
+                tile
+                for tile in needed(work.grid, block.core, work.seam)
+                if tile.index not in asked and (chosen is None or tile.index in chosen)
+            )
+            asked.update(tile.index for tile in tiles)
+            asked -= {index for index in asked if _last_block(work, index) < block.index}
+            yield moment, block, tiles
+
+
+def _last_block(work: Work, index: int) -> int:
+    """The last block that needs a tile."""
+    grid, tile = work.grid, work.grid.tile(index)
+    box = tile.core if work.seam == "paste" else tile.window
+    height, width = grid.shape
+    corner = Box(
+        top=min(box.bottom, height) - 1,
+        left=min(box.right, width) - 1,
+        bottom=min(box.bottom, height),
+        right=min(box.right, width),
+    )
+    return int(grid.blocks_of([grid.owners(corner)[0].index])[0])
+
+
+def _read(work: Work, errand: tuple[int, Block, tuple[Tile, ...]]) -> _Look:
+    moment, block, tiles = errand
+    if not tiles:
+        return _Look(moment=moment, block=block, pictures=(), failed=())
+    region = reduce(Box.hull, (tile.window for tile in tiles)).common(work.grid.raster)
+    try:
+        rgb, valid = work.source.read(region or work.grid.raster, moment)
+    except ReadError as error:
+        if work.on_error == "raise":
+            raise
+        if len(tiles) == 1:
+            return _Look(moment=moment, block=block, pictures=(), failed=((tiles[0], str(error)),))
+        # One bad place must not cost the whole block: read window by window.
+        alone = [_read(work, (moment, block, (tile,))) for tile in tiles]
+        return _Look(
+            moment=moment,
+            block=block,
+            pictures=tuple(chain.from_iterable(one.pictures for one in alone)),
+            failed=tuple(chain.from_iterable(one.failed for one in alone)),
+        )
+    looks = ((tile, *look(rgb, valid, region or work.grid.raster, tile.window)) for tile in tiles)
+    pictures = tuple(seen for seen in looks if seen[2].any())
+    return _Look(moment=moment, block=block, pictures=pictures, failed=())
+
+
+def _ask(
+    work: Work, predict: Predict, pictures: Sequence[tuple[Tile, Codes, NDArray[np.bool_]]]
+) -> Iterator[tuple[Tile, Codes | None, str]]:
+    for start in range(0, len(pictures), work.batch):
+        part = pictures[start : start + work.batch]
+        try:
+            codes = predict(np.stack([picture for _, picture, _ in part]), work.expressions)
+        except (RemoteSAMError, RuntimeError, MemoryError) as error:
+            if work.on_error == "raise":
+                raise
+            if len(part) > 1:  # find the one that fails
+                for one in part:
+                    yield from _ask(work, predict, [one])
+            else:
+                yield part[0][0], None, f"{type(error).__name__}: {error}"
+            continue
+        for (tile, _, known), answer in zip(part, codes, strict=True):
+            yield tile, mark(answer, known), ""
+
+
+class _Pool:
+    """A few threads that work ahead by a bounded number of tasks, and give results in order."""
+
+    def __init__(self, threads: int) -> None:
+        self.ahead = threads
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="remotesam")
+
+    def map(self, work: Callable[[In], Out], items: Iterable[In]) -> Iterator[Out]:
+        waiting: deque[Future[Out]] = deque()
+        for item in items:
+            waiting.append(self._threads.submit(work, item))
+            if len(waiting) > self.ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    def __enter__(self) -> "_Pool":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._threads.shutdown(wait=True, cancel_futures=True)
