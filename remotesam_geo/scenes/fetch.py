@@ -134,8 +134,16 @@ class RemoteFile:
         data = b"".join(self.read_many(spans, deadline))
         return data[start - spans[0][0] : stop - spans[0][0]]
 
-    def read_many(self, spans: Sequence[Span], deadline: float) -> list[bytes]:
-        """The bytes of each span, from what is kept or else in as few requests as are sensible."""
+    def read_many(
+        self, spans: Sequence[Span], deadline: float, ahead: Sequence[Span] = ()
+    ) -> list[bytes]:
+        """The bytes of each span, from what is kept or else in as few requests as are sensible.
+
+        Args:
+            spans: What is wanted.
+            deadline: When `time.monotonic()` says that this read is over.
+            ahead: What will be wanted next: fetched along with the rest, and kept.
+        """
         if not self._ranged:
             whole = self.whole(deadline)
             return [whole[start:stop] for start, stop in spans]
@@ -143,10 +151,17 @@ class RemoteFile:
         wanted = sorted(set(spans))
         while missing := [span for span in wanted if span not in found]:
             mine, others = self._claim(missing, found)
+            more = self._claim(ahead, {})[0] if mine else []
+            fetched: dict[Span, bytes] = {}
             try:
-                found |= self._fetch_all(mine, deadline)
+                fetched = self._fetch_all(mine + more, deadline)
+            except ReadError:
+                if not more:
+                    raise
             finally:
-                self._land(mine, found)
+                self._land(mine + more, fetched)
+            found |= {span: fetched[span] for span in mine if span in fetched}
+            ahead = ()
             if others:
                 left = max(0.0, deadline - time.monotonic())
                 if wait(others.values(), timeout=left).not_done:
@@ -166,6 +181,8 @@ class RemoteFile:
         """Bytes that proved wrong are fetched anew next time."""
         for span in spans:
             self._network.cache.drop((self.href, span))
+            if span[0] < len(self.start):
+                self.start = b""
 
     def whole(self, deadline: float) -> bytes:
         """All of the file, if it is not larger than is fetched whole."""
@@ -244,7 +261,9 @@ class RemoteFile:
         got = bytearray()
 
         def use(answer: Answer) -> None:
-            check_status(answer, (206,))
+            check_status(answer, (200, 206))
+            if answer.status == 200:
+                raise TransientError(f"{self._name}: all of the file came for a part of it")
             self._check_range(answer, start + len(got))
             for piece in answer.pieces():
                 got.extend(piece)
@@ -334,7 +353,7 @@ class RemoteFile:
                         raise ReadError(f"{error}{_advice(error, signed=refused)}") from error
                     refused, renewals = request, renewals + 1
 
-        return retry(once, transport=network.transport, url=lambda: self.href, deadline=deadline)
+        return retry(once, transport=network.transport, deadline=deadline)
 
 
 def _advice(error: StatusError, signed: Request | None) -> str:

@@ -6,6 +6,7 @@ JPEG, WebP) is fetched whole; files of this machine are GDAL's own affair. GDAL 
 
 import functools
 import logging
+import math
 import os
 import re
 import threading
@@ -15,7 +16,9 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 import numpy as np
 import rasterio
@@ -27,6 +30,7 @@ from rasterio.io import DatasetReader, MemoryFile
 from rasterio.windows import Window
 
 from . import tiff
+from .ahead import Area, ReadAhead, on_cluster
 from .fetch import ChangedError, Network, RemoteFile, Span
 from .pixels import Array, Mask
 from .redaction import redact, redact_text
@@ -58,6 +62,7 @@ class ReadPolicy:
         limits: The largest raster that is opened.
         signers: Who makes requests; the first that covers an href does.
         cache_bytes: Most bytes, compressed as they came, that a process keeps.
+        ahead_bytes: Most bytes fetched beyond what is asked for, once a scene is read row by row.
 
     Example:
         >>> ReadPolicy(patience=Patience(total=60), trust=Trust(hosts=("127.0.0.1",))).cache_bytes
@@ -69,6 +74,7 @@ class ReadPolicy:
     limits: Limits = field(default_factory=Limits)
     signers: tuple[Signer, ...] = (PlanetaryComputer(), S3())
     cache_bytes: int = 128 << 20
+    ahead_bytes: int = 32 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +140,12 @@ class Raster(Protocol):
     info: RasterInfo
 
     def read(
-        self, level: int, window: Window, bands: Sequence[int], deadline: float
+        self,
+        level: int,
+        window: Window,
+        bands: Sequence[int],
+        deadline: float,
+        scene: Window | None = None,
     ) -> tuple[Array, Mask | None]:
         """Pixels of a window.
 
@@ -143,6 +154,7 @@ class Raster(Protocol):
             window: Pixels of that level, inside it.
             bands: Numbers of the bands, from 1.
             deadline: When `time.monotonic()` says that this read is over.
+            scene: The part of that level that the whole scene takes, None where it is not known.
 
         Returns:
             B x h x w in the file's own type, and its mask (h x w, true where valid) if it has one.
@@ -153,9 +165,11 @@ class Raster(Protocol):
 class TiffRaster:
     """A remote TIFF: only the blocks of a window are fetched, each once."""
 
-    def __init__(self, file: RemoteFile, limits: Limits, deadline: float) -> None:
+    def __init__(self, file: RemoteFile, policy: "ReadPolicy", deadline: float) -> None:
         self._file = file
-        self._levels = tiff.read_layout(lambda a, b: file.read(a, b, deadline), limits)
+        self._levels = tiff.read_layout(lambda a, b: file.read(a, b, deadline), policy.limits)
+        limit = 0 if on_cluster() else min(policy.ahead_bytes, policy.cache_bytes // 4)
+        self._ahead = [ReadAhead(limit) for _ in self._levels]
         first = self._levels[0]
         with _damage(), _memory(tiff.header_tiff(first), "GTiff") as header:
             self.info = _info(
@@ -168,21 +182,29 @@ class TiffRaster:
             )
 
     def read(
-        self, level: int, window: Window, bands: Sequence[int], deadline: float
+        self,
+        level: int,
+        window: Window,
+        bands: Sequence[int],
+        deadline: float,
+        scene: Window | None = None,
     ) -> tuple[Array, Mask | None]:
         """As `Raster.read`."""
-        (top, bottom), (left, right) = window.toranges()
+        (top, bottom), (left, right) = rows, cols = window.toranges()
+        chosen, planes_wanted = self._levels[level], tuple(band - 1 for band in bands)
 
-        def located(of: tiff.Level, planes: tuple[int, ...]) -> tiff.Part:
+        def blocks(cols: Span) -> list[tiff.Part]:
             read = lambda a, b: self._file.read(a, b, deadline)  # noqa: E731
-            return tiff.part(of, (top, bottom), (left, right), planes, read)
+            found = [tiff.part(chosen, rows, cols, planes_wanted, read)]
+            if chosen.mask is not None:
+                found.append(tiff.part(chosen.mask, rows, cols, (0,), read))
+            return found
 
-        chosen = self._levels[level]
-        parts = [located(chosen, tuple(band - 1 for band in bands))]
-        if chosen.mask is not None:
-            parts.append(located(chosen.mask, (0,)))
+        parts = blocks(cols)
         spans = [span for part in parts for span in part.spans]
-        bodies = self._bodies(spans, deadline)
+        later = None if scene is None else self._later(level, parts[0], spans, scene)
+        ahead = [] if later is None else [s for part in blocks(later) for s in part.spans]
+        bodies = self._bodies(spans, deadline, ahead)
         try:
             found = self._decoded(parts, bodies)
         except DamagedError as error:  # was it fetched wrong, or is it stored wrong?
@@ -201,13 +223,32 @@ class TiffRaster:
         y, x = parts[1].origin
         return planes, found[1][0, top - y : bottom - y, left - x : right - x] > 0
 
-    def _bodies(self, spans: Sequence[Span], deadline: float) -> list[bytes]:
+    def _later(
+        self, level: int, part: tiff.Part, spans: Sequence[Span], scene: Window
+    ) -> Span | None:
+        """Columns of pixels to the right that will be wanted next, None where that is not plain."""
+        (bh, bw), (rows, cols) = part.level.block, scene.toranges()
+        whole = Area(
+            (int(rows[0]) // bh, -(-int(rows[1]) // bh)),
+            (int(cols[0]) // bw, -(-int(cols[1]) // bw)),
+        )
+        blocks = (part.rows[1] - part.rows[0]) * (part.cols[1] - part.cols[0])
+        weight = sum(stop - start for start, stop in spans) / max(1, blocks)
+        wide = self._ahead[level].extend(Area(part.rows, part.cols), whole, weight)
+        if wide.cols[1] <= part.cols[1]:
+            return None
+        return part.cols[1] * bw, min(wide.cols[1] * bw, part.level.shape[1])
+
+    def _bodies(
+        self, spans: Sequence[Span], deadline: float, ahead: Sequence[Span] = ()
+    ) -> list[bytes]:
         end = max((stop for _, stop in spans), default=0)
         if end > self._file.size:
             raise DamagedError(
                 f"the file ends at byte {self._file.size:,}, before its block at {end:,}"
             )
-        held = iter(self._file.read_many([s for s in spans if s[1]], deadline))
+        ahead = [span for span in ahead if 0 < span[1] <= self._file.size]
+        held = iter(self._file.read_many([s for s in spans if s[1]], deadline, ahead))
         return [next(held) if span[1] else b"" for span in spans]
 
     @staticmethod
@@ -248,9 +289,15 @@ class GdalRaster:
             )
 
     def read(
-        self, level: int, window: Window, bands: Sequence[int], deadline: float
+        self,
+        level: int,
+        window: Window,
+        bands: Sequence[int],
+        deadline: float,
+        scene: Window | None = None,
     ) -> tuple[Array, Mask | None]:
         """As `Raster.read`."""
+        del scene  # GDAL and the disk look after themselves
         options = {"overview_level": level - 1} if level else {}
         with _damage(), self._source.open(deadline, **options) as file:
             mask = file.read_masks(1, window=window) > 0 if self.info.has_mask else None
@@ -263,12 +310,25 @@ class _Path:
 
     path: str
     driver: str | None
+    patience: Patience
 
     @contextmanager
     def open(self, deadline: float, **options: int) -> Iterator[DatasetReader]:
-        """Open it; local reads have no deadline."""
+        """Open it; a VRT that the user names may lead GDAL to the network, but not to wait there."""
         del deadline
-        with _silently(lambda: rasterio.open(self.path, driver=self.driver, **options)) as file:
+        wait = self.patience
+        with (
+            rasterio.Env(
+                GDAL_CACHEMAX=128,
+                GDAL_HTTP_CONNECTTIMEOUT=wait.connect,
+                GDAL_HTTP_TIMEOUT=wait.total,
+                GDAL_HTTP_LOW_SPEED_TIME=math.ceil(wait.stall),
+                GDAL_HTTP_LOW_SPEED_LIMIT=wait.slowest,
+                GDAL_HTTP_MAX_RETRY=wait.retries,
+                GDAL_HTTP_RETRY_DELAY=wait.first_wait,
+            ),
+            _silently(lambda: rasterio.open(self.path, driver=self.driver, **options)) as file,
+        ):
             yield file
 
 
@@ -392,7 +452,7 @@ class Session:
         transport = Transport(policy.patience, policy.trust)
         self._network = Network(transport, policy.signers, policy.limits, policy.cache_bytes)
         self._rasters: OrderedDict[str, Raster] = OrderedDict()
-        self._opening: dict[str, threading.Lock] = {}
+        self._opening: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
         self._lock = threading.Lock()
 
     def raster(self, href: str, origin: str | None, deadline: float) -> Raster:
@@ -404,20 +464,21 @@ class Session:
             deadline: When `time.monotonic()` says that this read is over.
         """
         check_href(href, origin=origin, trust=self.policy.trust)
-        if not is_remote(href):
-            return self._local(href, origin, deadline)
+        remote = is_remote(href)
+        key = href if remote else f"{_state(local_path(href))}|{origin is None}"
         with self._lock:
-            opening = self._opening.setdefault(href, threading.Lock())
+            opening = self._opening.setdefault(key, threading.Lock())
         with opening:
             with self._lock:
-                raster = self._rasters.pop(href, None)
+                raster = self._rasters.pop(key, None)
             if raster is None:
-                raster = self._remote(href, deadline)
+                raster = (
+                    self._remote(href, deadline) if remote else self._local(href, origin, deadline)
+                )
             with self._lock:
-                self._rasters[href] = raster
+                self._rasters[key] = raster
                 while len(self._rasters) > KEPT_RASTERS:
-                    old, _ = self._rasters.popitem(last=False)
-                    self._opening.pop(old, None)
+                    self._rasters.popitem(last=False)
         return raster
 
     def forget(self, href: str) -> None:
@@ -440,13 +501,23 @@ class Session:
     def _understood(self, file: RemoteFile, deadline: float) -> Raster:
         limits, driver = self.policy.limits, remote_driver(file.start)
         if driver == "GTiff":
-            return TiffRaster(file, limits, deadline)
+            return TiffRaster(file, self.policy, deadline)
         return GdalRaster(_Bytes(file=file, driver=driver), file.href, limits, deadline)
 
     def _local(self, href: str, origin: str | None, deadline: float) -> Raster:
         path = local_path(href)
         driver = None if origin is None else file_driver(path)
-        return GdalRaster(_Path(path=path, driver=driver), href, self.policy.limits, deadline)
+        here = _Path(path=path, driver=driver, patience=self.policy.patience)
+        return GdalRaster(here, href, self.policy.limits, deadline)
+
+
+def _state(path: str) -> str:
+    """A name for a file as it is now: another one once it is written again."""
+    try:
+        now = Path(path).stat()
+    except OSError:  # GDAL may know what it is, a subdataset for example
+        return path
+    return f"{path}|{now.st_mtime_ns}|{now.st_size}"
 
 
 _SESSIONS: dict[tuple[int, ReadPolicy], Session] = {}

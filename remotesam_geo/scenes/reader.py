@@ -22,6 +22,7 @@ How `load` uses it::
 * Scale and offset are not applied here.
 """
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from typing import Any, Literal
 import numpy as np
 from odc.geo.geobox import GeoBox
 from odc.loader.types import MDParser, RasterLoadParams, RasterSource
+from pyproj.exceptions import CRSError, ProjError
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
@@ -188,10 +190,12 @@ class SceneReader:
     Args:
         source: What to read.
         policy: How.
+        scene: The grid of all that is loaded, None where it is not known.
     """
 
     source: RasterSource
     policy: ReadPolicy
+    scene: GeoBox | None = None
 
     def read(
         self,
@@ -240,7 +244,7 @@ class SceneReader:
             try:
                 raster = shared.raster(self.source.uri, ref.origin, until)
                 grid = _grid(raster.info, self.source.geobox)
-                return _Reading(raster, grid, bands, until).onto(target, resampling)
+                return _Reading(raster, grid, bands, self.scene, until).onto(target, resampling)
             except ChangedError:
                 shared.forget(self.source.uri)
                 if not again:
@@ -251,8 +255,11 @@ class SceneReader:
 class _Reading:
     """One raster while some bands of it are read onto one target."""
 
-    def __init__(self, raster: Raster, grid: GeoBox, bands: AssetBands, until: float) -> None:
+    def __init__(
+        self, raster: Raster, grid: GeoBox, bands: AssetBands, scene: GeoBox | None, until: float
+    ) -> None:
         self.raster, self.grid, self.bands, self.until = raster, grid, bands, until
+        self.scene = scene
         info = raster.info
         if not bands.indexes or not all(1 <= i <= len(info.dtypes) for i in bands.indexes):
             raise ReadError(
@@ -295,13 +302,18 @@ class _Reading:
     def _level(self, scale: float) -> tuple[int, GeoBox]:
         """The coarsest level that is fine enough, and its grid."""
         full = self.grid.shape
-        best, grid = 0, self.grid
+        best = 0
         for number, shape in enumerate(self.raster.info.levels):
             factors = full[0] / shape[0], full[1] / shape[1]
             if max(factors) <= max(scale, 1.0) * LEVEL_TOLERANCE:
-                transform = self.grid.transform * self.grid.transform.scale(factors[1], factors[0])
-                best, grid = number, GeoBox(shape, transform, self.grid.crs)
-        return best, grid
+                best = number
+        return best, self._at(best)
+
+    def _at(self, level: int) -> GeoBox:
+        """The grid of a level."""
+        (rows, cols), (height, width) = self.grid.shape, self.raster.info.levels[level]
+        shrink = self.grid.transform.scale(cols / width, rows / height)
+        return GeoBox((height, width), self.grid.transform * shrink, self.grid.crs)
 
     def _resampled(
         self, level: int, grid: GeoBox, target: GeoBox, resampling: str
@@ -348,7 +360,8 @@ class _Reading:
         wanted = self.bands.indexes
         extra = () if self.alpha is None else (self.alpha,)
         window = Window.from_slices(rows, cols)
-        planes, mask = self.raster.read(level, window, (*wanted, *extra), self.until)
+        scene = None if self.scene is None else _scene_window(self._at(level), self.scene)
+        planes, mask = self.raster.read(level, window, (*wanted, *extra), self.until, scene)
         alpha = planes[-1] if extra else None
         planes = planes[: len(wanted)]
         return planes, self._valid(planes, mask, alpha)
@@ -409,6 +422,16 @@ def _grid(info: RasterInfo, told: Any) -> GeoBox:
     raise ReadError("neither the raster nor its item says where on the ground it lies")
 
 
+@functools.lru_cache(maxsize=256)
+def _scene_window(grid: GeoBox, scene: GeoBox) -> Window | None:
+    """The pixels of a source that a whole scene takes, None where that cannot be told."""
+    try:
+        found = px.footprint(grid, scene)
+    except (ProjError, CRSError):
+        return None
+    return None if found is None else Window.from_slices(found.rows, found.cols)
+
+
 def _named(target: GeoBox) -> str:
     left, bottom, right, top = target.boundingbox
     height, width = target.shape
@@ -425,8 +448,13 @@ def _finished(planes: Array, valid: Mask, cfg: RasterLoadParams, *, append_valid
     fill = cfg.fill_value
     if fill is None:
         fill = np.nan if dtype.kind == "f" else 0
-    out = np.where(valid, planes.astype(dtype), dtype.type(fill))
-    return np.concatenate([out, valid[None].astype(dtype)]) if append_valid else out
+    out = np.empty((len(planes) + append_valid, *valid.shape), dtype)
+    out[: len(planes)] = planes
+    if not valid.all():
+        out[: len(planes), ~valid] = dtype.type(fill)
+    if append_valid:
+        out[-1] = valid
+    return out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -448,10 +476,12 @@ class SceneDriver:
     aux_reader: Any = None
     dask_reader: None = None
 
-    def new_load(self, geobox: GeoBox, *, chunks: dict[str, int] | None = None) -> None:
-        """Nothing is shared between the reads of one load but what each process caches."""
+    def new_load(self, geobox: GeoBox, *, chunks: dict[str, int] | None = None) -> GeoBox:
+        """The grid of all that is loaded: by it a read knows what will be wanted next."""
+        del chunks
+        return geobox
 
-    def finalise_load(self, load_state: None) -> None:
+    def finalise_load(self, load_state: GeoBox | None) -> None:
         """Nothing to close."""
 
     def capture_env(self) -> dict[str, Any]:
@@ -459,10 +489,13 @@ class SceneDriver:
         return {"policy": repr(self.policy)}
 
     @contextmanager
-    def restore_env(self, env: dict[str, Any], load_state: None) -> Iterator[None]:  # noqa: ARG002
+    def restore_env(
+        self, env: dict[str, Any], load_state: GeoBox | None
+    ) -> Iterator[GeoBox | None]:
         """GDAL's settings are made read by read, not for the thread."""
-        yield
+        del env
+        yield load_state
 
-    def open(self, src: RasterSource, ctx: None) -> SceneReader:  # noqa: ARG002
-        """A reader of one source; nothing is opened before it is read."""
-        return SceneReader(source=src, policy=self.policy)
+    def open(self, src: RasterSource, ctx: GeoBox | None) -> SceneReader:
+        """A reader of one source in a load of one grid; nothing is opened before it is read."""
+        return SceneReader(source=src, policy=self.policy, scene=ctx)

@@ -158,8 +158,9 @@ def check_address(host: str, address: str, trust: Trust) -> None:
         >>> check_address("example.com", "93.184.216.34", Trust())
     """
     if not (trust.allows(host) or trust.allows(address) or _is_public(address)):
+        named = host if host == address else f"{host} leads to {address}, which"
         raise RefusedError(
-            f"{host} leads to {address}, which is private, loopback or reserved; "
+            f"{named} is private, loopback or reserved; "
             f"if you know it, allow it with Trust(hosts=({host!r},))"
         )
 

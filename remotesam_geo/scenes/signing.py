@@ -112,7 +112,7 @@ class HrefSigner:
         (True, False)
     """
 
-    sign: Callable[[str], str | Request]
+    sign: Callable[[str], str | Request] = field(repr=False)
     hosts: tuple[str, ...]
 
     def covers(self, href: str) -> bool:
@@ -191,7 +191,7 @@ def _ask(place: str, transport: Transport, deadline: float) -> tuple[str, float]
             check_status(answer, (200,))
             return _token(b"".join(answer.pieces()), place)
 
-    return retry(once, transport=transport, url=lambda: place, deadline=deadline)
+    return retry(once, transport=transport, deadline=deadline)
 
 
 def _token(body: bytes, place: str) -> tuple[str, float]:
@@ -254,6 +254,13 @@ class S3:
     region: str | None = None
     endpoint: str | None = None
     profile: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.requester_pays and "*" in self.buckets:
+            raise InputError(
+                "requester_pays for every bucket would let a catalogue spend your money: "
+                "name them, S3(buckets=('usgs-landsat',), requester_pays=True)"
+            )
 
     def covers(self, href: str) -> bool:
         """Whether the href names one of the buckets."""

@@ -5,10 +5,12 @@ the one connected to, each redirect is judged before it is followed, and a clock
 byte, the header's too. GDAL's own HTTP does none of this, and it remembers failures.
 """
 
+import contextlib
 import email.utils
 import functools
 import http.client
 import io
+import logging
 import random
 import socket
 import ssl
@@ -16,19 +18,20 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import certifi
 
 from remotesam_geo.errors import ReadError
 
 from .redaction import redact
-from .safety import RefusedError, Trust, check_address, check_href
+from .safety import RefusedError, Trust, check_address, check_host, check_href
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 AGENT = "remotesam-geo"
 REDIRECTS = (301, 302, 303, 307, 308)
@@ -36,6 +39,7 @@ TRANSIENT = (408, 421, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524)
 MAX_REDIRECTS = 5
 IDLE_PER_HOST = 8
 IDLE_SECONDS = 30.0
+_PLAIN = "/%:@!$&'()*+,;=~?-._[]"  # what may stand in a request's target as it is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +63,7 @@ class Patience:
     connect: float = 10.0
     stall: float = 20.0
     slowest: float = 1024.0
-    total: float = 300.0
+    total: float = 600.0
     retries: int = 8
     first_wait: float = 0.5
     longest_wait: float = 30.0
@@ -71,13 +75,13 @@ class TransientError(ReadError):
     Args:
         message: What happened.
         wait: Seconds that the server asks to wait.
-        progress: Whether part of the answer came, so that this was no attempt in vain.
+        host: The server that asks.
     """
 
-    def __init__(self, message: str, *, wait: float = 0.0, progress: bool = False) -> None:
+    def __init__(self, message: str, *, wait: float = 0.0, host: str = "") -> None:
         super().__init__(message)
-        self.wait = wait
-        self.progress = progress
+        self.wait, self.host = wait, host
+        self.progress = False  # set where part of the answer came, so that it was not in vain
 
 
 class StatusError(ReadError):
@@ -176,6 +180,8 @@ class _Connection(http.client.HTTPConnection):
         if place.proxy is None:
             sock = _checked_socket(place.host, place.port, self._patience, self._trust)
         else:
+            with contextlib.suppress(socket.gaierror):  # names that only the proxy can resolve
+                check_host(place.host, place.port, self._trust)
             sock = socket.create_connection(place.proxy, self._patience.connect)
             if place.secure:
                 sock = self._tunnelled(sock)
@@ -239,7 +245,8 @@ class _Place:
         host, secure = parts.hostname or "", parts.scheme.lower() == "https"
         proxy = None
         named = urllib.request.getproxies().get(parts.scheme.lower())
-        if named and not urllib.request.proxy_bypass(host):
+        here = host in ("localhost", "127.0.0.1", "::1")
+        if named and not here and not urllib.request.proxy_bypass(host):
             at = urlsplit(named if "//" in named else f"//{named}")
             proxy = (at.hostname or "", at.port or 8080)
         return cls(host, parts.port or (443 if secure else 80), secure, proxy)
@@ -276,7 +283,7 @@ class Transport:
         self._idle: dict[_Place, list[_Connection]] = {}
         self._not_before: dict[str, float] = {}
 
-    @contextmanager
+    @contextlib.contextmanager
     def send(
         self,
         url: str,
@@ -313,10 +320,10 @@ class Transport:
                 raise RefusedError(f"{redact(here.geturl())} redirects from https to {redact(url)}")
         raise ReadError(f"{redact(first.geturl())} redirects more than {MAX_REDIRECTS} times")
 
-    @contextmanager
+    @contextlib.contextmanager
     def _one(self, url: str, headers: Mapping[str, str], deadline: float) -> Iterator[Answer]:
         place = _Place.of(url)
-        self._wait_for(place.host, deadline)
+        self._wait_for(urlsplit(url).netloc, deadline)
         connection, response = self._exchange(place, url, headers, deadline)
         whole = False
 
@@ -334,17 +341,19 @@ class Transport:
         finally:
             if not whole and response.length is not None and response.length <= 1 << 14:
                 whole = _drained(response)  # an error page: read it and keep the connection
-            if whole and response.isclosed() and not response.will_close:
+            response.close()
+            if whole and not response.will_close:
                 self._keep(place, connection)
             else:
                 connection.close()
-                response.close()
 
     def _exchange(
         self, place: _Place, url: str, headers: Mapping[str, str], deadline: float
     ) -> tuple[_Connection, http.client.HTTPResponse]:
         parts = urlsplit(url)
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        target = quote(parts.path or "/", safe=_PLAIN)
+        if parts.query:
+            target += "?" + quote(parts.query, safe=_PLAIN)
         if place.proxy is not None and not place.secure:
             target = f"http://{parts.netloc}{target}"
         fields = {"Accept-Encoding": "identity", "User-Agent": AGENT, **headers}
@@ -389,9 +398,8 @@ class Transport:
                 return
         connection.close()
 
-    def hold_back(self, url: str, seconds: float) -> None:
+    def hold_back(self, host: str, seconds: float) -> None:
         """A server asked to be left alone: all threads heed it."""
-        host = urlsplit(url).hostname or ""
         with self._lock:
             until = max(self._not_before.get(host, 0.0), time.monotonic() + seconds)
             self._not_before[host] = until
@@ -399,7 +407,9 @@ class Transport:
     def _wait_for(self, host: str, deadline: float) -> None:
         with self._lock:
             until = self._not_before.get(host, 0.0)
-        _sleep(until - time.monotonic(), deadline, f"{host} asked to wait")
+        pause = until - time.monotonic()
+        if pause > 0:
+            time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
 
 
 _CLOSED = (ConnectionResetError, BrokenPipeError, ConnectionAbortedError)
@@ -432,15 +442,6 @@ def _drained(response: http.client.HTTPResponse) -> bool:
     return True
 
 
-def _sleep(seconds: float, deadline: float, why: str) -> None:
-    if seconds <= 0:
-        return
-    left = deadline - time.monotonic()
-    if seconds >= left:
-        raise ReadError(f"{why} {seconds:.0f} s, more than the {max(left, 0.0):.0f} s left")
-    time.sleep(seconds)
-
-
 def check_status(answer: Answer, expected: tuple[int, ...]) -> None:
     """Pass an expected status; else raise what may pass, or what will not.
 
@@ -453,7 +454,8 @@ def check_status(answer: Answer, expected: tuple[int, ...]) -> None:
     reason = http.client.responses.get(answer.status, "unknown status")
     message = f"{redact(answer.url)}: HTTP {answer.status} {reason}"
     if answer.status in TRANSIENT:
-        raise TransientError(message, wait=_retry_after(answer.headers.get("retry-after")))
+        wait = _retry_after(answer.headers.get("retry-after"))
+        raise TransientError(message, wait=wait, host=urlsplit(answer.url).netloc)
     raise StatusError(message, answer.status, answer.headers)
 
 
@@ -470,15 +472,12 @@ def _retry_after(value: str | None) -> float:
     return max(0.0, when.timestamp() - time.time())
 
 
-def retry(
-    action: Callable[[], T], *, transport: Transport, url: Callable[[], str], deadline: float
-) -> T:
+def retry(action: Callable[[], T], *, transport: Transport, deadline: float) -> T:
     """Repeat an action while it fails in passing, with growing waits, until the time is over.
 
     Args:
         action: What to do; a `TransientError` from it is tried again.
         transport: Whose patience it is.
-        url: Which host to leave alone meanwhile.
         deadline: When `time.monotonic()` says that this read is over.
 
     Returns:
@@ -499,8 +498,13 @@ def retry(
             gave_up = f"{error}; gave up after {tries} tries in {spent:.1f} s"
             if failed > patience.retries or time.monotonic() >= deadline:
                 raise ReadError(gave_up) from error
-            if error.wait:
-                transport.hold_back(url(), error.wait)
             backoff = min(patience.longest_wait, patience.first_wait * 2 ** max(failed - 1, 0))
             pause = max(error.wait, backoff * random.uniform(0.5, 1.0))  # noqa: S311
-            _sleep(pause, deadline, f"{gave_up}: the next try would wait")
+            left = deadline - time.monotonic()
+            if pause >= left:
+                reason = f"the next try should wait {pause:.0f} s, more than the {left:.0f} s left"
+                raise ReadError(f"{gave_up}: {reason}") from error
+            if error.wait:
+                transport.hold_back(error.host, error.wait)
+            log.info("%s; trying again in %.1f s", error, pause)
+            time.sleep(pause)

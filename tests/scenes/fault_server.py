@@ -119,6 +119,7 @@ class Seen:
     query: dict[str, list[str]]
     headers: dict[str, str]
     at: float
+    port: int  # the client's: tells connections apart
 
 
 class FaultServer:
@@ -133,21 +134,33 @@ class FaultServer:
         self._counts: dict[str, int] = {}
         self._lock = threading.Lock()
         self._closing = threading.Event()
+        self._open: set[socket.socket] = set()
         server = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             disable_nagle_algorithm = True
 
+            def setup(self) -> None:
+                super().setup()
+                server._open.add(self.connection)
+
+            def finish(self) -> None:
+                server._open.discard(self.connection)
+                with contextlib.suppress(OSError, ValueError):
+                    super().finish()
+
             def do_GET(self) -> None:
                 server._answer(self)
+
+            do_HEAD = do_GET  # noqa: N815 - GDAL asks so; ours never does
 
             def log_message(self, *args: Any) -> None:
                 pass
 
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._http.daemon_threads = True
-        self._http.handle_error = lambda *args: None  # type: ignore[method-assign]
+        self._http.handle_error = lambda *_: None  # type: ignore[method-assign]
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
 
     @property
@@ -158,7 +171,7 @@ class FaultServer:
     def requests(self) -> int:
         return len(self.seen)
 
-    def script(self, path: str, *faults: Fault | None | Script) -> None:
+    def script(self, path: str, *faults: Fault | Script | None) -> None:
         """What happens to the next requests of a path: faults in turn, or a function of their number."""
         with self._lock:
             self._counts[path] = 0
@@ -173,6 +186,12 @@ class FaultServer:
         with self._lock:
             self.seen.clear()
             self.bytes_sent = 0
+
+    def hang_up(self) -> None:
+        """Close the connections that clients keep."""
+        for connection in list(self._open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def __enter__(self) -> "FaultServer":
         self._thread.start()
@@ -195,7 +214,15 @@ class FaultServer:
         parts = urlsplit(handler.path)
         with self._lock:
             headers = {name.lower(): value for name, value in handler.headers.items()}
-            self.seen.append(Seen(parts.path, parse_qs(parts.query), headers, time.monotonic()))
+            self.seen.append(
+                Seen(
+                    parts.path,
+                    parse_qs(parts.query),
+                    headers,
+                    time.monotonic(),
+                    handler.client_address[1],
+                )
+            )
         fault = self._next(parts.path)
         if isinstance(fault, Unsigned):
             given = set(parse_qs(parts.query).get("sig", [])) | {headers.get("authorization", "")}
@@ -255,12 +282,18 @@ class FaultServer:
         body: bytes,
         fault: Fault | None = None,
     ) -> None:
-        lines = [f"HTTP/1.1 {code} Scripted", f"Content-Length: {len(body)}", "Accept-Ranges: bytes"]
+        lines = [
+            f"HTTP/1.1 {code} Scripted",
+            f"Content-Length: {len(body)}",
+            "Accept-Ranges: bytes",
+        ]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         head = ("\r\n".join(lines) + "\r\n\r\n").encode()
         if isinstance(fault, Drip) and fault.headers:
             head, body = b"", head + body
         self._put(handler, head)
+        if handler.command == "HEAD":
+            return
         for piece, pause in self._pieces(body, fault):
             self._put(handler, piece)
             if pause and self._closing.wait(pause):
