@@ -291,14 +291,16 @@ class Transport:
         *,
         secret: Mapping[str, str],
         deadline: float,
+        body: bytes | None = None,
     ) -> Iterator[Answer]:
-        """Send a GET, follow its redirects, and hand out the answer; any status is an answer.
+        """Send a GET or POST, follow its redirects, and hand out the answer; any status is an answer.
 
         Args:
             url: An http or https URL.
             headers: Headers for every host.
             secret: Headers for the host of `url` alone; a redirect to another goes without.
             deadline: When `time.monotonic()` says that this read is over.
+            body: What to POST; None for a GET. Only a redirect by 307 or 308 takes it along.
 
         Raises:
             TransientError: The network failed.
@@ -310,21 +312,24 @@ class Transport:
             here = urlsplit(url)
             same = (here.scheme, here.netloc) == (first.scheme, first.netloc)
             sent = {**(headers or {}), **(secret if same else {})}
-            with self._one(url, sent, deadline) as answer:
+            with self._one(url, sent, deadline, body) as answer:
                 target = answer.headers.get("location")
                 if answer.status not in REDIRECTS or target is None:
                     yield answer
                     return
+                body = body if answer.status in (307, 308) else None
             url = urljoin(url, target)
             if here.scheme == "https" and not url.startswith("https:"):
                 raise RefusedError(f"{redact(here.geturl())} redirects from https to {redact(url)}")
         raise ReadError(f"{redact(first.geturl())} redirects more than {MAX_REDIRECTS} times")
 
     @contextlib.contextmanager
-    def _one(self, url: str, headers: Mapping[str, str], deadline: float) -> Iterator[Answer]:
+    def _one(
+        self, url: str, headers: Mapping[str, str], deadline: float, body: bytes | None
+    ) -> Iterator[Answer]:
         place = _Place.of(url)
         self._wait_for(urlsplit(url).netloc, deadline)
-        connection, response = self._exchange(place, url, headers, deadline)
+        connection, response = self._exchange(place, url, headers, deadline, body)
         whole = False
 
         def pieces() -> Iterator[bytes]:
@@ -348,7 +353,12 @@ class Transport:
                 connection.close()
 
     def _exchange(
-        self, place: _Place, url: str, headers: Mapping[str, str], deadline: float
+        self,
+        place: _Place,
+        url: str,
+        headers: Mapping[str, str],
+        deadline: float,
+        body: bytes | None,
     ) -> tuple[_Connection, http.client.HTTPResponse]:
         parts = urlsplit(url)
         target = quote(parts.path or "/", safe=_PLAIN)
@@ -365,7 +375,7 @@ class Transport:
             connection.clock = Clock(self.patience, deadline)
 
             def exchange(via: _Connection = connection) -> http.client.HTTPResponse:
-                via.request("GET", target, headers=fields)
+                via.request("GET" if body is None else "POST", target, body, fields)
                 return via.getresponse()
 
             try:
