@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import shapely
 from odc.geo.crs import CRS
 from odc.geo.geom import Geometry
@@ -42,17 +43,66 @@ def area_of_interest(
     if bbox is not None:
         west, south, east, north = check_bbox(bbox)
         return shapely.box(west, south, east + 360 if west > east else east, north)
-    if geometry is None:
-        return None
-    shape = _in_degrees(geometry)
+    return None if geometry is None else shape_in_degrees(geometry)
+
+
+def shape_in_degrees(geometry: Any, name: str = "geometry", *, flat: bool = False) -> BaseGeometry:
+    """Make one shape of whatever a user gave as a geometry.
+
+    Args:
+        geometry: Shapely (degrees), GeoJSON, a GeoDataFrame or GeoSeries in any CRS, or an odc-geo
+            Geometry.
+        name: What to call it in errors.
+        flat: Whether points and lines, which have no area, will do.
+
+    Returns:
+        A geometry in degrees. Where it crosses the antimeridian its longitudes count on past 180, so
+        that it stays in one piece.
+
+    Raises:
+        InputError: Where it is empty, not in degrees, or no geometry.
+
+    Example:
+        >>> shape_in_degrees({"type": "Point", "coordinates": [7, 46]}, flat=True).wkt
+        'POINT (7 46)'
+    """
+    shape = _in_degrees(geometry, name)
     if shape.is_empty:
-        raise InputError("geometry= is empty: there is nothing to load")
-    check_bbox(shape.bounds, "the bounds of geometry=", crossing=False)
+        raise InputError(f"{name}= is empty: there is no place to look at")
+    check_bbox(shape.bounds, f"the bounds of {name}=", crossing=False, flat=flat)
     return _in_one_piece(shape)
 
 
+def split_at_antimeridian(shape: BaseGeometry) -> BaseGeometry:
+    """The same area with all longitudes in -180 to 180, in parts as GeoJSON wants them.
+
+    Args:
+        shape: In degrees; its longitudes may count on past 180 on either side.
+
+    Returns:
+        It, or its parts.
+
+    Example:
+        >>> split_at_antimeridian(shapely.box(179, -17, 181, -16)).bounds
+        (-180.0, -17.0, 180.0, -16.0)
+    """
+    if not shape.is_valid:
+        shape = shapely.make_valid(shape)
+    west, _, east, _ = shape.bounds
+    if west >= -180 and east <= 180:
+        return shape
+    whole = shapely.get_parts(shape)
+    parts = []
+    for turn in (-360, 0, 360):
+        cut = shapely.intersection(whole, shapely.box(turn - 180, -90, turn + 180, 90))
+        # A cut that only touches the window leaves a line or a point behind.
+        same = shapely.get_dimensions(cut) == shapely.get_dimensions(whole)
+        parts += [_moved(part, -turn) for part in cut[same & ~shapely.is_empty(cut)]]
+    return shapely.union_all(parts)
+
+
 def check_bbox(
-    bbox: Sequence[float], name: str = "bbox", *, crossing: bool = True
+    bbox: Sequence[float], name: str = "bbox", *, crossing: bool = True, flat: bool = False
 ) -> tuple[float, float, float, float]:
     """Refuse a bbox that cannot be meant, and say what it looks like.
 
@@ -60,6 +110,7 @@ def check_bbox(
         bbox: West, south, east, north.
         name: What to call it in the error.
         crossing: Whether west > east is a way across the antimeridian.
+        flat: Whether it may have no area.
 
     Returns:
         The same as floats.
@@ -92,29 +143,70 @@ def check_bbox(
         raise InputError(
             f"{name} {box} has its south above its north: the order is (west, south, east, north)"
         )
-    if south == north or west == east:
+    if (south == north or west == east) and not flat:
         raise InputError(f"{name} {box} has no area")
     return box
 
 
-def _in_degrees(geometry: Any) -> BaseGeometry:
+def _in_degrees(geometry: Any, name: str) -> BaseGeometry:
     if isinstance(geometry, BaseGeometry):
         return geometry
     if isinstance(geometry, Geometry):
-        return geometry.to_crs(LONLAT).geom if geometry.crs is not None else geometry.geom
+        return _reprojected(geometry.geom, geometry.crs) if geometry.crs else geometry.geom
     if hasattr(geometry, "crs") and hasattr(geometry, "to_crs"):  # GeoDataFrame, GeoSeries
         if geometry.crs is None:
-            raise InputError("geometry= has no CRS: set one, gdf.set_crs('EPSG:4326') for example")
-        series = geometry.geometry.to_crs(LONLAT.to_wkt())
-        united = series.union_all()
-        return shapely.from_wkb(shapely.to_wkb(united))
+            raise InputError(f"{name}= has no CRS: set one, gdf.set_crs('EPSG:4326') for example")
+        return _reprojected(geometry.geometry.union_all(), CRS(geometry.crs))
     if hasattr(geometry, "__geo_interface__"):
         geometry = geometry.__geo_interface__
     if isinstance(geometry, Mapping):
         return _geojson(geometry)
     raise InputError(
-        f"geometry= must be shapely, GeoJSON, a GeoDataFrame or a GeoSeries, not {type(geometry)}"
+        f"{name}= must be shapely, GeoJSON, a GeoDataFrame or a GeoSeries, not {type(geometry)}"
     )
+
+
+def _reprojected(shape: BaseGeometry, crs: CRS) -> BaseGeometry:
+    """A shape of any CRS in degrees; a projected one across the antimeridian stays in one piece."""
+    if crs == LONLAT or shape.is_empty:
+        return shape
+    west, south, east, north = shape.bounds
+    if not crs.geographic:  # its straight edges are curves in degrees
+        shape = shapely.segmentize(shape, max(east - west, north - south, 1e-9) / _EDGE_POINTS)
+    change = crs.transformer_to_crs(LONLAT)
+    found = shapely.transform(shape, lambda xy: np.column_stack(change(xy[:, 0], xy[:, 1])))
+    if not np.isfinite(shapely.get_coordinates(found)).all():
+        raise InputError(
+            f"the area with bounds {shape.bounds} lies outside of where {crs} is defined"
+        )
+    if crs.geographic:
+        return found
+    return shapely.union_all([_unwrapped(part) for part in shapely.get_parts(found)])
+
+
+def _unwrapped(part: BaseGeometry) -> BaseGeometry:
+    """Undo jumps from 180 to -180 along each line of a part; a ring round a pole is closed over it."""
+    if isinstance(part, shapely.Polygon):
+        shell, *holes = (_unwrapped_line(ring) for ring in (part.exterior, *part.interiors))
+        west = shell[:, 0].min()
+        holes = [hole - [360 * np.floor((hole[:, 0].min() - west) / 360), 0] for hole in holes]
+        return shapely.Polygon(shell, holes)
+    if isinstance(part, shapely.LineString):
+        return shapely.LineString(_unwrapped_line(part))
+    return part
+
+
+def _unwrapped_line(line: BaseGeometry) -> npt.NDArray[np.float64]:
+    xy = shapely.get_coordinates(line)
+    xy[:, 0] = np.unwrap(xy[:, 0], period=360)
+    if isinstance(line, shapely.LinearRing) and abs(xy[-1, 0] - xy[0, 0]) > 180:
+        pole = math.copysign(90, xy[:, 1].mean())
+        xy = np.vstack([xy, [[xy[-1, 0], pole], [xy[0, 0], pole]]])
+    return np.asarray(xy, dtype=np.float64)
+
+
+def _moved(shape: BaseGeometry, degrees: float) -> BaseGeometry:
+    return shapely.transform(shape, lambda xy: xy + np.array([degrees, 0.0]))
 
 
 def _geojson(geometry: Mapping[str, Any]) -> BaseGeometry:
@@ -134,10 +226,7 @@ def _in_one_piece(shape: BaseGeometry) -> BaseGeometry:
     parts = shapely.get_parts(shape)
     if east - west <= 180 or len(parts) < 2:
         return shape
-    moved = [
-        shapely.transform(part, lambda xy: xy + np.array([360, 0])) if part.bounds[0] < 0 else part
-        for part in parts
-    ]
+    moved = [_moved(part, 360) if part.bounds[0] < 0 else part for part in parts]
     joined = shapely.union_all(moved)
     return joined if joined.bounds[2] - joined.bounds[0] < east - west else shape
 
