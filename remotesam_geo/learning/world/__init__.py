@@ -1,19 +1,35 @@
 """A procedural world seen from above, with exact truth: pictures, expressions and georeferenced scenes."""
 
-from remotesam_geo.learning.world.expressions import Expression, expressions
-from remotesam_geo.learning.world.kinds import CLASSES, COLOURS, LANDCOVER
-from remotesam_geo.learning.world.picture import Instance, WorldScene, scene
-from remotesam_geo.learning.world.sensors import SENSORS, Sensor
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .expressions import Expression, expressions
+from .kinds import CLASSES, COLOURS, LANDCOVER
+from .life import Acquisition
+from .picture import Instance, WorldScene, scene
+from .sensors import SENSORS, Sensor
+
+if TYPE_CHECKING:
+    from .earth import World
 
 __all__ = [
     "CLASSES",
     "COLOURS",
     "LANDCOVER",
     "SENSORS",
+    "Acquisition",
     "Expression",
     "Instance",
     "Sensor",
+    "World",
     "WorldScene",
     "expressions",
     "scene",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`World` brings geopandas, dask and rasterio: training and examining do without."""
+    if name != "World":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return importlib.import_module(f"{__name__}.earth").World

@@ -3,29 +3,33 @@
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from remotesam_geo.learning.world.kinds import CLASSES, LANDCOVER
-from remotesam_geo.learning.world.rasterize import fill
-from remotesam_geo.learning.world.sensors import Light
-from remotesam_geo.learning.world.shapes import shapes
-from remotesam_geo.learning.world.site import Ground, Thing
-from remotesam_geo.learning.world.texture import UNIT, grain, sample
+from .kinds import CLASSES, LANDCOVER
+from .rasterize import fill
+from .sensors import Light
+from .shapes import shapes
+from .site import Ground, Thing
+from .texture import UNIT, cloud, grain, sample
 
-__all__ = ["Drawing", "ToPixels", "draw", "outlines"]
+__all__ = ["Drawing", "ToPixels", "cover", "draw", "outlines", "owners", "shown"]
 
 FINE = 2  # subpixels a side that flat colours are painted at
 BITS = 4  # binary places of cv2's coordinates
 MARGIN = 6  # pixels round the picture that the blur may draw on
 FLAT = 0.2  # metres below which nothing casts a shadow
 SKY = (206.0, 212.0, 220.0)
+CLOUD = (238.0, 239.0, 241.0)
+CLOUD_HEIGHT = 120.0  # metres between a cloud and its shadow
 
 ToPixels = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """From metres on the plane (N x 2) to pixels (N x 2, x right, y down, edges at integers)."""
+
+Plane = NDArray[Any]  # of float32; cv2's types are wider than what it gives
 
 _OBJECT, _TREE, _POOL, _LAWN = 8, 9, 10, 11
 _MATERIAL = {"tree": _TREE, "swimming pool": _POOL, "sports field": _LAWN}
@@ -107,6 +111,62 @@ def outlines(things: Sequence[Thing]) -> tuple[NDArray[np.float64], NDArray[np.i
     return _placed(things, arrays, counts), np.array(counts)
 
 
+def shown(
+    things: Sequence[Thing], to_pixels: ToPixels, shape: tuple[int, int], reach: float
+) -> list[Thing]:
+    """Those that may show in a picture, or their shadow `reach` pixels off; objects last, to lie over clutter."""
+    if not things:
+        return []
+    half = np.array([math.hypot(t.length, t.width) / 2 for t in things])
+    centres = np.array([(t.x, t.y) for t in things])
+    a, b = to_pixels(centres), to_pixels(centres + half[:, None] * (1, 0))
+    spare = 1.5 * np.hypot(*(b - a).T) + reach
+    height, width = shape
+    near = ((a > -spare[:, None]) & (a < spare[:, None] + (width, height))).all(1)
+    return sorted(
+        (things[k] for k in np.flatnonzero(near).tolist()), key=lambda t: t.kind in CLASSES
+    )
+
+
+def owners(
+    things: Sequence[Thing], to_pixels: ToPixels, shape: tuple[int, int]
+) -> NDArray[np.int32]:
+    """H x W: 1 + the index of the thing that holds each pixel's centre, 0 where none."""
+    vertices, sizes = outlines(things)
+    return _owners(to_pixels(vertices), sizes, shape)
+
+
+def _owners(
+    pixels: NDArray[np.float64], sizes: NDArray[np.int64], shape: tuple[int, int]
+) -> NDArray[np.int32]:
+    owner = np.zeros(shape, np.int32)
+    numbers = np.arange(1, len(sizes) + 1, dtype=np.int32)
+    fill(owner, pixels, sizes, np.arange(len(sizes)), numbers)
+    return owner
+
+
+def cover(
+    ground: Sequence[Ground], to_pixels: ToPixels, shape: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """H x W: the code of the last patch that holds each pixel's centre."""
+    true = [g for g in ground if g.truth]
+    return _cover(true, to_pixels(np.concatenate([g.points for g in true])), shape)
+
+
+def _cover(
+    true: Sequence[Ground], pixels: NDArray[np.float64], shape: tuple[int, int]
+) -> NDArray[np.uint8]:
+    codes = np.zeros(shape, np.uint8)
+    fill(
+        codes,
+        pixels,
+        np.concatenate([g.sizes for g in true]),
+        np.repeat(np.arange(len(true)), [len(g.sizes) for g in true]),
+        np.array([g.cover for g in true], np.uint8),
+    )
+    return codes
+
+
 def draw(
     things: Sequence[Thing],
     ground: Sequence[Ground],
@@ -132,15 +192,16 @@ def draw(
         lambda points: to_pixels(points) + MARGIN, shape[0] + 2 * MARGIN, shape[1] + 2 * MARGIN
     )
     flat = np.zeros((frame.height * FINE, frame.width * FINE, 3), np.uint8)
-    cover = _ground(flat, ground, frame)
-    owner = np.zeros(cover.shape, np.int32)
-    material, shade = cover, None
+    codes = _ground(flat, ground, frame)
+    owner = np.zeros(codes.shape, np.int32)
+    material, shade = codes, None
     if things:
         vertices, sizes = outlines(things)
-        owner = _owners(things, frame.to_pixels(vertices), sizes, cover.shape)
+        owner = _owners(frame.to_pixels(vertices), sizes, codes.shape)
         kinds = np.array([0] + [_MATERIAL.get(t.kind, _OBJECT) for t in things], np.uint8)
-        material = np.where(owner > 0, kinds[owner], cover)
-        shade = _objects(flat, things, frame, vertices, sizes, light)
+        material = np.where(owner > 0, kinds[owner], codes)
+        shade = _shadows(things, frame, vertices, sizes, light)
+        _parts(flat, sorted(things, key=lambda t: t.height), frame, light)
         clutter = np.array([0] + [t.kind not in CLASSES for t in things])
         owner[clutter[owner] > 0] = 0
     shifted = to_plane.copy()
@@ -152,63 +213,38 @@ def draw(
     return Drawing(
         np.asarray(cv2.add(rgb, speckle, dtype=cv2.CV_8U), np.uint8),
         np.ascontiguousarray(owner[inner]),
-        np.ascontiguousarray(cover[inner]),
+        np.ascontiguousarray(codes[inner]),
     )
 
 
 def _ground(flat: NDArray[np.uint8], ground: Sequence[Ground], frame: _Frame) -> NDArray[np.uint8]:
     """Paint the ground, and return the code of the last patch that holds each pixel's centre."""
-    cover = np.full((frame.height, frame.width), LANDCOVER["grass"], np.uint8)
-    if not ground:
-        return cover
     counts = np.array([len(g.points) for g in ground])
     pixels = frame.to_pixels(np.concatenate([g.points for g in ground]))
     shown = frame.meets(pixels, counts)
     pixels = pixels[np.repeat(shown, counts)]
-    patches = [ground[k] for k in np.flatnonzero(shown)]
-    sizes = np.concatenate([g.sizes for g in patches])
-    rings = frame.fixed(pixels, sizes)
+    patches = [g for g, some in zip(ground, shown.tolist(), strict=True) if some]
+    rings = frame.fixed(pixels, np.concatenate([g.sizes for g in patches]))
     first = 0
     for patch in patches:
         last = first + len(patch.sizes)
         cv2.fillPoly(flat, rings[first:last], patch.rgb, cv2.LINE_8, BITS)
         first = last
-    rows = np.array([len(g.sizes) for g in patches])
     true = np.array([g.truth for g in patches])
-    kept = np.repeat(np.repeat(true, rows), sizes)
-    fill(
-        cover,
-        pixels[kept],
-        sizes[np.repeat(true, rows)],
-        np.repeat(np.arange(true.sum()), rows[true]),
-        np.array([g.cover for g in patches if g.truth], np.uint8),
-    )
-    return cover
+    kept = np.repeat(true, counts[shown])
+    return _cover([g for g in patches if g.truth], pixels[kept], (frame.height, frame.width))
 
 
-def _owners(
-    things: Sequence[Thing],
-    pixels: NDArray[np.float64],
-    sizes: NDArray[np.int64],
-    shape: tuple[int, int],
-) -> NDArray[np.int32]:
-    owner = np.zeros(shape, np.int32)
-    numbers = np.arange(1, len(things) + 1, dtype=np.int32)
-    fill(owner, pixels, sizes, np.arange(len(things)), numbers)
-    return owner
-
-
-def _objects(
-    flat: NDArray[np.uint8],
+def _shadows(
     things: Sequence[Thing],
     frame: _Frame,
     vertices: NDArray[np.float64],
     sizes: NDArray[np.int64],
     light: Light,
 ) -> NDArray[np.uint8]:
-    """Paint the things from low to high; returns where shadow falls, 255 on the fine canvas."""
-    raised = np.zeros(flat.shape[:2], np.uint8)
-    shadow = np.zeros(flat.shape[:2], np.uint8)
+    """Where shadow falls, 255 on the fine canvas: where one is taller than what it falls on."""
+    raised = np.zeros((frame.height * FINE, frame.width * FINE), np.uint8)
+    shadow = np.zeros_like(raised)
     heights = np.array([t.height for t in things])
     away = np.array([-math.cos(light.sun), -math.sin(light.sun)])
     reach = np.repeat(heights * light.slant, sizes)[:, None] * away
@@ -226,11 +262,11 @@ def _objects(
         else:
             hull = cv2.convexHull(np.concatenate([bodies[k], casts[k]]))
             cv2.fillConvexPoly(shadow, hull, level, cv2.LINE_8, BITS)
-    _parts(flat, [things[k] for k in order], frame, light)
     return np.asarray(cv2.compare(shadow, raised, cv2.CMP_GT), np.uint8)
 
 
 def _parts(flat: NDArray[np.uint8], things: Sequence[Thing], frame: _Frame, light: Light) -> None:
+    """Paint the things in the order given."""
     made = [shapes(t.kind)[t.variety] for t in things]
     placed = _placed(things, [s.vertices for s in made], [len(s.vertices) for s in made])
     pieces = frame.fixed(frame.to_pixels(placed), np.concatenate([s.sizes for s in made]))
@@ -261,21 +297,29 @@ def _expose(
     tones[..., :3] = near
     tones[..., 3] = far[..., 0]
     tones -= 128
-    level = cv2.transform(cv2.multiply(tones, gains), np.ones((1, 4), np.float32))
+    level: Plane = cv2.transform(cv2.multiply(tones, gains), np.ones((1, 4), np.float32))
     level += 1
     if shade is not None:
         dark = cv2.resize(shade, (width, height), interpolation=cv2.INTER_AREA)
         level *= 1 - np.float32((1 - light.shade) / 255) * dark
     drift = far[..., 1:].astype(np.float32) - 128
-    veil = np.float32(light.haze) * (1 + np.float32(0.25 / UNIT) * drift[..., 1])
+    veil: Plane = np.float32(light.haze) * (1 + np.float32(0.25 / UNIT) * drift[..., 1])
     np.clip(veil, 0, 0.6, out=veil)
     level *= 1 - veil
+    clouds = functools.partial(
+        cloud, to_plane, material.shape, share=light.clouds, key=light.cloud_key
+    )
+    if light.clouds:
+        towards = (CLOUD_HEIGHT * math.cos(light.sun), CLOUD_HEIGHT * math.sin(light.sun))
+        level *= 1 - np.float32(0.5) * clouds(offset=towards)
     hue = 0.4 * gains[..., 3]
     red, blue = level * (1 + hue * drift[..., 0]), level * (1 + hue * drift[..., 1])
     small = cv2.resize(flat, (width, height), interpolation=cv2.INTER_AREA)
-    picture = cv2.multiply(small, cv2.merge([red, level, blue]), dtype=cv2.CV_32F)
+    picture: Plane = cv2.multiply(small, cv2.merge([red, level, blue]), dtype=cv2.CV_32F)
     picture += cv2.transform(veil, np.array(SKY, np.float32)[:, None])
     np.maximum(picture, 0, out=picture)
+    if light.clouds:
+        picture += clouds()[..., None] * (np.array(CLOUD, np.float32) - picture)
     blurred = cv2.GaussianBlur(cv2.convertScaleAbs(picture), (7, 7), light.blur)
     response = np.arange(256, dtype=np.float64)[:, None] * light.gains / 255
     table = np.clip(np.rint(255 * np.clip(response, 0, 1) ** light.gamma), 0, 255).astype(np.uint8)

@@ -13,8 +13,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from remotesam_geo.learning.world.kinds import CLASSES, COLOURS
-from remotesam_geo.learning.world.picture import Instance, WorldScene
+from .kinds import CLASSES, COLOURS
+from .picture import Instance, WorldScene
 
 __all__ = ["Expression", "ExpressionKind", "expressions"]
 
@@ -72,7 +72,7 @@ def expressions(picture: WorldScene, rng: random.Random | int = 0) -> list[Expre
         them from the others. No two have the same words.
 
     Example:
-        >>> from remotesam_geo.learning.world.picture import scene
+        >>> from .picture import scene
         >>> asked = expressions(scene(5), rng=1)
         >>> next(e for e in asked if e.kind == "class").text
         'building in the image'

@@ -42,82 +42,30 @@ class Kind:
         return tuple(name for name, _ in self.colours)
 
 
+def _kind(name: str, plural: str, colours: str) -> Kind:
+    """A class; its colours written as "white 4, grey 3"."""
+    pairs = (colour.split() for colour in colours.split(", "))
+    return Kind(name=name, plural=plural, colours=tuple((c, float(w)) for c, w in pairs))
+
+
 CLASSES: dict[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind(
-            name="airplane",
-            plural="airplanes",
-            colours=(
-                ("white", 5),
-                ("grey", 3),
-                ("blue", 1),
-                ("red", 1),
-                ("green", 1),
-                ("yellow", 1),
-            ),
+        _kind("airplane", "airplanes", "white 5, grey 3, blue 1, red 1, green 1, yellow 1"),
+        _kind("building", "buildings", "grey 3, red 3, brown 3, white 2, blue 1, green 1, black 1"),
+        _kind("harbor", "harbors", "grey 4, brown 3, white 1"),
+        _kind(
+            "ship", "ships", "white 4, grey 2, red 2, blue 2, black 1, brown 1, green 1, yellow 1"
         ),
-        Kind(
-            name="building",
-            plural="buildings",
-            colours=(("grey", 3), ("red", 3), ("brown", 3), ("white", 2), ("blue", 1), ("green", 1))
-            + (("black", 1),),
-        ),
-        Kind(
-            name="harbor",
-            plural="harbors",
-            colours=(("grey", 4), ("brown", 3), ("white", 1)),
-        ),
-        Kind(
-            name="ship",
-            plural="ships",
-            colours=(("white", 4), ("grey", 2), ("red", 2), ("blue", 2), ("black", 1), ("brown", 1))
-            + (("green", 1), ("yellow", 1)),
-        ),
-        Kind(
-            name="sports field",
-            plural="sports fields",
-            colours=(("green", 5), ("red", 1), ("brown", 1), ("blue", 1)),
-        ),
-        Kind(
-            name="storage tank",
-            plural="storage tanks",
-            colours=(
-                ("white", 4),
-                ("grey", 3),
-                ("brown", 1),
-                ("green", 1),
-                ("blue", 1),
-                ("red", 1),
-            ),
-        ),
-        Kind(
-            name="swimming pool",
-            plural="swimming pools",
-            colours=(("blue", 6), ("green", 2), ("white", 1)),
-        ),
-        Kind(
-            name="tennis court",
-            plural="tennis courts",
-            colours=(("green", 3), ("blue", 3), ("red", 3), ("brown", 1)),
-        ),
-        Kind(
-            name="tree",
-            plural="trees",
-            colours=(("green", 8), ("brown", 1), ("yellow", 1), ("red", 1)),
-        ),
-        Kind(
-            name="vehicle",
-            plural="vehicles",
-            colours=(
-                ("white", 4),
-                ("black", 2),
-                ("grey", 3),
-                ("red", 2),
-                ("blue", 2),
-                ("yellow", 1),
-            )
-            + (("green", 1), ("brown", 0.7)),
+        _kind("sports field", "sports fields", "green 5, red 1, brown 1, blue 1"),
+        _kind("storage tank", "storage tanks", "white 4, grey 3, brown 1, green 1, blue 1, red 1"),
+        _kind("swimming pool", "swimming pools", "blue 6, green 2, white 1"),
+        _kind("tennis court", "tennis courts", "green 3, blue 3, red 3, brown 1"),
+        _kind("tree", "trees", "green 8, brown 1, yellow 1, red 1"),
+        _kind(
+            "vehicle",
+            "vehicles",
+            "white 4, black 2, grey 3, red 2, blue 2, yellow 1, green 1, brown 0.7",
         ),
     )
 }

@@ -11,13 +11,13 @@ from scipy import ndimage
 from shapely import Polygon
 
 from remotesam_geo.errors import InputError
-from remotesam_geo.learning.world.chance import chance, mix
-from remotesam_geo.learning.world.districts import DISTRICTS
-from remotesam_geo.learning.world.draw import draw, outlines
-from remotesam_geo.learning.world.kinds import CLASSES
-from remotesam_geo.learning.world.plan import REACH, Plan
-from remotesam_geo.learning.world.sensors import SENSORS, Light, Sensor
-from remotesam_geo.learning.world.site import Thing
+
+from .chance import chance, mix
+from .districts import DISTRICTS
+from .draw import draw, outlines, shown
+from .kinds import CLASSES
+from .plan import REACH, Plan
+from .sensors import SENSORS, Light, Sensor
 
 __all__ = ["Instance", "WorldScene", "scene"]
 
@@ -132,8 +132,8 @@ def scene(
         sensor = SENSORS[sensor]
     dice = chance(seed, 1)
     low, high = sensor.resolution
-    drawn = math.exp(dice.uniform(math.log(low), math.log(high)))
-    resolution = drawn if resolution is None else resolution
+    pixel = math.exp(dice.uniform(math.log(low), math.log(high)))
+    resolution = pixel if resolution is None else resolution
     turn = dice.uniform(0, 2 * math.pi)
     plan = Plan(seed=mix(seed, 2))
     x, y = _place(plan, dice.random, theme)
@@ -149,8 +149,9 @@ def scene(
 
     shape = (size, size)
     light = Light.draw(sensor, seed, 3)
-    things, ground = plan.look(x, y, resolution * size * 0.7072)
-    things = _shown(things, to_pixels, size, resolution)
+    half = resolution * size * 0.7072
+    things, ground = plan.look(x - half, y - half, x + half, y + half)
+    things = shown(things, to_pixels, shape, REACH / resolution)
     drawn = draw(
         things,
         ground,
@@ -206,23 +207,6 @@ def scene(
 def _area(ring: NDArray[np.float64]) -> float:
     x, y = ring[:, 0] - ring[0, 0], ring[:, 1] - ring[0, 1]
     return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
-
-
-def _shown(
-    things: list[Thing],
-    to_pixels: Callable[[NDArray[np.float64]], NDArray[np.float64]],
-    size: int,
-    resolution: float,
-) -> list[Thing]:
-    """Those that may show in the picture, shadows included; objects last, so that they lie over clutter."""
-    if not things:
-        return []
-    centres = to_pixels(np.array([(t.x, t.y) for t in things]))
-    spare = np.array([math.hypot(t.length, t.width) / 2 for t in things]) / resolution
-    spare += REACH / resolution
-    near = ((centres > -spare[:, None]) & (centres < size + spare[:, None])).all(1)
-    shown = [things[k] for k in np.flatnonzero(near)]
-    return sorted(shown, key=lambda t: t.kind in CLASSES)
 
 
 def _place(plan: Plan, roll: Callable[[], float], theme: str | None) -> tuple[float, float]:

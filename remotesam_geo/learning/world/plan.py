@@ -8,14 +8,12 @@ import functools
 import math
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
+from .chance import chance, mix
+from .districts import DISTRICTS, THEMES
+from .districts.pieces import vehicles_along
+from .site import Ground, Site, Thing
 
-from remotesam_geo.learning.world.chance import chance, mix
-from remotesam_geo.learning.world.districts import DISTRICTS, THEMES, vehicles_along
-from remotesam_geo.learning.world.site import Ground, Site, Thing
-
-__all__ = ["Leaf", "Plan", "REACH"]
+__all__ = ["REACH", "Leaf", "Plan"]
 
 BLOCK = 220.0  # metres between the main roads, on average
 JITTER = 40.0
@@ -58,7 +56,7 @@ def _leaves(seed: int, i: int, j: int) -> tuple[Leaf, ...]:
     base = mix(seed, 13, i, j)
     place = (((i & 0xFFFF) << 16) | (j & 0xFFFF)) << 8
 
-    def add(kind: str, a: float, b: float, c: float, d: float, turn: int) -> None:
+    def add(kind: str, a: float, b: float, c: float, d: float, *, turn: int) -> None:
         number = len(found)
         ident = place | number
         found.append(
@@ -66,9 +64,9 @@ def _leaves(seed: int, i: int, j: int) -> tuple[Leaf, ...]:
         )
 
     half = ROAD / 2
-    add("road", x0 - half, y0 + half, x0 + half, y1 - half, 1)
-    add("road", x0 + half, y0 - half, x1 - half, y0 + half, 0)
-    add("crossing", x0 - half, y0 - half, x0 + half, y0 + half, 0)
+    add("road", x0 - half, y0 + half, x0 + half, y1 - half, turn=1)
+    add("road", x0 + half, y0 - half, x1 - half, y0 + half, turn=0)
+    add("crossing", x0 - half, y0 - half, x0 + half, y0 + half, turn=0)
 
     def split(a: float, b: float, c: float, d: float) -> None:
         w, h = c - a, d - b
@@ -80,16 +78,16 @@ def _leaves(seed: int, i: int, j: int) -> tuple[Leaf, ...]:
                 x = a + w * at
                 split(a, b, x - gap, d)
                 if gap:
-                    add("lane", x - gap, b, x + gap, d, 1)
+                    add("lane", x - gap, b, x + gap, d, turn=1)
                 split(x + gap, b, c, d)
             else:
                 y = b + h * at
                 split(a, b, c, y - gap)
                 if gap:
-                    add("lane", a, y - gap, c, y + gap, 0)
+                    add("lane", a, y - gap, c, y + gap, turn=0)
                 split(a, y + gap, c, d)
         else:
-            add(dice.choices(names, weights)[0], a, b, c, d, dice.randrange(4))
+            add(dice.choices(names, weights)[0], a, b, c, d, turn=dice.randrange(4))
 
     split(x0 + half, y0 + half, x1 - half, y1 - half)
     return tuple(found)
@@ -111,8 +109,8 @@ def _road(site: Site, leaf: Leaf) -> None:
 
 
 @functools.lru_cache(maxsize=512)
-def lay_out(leaf: Leaf) -> tuple[tuple[Thing, ...], tuple[Ground, ...], NDArray[np.float64]]:
-    """What stands on a leaf, the ground below it, and the things' centres and radii (N x 3)."""
+def lay_out(leaf: Leaf) -> tuple[tuple[Thing, ...], tuple[Ground, ...]]:
+    """What stands on a leaf, and the ground below it."""
     dice = chance(leaf.seed)
     w, h = leaf.x1 - leaf.x0, leaf.y1 - leaf.y0
     if leaf.turn % 2:
@@ -123,12 +121,7 @@ def lay_out(leaf: Leaf) -> tuple[tuple[Thing, ...], tuple[Ground, ...], NDArray[
         _road(site, leaf)
     else:
         DISTRICTS[leaf.kind](site)
-    if not site.ground:
-        site.lay("built-up", -w / 2, -h / 2, w / 2, h / 2)
-    where = np.array(
-        [(t.x, t.y, math.hypot(t.length, t.width) / 2) for t in site.things], np.float64
-    ).reshape(-1, 3)
-    return tuple(site.things), tuple(site.ground), where
+    return tuple(site.things), tuple(site.ground)
 
 
 class Plan:
@@ -136,8 +129,8 @@ class Plan:
 
     Example:
         >>> plan = Plan(seed=3)
-        >>> things, ground = plan.look(0.0, 0.0, 80.0)
-        >>> things == Plan(seed=3).look(0.0, 0.0, 80.0)[0]
+        >>> things, ground = plan.look(0.0, 0.0, 80.0, 60.0)
+        >>> things == Plan(seed=3).look(0.0, 0.0, 80.0, 60.0)[0]
         True
     """
 
@@ -170,15 +163,12 @@ class Plan:
                 ]
         return out
 
-    def look(self, x: float, y: float, radius: float) -> tuple[list[Thing], list[Ground]]:
-        """Things that may touch the circle, shadows included, and the ground patches below it."""
-        reach = radius + REACH
+    def look(self, x0: float, y0: float, x1: float, y1: float) -> tuple[list[Thing], list[Ground]]:
+        """Things that may touch a rectangle, shadows included, and the ground patches below it."""
         things: list[Thing] = []
         ground: list[Ground] = []
-        for leaf in self.leaves(x - reach, y - reach, x + reach, y + reach):
-            some, patches, where = lay_out(leaf)
+        for leaf in self.leaves(x0 - REACH, y0 - REACH, x1 + REACH, y1 + REACH):
+            some, patches = lay_out(leaf)
+            things += some
             ground += patches
-            if len(some):
-                far = np.hypot(where[:, 0] - x, where[:, 1] - y) - where[:, 2] < reach
-                things += [some[k] for k in np.flatnonzero(far)]
         return things, ground

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from remotesam_geo.learning.world.chance import chance
+from .chance import chance
 
 __all__ = ["SENSORS", "Light", "Sensor"]
 
@@ -62,6 +62,8 @@ class Light:
     haze: float
     gains: tuple[float, float, float]
     gamma: float
+    clouds: float = 0.0  # share of the plane
+    cloud_key: int = 0
 
     @classmethod
     def draw(cls, sensor: Sensor, *keys: int) -> "Light":

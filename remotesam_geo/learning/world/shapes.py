@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from remotesam_geo.learning.world.chance import chance
+from .chance import chance
 
 __all__ = ["Shape", "shapes"]
 
@@ -237,10 +237,16 @@ def _courts() -> list[Shape]:
     """Lines in proportion to a court of 23.8 x 11 m."""
     t, u, white = 0.004, 0.009, (238, 238, 236)
     strokes = [
-        (-0.5, -0.5, 0.5, -0.5 + 2 * u), (-0.5, 0.5 - 2 * u, 0.5, 0.5), (-0.5, -0.5, -0.5 + 2 * t, 0.5), (0.5 - 2 * t, -0.5, 0.5, 0.5),
-        (-0.5, -0.375 - u, 0.5, -0.375 + u), (-0.5, 0.375 - u, 0.5, 0.375 + u), (-0.27 - t, -0.375, -0.27 + t, 0.375),
-        (0.27 - t, -0.375, 0.27 + t, 0.375), (-0.27, -u, 0.27, u),
-    ]  # fmt: skip
+        (-0.5, -0.5, 0.5, -0.5 + 2 * u),
+        (-0.5, 0.5 - 2 * u, 0.5, 0.5),
+        (-0.5, -0.5, -0.5 + 2 * t, 0.5),
+        (0.5 - 2 * t, -0.5, 0.5, 0.5),
+        (-0.5, -0.375 - u, 0.5, -0.375 + u),
+        (-0.5, 0.375 - u, 0.5, 0.375 + u),
+        (-0.27 - t, -0.375, -0.27 + t, 0.375),
+        (0.27 - t, -0.375, 0.27 + t, 0.375),
+        (-0.27, -u, 0.27, u),
+    ]
     court = _whole(_box(-0.5, -0.5, 0.5, 0.5)).lines(strokes, white)
     return [court.part(_box(-t, -0.5, t, 0.5), DARK).done()]
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from remotesam_geo.learning.world.kinds import CLASSES, COLOURS, LANDCOVER
-from remotesam_geo.learning.world.shapes import shapes
+from .kinds import CLASSES, COLOURS, LANDCOVER
+from .shapes import shapes
 
 __all__ = ["Ground", "Site", "Thing"]
 
@@ -80,38 +80,29 @@ class Site:
         self.ground: list[Ground] = []
         self._cos, self._sin = math.cos(angle), math.sin(angle)
 
+    @property
+    def bounds(self) -> Stroke:
+        """x0, y0, x1, y1 in its own frame."""
+        return -self.width / 2, -self.height / 2, self.width / 2, self.height / 2
+
+    def inner(self, x: float, y: float, width: float, height: float, *, turn: float = 0) -> "Site":
+        """A site on this one, turned about its middle; what it collects, this one collects."""
+        site = Site(
+            self.at(x, y), width, height, self.angle + turn, ident=self.ident, dice=self.dice
+        )
+        site.things, site.ground = self.things, self.ground
+        return site
+
     def tilted(self, tilt: float) -> "Site":
-        """The largest site of like proportions that fits in this one when turned; it shares the lists."""
+        """The largest site of like proportions that fits in this one when turned."""
         c, s = abs(math.cos(tilt)), abs(math.sin(tilt))
         w, h = self.width, self.height
         scale = min(w / (w * c + h * s), h / (w * s + h * c))
-        turned = Site(
-            (self.cx, self.cy),
-            w * scale,
-            h * scale,
-            self.angle + tilt,
-            ident=self.ident,
-            dice=self.dice,
-        )
-        turned.things, turned.ground = self.things, self.ground
-        return turned
+        return self.inner(0, 0, w * scale, h * scale, turn=tilt)
 
-    def part(self, x0: float, y0: float, x1: float, y1: float, turn: float = 0) -> "Site":
-        """A rectangle of this site as a site; it shares the lists."""
-        x, y = self.at((x0 + x1) / 2, (y0 + y1) / 2)
-        w, h = x1 - x0, y1 - y0
-        if turn:
-            w, h = h, w
-        inner = Site(
-            (x, y),
-            w,
-            h,
-            self.angle + (math.pi / 2 if turn else 0),
-            ident=self.ident,
-            dice=self.dice,
-        )
-        inner.things, inner.ground = self.things, self.ground
-        return inner
+    def part(self, x0: float, y0: float, x1: float, y1: float) -> "Site":
+        """A rectangle of this site as a site."""
+        return self.inner((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0)
 
     def at(self, x: float, y: float) -> Placed:
         """A point of the site on the plane."""
@@ -124,8 +115,8 @@ class Site:
         y: float,
         length: float,
         width: float,
-        height: float,
         *,
+        height: float = 0.0,
         angle: float = 0.0,
         colour: str = "",
         rgb: RGB | None = None,

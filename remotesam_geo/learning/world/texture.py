@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["UNIT", "grain", "sample"]
+__all__ = ["UNIT", "cloud", "grain", "sample"]
 
 GRAIN = 1024
 
@@ -14,6 +14,7 @@ GRAIN = 1024
 # one is smooth enough: it costs a quarter of interpolating.
 NEAR, NEAR_CELL, NEAR_TURN = 1024, 0.15, 0.35
 FAR, FAR_CELL, FAR_TURN = 2048, 0.53, 1.1
+CLOUD_CELL = 2.0
 
 UNIT = 36.0
 """Steps of the byte textures that make one standard deviation; 128 is zero."""
@@ -47,7 +48,7 @@ def _library() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     speckle = near((0.6, 512), (0.8, 256))
     clumps = near((0.6, 128), (0.5, 64), (0.6, 32))
     streaks = near((0.7, 256), (0.7, 128), stretch=8)
-    return cv2.merge([speckle, clumps, streaks]), cv2.merge([far(), far(), far()])
+    return np.stack([speckle, clumps, streaks], -1), np.stack([far(), far(), far()], -1)
 
 
 def _bytes(texture: NDArray[np.float32] | float) -> NDArray[np.uint8]:
@@ -82,6 +83,8 @@ def _read(
     shape: tuple[int, int],
     cell: float,
     turn: float,
+    *,
+    flags: int = cv2.INTER_NEAREST,
 ) -> NDArray[np.uint8]:
     c, s = np.cos(turn) / cell, np.sin(turn) / cell
     to_cells = np.array([(c, -s), (s, c)]) @ to_plane
@@ -92,11 +95,44 @@ def _read(
             texture,
             to_cells,
             shape[::-1],
-            flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
+            flags=flags | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_WRAP,
         ),
         np.uint8,
     )
+
+
+@functools.cache
+def _cloud_level(share: float) -> float:
+    """What the texture exceeds on that share of the plane."""
+    return float(np.quantile(_library()[1][..., 0], 1 - share))
+
+
+def cloud(
+    to_plane: NDArray[np.float64],
+    shape: tuple[int, int],
+    *,
+    share: float,
+    key: int,
+    offset: tuple[float, float] = (0.0, 0.0),
+) -> NDArray[np.float32]:
+    """H x W, 0 to 1: how much of the ground clouds hide; above 0 on that share of the plane.
+
+    Args:
+        to_plane: 2 x 3, from pixels to metres.
+        shape: Height and width.
+        share: Of the plane that has clouds.
+        key: Which clouds.
+        offset: Metres to look aside, for their shadows.
+    """
+    moved = to_plane.copy()
+    moved[:, 2] += offset
+    side = FAR * CLOUD_CELL
+    moved[:, 2] += ((key % 65536) / 65536 * side, (key // 65536 % 65536) / 65536 * side)
+    read = _read(_library()[1], moved, shape, CLOUD_CELL, 0.0, flags=cv2.INTER_LINEAR)
+    values = read[..., 0].astype(np.float32)
+    thick = (values - np.float32(_cloud_level(share))) / np.float32(0.8 * UNIT)
+    return np.asarray(np.clip(thick, 0, 1), np.float32)
 
 
 def grain(key: int, shape: tuple[int, int]) -> NDArray[np.float32]:
