@@ -7,6 +7,7 @@ import importlib
 from typing import Any
 
 _HOME = {
+    "ContourModel": "contours",
     "RemoteSAMConfig": "configuration",
     "RemoteSAMModel": "network",
     "RemoteSAMOutput": "network",
@@ -17,6 +18,7 @@ _HOME = {
 }
 
 __all__ = [
+    "ContourModel",
     "RemoteSAMConfig",
     "RemoteSAMModel",
     "RemoteSAMOutput",

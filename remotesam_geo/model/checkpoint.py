@@ -110,7 +110,7 @@ def locate(
     if isinstance(source, str | None) and not path.exists():
         if name in BUILT_IN and revision is None:
             return _built_in(name)
-        if name == hub.RELEASED.repo or re.fullmatch(r"[\w-][\w.-]*/[\w.-]+(?<!\.pth)", name):
+        if hub.is_repository(name):
             return _from_hub(
                 name, revision, None if cache_dir is None else Path(cache_dir), local_files_only
             )

@@ -12,7 +12,7 @@ from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from remotesam_geo.errors import InputError, ModelError
 
-__all__ = ["RELEASED", "Release", "Snapshot", "fetch", "file_sha256", "foreign"]
+__all__ = ["RELEASED", "Release", "Snapshot", "fetch", "file_sha256", "foreign", "is_repository"]
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -54,6 +54,11 @@ RELEASED = Release(
         {"RemoteSAMv1.pth": "f85dfa044a527f096b9e41eacfe298040d52e77fca642f46dfe1226745e137e7"}
     ),
 )
+
+
+def is_repository(name: str) -> bool:
+    """Whether a name has the form owner/name (a path to a .pth may look like it)."""
+    return re.fullmatch(r"[\w-][\w.-]*/[\w.-]+(?<!\.pth)", name) is not None
 
 
 def foreign(repo: str, *files: str, optional: tuple[str, ...] = ()) -> Release:
