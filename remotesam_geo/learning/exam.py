@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from remotesam_geo.learning.train import tiny
-from remotesam_geo.learning.train.forward import shared_logits
 from remotesam_geo.learning.world import CLASSES, SENSORS, Expression, Sensor, WorldScene, scene
 from remotesam_geo.model import RemoteSAMModel
+from remotesam_geo.model.inference import InferenceEngine
 from remotesam_geo.model.processor import RemoteSAMProcessor
 from remotesam_geo.tasks.objects import detect
 
@@ -75,6 +75,12 @@ class Exam:
         return found
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Asking:
+    engine: InferenceEngine
+    processor: RemoteSAMProcessor
+
+
 def examine(
     model: RemoteSAMModel,
     processor: RemoteSAMProcessor,
@@ -96,14 +102,14 @@ def examine(
         questions: Expressions of each kind a picture, at most.
         progress: Say on the standard error output how far it is.
     """
-    model.eval()
+    asking = _Asking(engine=InferenceEngine(model.eval()), processor=processor)
     exam = Exam()
     for seed in range(first_seed, first_seed + scenes):
         view = scene(seed, sensor=sensor)
         exam.across += [one.across for one in view.instances]
         asked = list(_questions(view, random.Random(seed), questions))  # noqa: S311
         for (kind, expression), chance in zip(
-            asked, _answers(model, processor, view, [e.text for _, e in asked]), strict=True
+            asked, _answers(asking, view, [e.text for _, e in asked]), strict=True
         ):
             answer = chance > 0.5
             if kind not in KINDS:
@@ -118,7 +124,7 @@ def examine(
                 exam.by_class[expression.name].append(exam.iou[kind][-1])
                 exam.all_pixels.append(float(truth.mean()))
                 _count_boxes(exam, chance, view, expression.name)
-        _shuffle(exam, model, processor, view)
+        _shuffle(exam, asking, view)
         if progress and (seed + 1) % 50 == 0:
             print(seed + 1 - first_seed, "scenes", file=sys.stderr)  # noqa: T201
     return exam
@@ -133,32 +139,23 @@ def _questions(view: WorldScene, rng: random.Random, most: int) -> Iterator[tupl
             yield kind, expression
 
 
-@torch.no_grad()
-def _answers(
-    model: RemoteSAMModel,
-    processor: RemoteSAMProcessor,
-    view: WorldScene,
-    texts: Sequence[str],
-) -> NDArray[np.float32]:
+def _answers(asking: _Asking, view: WorldScene, texts: Sequence[str]) -> NDArray[np.float32]:
     """Probabilities, expressions x S x S."""
-    pixels = processor.pixel_values(torch.from_numpy(view.rgb[None]))
-    tokens = processor.tokenize(list(texts))
-    logits = shared_logits(model, pixels, tokens.input_ids, tokens.attention_mask)
-    logits = F.interpolate(logits, view.rgb.shape[:2], mode="bilinear", align_corners=True)
-    chance: NDArray[np.float32] = logits.softmax(1)[:, 1].numpy()
+    tokens = asking.processor.tokenize(list(texts))
+    text = asking.engine.encode(tokens.input_ids, tokens.attention_mask)
+    seen = asking.engine.look(torch.from_numpy(view.rgb[None]))
+    chance: NDArray[np.float32] = asking.engine.ask(seen, text, tokens.attention_mask).numpy()
     return chance
 
 
-def _shuffle(
-    exam: Exam, model: RemoteSAMModel, processor: RemoteSAMProcessor, view: WorldScene
-) -> None:
+def _shuffle(exam: Exam, asking: _Asking, view: WorldScene) -> None:
     """Ask for one class and score against another that is there."""
     names = sorted({one.name for one in view.instances})
     if len(names) < 2:
         return
     others = [names[i - 1] for i in range(len(names))]
     texts = [f"{name} in the image" for name in others]
-    for name, chance in zip(names, _answers(model, processor, view, texts), strict=True):
+    for name, chance in zip(names, _answers(asking, view, texts), strict=True):
         exam.shuffled.append(_iou(chance > 0.5, view.mask(name)))
 
 
@@ -221,13 +218,15 @@ def pixel_classifier(
     x = torch.from_numpy(np.concatenate(features))
     y = torch.from_numpy(np.concatenate(targets)).long()
     mean, std = x.mean(0), x.std(0)
+    # Most pixels are ground; without weights the answer would be that all of them are.
+    rarity = torch.bincount(y, minlength=1 + len(CLASSES)).clamp(min=1).float() ** -0.5
     weights = torch.zeros(x.shape[1] + 1, 1 + len(CLASSES), requires_grad=True)
     optimizer = torch.optim.LBFGS([weights], max_iter=150, line_search_fn="strong_wolfe")
     x = (x - mean) / std
 
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
-        value = F.cross_entropy(x @ weights[:-1] + weights[-1], y)
+        value = F.cross_entropy(x @ weights[:-1] + weights[-1], y, rarity)
         value.backward()  # type: ignore[no-untyped-call]
         return value
 

@@ -111,6 +111,7 @@ class InnerHeads(nn.Module):
             planes: P x S x S, whole numbers, by name.
         """
         total = taps[0].new_zeros((), dtype=torch.float32)
+        finest = {n: _pooled(planes[n], size, self.sides[0]) for n, size in self.planes.items()}
         above: Tensor | None = None
         for level in reversed(range(len(taps))):
             side = self.sides[level]
@@ -121,9 +122,10 @@ class InnerHeads(nn.Module):
             out = self.answer[level](x.permute(0, 2, 3, 1)).float().permute(0, 3, 1, 2)
             start = 0
             for name, size in self.planes.items():
-                target = _pooled(planes[name], size, side)
-                # What belongs to nothing fills most of a picture; it counts for less.
-                weight = 1 - 0.7 * target[:, 0]
+                target = F.avg_pool2d(finest[name], self.sides[0] // side)
+                # Ground fills most of a picture, vehicles little: the rare counts for more.
+                rarity = (target.mean((0, 2, 3)) + 1e-3) ** -0.5
+                weight = (target * rarity[:, None, None]).sum(1)
                 entropy = -(target * out[:, start : start + size].log_softmax(1)).sum(1)
                 total = total + (entropy * weight).sum() / weight.sum()
                 start += size
