@@ -331,7 +331,7 @@ def small_tiff(blocks: Part, bodies: Sequence[bytes]) -> bytes:
         entries |= _fewer_samples(level, blocks.planes)
     if _numbers(entries, PHOTOMETRIC, level.order) == (4,):  # a mask is read as a picture
         entries[PHOTOMETRIC] = _short(level.order, 1)
-    return _write(level, entries, (height, width), level.block, bodies)
+    return _write(level.order, entries, (height, width), level.block, bodies, tiled=level.tiled)
 
 
 def verify(blocks: Part, bodies: Sequence[bytes], planes: Array) -> None:
@@ -366,8 +366,7 @@ def _sums_up(level: Level, body: bytes, pixels: Array) -> bool:
     predictor = _number(level.entries, PREDICTOR, level.order, default=1)
     bits = _numbers(level.entries, BITS, level.order) or (1,)
     if predictor in (1, 2) and set(bits) == {pixels.itemsize * 8}:
-        data = np.ascontiguousarray(np.moveaxis(pixels, 0, -1))  # h x w x B, as in the file
-        data = data.view(f"u{pixels.itemsize}")
+        data = np.moveaxis(pixels, 0, -1).copy().view(f"u{pixels.itemsize}")  # h x w x B
         if predictor == 2:
             data[:, 1:] = data[:, 1:] - data[:, :-1]
         data = data.astype(f"{level.order}u{pixels.itemsize}", copy=False)
@@ -389,7 +388,7 @@ def header_tiff(level: Level) -> bytes:
     entries[COMPRESSION], entries[PLANAR] = _short(order, 1), _short(order, 1)
     if _numbers(entries, PHOTOMETRIC, order) == (YCBCR,):  # JPEG's own affair: it decodes to RGB
         entries[PHOTOMETRIC] = _short(order, RGB)
-    return _write(level, entries, (16, 16), (16, 16), [b""])
+    return _write(order, entries, (16, 16), (16, 16), [b""], tiled=True)
 
 
 def _fewer_samples(level: Level, planes: Sequence[int]) -> dict[int, Entry]:
@@ -414,15 +413,15 @@ def _long8(order: str, *values: int) -> Entry:
 
 
 def _write(
-    level: Level,
+    order: str,
     entries: Mapping[int, Entry],
     shape: tuple[int, int],
     block: tuple[int, int],
     bodies: Sequence[bytes],
+    *,
+    tiled: bool,
 ) -> bytes:
     """A BigTIFF of one image: header, directory, values, blocks."""
-    order = level.order
-    tiled = level.tiled or shape == block
     tags = {tag: entry for tag, entry in entries.items() if entry.count}
     tags[HEIGHT], tags[WIDTH] = _long8(order, shape[0]), _long8(order, shape[1])
     if tiled:
