@@ -96,12 +96,15 @@ def unknown_bands(names: Sequence[str] | None, items: Sequence[Item]) -> InputEr
 def described(item: Item, key: str) -> tuple[Band, ...]:
     """Bands of an asset as described, or the one that its key alone tells of."""
     bands = item.bands(key)
-    if not bands:
-        common = sensors.common_name(key, item)
-        return (Band(asset=key, index=1, common_name=common),) if common else ()
-    if len(bands) == 1 and not bands[0].common_name:
-        return (replace(bands[0], common_name=sensors.common_name(key, item)),)
-    return bands
+    if len(bands) > 1 or (bands and bands[0].common_name):
+        return bands
+    # assets are often simply called red, green and blue
+    known = (
+        Band(asset=key, index=1, common_name=key) if key in RGB else sensors.known_band(key, item)
+    )
+    if bands and known is not None:
+        return (replace(bands[0], common_name=known.common_name),)
+    return bands if known is None else (known,)
 
 
 def band_names(header: Header) -> tuple[str, ...]:

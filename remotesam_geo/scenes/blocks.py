@@ -42,7 +42,7 @@ class Block:
     Args:
         bands: Name to h x w array, in the recipe's types.
         valid: h x w: which pixels were answered by an item.
-        source: h x w int32: position of that item among the recipe's layers, -1 for none.
+        source: h x w int32: number of that item's layer, -1 for none.
     """
 
     bands: dict[str, Array]
@@ -81,7 +81,7 @@ def read_block(
 
 def _first(reader: "_Reader", geobox: GeoBox, order: Sequence[int]) -> Block:
     """Every pixel from the first item that has it."""
-    block = reader.empty(geobox)
+    recipe, block = reader.recipe, reader.empty(geobox)
     arrays = list(block.bands.values())
     for index in order:
         missing = ~block.valid
@@ -90,11 +90,11 @@ def _first(reader: "_Reader", geobox: GeoBox, order: Sequence[int]) -> Block:
         rows, columns = (np.flatnonzero(np.any(missing, axis=axis)) for axis in (1, 0))
         # only the part that is still missing is read
         roi = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-        planes, valid = reader.layer(index, anchored(reader.recipe.geobox, geobox[roi]))
+        planes, valid = reader.layer(index, anchored(recipe.geobox, geobox[roi]))
         take = valid & missing[roi]
         for array, plane in zip(arrays, planes, strict=True):
             array[roi][take] = plane[take]
-        block.source[roi][take] = index
+        block.source[roi][take] = recipe.layers[index].number
         block.valid[roi] |= take
     return block
 

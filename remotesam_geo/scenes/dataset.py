@@ -63,8 +63,9 @@ def build(recipe: Recipe, policy: ReadPolicy | None = None) -> xr.Dataset:
     data[VALID] = (dims, variable(VALID, bool), {"long_name": "pixel is answered by an item"})
     if recipe.mosaic in {"first", "latest"}:
         about = {
-            "long_name": "item of the pixel, a position in items; -1 for none",
-            "items": [layer.item for layer in recipe.layers],
+            "long_name": "item that the pixel comes from, -1 for none",
+            "flag_values": [layer.number for layer in recipe.layers],
+            "flag_meanings": " ".join(layer.item for layer in recipe.layers),
         }
         data[SOURCE] = (dims, variable(SOURCE, np.int32), about)
     coords = dict(xr_coords(recipe.geobox))

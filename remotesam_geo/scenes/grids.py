@@ -208,32 +208,40 @@ def scene_grid(
         # None lies in this CRS: the ground resolution of most of them.
         metres = Counter(round(_metres(grid), 6) for grid in natives)
         size = ground_resolution(crs, metres.most_common(1)[0][0], middle)
-    grids = Counter(
-        (grid.transform.a, grid.transform.e, *_anchor(grid))
-        for grid in own
-        if size is None or _same_size(grid, size)
+    grids = Counter((_pixel(grid), _phase(grid)) for grid in own if _divides(grid, size))
+    if not grids:
+        if size is None:
+            raise InputError(
+                "the resolution of the items is not known: give resolution= in metres, and crs="
+            )
+        return _snapped(extent, size, (0.0, 0.0), crs)
+    most, _ = min(grids.items(), key=lambda entry: (-entry[1], entry[0]))
+    # of those on the same pixels, one stands for all: the first, so that its own edges stay exact
+    anchor = next(grid.transform for grid in own if (_pixel(grid), _phase(grid)) == most)
+    exact = (anchor.a, -anchor.e)
+    same = size is None or all(
+        math.isclose(a, b, rel_tol=1e-6) for a, b in zip(exact, size, strict=True)
     )
-    if grids:
-        (x_size, y_size, *anchor), _ = min(grids.items(), key=lambda entry: (-entry[1], entry[0]))
-        return _snapped(extent, (x_size, -y_size), (anchor[0], anchor[1]), crs)
-    if size is None:
-        raise InputError(
-            "the resolution of the items is not known: give resolution= in metres, and crs="
-        )
-    return _snapped(extent, size, (0.0, 0.0), crs)
+    return _snapped(extent, exact if same or size is None else size, (anchor.c, anchor.f), crs)
 
 
-def _same_size(grid: GeoBox, size: tuple[float, float]) -> bool:
-    return math.isclose(grid.transform.a, size[0], rel_tol=1e-6) and math.isclose(
-        -grid.transform.e, size[1], rel_tol=1e-6
-    )
+def _pixel(grid: GeoBox) -> tuple[float, float]:
+    return round(grid.transform.a, 9), round(-grid.transform.e, 9)
 
 
-def _anchor(grid: GeoBox) -> tuple[float, float]:
+def _phase(grid: GeoBox) -> tuple[float, float]:
     """Where pixel edges lie, as a fraction of a pixel from the CRS's origin, to a hundredth."""
     x = grid.transform.c / grid.transform.a % 1
     y = grid.transform.f / -grid.transform.e % 1
     return round(x, 2) % 1, round(y, 2) % 1
+
+
+def _divides(grid: GeoBox, size: tuple[float, float] | None) -> bool:
+    """Whether pixels of this size are whole blocks of the grid's own."""
+    if size is None:
+        return True
+    ratios = (size[0] / grid.transform.a, size[1] / -grid.transform.e)
+    return all(ratio > 0.5 and abs(ratio - round(ratio)) < 1e-6 * ratio for ratio in ratios)
 
 
 def _metres(grid: GeoBox) -> float:
@@ -245,16 +253,15 @@ def _metres(grid: GeoBox) -> float:
 
 
 def _snapped(
-    extent: Bounds, size: tuple[float, float], anchor: tuple[float, float], crs: CRS
+    extent: Bounds, size: tuple[float, float], origin: tuple[float, float], crs: CRS
 ) -> GeoBox:
+    """A grid over an extent whose pixel edges go through a place."""
     west, south, east, north = extent
-    (x_size, y_size), (x_anchor, y_anchor) = size, anchor
+    (x_size, y_size), (x, y) = size, origin
     slack = 1e-6  # an edge that lies on the grid but for rounding adds no pixel
-    left = math.floor(west / x_size - x_anchor + slack)
-    right = math.ceil(east / x_size - x_anchor - slack)
-    top = math.ceil(north / y_size - y_anchor - slack)
-    bottom = math.floor(south / y_size - y_anchor + slack)
-    transform = Affine(x_size, 0, (left + x_anchor) * x_size, 0, -y_size, (top + y_anchor) * y_size)
+    left, right = math.floor((west - x) / x_size + slack), math.ceil((east - x) / x_size - slack)
+    bottom, top = math.floor((south - y) / y_size + slack), math.ceil((north - y) / y_size - slack)
+    transform = Affine(x_size, 0, x + left * x_size, 0, -y_size, y + top * y_size)
     return GeoBox((max(1, top - bottom), max(1, right - left)), transform, crs)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import parse_qs, unquote, urljoin, urlsplit
 
 import numpy as np
 from affine import Affine
@@ -24,6 +24,7 @@ from remotesam_geo.errors import InputError
 PREVIEWS = {"thumbnail", "overview"}
 _RASTER_TYPE = re.compile(r"image/|application/(x-)?(hdf5?|geotiff)")
 _RASTER_NAME = re.compile(r"\.(tiff?|jp2|jpe?g|img|vrt|png)$", re.IGNORECASE)
+_SIGNATURE = re.compile(r"^sig$|signature|token|credential", re.IGNORECASE)
 _WORDS = {"red": "red", "green": "green", "blue": "blue", "nir": "nir", "near-infrared": "nir"}
 
 
@@ -92,7 +93,8 @@ class Item:
 
     def href(self, key: str) -> str:
         """Where an asset is: absolute, a plain path for a file of this machine."""
-        return resolve_href(str(self.assets[key].get("href") or ""), self.origin, self.id, key)
+        href = resolve_href(str(self.assets[key].get("href") or ""), self.origin, self.id, key)
+        return unsigned(href, self.origin)
 
     def is_preview(self, key: str) -> bool:
         """Whether an asset is only a small picture of the item."""
@@ -358,6 +360,30 @@ def resolve_href(href: str, origin: str | None, item: str = "", asset: str = "")
         scheme, rest = origin.split("://", 1)
         return scheme + urljoin(f"http://{rest}", href)[len("http") :]
     return _clean_path(origin.rpartition("/")[0], href)
+
+
+def unsigned(href: str, origin: str | None) -> str:
+    """Take the Planetary Computer's signature off the href of one of its items.
+
+    Its tokens end after minutes and are made anew at each read, so they have no place in a recipe.
+
+    Args:
+        href: A URL.
+        origin: URL of the item.
+
+    Returns:
+        The URL without the token; any other as it is.
+    """
+    host = urlsplit(origin or "").hostname or ""
+    query = parse_qs(urlsplit(href).query)
+    if host.endswith("planetarycomputer.microsoft.com") and {"sig", "se"} <= set(query):
+        return href.partition("?")[0]
+    return href
+
+
+def is_signed(href: str) -> bool:
+    """Whether a URL carries a signature or token of any of the usual kinds."""
+    return any(_SIGNATURE.search(name) for name in parse_qs(urlsplit(href).query))
 
 
 def is_absolute(href: str) -> bool:

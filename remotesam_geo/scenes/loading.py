@@ -20,10 +20,10 @@ from . import grids, safety, sensors
 from .areas import LONLAT, area_of_interest
 from .bands import unknown_bands
 from .grids import Bounds
-from .items import Band, read_items
+from .items import Band, is_signed, read_items
 from .picks import Headers, Pick, fill_types, near, pick_bands, place
 from .raster import ReadPolicy
-from .recipe import Layer, Recipe, Source, Variable
+from .recipe import Layer, Recipe, Source, Variable, as_fill
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -112,12 +112,10 @@ def load(
     physical = _physical(picks) if physical is None else physical
     variables = _variables(picks, physical=physical)
     layers = tuple(
-        _layer(pick, box, variables, mask, nodata, physical=physical)
-        for pick, box in zip(picks, boxes, strict=True)
+        _layer(pick, box, variables, number=number, mask=mask, nodata=nodata, physical=physical)
+        for number, (pick, box) in enumerate(zip(picks, boxes, strict=True))
     )
-    for layer in layers:
-        for source in layer.sources:
-            safety.check_href(source.href, origin=layer.origin, trust=headers.policy.trust)
+    _check_hrefs(layers, headers.policy, notes.append)
     times, groups = _groups(picks, groupby, mosaic, geobox)
     chunk = chunk_of(chunks, geobox)
     if mosaic == "median":
@@ -270,9 +268,7 @@ def _variable(
         attrs |= {"scale_factor": scale, "add_offset": offset or 0.0}
     dtype = np.result_type(*dtypes)
     nodata = {band.nodata for band in bands}
-    fill = nodata.pop() if len(nodata) == 1 else None
-    if fill is not None and (math.isnan(fill) or not np.can_cast(np.min_scalar_type(fill), dtype)):
-        fill = None
+    fill = as_fill(nodata.pop(), dtype) if len(nodata) == 1 else None
     return Variable(name=name, dtype=str(dtype), fill=fill, attrs=attrs)
 
 
@@ -280,9 +276,10 @@ def _layer(
     pick: Pick,
     bounds: Bounds,
     variables: Sequence[Variable],
+    *,
+    number: int,
     mask: str | Mapping[str, Sequence[int]] | None,
     nodata: float | Literal["file"] | None,
-    *,
     physical: bool,
 ) -> Layer:
     item = pick.item
@@ -304,6 +301,7 @@ def _layer(
             )
         )
     return Layer(
+        number=number,
         item=item.id,
         collection=item.collection,
         time=None if item.time is None else str(item.time),
@@ -311,6 +309,21 @@ def _layer(
         bounds=bounds,
         sources=tuple(sources),
     )
+
+
+def _check_hrefs(layers: Sequence[Layer], policy: ReadPolicy, note: Callable[[str], None]) -> None:
+    """Refuse early what the reader would refuse, and say where a signature would be kept."""
+    signed = []
+    for layer in layers:
+        for source in layer.sources:
+            safety.check_href(source.href, origin=layer.origin, trust=policy.trust)
+            if is_signed(source.href):
+                signed.append(layer.item)
+    if signed:
+        note(
+            f"the hrefs of {len(set(signed))} items carry a signature ({signed[0]} ...), which ends some "
+            "day and is kept in the scene's recipe: load the unsigned items, with a signer in policy="
+        )
 
 
 def _or(value: float | None, default: float) -> float:

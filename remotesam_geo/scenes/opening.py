@@ -21,7 +21,7 @@ from .blocks import PIXELS
 from .loading import CHUNK, chunk_of
 from .raster import RasterInfo, ReadPolicy
 from .reader import inspect
-from .recipe import Layer, Points, Recipe, Source, Variable
+from .recipe import Layer, Points, Recipe, Source, Variable, as_fill
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -92,6 +92,7 @@ def open_raster(
     )
     box = geobox.boundingbox
     layer = Layer(
+        number=0,
         item=PurePath(href.split("?", maxsplit=1)[0]).stem,
         bounds=(box.left, min(box.bottom, box.top), box.right, max(box.bottom, box.top)),
         sources=(source,),
@@ -228,17 +229,10 @@ def _variables(
         if physical:
             variables.append(Variable(name=name, dtype="float32"))
             continue
-        fill = info.nodata[index - 1] if nodata == "file" else nodata
-        if not isinstance(fill, float | int) or not _fits(fill, dtype):
-            fill = None
+        said = info.nodata[index - 1] if nodata == "file" else nodata
+        fill = None if isinstance(said, str) else as_fill(said, dtype)
         scaled = (
             {} if (scale, offset) == (1.0, 0.0) else {"scale_factor": scale, "add_offset": offset}
         )
         variables.append(Variable(name=name, dtype=str(dtype), fill=fill, attrs=scaled))
     return tuple(variables)
-
-
-def _fits(value: float, dtype: np.dtype[Any]) -> bool:
-    if not np.isfinite(value):
-        return False
-    return dtype.kind == "f" or np.can_cast(np.min_scalar_type(int(value)), dtype)

@@ -170,9 +170,7 @@ def place(
     """
     told = [_finest(pick.item.grid(key) for key in pick.assets) for pick in picks]
     wrong = grids.misplaced(told, [pick.item.bbox for pick in picks])
-    for pick, lost in zip(picks, wrong, strict=True):
-        if lost:
-            told[picks.index(pick)] = None
+    told = [None if lost else grid for grid, lost in zip(told, wrong, strict=True)]
     if any(wrong):
         names = [pick.item.id for pick, lost in zip(picks, wrong, strict=True) if lost]
         note(

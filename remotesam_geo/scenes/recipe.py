@@ -82,6 +82,7 @@ class Layer:
     """What one item, or one file, gives to a scene.
 
     Args:
+        number: What stands for it in the band `source`: its position in the whole scene.
         item: Its id.
         collection: Its collection.
         time: UTC as ISO text, or None.
@@ -90,6 +91,7 @@ class Layer:
         sources: What is read; cloud masks first.
     """
 
+    number: int
     item: str
     collection: str = ""
     time: str | None = None
@@ -292,6 +294,18 @@ class Recipe:
             )
         except (KeyError, TypeError) as error:
             raise InputError(f"not a recipe: {error}") from None
+
+
+def as_fill(nodata: float | None, dtype: npt.DTypeLike) -> float | None:
+    """A nodata value as a variable of a type can hold it, else None: NaN needs no value."""
+    kind = np.dtype(dtype)
+    if nodata is None or not math.isfinite(nodata):
+        return None
+    if kind.kind in "ui":
+        limits = np.iinfo(kind)
+        if nodata != int(nodata) or not limits.min <= nodata <= limits.max:
+            return None
+    return float(nodata)
 
 
 def _plain(value: Any) -> Any:

@@ -15,7 +15,9 @@ from .items import Band, Item
 _S2_BAND = re.compile(r"^(B(0[1-9]|1[0-2]|8A))(_\d+m)?(-jp2)?$", re.IGNORECASE)
 _S2_COLORS = {"B04": "red", "B03": "green", "B02": "blue", "B08": "nir"}
 _S2_PICTURE = re.compile(r"^(visual|TCI)", re.IGNORECASE)
+_S2_SINGLE = re.compile(r"^(SCL|AOT|WVP|CLD|SNW)(_\d+m)?(-jp2)?$", re.IGNORECASE)
 _S2_BASELINE = re.compile(r"_N(\d{2})\.?(\d{2})(_|$)")
+_LANDSAT_QUALITY = {"qa_pixel", "pixel_qa"}
 _LANDSAT_ID = re.compile(r"^L[CETM]0[4-9]_L2S[PR]_")
 _LANDSAT_COLORS = {
     "coastal", "blue", "green", "red", "nir", "nir08", "swir16", "swir22",
@@ -57,12 +59,20 @@ def complete(band: Band, item: Item) -> Band:
     return band
 
 
-def common_name(asset: str, item: Item) -> str:
-    """The common name of a single-band asset that the item describes by nothing but its key."""
+def known_band(asset: str, item: Item) -> Band | None:
+    """The one band of an asset that the item describes by nothing but its key, where that suffices."""
     if is_sentinel2(item):
         match = _S2_BAND.match(asset)
-        return _S2_COLORS.get(match[1].upper(), "") if match else ""
-    return asset if is_landsat2(item) and asset in _LANDSAT_COLORS else ""
+        if match:
+            return Band(asset=asset, index=1, common_name=_S2_COLORS.get(match[1].upper(), ""))
+        if _S2_SINGLE.match(asset):
+            return Band(asset=asset, index=1)
+    if is_landsat2(item):
+        if asset in _LANDSAT_COLORS:
+            return Band(asset=asset, index=1, common_name=asset)
+        if asset.lower() in _LANDSAT_QUALITY:
+            return Band(asset=asset, index=1)
+    return None
 
 
 def is_reflectance(band: Band, common: str) -> bool:
@@ -81,7 +91,7 @@ def cloud_mask(item: Item) -> CloudMask | None:
         name = key.lower()
         if name in {"scl", "scl_20m"}:
             return CloudMask(asset=key, values=(3, 8, 9, 10))
-        if name in {"qa_pixel", "pixel_qa"}:
+        if name in _LANDSAT_QUALITY:
             return CloudMask(asset=key, bits=0b11110)
     return None
 
@@ -154,7 +164,7 @@ def _sentinel2_offset(band: Band, item: Item) -> float:
 
 def _landsat2(band: Band, item: Item) -> Band:
     key = band.asset.lower()
-    if key in {"qa_pixel", "pixel_qa"}:
+    if key in _LANDSAT_QUALITY:
         return replace(band, dtype=band.dtype or "uint16", nodata=_or(band.nodata, 1.0))
     href = str(item.assets[band.asset].get("href") or "")
     if not re.search(r"_SR_B\d+\.TIF", href, re.IGNORECASE):
