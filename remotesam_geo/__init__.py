@@ -14,6 +14,8 @@ _HOME = {
     "load": "scenes",
     "open_raster": "scenes",
     "render": "scenes",
+    "save_items": "scenes",
+    "search": "scenes",
 }
 
 __all__ = [
@@ -23,6 +25,8 @@ __all__ = [
     "load",
     "open_raster",
     "render",
+    "save_items",
+    "search",
 ]
 
 

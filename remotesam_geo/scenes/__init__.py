@@ -10,9 +10,20 @@ _HOME = {
     "load": "loading",
     "open_raster": "opening",
     "render": "rendering",
+    "save_items": "saving",
+    "search": "searching",
 }
 
-__all__ = ["ReadPolicy", "Recipe", "Stretch", "load", "open_raster", "render"]
+__all__ = [
+    "ReadPolicy",
+    "Recipe",
+    "Stretch",
+    "load",
+    "open_raster",
+    "render",
+    "save_items",
+    "search",
+]
 
 
 def __getattr__(name: str) -> Any:

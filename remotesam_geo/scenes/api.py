@@ -1,0 +1,233 @@
+"""Searching a STAC API by pystac-client, over our own requests and with guards on its pages."""
+
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import quote, urljoin
+
+import shapely
+from pystac_client import ItemSearch
+from pystac_client.stac_api_io import StacApiIO
+from requests import Request
+from tqdm.auto import tqdm
+
+from remotesam_geo.errors import SearchError
+
+from .catalogs import did_you_mean
+from .documents import Document, keep_remote, links, read_json
+from .question import Question, interval_text
+from .redaction import redact
+from .web import StatusSearchError, Web
+
+log = logging.getLogger(__name__)
+
+PAGE_ITEMS = 100
+MAX_PAGES = 10_000
+MAX_ITEMS = 100_000
+MAX_IDLE = 20
+QUIET_SECONDS = 2.0
+
+
+class ApiIO(StacApiIO):
+    """pystac-client's requests, made by `Web`: no file is opened, and no page is asked for twice.
+
+    Args:
+        web: Makes the requests.
+    """
+
+    def __init__(self, web: Web) -> None:
+        super().__init__(max_retries=None)
+        self._web = web
+
+    def get_pages(
+        self, url: str, method: str | None = None, parameters: dict[str, Any] | None = None
+    ) -> Iterator[Document]:
+        """All pages with something new on them.
+
+        An empty page with a successor is passed over; what a page repeats is left out.
+
+        Raises:
+            SearchError: The pages go round in circles, or have no end.
+        """
+        asked: set[str] = set()
+        seen: set[tuple[str, str]] = set()
+        idle = 0
+        for _ in range(MAX_PAGES):
+            request = json.dumps([url, method, parameters], sort_keys=True)
+            if request in asked:
+                raise SearchError(f"the pages of {redact(url)} go round in circles")
+            asked.add(request)
+            page = self._page(url, method, parameters)
+            what = "collections" if "collections" in page else "features"
+            if not isinstance(page.get(what), list):
+                raise SearchError(f"{redact(url)} answers without a list of {what}")
+            page[what] = [doc for doc in page[what] if _is_new(doc, seen)]
+            if page[what]:
+                idle = 0
+                yield page
+            following = links(page, "next")
+            if not following:
+                return
+            idle += 1
+            if idle > MAX_IDLE:
+                raise SearchError(f"{redact(url)}: {idle} pages in a row hold nothing new")
+            url, method, parameters = self._next(url, following[0], parameters)
+        raise SearchError(f"{redact(url)}: more than {MAX_PAGES:,} pages; ask for less")
+
+    def _page(self, url: str, method: str | None, parameters: dict[str, Any] | None) -> Document:
+        if method == "POST":
+            page = read_json(self._web.get(url, parameters or {}), url)
+        else:
+            whole = Request("GET", url, params=parameters).prepare().url
+            page = read_json(self._web.get(str(whole)), url)
+        for doc in page.get("features") or ():
+            if isinstance(doc, dict):
+                keep_remote(doc, url)
+        return page
+
+    def _next(
+        self, url: str, link: Mapping[str, Any], parameters: dict[str, Any] | None
+    ) -> tuple[str, str, dict[str, Any] | None]:
+        href = self._web.safe(urljoin(url, link["href"]))
+        if str(link.get("method", "GET")).upper() != "POST":
+            return href, "GET", None
+        given = link.get("body")
+        body = dict(given) if isinstance(given, Mapping) else {}
+        return href, "POST", {**(parameters or {}), **body} if link.get("merge") else body
+
+
+def _is_new(doc: Any, seen: set[tuple[str, str]]) -> bool:
+    if not isinstance(doc, dict):
+        raise SearchError(f"not a STAC item or collection: {str(doc)[:80]}")
+    key = str(doc.get("collection") or ""), str(doc.get("id"))
+    fresh = key not in seen
+    seen.add(key)
+    return fresh
+
+
+def search_api(root: Document, url: str, question: Question, web: Web) -> list[Document]:
+    """Ask a STAC API.
+
+    Args:
+        root: Its landing page.
+        url: Where that came from.
+        question: What to ask.
+        web: Makes the requests.
+
+    Returns:
+        The items, sorted and cut as asked.
+
+    Raises:
+        SearchError: It cannot answer, or knows no such collection.
+    """
+    _check_offers(root, url, question)
+    pages = ApiIO(web)
+    places = links(root, "search")
+    only_get = all(str(link.get("method", "")).upper() == "GET" for link in places)
+    sorts = not question.sortby or _offers(root, "sort")
+    search = ItemSearch(
+        web.safe(urljoin(url, places[0]["href"])),
+        # CQL2 as text belongs into a GET; JSON and large areas into a POST, where there is one.
+        method="GET" if only_get or isinstance(question.filter, str) else "POST",
+        stac_io=pages,
+        max_items=question.max_items if sorts else None,
+        limit=min(PAGE_ITEMS, question.max_items or PAGE_ITEMS),
+        collections=None if question.collections is None else list(question.collections),
+        bbox=question.bbox,
+        intersects=_geojson(question),
+        datetime=interval_text(question.interval),
+        ids=None if question.ids is None else list(question.ids),
+        query=dict(question.query) if isinstance(question.query, Mapping) else question.query,
+        filter=dict(question.filter) if isinstance(question.filter, Mapping) else question.filter,
+        sortby=_sortby(question) if sorts else None,
+    )
+    try:
+        docs = _collect(search, question, url)
+    except StatusSearchError as error:
+        if error.status in (400, 404, 422):  # how some services speak of unknown collections
+            _check_collections(root, url, question, set(), pages, web)
+        raise
+    found = {str(doc.get("collection")) for doc in docs}
+    _check_collections(root, url, question, found, pages, web)
+    return docs if sorts else question.order(docs)[: question.max_items]
+
+
+def _collect(search: ItemSearch, question: Question, url: str) -> list[Document]:
+    most = question.max_items or MAX_ITEMS
+    docs: list[Document] = []
+    # Short searches stay quiet; it is the long ones that leave one wondering.
+    with tqdm(desc="Searching", unit=" items", delay=QUIET_SECONDS, leave=False) as progress:
+        for page in search.pages_as_dicts():
+            docs += page["features"]
+            matched = page.get("numberMatched") or (page.get("context") or {}).get("matched")
+            progress.total = min(int(matched), most) if matched else None
+            progress.update(len(page["features"]))
+            if len(docs) > most:
+                break
+    if question.max_items is None and len(docs) > MAX_ITEMS:
+        raise SearchError(
+            f"{redact(url)} finds more than {MAX_ITEMS:,} items; narrow the bbox or datetime, or say "
+            "max_items= to take that many"
+        )
+    return docs
+
+
+def _geojson(question: Question) -> Document | None:
+    if question.area is None or question.bbox is not None:
+        return None
+    shape: Document = shapely.geometry.mapping(question.area)
+    return shape
+
+
+def _sortby(question: Question) -> list[dict[str, str]] | None:
+    return [
+        {"field": field, "direction": "desc" if falling else "asc"}
+        for field, falling in question.sortby
+    ] or None
+
+
+def _offers(root: Document, extension: str) -> bool:
+    """Whether an API declares an extension of item search; True where it declares nothing at all."""
+    declared = root.get("conformsTo")
+    if not isinstance(declared, list) or not declared:
+        return True
+    pattern = re.compile(rf"item-search\b.*#(.*:)?{extension}\b")
+    return any(pattern.search(str(uri)) for uri in declared)
+
+
+def _check_offers(root: Document, url: str, question: Question) -> None:
+    """Refuse what an API would ignore: it would answer with everything, and say nothing."""
+    for extension, asked in (("query", question.query), ("filter", question.filter)):
+        if asked is not None and not _offers(root, extension):
+            other = "filter" if extension == "query" else "query"
+            instead = f"use {other}=" if _offers(root, other) else "leave it out"
+            raise SearchError(
+                f"{redact(url)} does not offer {extension}= and would ignore it; {instead}, or pick "
+                "among the items found: [item for item in items if item.properties[...] < ...]"
+            )
+
+
+def _check_collections(
+    root: Document, url: str, question: Question, found: set[str], pages: ApiIO, web: Web
+) -> None:
+    """Refuse collections that do not exist; only those without any item are asked about."""
+    places = links(root, "data", "collections")
+    for name in question.collections or ():
+        if name in found or not places:
+            continue
+        place = web.safe(urljoin(url, places[0]["href"]))
+        try:
+            web.get(f"{place.rstrip('/')}/{quote(name, safe='')}")
+        except StatusSearchError as error:
+            if error.status not in (400, 404, 422):
+                log.info("cannot tell whether %s has a collection %s: %s", redact(url), name, error)
+                continue
+            there = [
+                str(doc.get("id")) for page in pages.get_pages(place) for doc in page["collections"]
+            ]
+            if name not in there:
+                raise SearchError(
+                    f"{redact(url)} has no collection {name!r}; {did_you_mean(name, there)}"
+                ) from None

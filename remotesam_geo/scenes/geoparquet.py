@@ -1,0 +1,222 @@
+"""Items as stac-geoparquet: columns that other tools read, and nothing lost on the way back.
+
+Columns cannot hold every item exactly: JSON tells a missing field from a null one, knows numbers
+without a type, and lets a field be text here and a list there. Where an item would come back in any
+way different, its JSON rides along in the column `EXACT`; items of one product mostly need none.
+"""
+
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import shapely
+
+from remotesam_geo.errors import SearchError
+
+from .documents import Document
+from .redaction import redact
+
+EXACT = "remotesam_geo:exact"
+VERSION = "1.0.0"
+_TOP = (
+    "type",
+    "stac_version",
+    "stac_extensions",
+    "id",
+    "geometry",
+    "bbox",
+    "links",
+    "assets",
+    "collection",
+)
+_TIMES = (
+    "datetime",
+    "start_datetime",
+    "end_datetime",
+    "created",
+    "updated",
+    "published",
+    "expires",
+)
+_SIDES = {4: ("xmin", "ymin", "xmax", "ymax"), 6: ("xmin", "ymin", "zmin", "xmax", "ymax", "zmax")}
+
+
+def encode(docs: Sequence[Document]) -> bytes:
+    """Items as a Parquet file.
+
+    Args:
+        docs: STAC items.
+
+    Returns:
+        The file.
+    """
+    rows = [_row(doc) for doc in docs]
+    names = dict.fromkeys([*_TOP, *(name for row in rows for name in row)])
+    columns = {name: _column(name, [row.get(name) for row in rows]) for name in names}
+    table = pa.table({name: column for name, column in columns.items() if column is not None})
+    returned = _documents(table)
+    exact = [
+        None if _text(back) == _text(doc) else _text(doc, ordered=True)
+        for back, doc in zip(returned, docs, strict=True)
+    ]
+    if any(exact):
+        table = table.append_column(EXACT, pa.array(exact, pa.large_string()))
+    file = io.BytesIO()
+    table = table.replace_schema_metadata(_metadata(docs, table.column_names))
+    pq.write_table(table, file, compression="zstd")
+    return file.getvalue()
+
+
+def decode(data: bytes, place: str) -> list[Document]:
+    """Items of a stac-geoparquet file, whoever wrote it.
+
+    Args:
+        data: The file.
+        place: Where it came from, for errors.
+
+    Raises:
+        SearchError: It is damaged, or holds no items.
+    """
+    try:
+        table = pq.read_table(io.BytesIO(data))
+    except (pa.ArrowException, OSError) as error:
+        raise SearchError(f"{redact(place)} is not a readable Parquet file: {error}") from error
+    if not {"id", "assets"} <= set(table.column_names) and "geometry" not in table.column_names:
+        raise SearchError(
+            f"{redact(place)} holds no STAC items: its columns are {', '.join(table.column_names[:12])}"
+        )
+    docs = _documents(table)
+    if EXACT not in table.column_names:
+        return docs
+    exact = table[EXACT].to_pylist()
+    return [
+        doc if text is None else json.loads(text) for doc, text in zip(docs, exact, strict=True)
+    ]
+
+
+def _text(doc: Mapping[str, Any], *, ordered: bool = False) -> str:
+    """One text for equal items; the order of fields is no part of JSON, save that of the assets."""
+    assets = [] if ordered else [list(doc.get("assets") or {})]
+    return json.dumps([doc, *assets] if assets else doc, sort_keys=not ordered)
+
+
+def _row(doc: Document) -> dict[str, Any]:
+    row = {name: doc.get(name) for name in _TOP if name not in ("geometry", "bbox")}
+    geometry, box = doc.get("geometry"), doc.get("bbox")
+    if geometry:
+        row["geometry"] = shapely.to_wkb(shapely.geometry.shape(geometry), flavor="iso")
+    if isinstance(box, list) and len(box) in _SIDES:
+        row["bbox"] = dict(zip(_SIDES[len(box)], map(float, box), strict=True))
+    others = {key: value for key, value in doc.items() if key not in (*_TOP, "properties")}
+    for name, value in {**others, **(doc.get("properties") or {})}.items():
+        if name not in row and name not in (*_TOP, EXACT):
+            row[name] = _moment(value) if name in _TIMES else value
+    return row
+
+
+def _moment(value: Any) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(str(value))
+    except ValueError:
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _column(name: str, values: list[Any]) -> pa.Array | None:
+    if name == "geometry":
+        return pa.array(values, pa.binary())
+    if name == "datetime" or (name in _TIMES and any(values)):
+        return pa.array(values, pa.timestamp("us", tz="UTC"))
+    return _array(values)
+
+
+def _array(values: list[Any]) -> pa.Array | None:
+    """Values as Arrow; None where there is nothing to hold, text where they are of many kinds."""
+    there = [value for value in values if value is not None]
+    if there and all(isinstance(value, dict) for value in there):
+        keys = dict.fromkeys(key for value in there for key in value)
+        fields = {key: _array([(value or {}).get(key) for value in values]) for key in keys}
+        held = {key: array for key, array in fields.items() if array is not None}
+        if not held:
+            return None
+        missing = pa.array([value is None for value in values])
+        return pa.StructArray.from_arrays(list(held.values()), list(held), mask=missing)
+    if not there:
+        return None
+    try:
+        array = pa.array(values)
+    except (pa.ArrowException, OverflowError):
+        return pa.array([None if value is None else json.dumps(value) for value in values])
+    return array if _storable(array.type) else None
+
+
+def _storable(kind: pa.DataType) -> bool:
+    """Whether Parquet can hold a type: not one of structs without fields."""
+    if pa.types.is_struct(kind):
+        return kind.num_fields > 0 and all(_storable(field.type) for field in kind.fields)
+    return not pa.types.is_list(kind) or _storable(kind.value_type)
+
+
+def _documents(table: pa.Table) -> list[Document]:
+    names = [name for name in table.column_names if name != EXACT]
+    return [_document(row) for row in table.select(names).to_pylist()]
+
+
+def _document(row: dict[str, Any]) -> Document:
+    doc: Document = {"type": "Feature", "stac_version": "1.0.0", "stac_extensions": []}
+    filled = {name: _json(value) for name, value in row.items() if value is not None}
+    doc |= {
+        name: filled[name] for name in ("stac_version", "stac_extensions", "id") if name in filled
+    }
+    doc["geometry"] = _geometry(row.get("geometry"))
+    box = filled.get("bbox")
+    if isinstance(box, dict):
+        sides = _SIDES[6 if "zmin" in box else 4]
+        doc["bbox"] = [box[side] for side in sides if side in box]
+    elif box:
+        doc["bbox"] = box
+    kept = {name: value for name, value in filled.items() if name not in _TOP}
+    doc["properties"] = {**({} if "datetime" in kept else {"datetime": None}), **kept}
+    doc |= {"links": filled.get("links", []), "assets": filled.get("assets", {})}
+    if "collection" in filled:
+        doc["collection"] = filled["collection"]
+    return doc
+
+
+def _geometry(value: Any) -> Document | None:
+    if value is None:
+        return None
+    shape = shapely.from_wkb(value)
+    found: Document = json.loads(json.dumps(shapely.geometry.mapping(shape)))
+    return found
+
+
+def _json(value: Any) -> Any:
+    """A value of Arrow as JSON has it; absent fields are left out."""
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, dict):
+        return {key: _json(inner) for key, inner in value.items() if inner is not None}
+    if isinstance(value, list):
+        return [_json(inner) for inner in value]
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value
+
+
+def _metadata(docs: Iterable[Document], names: list[str]) -> dict[str, str]:
+    """What GeoParquet and stac-geoparquet want said of a file."""
+    geometry: dict[str, Any] = {"encoding": "WKB", "geometry_types": []}
+    if "bbox" in names:
+        sides = {side: ["bbox", side] for side in _SIDES[4]}
+        geometry["covering"] = {"bbox": sides}
+    geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": geometry}}
+    collections = sorted({str(doc["collection"]) for doc in docs if doc.get("collection")})
+    return {
+        "geo": json.dumps(geo),
+        "stac-geoparquet": json.dumps({"version": VERSION, "collections_in_file": collections}),
+    }

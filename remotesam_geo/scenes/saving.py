@@ -1,0 +1,96 @@
+"""Results of a search in a file, from which `search` makes them again exactly."""
+
+import json
+import os
+import threading
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from remotesam_geo.errors import InputError, RemoteSAMWarning
+
+from . import geoparquet
+from .documents import Document, as_document, links
+from .items import is_signed, unsigned
+
+_JSON, _PARQUET = (".json", ".geojson"), (".parquet", ".geoparquet")
+
+
+def save_items(items: Iterable[Any], path: str | os.PathLike[str]) -> Path:
+    """Save items, so that `search(path)` gives them again without their catalogue.
+
+    Args:
+        items: From `search`; or pystac items, or dictionaries.
+        path: Ends in .json or .geojson for an item collection, in .parquet or .geoparquet for
+            stac-geoparquet, which is smaller and opens in geopandas, DuckDB and others.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: The path ends in something else, or an item is none.
+
+    Example:
+        >>> import tempfile
+        >>> from remotesam_geo import save_items, search
+        >>> item = {"type": "Feature", "id": "a", "geometry": None, "links": [], "assets": {},
+        ...         "properties": {"datetime": "2024-05-01T10:00:00Z"}}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     [found.id for found in search(save_items([item], f"{folder}/items.json"))]
+        ['a']
+    """
+    target = Path(path)
+    ending = target.suffix.lower()
+    if ending not in (*_JSON, *_PARQUET):
+        raise InputError(f"{target.name!r} must end in .json, .geojson, .parquet or .geoparquet")
+    if isinstance(items, dict):
+        items = items.get("features", [items])
+    docs = [_unsigned(_checked(item)) for item in items]
+    if any(is_signed(str(asset.get("href"))) for doc in docs for asset in doc["assets"].values()):
+        warnings.warn(
+            f"hrefs saved in {target.name} carry signatures, which are secret and end: search again "
+            "for unsigned ones",
+            RemoteSAMWarning,
+            stacklevel=2,
+        )
+    if ending in _JSON:
+        data = json.dumps({"type": "FeatureCollection", "features": docs}).encode()
+    else:
+        data = geoparquet.encode(docs)
+    _replace(target, data)
+    return target
+
+
+def _checked(item: Any) -> Document:
+    try:
+        doc = as_document(item)
+    except (TypeError, ValueError):
+        doc = {}
+    if not isinstance(doc.get("properties"), dict) or "id" not in doc:
+        raise InputError(f"not a STAC item: {str(item)[:80]}")
+    return {**doc, "assets": doc.get("assets") or {}}
+
+
+def _unsigned(doc: Document) -> Document:
+    """The item without the Planetary Computer's signatures, which are made anew at each read."""
+    own = links(doc, "self")
+    origin = str(own[0]["href"]) if own else None
+    assets = {
+        key: {**asset, "href": unsigned(str(asset["href"]), origin)} if "href" in asset else asset
+        for key, asset in doc["assets"].items()
+    }
+    return {**doc, "assets": assets}
+
+
+def _replace(target: Path, data: bytes) -> None:
+    """Write in one step: a writer that is killed leaves the old file."""
+    draft = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        with draft.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)

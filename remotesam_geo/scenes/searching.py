@@ -1,0 +1,100 @@
+"""`search`: one question to any catalogue."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pystac
+
+from remotesam_geo.errors import InputError, SearchError
+
+from .api import search_api
+from .catalogs import CATALOGS, did_you_mean
+from .documents import as_item, links
+from .question import Question
+from .safety import is_remote
+from .walking import open_page, search_files
+from .web import Web
+
+if TYPE_CHECKING:
+    from .raster import ReadPolicy
+
+
+def search(
+    catalog: str | Path,
+    collections: str | Sequence[str] | None = None,
+    bbox: Sequence[float] | None = None,
+    intersects: Any = None,
+    datetime: Any = None,
+    query: Mapping[str, Any] | Sequence[str] | None = None,
+    filter: Mapping[str, Any] | str | None = None,  # noqa: A002 (the name that STAC gives it)
+    ids: str | Sequence[str] | None = None,
+    sortby: str | Sequence[Any] | None = None,
+    max_items: int | None = None,
+    *,
+    headers: Mapping[str, str] | None = None,
+    policy: "ReadPolicy | None" = None,
+) -> pystac.ItemCollection:
+    """Find items in a catalogue of any kind.
+
+    Args:
+        catalog: A name ("planetary-computer", "earth-search" ...), the URL of an API or of a static
+            catalogue, or a path: a static catalogue or collection, an item collection, items one a
+            line, or stac-geoparquet. Alone, it opens what `save_items` wrote.
+        collections: One or several ids; None for all.
+        bbox: West, south, east, north in degrees; west > east crosses the antimeridian.
+        intersects: Instead, shapely (degrees), GeoJSON, a GeoDataFrame or GeoSeries in any CRS.
+        datetime: "2021", "2021-06-03", a full time, "start/end" with ".." for an open end, dates,
+            datetimes, or two of these.
+        query: {"eo:cloud_cover": {"lt": 20}} or ["eo:cloud_cover<20"], for APIs that offer it.
+        filter: CQL2 as a dictionary or text, for APIs that offer it.
+        ids: Ids of items.
+        sortby: "datetime", "-eo:cloud_cover" (falling), or several.
+        max_items: Most items wanted; None for all.
+        headers: Credentials for the catalogue. They go to its own host alone.
+        policy: How patient and how trusting to ask.
+
+    Returns:
+        The items, as the catalogue has them, unsigned; empty where nothing is found.
+
+    Raises:
+        InputError: A question that cannot be meant, or one that files cannot serve.
+        SearchError: A catalogue or collection that does not exist, or one that cannot be read.
+
+    Example:
+        >>> items = search(                                                          # doctest: +SKIP
+        ...     "planetary-computer", "naip", bbox=(-87.92, 41.96, -87.88, 41.99), datetime="2021"
+        ... )
+    """
+    question = Question.of(
+        collections, bbox, intersects, datetime, query, filter, ids, sortby, max_items
+    )
+    place = _place(catalog)
+    web = Web(place if is_remote(place) else None, headers, policy)
+    page = open_page(place, web)
+    if page.node is not None and is_remote(place) and links(page.node, "search"):
+        docs = search_api(page.node, place, question, web)
+    else:
+        docs = search_files(page, question, web)
+    return pystac.ItemCollection([as_item(doc) for doc in docs], clone_items=False)
+
+
+def _place(catalog: str | Path) -> str:
+    """The URL or path that a catalogue is known by."""
+    if isinstance(catalog, str):
+        if catalog in CATALOGS:
+            return CATALOGS[catalog].url
+        if is_remote(catalog):
+            return catalog
+    elif not isinstance(catalog, Path):
+        raise InputError(f"catalog must be a name, a URL or a path, not {catalog!r}")
+    path = Path(catalog)
+    if path.is_dir():
+        names = ("catalog.json", "collection.json")
+        path = next((path / name for name in names if (path / name).is_file()), path)
+    if path.exists():
+        return str(path.resolve())
+    raise SearchError(
+        f"there is no file {str(catalog)!r}, and no catalogue of that name; "
+        f"{did_you_mean(str(catalog), CATALOGS)}"
+    )
