@@ -84,11 +84,18 @@ class _Frame(NamedTuple):
 
 @functools.cache
 def _gains() -> NDArray[np.float32]:
-    """Factor by material of the four textures, in steps of their bytes."""
-    table = np.zeros((16, 4), np.float32)
+    """5 x 256, by material: factors of the four textures' bytes, and what makes their mean 1."""
+    table = np.zeros((5, 256), np.float32)
     for code, amplitudes in _AMPLITUDES.items():
-        table[code] = amplitudes
-    return table / np.float32(UNIT)
+        table[:4, code] = np.array(amplitudes) / UNIT
+    table[4] = 1 - 128 * table[:4].sum(0)
+    return table
+
+
+def _veil(haze: float) -> NDArray[np.float32]:
+    """Share of haze by byte of the texture that it follows."""
+    drift = (np.arange(256) - 128) / UNIT
+    return np.clip(haze * (1 + 0.25 * drift), 0, 0.6).astype(np.float32)
 
 
 def _placed(
@@ -180,7 +187,7 @@ def draw(
     """The picture and the truth of its pixels.
 
     Args:
-        things: What may show, shadows included.
+        things: What may show, shadows included, as `shown` orders them.
         ground: Patches of land cover and paint, in order.
         to_pixels: From metres to pixels, for outlines.
         to_plane: 2 x 3, from pixels to metres, for texture.
@@ -199,19 +206,19 @@ def draw(
         vertices, sizes = outlines(things)
         owner = _owners(frame.to_pixels(vertices), sizes, codes.shape)
         kinds = np.array([0] + [_MATERIAL.get(t.kind, _OBJECT) for t in things], np.uint8)
-        material = np.where(owner > 0, kinds[owner], codes)
+        material = kinds.take(owner)
+        np.copyto(material, codes, where=material == 0)
         shade = _shadows(things, frame, vertices, sizes, light)
         _parts(flat, sorted(things, key=lambda t: t.height), frame, light)
-        clutter = np.array([0] + [t.kind not in CLASSES for t in things])
-        owner[clutter[owner] > 0] = 0
+        clutter = sum(t.kind not in CLASSES for t in things)  # it comes first
+        owner[owner <= clutter] = 0
     shifted = to_plane.copy()
     shifted[:, 2] -= to_plane[:, :2] @ (MARGIN, MARGIN)
     rgb = _expose(flat, shade, material, shifted, light)
-    rgb = rgb[MARGIN:-MARGIN, MARGIN:-MARGIN]
-    speckle = grain(noise, shape) * np.float32(light.noise)
     inner = (slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN))
+    grainy = cv2.scaleAdd(grain(noise, shape), light.noise, rgb[inner].astype(np.float32))
     return Drawing(
-        np.asarray(cv2.add(rgb, speckle, dtype=cv2.CV_8U), np.uint8),
+        np.asarray(cv2.convertScaleAbs(np.maximum(grainy, 0, out=grainy)), np.uint8),
         np.ascontiguousarray(owner[inner]),
         np.ascontiguousarray(codes[inner]),
     )
@@ -292,19 +299,15 @@ def _expose(
     """Flat colours to a picture without noise: texture, shadow, haze, blur, response."""
     height, width = material.shape
     near, far = sample(to_plane, (height, width))
-    gains = np.take(_gains(), material, axis=0)  # H x W x 4
-    tones = np.empty((height, width, 4), np.float32)
-    tones[..., :3] = near
-    tones[..., 3] = far[..., 0]
-    tones -= 128
-    level: Plane = cv2.transform(cv2.multiply(tones, gains), np.ones((1, 4), np.float32))
-    level += 1
+    bands = [*cv2.split(near), *cv2.split(far)]
+    tables = _gains()
+    level: Plane = cv2.LUT(material, tables[4])
+    for k in range(4):
+        level += cv2.multiply(cv2.LUT(material, tables[k]), bands[k], dtype=cv2.CV_32F)
     if shade is not None:
         dark = cv2.resize(shade, (width, height), interpolation=cv2.INTER_AREA)
         level *= 1 - np.float32((1 - light.shade) / 255) * dark
-    drift = far[..., 1:].astype(np.float32) - 128
-    veil: Plane = np.float32(light.haze) * (1 + np.float32(0.25 / UNIT) * drift[..., 1])
-    np.clip(veil, 0, 0.6, out=veil)
+    veil: Plane = cv2.LUT(bands[5], _veil(light.haze))
     level *= 1 - veil
     clouds = functools.partial(
         cloud, to_plane, material.shape, share=light.clouds, key=light.cloud_key
@@ -312,11 +315,13 @@ def _expose(
     if light.clouds:
         towards = (CLOUD_HEIGHT * math.cos(light.sun), CLOUD_HEIGHT * math.sin(light.sun))
         level *= 1 - np.float32(0.5) * clouds(offset=towards)
-    hue = 0.4 * gains[..., 3]
-    red, blue = level * (1 + hue * drift[..., 0]), level * (1 + hue * drift[..., 1])
+    hue = cv2.LUT(material, np.float32(0.4) * tables[3])
+    drift = np.arange(256, dtype=np.float32) - 128
+    red = level + level * hue * cv2.LUT(bands[4], drift)
+    blue = level + level * hue * cv2.LUT(bands[5], drift)
     small = cv2.resize(flat, (width, height), interpolation=cv2.INTER_AREA)
     picture: Plane = cv2.multiply(small, cv2.merge([red, level, blue]), dtype=cv2.CV_32F)
-    picture += cv2.transform(veil, np.array(SKY, np.float32)[:, None])
+    picture += cv2.merge([veil * np.float32(c) for c in SKY])
     np.maximum(picture, 0, out=picture)
     if light.clouds:
         picture += clouds()[..., None] * (np.array(CLOUD, np.float32) - picture)

@@ -130,6 +130,8 @@ def scene(
         if sensor not in SENSORS:
             raise InputError(f"sensor {sensor!r} is not known; there are {', '.join(SENSORS)}")
         sensor = SENSORS[sensor]
+    if theme is not None and theme not in DISTRICTS:
+        raise InputError(f"theme {theme!r} is not known; there are {', '.join(DISTRICTS)}")
     dice = chance(seed, 1)
     low, high = sensor.resolution
     pixel = math.exp(dice.uniform(math.log(low), math.log(high)))
@@ -149,8 +151,8 @@ def scene(
 
     shape = (size, size)
     light = Light.draw(sensor, seed, 3)
-    half = resolution * size * 0.7072
-    things, ground = plan.look(x - half, y - half, x + half, y + half)
+    corners = np.array([(0, 0), (size, 0), (size, size), (0, size)]) @ linear.T + offset
+    things, ground = plan.look(corners)
     things = shown(things, to_pixels, shape, REACH / resolution)
     drawn = draw(
         things,
@@ -161,36 +163,34 @@ def scene(
         light=light,
         noise=mix(seed, 4),
     )
-    flat, sizes = outlines(things)
-    rings = np.split(to_pixels(flat), np.cumsum(sizes)[:-1])
     counts = np.bincount(drawn.owner.reshape(-1), minlength=len(things) + 1)
     counts[0] = 0
     kept = np.flatnonzero(counts)
     numbers = np.zeros(len(counts), np.int32)
     numbers[kept] = np.arange(1, len(kept) + 1)
-    labels = numbers[drawn.owner]
+    labels = numbers.take(drawn.owner)
     boxes = [(c.start, r.start, c.stop, r.stop) for r, c in ndimage.find_objects(labels)]
+    there = [things[k - 1] for k in kept.tolist()]
+    vertices, sizes = outlines(there)
+    ends = np.cumsum(sizes)
+    rings = np.split(to_pixels(vertices), ends[:-1]) if there else []
     instances = []
-    for k in kept:
-        thing, ring = things[k - 1], rings[k - 1]
-        (x0, y0), (x1, y1) = ring.min(0), ring.max(0)
-        cut = bool(x0 < 0 or y0 < 0 or x1 > size or y1 > size)
-        whole = _area(ring)
-        pixels = int(counts[k])
-        long, short = max(thing.length, thing.width), min(thing.length, thing.width)
+    for number, (thing, ring) in enumerate(zip(there, rings, strict=True)):
+        cut = bool(ring.min() < 0 or ring.max() > size)
+        pixels = int(counts[kept[number]])
         instances.append(
             Instance(
-                id=int(numbers[k]),
+                id=number + 1,
                 name=thing.kind,
                 colour=thing.colour,
                 outline=ring,
                 pixels=pixels,
-                length=long,
-                width=short,
-                across=long / resolution,
+                length=max(thing.length, thing.width),
+                width=min(thing.length, thing.width),
+                across=max(thing.length, thing.width) / resolution,
                 cut=cut,
-                visible=min(1.0, pixels / whole) if cut else 1.0,
-                box=boxes[numbers[k] - 1],
+                visible=min(1.0, pixels / _area(ring)) if cut else 1.0,
+                box=boxes[number],
             )
         )
     return WorldScene(
@@ -205,8 +205,8 @@ def scene(
 
 
 def _area(ring: NDArray[np.float64]) -> float:
-    x, y = ring[:, 0] - ring[0, 0], ring[:, 1] - ring[0, 1]
-    return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
+    x, y = (ring - ring[0]).T
+    return float(abs(x[:-1] @ y[1:] - x[1:] @ y[:-1]) / 2)
 
 
 def _place(plan: Plan, roll: Callable[[], float], theme: str | None) -> tuple[float, float]:

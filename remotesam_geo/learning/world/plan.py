@@ -8,6 +8,9 @@ import functools
 import math
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .chance import chance, mix
 from .districts import DISTRICTS, THEMES
 from .districts.pieces import vehicles_along
@@ -129,8 +132,9 @@ class Plan:
 
     Example:
         >>> plan = Plan(seed=3)
-        >>> things, ground = plan.look(0.0, 0.0, 80.0, 60.0)
-        >>> things == Plan(seed=3).look(0.0, 0.0, 80.0, 60.0)[0]
+        >>> window = np.array([(0, 0), (80, 0), (80, 60), (0, 60)])
+        >>> things, ground = plan.look(window)
+        >>> things == Plan(seed=3).look(window)[0]
         True
     """
 
@@ -163,12 +167,29 @@ class Plan:
                 ]
         return out
 
-    def look(self, x0: float, y0: float, x1: float, y1: float) -> tuple[list[Thing], list[Ground]]:
-        """Things that may touch a rectangle, shadows included, and the ground patches below it."""
+    def look(self, window: NDArray[np.float64]) -> tuple[list[Thing], list[Ground]]:
+        """Things that may touch a window, shadows included, and the ground patches below it.
+
+        Args:
+            window: N x 2, the points of a convex outline in order; the first two sides make a corner.
+        """
+        low, high = window.min(0) - REACH, window.max(0) + REACH
+        leaves = self.leaves(*low, *high)
         things: list[Thing] = []
         ground: list[Ground] = []
-        for leaf in self.leaves(x0 - REACH, y0 - REACH, x1 + REACH, y1 + REACH):
+        for leaf in _beside(leaves, window):
             some, patches = lay_out(leaf)
             things += some
             ground += patches
         return things, ground
+
+
+def _beside(leaves: list[Leaf], window: NDArray[np.float64]) -> list[Leaf]:
+    """Those that come within reach of a window that is turned against them."""
+    quads = np.array([((f.x0, f.y0), (f.x1, f.y0), (f.x1, f.y1), (f.x0, f.y1)) for f in leaves])
+    meets = np.ones(len(leaves), bool)
+    for side in (window[1] - window[0], window[2] - window[1]):
+        across = side / np.linalg.norm(side)
+        there, here = quads @ across, window @ across
+        meets &= (there.max(1) > here.min() - REACH) & (there.min(1) < here.max() + REACH)
+    return [leaf for leaf, some in zip(leaves, meets.tolist(), strict=True) if some]

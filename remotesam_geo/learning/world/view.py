@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -153,12 +154,11 @@ class View:
     def look(self, time: int) -> tuple[list[Thing], list[Ground]]:
         """Things that may show at a time, and the ground."""
         height, width = self.shape
-        t, zero = np.linspace(0, 1, EDGE), np.zeros(EDGE)
-        sides = ((t, zero), (t, zero + 1), (zero, t), (zero + 1, t))
-        edges = np.concatenate([np.column_stack(side) for side in sides]) * (width, height)
-        round_it = self.to_plan(edges)
-        low, high = round_it.min(0), round_it.max(0)
-        things, ground = self._plan.look(*low, *high)
+        t = np.linspace(0, 1, EDGE)
+        corners = np.array([(0, 0), (width, 0), (width, height), (0, height), (0, 0)])
+        sides = [a + t[:, None] * (b - a) for a, b in itertools.pairwise(corners)]
+        outline = self.to_plan(np.concatenate(sides))
+        things, ground = self._plan.look(outline[np.r_[0, EDGE - 1, 2 * EDGE - 1, : 4 * EDGE]])
         land = self.land
         alive = (
             at_time(t, seed=land.seed, index=time, count=len(land.acquisitions), rate=land.change)
