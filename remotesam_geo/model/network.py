@@ -19,7 +19,7 @@ from .decoder import Decoder, RotatedConv
 from .fusion import LanguageFusion, VisualResidual, gate
 from .interaction import CrossScaleInteraction
 from .loss import segmentation_loss
-from .swin import PatchEmbed, PatchMerging, SwinBlock, WindowAttention
+from .swin import PatchEmbed, PatchMerging, SwinBlock, WindowAttention, block_shift
 
 __all__ = ["RemoteSAMModel", "RemoteSAMOutput"]
 
@@ -52,7 +52,7 @@ class Stage(nn.Module):
                 heads=config.heads[index],
                 window=config.window_sizes[index],
                 mlp_ratio=config.mlp_ratio,
-                shifted=block % 2 == 1,
+                shift=block_shift(side, config.window_sizes[index], block),
                 eps=eps,
             )
             for block in range(config.depths[index])
@@ -126,6 +126,7 @@ class RemoteSAMModel(PreTrainedModel):
         torch.Size([1, 2, 64, 64])
     """
 
+    config: RemoteSAMConfig
     config_class = RemoteSAMConfig
     base_model_prefix = "remotesam"
     main_input_name = "pixel_values"
@@ -176,6 +177,8 @@ class RemoteSAMModel(PreTrainedModel):
         """
         if unknown := auto.keys() - _FROM_AUTO_MODEL:
             raise TypeError(f"from_pretrained takes no {', '.join(sorted(unknown))}")
+        if not isinstance(dtype, torch.dtype):
+            raise InputError(f"dtype={dtype!r}: give a torch type, such as torch.float32.")
         found = checkpoint.locate(
             source, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only
         )

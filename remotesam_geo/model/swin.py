@@ -7,7 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-__all__ = ["PatchEmbed", "PatchMerging", "SwinBlock", "relative_position_index", "shift_mask"]
+__all__ = [
+    "PatchEmbed",
+    "PatchMerging",
+    "SwinBlock",
+    "block_shift",
+    "relative_position_index",
+    "shift_mask",
+]
 
 
 @functools.cache
@@ -37,6 +44,11 @@ def shift_mask(side: int, window: int, shift: int, device: torch.device) -> Tens
     region = line[:, None] * 3 + line[None, :]
     region = to_windows(region[None, :, :, None], window)[..., 0]
     return torch.where(region[:, :, None] == region[:, None, :], 0.0, -100.0)
+
+
+def block_shift(side: int, window: int, number: int) -> int:
+    """By how much the windows of a stage's block are rolled: every other one, by half a window."""
+    return window // 2 if number % 2 and side > window else 0  # one window has no neighbours
 
 
 def to_windows(x: Tensor, window: int) -> Tensor:
@@ -112,12 +124,12 @@ class SwinBlock(GradientCheckpointingLayer):
         heads: int,
         window: int,
         mlp_ratio: float,
-        shifted: bool,
+        shift: int,
         eps: float,
     ) -> None:
         super().__init__()
         self.side, self.window = side, window
-        self.shift = window // 2 if shifted and side > window else 0  # one window: nothing to shift
+        self.shift = shift
         self.norm1, self.norm2 = nn.LayerNorm(width, eps=eps), nn.LayerNorm(width, eps=eps)
         self.attn = WindowAttention(width, heads, window)
         self.mlp = Mlp(width, int(width * mlp_ratio))
