@@ -183,7 +183,10 @@ def _paint(
     for mask in masks:
         valid &= mask != 0
     if missing is not None:
-        gaps = [plane == value for plane, value in zip(planes, missing, strict=True)]
+        gaps = [
+            np.zeros_like(valid) if value is None else plane == value
+            for plane, value in zip(planes, missing, strict=True)
+        ]
         # in 8-bit colours one band may well be 0 in a shadow; elsewhere nodata is out of range
         ready = all(plane.dtype == np.uint8 for plane in planes)
         valid &= ~(np.logical_and if ready else np.logical_or).reduce(gaps)
@@ -226,8 +229,7 @@ def _of_dataset(scene: xr.Dataset, bands: Sequence[str | int] | None) -> _Colors
             "Name three, bands=['red', 'green', 'blue'], or one for grey."
         )
     planes = [_plane(scene[name]) for name in (bands if len(bands) == 3 else [*bands] * 3)]
-    masks = [scene[name] for name in (VALID, "alpha") if name in scene.data_vars]
-    return _checked(planes, [mask for mask in masks if mask.dims == planes[0].data.dims])
+    return _checked(planes, [scene[name] for name in (VALID, "alpha") if name in scene.data_vars])
 
 
 def _of_array(array: xr.DataArray, bands: Sequence[str | int] | None) -> _Colors:
@@ -330,7 +332,10 @@ def _checked(planes: Sequence[_Plane], masks: Sequence[xr.DataArray]) -> _Colors
     if any(plane.data.dims != first.dims or plane.data.shape != first.shape for plane in planes):
         shapes = [dict(plane.data.sizes) for plane in planes]
         raise InputError(f"the bands differ in shape: {shapes}; bring them onto one grid first")
-    turned = [mask.transpose(*first.dims) for mask in masks]
+    strange = [mask.name for mask in masks if not set(mask.dims) <= set(first.dims)]
+    if strange:
+        raise InputError(f"{strange[0]!r} has other dimensions than the bands, {first.dims}")
+    turned = [mask.broadcast_like(first).transpose(*first.dims) for mask in masks]
     nodata = tuple(plane.nodata for plane in planes)
     known = bool(turned) or all(value is None or math.isnan(value) for value in nodata)
     return _Colors(planes=tuple(planes), masks=tuple(turned), missing=None if known else nodata)
@@ -343,17 +348,18 @@ def _limits(
     planes = colors.planes
     reflectance = all(plane.reflectance for plane in planes)
     ready = all(plane.data.dtype == np.uint8 for plane in planes)
-    if stretch is None or stretch == "":
+    untouched = isinstance(stretch, str) and not stretch
+    if stretch is None or untouched:
         if ready:
             return None
-        if stretch == "":
+        if untouched:
             raise InputError(
                 "the other scene's pixels passed untouched (stretch ''), but these are not 8-bit: "
                 "leave stretch= out, or give limits"
             )
         if reflectance:
             return Stretch(limits=(REFLECTANCE,) * 3, of=_REFLECTANCE)
-    if stretch is None or stretch == "percentiles":
+    if stretch is None or (isinstance(stretch, str) and stretch == "percentiles"):
         found = _percentiles(scene, colors, policy)
         told = ", ".join(f"{low:g} to {high:g}" for low, high in found.limits)
         text = (
