@@ -58,7 +58,9 @@ _VOWEL_SOUND = re.compile(r"[aeiou]|hour|honou?r|honest|heir|8|1[18]\b", re.IGNO
 _SPELT_OUT = re.compile(r"[A-Z][A-Z0-9]*\b")
 
 # Names that are their own plural and yet are counted; what else has no plural is spoken of in areas.
-_COUNTED = re.compile(r"(?:craft|works|bison|deer|fish|series|sheep|species|swine)$", re.IGNORECASE)
+_COUNTED = re.compile(
+    r"(?:craft|works|bison|deer|fish|rhinoceros|series|sheep|species|swine)$", re.IGNORECASE
+)
 
 
 def caption(
@@ -83,6 +85,8 @@ def caption(
         A sentence that says what and how many, and one that says where.
 
     Example:
+        >>> import numpy as np
+        >>> from remotesam_geo.tasks import caption
         >>> ships = np.array([[10, 10], [20, 12], [14, 15]])
         >>> caption({"ship": ships, "harbor": np.array([[50, 52]])}, (100, 100))
         'The picture shows three ships and a harbor. The ships are in the upper left and the harbor is in the centre.'
@@ -170,6 +174,8 @@ def _noun(label: str, *, one: bool) -> str:
     several = plural(label)
     if several == label and not _COUNTED.search(label):
         return f"area of {label}" if one else f"areas of {label}"
+    if several.startswith(f"{label} "):  # "water" is counted in "water areas"
+        return several.removesuffix("s") if one else several
     return label if one else several
 
 

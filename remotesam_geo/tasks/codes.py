@@ -52,6 +52,8 @@ def encode(
         The bytes, of the same shape.
 
     Example:
+        >>> import numpy as np
+        >>> from remotesam_geo.tasks import encode
         >>> encode(np.array([0.0, 0.001, 0.5, 0.501, 1.0, np.nan], np.float32))
         array([  0,   1, 100, 101, 200, 255], dtype=uint8)
     """
@@ -86,6 +88,8 @@ def decode(codes: NDArray[np.uint8]) -> NDArray[np.float32]:
     Thresholds in steps of 0.005 cut the result exactly as they cut the bytes, and `encode` gives the bytes back.
 
     Example:
+        >>> import numpy as np
+        >>> from remotesam_geo.tasks import decode
         >>> decode(np.array([0, 100, 200, 255], np.uint8))
         array([0.    , 0.4975, 0.9975,    nan], dtype=float32)
     """
@@ -99,6 +103,7 @@ def threshold_steps(threshold: float, name: str = "threshold") -> int:
     """A threshold as the whole number of steps of 0.005 that it must be.
 
     Example:
+        >>> from remotesam_geo.tasks import threshold_steps
         >>> threshold_steps(0.35)
         70
     """

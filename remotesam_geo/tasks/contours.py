@@ -57,6 +57,8 @@ def split(
         contour_threshold: Above it a pixel is contour; in steps of 0.005.
 
     Example:
+        >>> import numpy as np
+        >>> from remotesam_geo.tasks import split
         >>> parted = split(np.ones((1, 5), np.float32), np.array([[0, 0, 1, 0, 0]], np.float32))
         >>> parted.whole.n, parted.pieces.n, parted.parent
         (1, 2, array([0, 0]))
@@ -86,6 +88,8 @@ def large_pieces(count: I64, parent: I64, *, share: float = SHARE) -> NDArray[np
         True for the pieces to keep (m).
 
     Example:
+        >>> import numpy as np
+        >>> from remotesam_geo.tasks import large_pieces
         >>> large_pieces(np.array([10, 2, 3, 1]), np.array([0, 0, 0, 1]))
         array([ True, False,  True,  True])
     """
@@ -116,6 +120,8 @@ def refine(
         The pieces that are kept.
 
     Example:
+        >>> import numpy as np
+        >>> from remotesam_geo.tasks import refine
         >>> touching = np.ones((1, 5), np.float32)
         >>> refine(touching, np.array([[0, 0, 1, 0, 0]], np.float32)).table.box
         array([[0, 0, 2, 1],

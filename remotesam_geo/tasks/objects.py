@@ -143,6 +143,8 @@ def detect(
         The objects.
 
     Example:
+        >>> import numpy as np
+        >>> from remotesam_geo.tasks import detect
         >>> prob = np.zeros((6, 8), np.float32)
         >>> prob[1:3, 1:4], prob[4:, 6:] = 0.75, 1.0
         >>> objects = detect(prob)
@@ -194,6 +196,8 @@ def select(
         True for those to keep (n), and the count of the others.
 
     Example:
+        >>> import numpy as np
+        >>> from remotesam_geo.tasks import components, select, upright
         >>> found = components(np.array([[0.9, 0, 0.6, 0.6]], np.float32))
         >>> select(found.table, upright(found.table.box), min_area=2)
         (array([False,  True]), Dropped(low_score=0, small=1, inner=0, overlapping=0, enclosed=0))
@@ -233,6 +237,8 @@ def enclosing_components(found: Components) -> I64:
     """Which component each component of a whole picture lies inside of, in a hole of it; -1 for none (n).
 
     Example:
+        >>> import numpy as np
+        >>> from remotesam_geo.tasks import components, enclosing_components
         >>> nested = np.ones((5, 5), np.float32)
         >>> nested[1:4, 1:4] = 0
         >>> nested[2, 2] = 1
@@ -269,6 +275,8 @@ def count_objects(
         suppress: As in `detect`.
 
     Example:
+        >>> import numpy as np
+        >>> from remotesam_geo.tasks import count_objects
         >>> count_objects(np.array([[0.9, 0.1, 0.8]], np.float32))
         2
     """
@@ -302,6 +310,8 @@ def ground(
         min_area: Least number of pixels of one.
 
     Example:
+        >>> import numpy as np
+        >>> from remotesam_geo.tasks import ground
         >>> ground(np.array([[0.0, 0.75, 0.0], [0.0, 0.0, 1.0]], np.float32))
         Grounding(box=(1, 0, 3, 2), score=0.875, score_max=1.0)
     """

@@ -54,7 +54,8 @@ def hulls(found: Regions) -> Hulls:
     """The convex hulls of the pixels' corners.
 
     Example:
-        >>> from remotesam_geo.tasks import components
+        >>> import numpy as np
+        >>> from remotesam_geo.tasks import components, hulls
         >>> hulls(components(np.array([[0.9, 0.1], [0.9, 0.9]], np.float32))).points
         array([[1, 0],
                [2, 1],
@@ -62,10 +63,10 @@ def hulls(found: Regions) -> Hulls:
                [0, 2],
                [0, 0]])
     """
-    region = np.tile(found.region, 4)
-    x = np.concatenate([found.start, found.start, found.stop, found.stop])
-    y = np.concatenate([found.row, found.row + 1, found.row, found.row + 1])
-    return _hulls(region, x, y, found.n)
+    # Each run has corners above and below.
+    y = np.concatenate([found.row, found.row + 1])
+    region, left, right = (np.tile(value, 2) for value in (found.region, found.start, found.stop))
+    return _hulls(region, y, left, right, found.n)
 
 
 def merge_hulls(parts: Sequence[Hulls], group: I64, n: int) -> Hulls:
@@ -75,12 +76,23 @@ def merge_hulls(parts: Sequence[Hulls], group: I64, n: int) -> Hulls:
         parts: Hulls of the parts, in coordinates of one picture (`Hulls.moved`).
         group: Which whole each part belongs to, through all of `parts` one after the other.
         n: How many wholes there are; each must have a part.
+
+    Example:
+        >>> import numpy as np
+        >>> from remotesam_geo.tasks import components, hulls, merge_hulls
+        >>> half = hulls(components(np.ones((2, 3), np.float32)))
+        >>> merge_hulls([half, half.moved(x=3, y=0)], np.array([0, 0]), 1).points
+        array([[6, 0],
+               [6, 2],
+               [0, 2],
+               [0, 0]])
     """
     size = np.concatenate([np.diff(part.begin) for part in parts])
     if group.shape != size.shape:
         raise InputError(f"{group.size} groups for {size.size} hulls: give one for each")
     points = np.concatenate([part.points for part in parts])
-    return _hulls(np.repeat(group, size), points[:, 0], points[:, 1], n)
+    x, y = points[:, 0], points[:, 1]
+    return _hulls(np.repeat(group, size), y, x, x, n)
 
 
 def smallest_rectangles(around: Hulls) -> F64:
@@ -93,7 +105,8 @@ def smallest_rectangles(around: Hulls) -> F64:
         right and, by less than 90 degrees, down (n x 4 x 2).
 
     Example:
-        >>> from remotesam_geo.tasks import components
+        >>> import numpy as np
+        >>> from remotesam_geo.tasks import components, hulls, smallest_rectangles
         >>> diagonal = hulls(components(np.eye(3, dtype=np.float32)))
         >>> smallest_rectangles(diagonal).round(2)
         array([[[ 0.5, -0.5],
@@ -113,7 +126,14 @@ def smallest_rectangles(around: Hulls) -> F64:
 
 
 def upright(box: I64) -> F64:
-    """Boxes x0, y0, x1, y1 (n x 4) as corners in the order of `smallest_rectangles` (n x 4 x 2)."""
+    """Boxes x0, y0, x1, y1 (n x 4) as corners in the order of `smallest_rectangles` (n x 4 x 2).
+
+    Example:
+        >>> import numpy as np
+        >>> from remotesam_geo.tasks import upright
+        >>> upright(np.array([[0, 0, 3, 2]])).tolist()
+        [[[0.0, 0.0], [3.0, 0.0], [3.0, 2.0], [0.0, 2.0]]]
+    """
     return box[:, [[0, 1], [2, 1], [2, 3], [0, 3]]].astype(np.float64)
 
 
@@ -144,33 +164,39 @@ def _rectangles(points: I64) -> F64:
     return np.stack([u * x - v * y, u * y + v * x], axis=2) + origin
 
 
-def _hulls(region: I64, x: I64, y: I64, n: int) -> Hulls:
-    """The convex hulls of n sets of points: those of each region (m)."""
-    # On each line of pixel corners only the leftmost and the rightmost point of a region matter. They form two
-    # chains a region; the right one is mirrored, so that one rule serves both.
-    order = np.lexsort((y, region))
-    region, x, y = region[order], x[order], y[order]
+def _hulls(region: I64, y: I64, left: I64, right: I64, n: int) -> Hulls:
+    """The convex hulls of n regions, given stretches of them on lines of pixel corners (m)."""
     if not region.size:
         return Hulls(points=np.zeros((0, 2), np.int64), begin=np.zeros(n + 1, np.int64))
-    line = np.flatnonzero(
-        np.diff(region, prepend=-1).astype(bool) | np.diff(y, prepend=0).astype(bool)
+    # On each line only the leftmost and the rightmost point of a region matter. They form two chains a region;
+    # the right one is mirrored, so that one rule serves both.
+    low = int(y.min())
+    span = int(y.max()) - low + 1
+    line = region * span + (y - low)
+    order = np.argsort(line, kind="stable")
+    line = line[order]
+    begin = np.flatnonzero(np.concatenate([[True], line[1:] != line[:-1]]))
+    line = line[begin]
+    x = np.concatenate(
+        [np.minimum.reduceat(left[order], begin), -np.maximum.reduceat(right[order], begin)]
     )
-    chain = np.concatenate([2 * region[line], 2 * region[line] + 1])
-    x = np.concatenate([np.minimum.reduceat(x, line), -np.maximum.reduceat(x, line)])
-    y = np.tile(y[line], 2)
-    order = np.argsort(chain, kind="stable")
-    chain, x, y = _convex(chain[order], x[order], y[order])
+    region, y = line // span, line % span + low
+    chain = np.concatenate([region, region + n])
+    chain, x, y = _convex(chain, x, np.concatenate([y, y]))
     # Clockwise from the top: down the right chain, then up the left one. A left and a right end differ, since a
     # region has width.
-    right = chain % 2 == 1
-    order = np.lexsort((np.where(right, y, -y), ~right, chain // 2))
-    points = np.stack([np.where(right, -x, x), y], axis=1)[order]
-    begin = np.concatenate([[0], np.cumsum(np.bincount(chain // 2, minlength=n))])
-    return Hulls(points=points, begin=begin)
+    mirrored = chain >= n
+    region = chain % n
+    order = np.lexsort((np.where(mirrored, y, -y), ~mirrored, region))
+    points = np.stack([np.where(mirrored, -x, x), y], axis=1)[order]
+    return Hulls(
+        points=points,
+        begin=np.concatenate([[0], np.cumsum(np.bincount(region, minlength=n))]),
+    )
 
 
 def _convex(chain: I64, x: I64, y: I64) -> tuple[I64, I64, I64]:
-    """Keep of each chain (sorted by y) the points that bulge to the left.
+    """Keep of each chain (sorted by y) the points that bulge to the left; they come back unsorted.
 
     A point that does not bulge between two others of its chain is no corner of the hull, so all such points may go
     at once; what is left in the end is convex. A few rounds do for real outlines.
@@ -192,5 +218,4 @@ def _convex(chain: I64, x: I64, y: I64) -> tuple[I64, I64, I64]:
         left = goes_on & ~drop
         chain, x, y = chain[left], x[left], y[left]
     chain, x, y = (np.concatenate(column) for column in zip(*done, strict=True))
-    order = np.lexsort((y, chain))
-    return chain[order], x[order], y[order]
+    return chain, x, y

@@ -59,6 +59,8 @@ class Regions:
             The image (H x W).
 
         Example:
+            >>> import numpy as np
+            >>> from remotesam_geo.tasks import components
             >>> prob = np.array([[0.9, 0.1, 0.8], [0.7, 0.2, 0.1]], np.float32)
             >>> components(prob).paint()
             array([[1, 0, 2],
@@ -155,6 +157,8 @@ def components(
         The components.
 
     Example:
+        >>> import numpy as np
+        >>> from remotesam_geo.tasks import components
         >>> found = components(np.array([[200, 0, 0], [0, 150, 255]], np.uint8))
         >>> found.n, found.table.count, found.table.box
         (1, array([2]), array([[0, 0, 2, 2]]))
@@ -207,6 +211,8 @@ def background(found: Regions) -> Background:
     """Label what lies between the components: 4-connected, as suits 8-connected components.
 
     Example:
+        >>> import numpy as np
+        >>> from remotesam_geo.tasks import background, components
         >>> ring = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], np.float32)
         >>> background(components(ring)).paint()
         array([[0, 0, 0],

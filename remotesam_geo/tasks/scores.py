@@ -86,9 +86,11 @@ def tally(prob: Map, zones: NDArray[np.integer] | None = None, n: int | None = N
         n: How many zones there are; by default the largest number in `zones`.
 
     Example:
+        >>> import numpy as np
+        >>> from remotesam_geo.tasks import label_scores, tally
         >>> counted = tally(np.array([[200, 100], [254, 0]], np.uint8), np.array([[1, 1], [2, 2]]))
         >>> counted.count, counted.failed, label_scores([counted])
-        (array([2, 1]), array([0, 1]), array([[0.87125, 0.     ]]))
+        (array([2, 1]), array([0, 1]), array([[0.8725, 0.    ]]))
     """
     check_map(prob)
     if zones is None:
@@ -129,6 +131,8 @@ def add_tallies(tallies: Sequence[Tally]) -> Tally:
     """Add the tallies of parts of a picture, over the same zones.
 
     Example:
+        >>> import numpy as np
+        >>> from remotesam_geo.tasks import add_tallies, tally
         >>> both = add_tallies([tally(np.full((1, 1), 200, np.uint8)), tally(np.full((1, 2), 255, np.uint8))])
         >>> both.count, both.no_data
         (array([1]), array([2]))
@@ -160,6 +164,8 @@ def label_scores(tallies: Sequence[Tally], *, balance: float = MULTI_LABEL_BALAN
         The scores, NaN where a zone has no answered pixel (P x Z).
 
     Example:
+        >>> import numpy as np
+        >>> from remotesam_geo.tasks import label_scores, tally
         >>> label_scores([tally(np.array([[1.0, 0.5]], np.float32))])
         array([[0.875]])
     """
@@ -183,6 +189,8 @@ def positive_labels(scores: F64, *, threshold: float = 0.5) -> Bools:
     A label without an answer does not hold; tell it apart by its score, which is NaN.
 
     Example:
+        >>> import numpy as np
+        >>> from remotesam_geo.tasks import positive_labels
         >>> positive_labels(np.array([[0.8, 0.5], [0.6, np.nan]]))
         array([[ True, False],
                [ True, False]])
@@ -197,6 +205,8 @@ def best_label(scores: F64, *, threshold: float = 0.5) -> I64:
     the best.
 
     Example:
+        >>> import numpy as np
+        >>> from remotesam_geo.tasks import best_label
         >>> best_label(np.array([[0.8, 0.3, 0.9], [0.6, 0.4, np.nan]]))
         array([ 0, -1, -2])
     """
@@ -220,6 +230,8 @@ def refer(prob: Map, *, threshold: float = 0.5) -> Bools:
         threshold: In steps of 0.005.
 
     Example:
+        >>> import numpy as np
+        >>> from remotesam_geo.tasks import refer
         >>> refer(np.array([[100, 101, 255]], np.uint8))
         array([[False,  True, False]])
     """
@@ -239,6 +251,8 @@ def semantic(maps: Sequence[Map], *, threshold: float | Sequence[float] = 0.5) -
         Classes from 1, `BACKGROUND` (0), and `NOT_ANSWERED` (-2) where any of the maps has no answer (H x W).
 
     Example:
+        >>> import numpy as np
+        >>> from remotesam_geo.tasks import semantic
         >>> semantic([np.array([[150, 90, 120, 255]], np.uint8), np.array([[180, 90, 110, 200]], np.uint8)])
         array([[ 2,  0,  1, -2]], dtype=int16)
     """

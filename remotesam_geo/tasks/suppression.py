@@ -35,7 +35,8 @@ def inner_boxes(corners: F64, score: F64, *, slack: float = 0.0) -> Bools:
         True for those inside another (n).
 
     Example:
-        >>> from remotesam_geo.tasks import upright
+        >>> import numpy as np
+        >>> from remotesam_geo.tasks import inner_boxes, upright
         >>> inner_boxes(upright(np.array([[0, 0, 9, 9], [1, 1, 3, 3]])), np.array([0.5, 0.9]))
         array([False,  True])
     """
@@ -60,7 +61,8 @@ def overlapping_boxes(corners: F64, score: F64, *, iou: float = 0.5) -> Bools:
         True for the boxes to drop (n).
 
     Example:
-        >>> from remotesam_geo.tasks import upright
+        >>> import numpy as np
+        >>> from remotesam_geo.tasks import overlapping_boxes, upright
         >>> boxes = upright(np.array([[0, 0, 4, 4], [1, 0, 5, 4], [9, 9, 12, 12]]))
         >>> overlapping_boxes(boxes, np.array([0.6, 0.8, 0.7]))
         array([ True, False, False])

@@ -83,6 +83,8 @@ def touching(one: I64, other: I64, *, corners: bool = True) -> I64:
         Each pair of regions that touch (m x 2).
 
     Example:
+        >>> import numpy as np
+        >>> from remotesam_geo.tasks import touching
         >>> touching(np.array([0, -1, -1, 1]), np.array([-1, 4, -1, 5]))
         array([[0, 4],
                [1, 5]])
@@ -109,6 +111,8 @@ def unite(n: int, pairs: I64) -> tuple[I64, int]:
         The group of each member (n), and how many groups there are.
 
     Example:
+        >>> import numpy as np
+        >>> from remotesam_geo.tasks import unite
         >>> unite(5, np.array([[4, 1], [2, 4]]))
         (array([0, 1, 1, 2, 1]), 3)
     """
@@ -127,7 +131,8 @@ def merge(tables: Sequence[Table], group: I64, n: int) -> Table:
         The table of the wholes.
 
     Example:
-        >>> from remotesam_geo.tasks import components
+        >>> import numpy as np
+        >>> from remotesam_geo.tasks import components, merge
         >>> left = components(np.array([[0, 200]], np.uint8))
         >>> right = components(np.array([[100, 0]], np.uint8), threshold=0.4)
         >>> whole = merge([left.table, right.table.moved(x=2, y=0)], np.array([0, 0]), 1)
@@ -174,6 +179,8 @@ def enclosing(n: int, regions: int, beside: I64, *, rim: I64, background_rim: I6
         The number of the component that encloses each one next, -1 where none does (n).
 
     Example:
+        >>> import numpy as np
+        >>> from remotesam_geo.tasks import enclosing
         >>> enclosing(2, 2, np.array([[0, 0], [0, 1], [1, 1]]), rim=np.array([], int), background_rim=np.array([0]))
         array([-1,  0])
     """

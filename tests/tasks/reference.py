@@ -104,3 +104,28 @@ def smallest_area(points, step=0.1):
     across = points @ np.stack([np.cos(angles), np.sin(angles)])
     down = points @ np.stack([-np.sin(angles), np.cos(angles)])
     return (np.ptp(across, axis=0) * np.ptp(down, axis=0)).min()
+
+
+def sides(corners):
+    return corners[1] - corners[0], corners[3] - corners[0]
+
+
+def turn(one, other):
+    """Positive where the way turns clockwise on the screen."""
+    return one[..., 0] * other[..., 1] - one[..., 1] * other[..., 0]
+
+
+def check_rectangle(corners, points):
+    """A rectangle round all points, not larger than any found by trying 900 angles."""
+    along, down = sides(corners)
+    assert along[0] > 0
+    assert along[1] >= 0  # to the right and down by less than 90 degrees
+    np.testing.assert_allclose(along @ down, 0, atol=1e-6)
+    np.testing.assert_allclose(corners[2], corners[1] + down, atol=1e-9)
+    assert turn(along, down) > 0
+    for side in (along, down):
+        place = (points - corners[0]) @ side / (side @ side)
+        assert place.min() >= -1e-9
+        assert place.max() <= 1 + 1e-9
+    area = np.linalg.norm(along) * np.linalg.norm(down)
+    assert area <= smallest_area(points) * (1 + 1e-9)

@@ -57,6 +57,7 @@ def test_numbers(n, words):
         ("oil tank", "an oil tank"),
         ("aircraft", "an aircraft"),
         ("cropland", "an area of cropland"),
+        ("water", "a water area"),
         ("user's roof", "a user's roof"),
         ("urban park", "an urban park"),
         ("uranium mine", "a uranium mine"),

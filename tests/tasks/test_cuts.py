@@ -190,6 +190,14 @@ def test_what_encloses_what_survives_any_cut(cut):
     } == expected
 
 
+def test_background_does_not_leak_through_corners():
+    """Where components touch across a corner, the background on the two sides does not."""
+    one, other = np.array([0, -1, 1]), np.array([-1, 2, -1])
+    assert touching(one, other).tolist() == [[0, 2], [1, 2]]
+    assert touching(one, other, corners=False).tolist() == []
+    assert touching(one, one[::-1], corners=False).tolist() == [[0, 1], [1, 0]]
+
+
 @given(cut_maps(maps()), st.integers(1, 4))
 def test_tallies_of_any_cut_add_up_exactly(cut, n):
     prob, rows, columns = cut

@@ -122,6 +122,10 @@ def test_only_a_kept_object_encloses():
     sure = detect(prob, suppress="enclosed", min_score=0.8)
     assert sure.boxes.tolist() == [[4, 4, 5, 5]]
     assert sure.dropped == Dropped(low_score=2)
+    prob[0, :] = prob[-1, :] = prob[:, 0] = prob[:, -1] = 0.9
+    outer = detect(prob, suppress="enclosed", min_score=0.8)  # over the dropped one in between
+    assert outer.boxes.tolist() == [[0, 0, 9, 9]]
+    assert outer.dropped == Dropped(low_score=1, enclosed=1)
     large = detect(prob, suppress="enclosed", min_area=10)
     assert large.boxes.tolist() == [[0, 0, 9, 9]]
     assert large.dropped == Dropped(small=1, enclosed=1)

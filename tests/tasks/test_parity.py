@@ -14,6 +14,7 @@ from remotesam_geo.tasks import (
     count_objects,
     detect,
     ground,
+    hulls,
     label_scores,
     merge_hulls,
     refine,
@@ -22,6 +23,7 @@ from remotesam_geo.tasks import (
     tally,
     upright,
 )
+from tests.tasks import reference
 
 DATA = Path(__file__).parents[1] / "data" / "parity"
 CASES = json.loads((DATA / "tasks.json").read_text())
@@ -117,6 +119,15 @@ def test_oriented_boxes(variant):
     for centre, size, around in zip(corners.mean(axis=1), area, perimeter, strict=True):
         near = np.abs(published.mean(axis=1) - centre).max(axis=1) <= 1
         assert (np.abs(published_area[near] - size) <= 0.4 * around).any()
+
+
+def test_oriented_boxes_that_enclose_the_pixels(variant):
+    case, contour, _ = variant
+    pieces = found(case, contour)
+    image = pieces.paint()
+    for index, corners in enumerate(smallest_rectangles(hulls(pieces)), start=1):
+        pixels = zip(*np.nonzero(image == index), strict=True)
+        reference.check_rectangle(corners, reference.corner_points(pixels))
 
 
 def test_oriented_boxes_outside_of_all_others(variant):

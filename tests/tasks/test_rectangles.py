@@ -10,37 +10,12 @@ from tests.tasks import reference
 from tests.tasks.strategies import masks
 
 
-def sides(corners):
-    return corners[1] - corners[0], corners[3] - corners[0]
-
-
-def turn(one, other):
-    """Positive where the way turns clockwise on the screen."""
-    return one[..., 0] * other[..., 1] - one[..., 1] * other[..., 0]
-
-
-def check(corners, points):
-    """A rectangle round all points, not larger than any found by trying 900 angles."""
-    along, down = sides(corners)
-    assert along[0] > 0
-    assert along[1] >= 0  # to the right and down by less than 90 degrees
-    np.testing.assert_allclose(along @ down, 0, atol=1e-6)
-    np.testing.assert_allclose(corners[2], corners[1] + down, atol=1e-9)
-    assert turn(along, down) > 0
-    for side in (along, down):
-        place = (points - corners[0]) @ side / (side @ side)
-        assert place.min() >= -1e-9
-        assert place.max() <= 1 + 1e-9
-    area = np.linalg.norm(along) * np.linalg.norm(down)
-    assert area <= reference.smallest_area(points) * (1 + 1e-9)
-
-
 @given(masks(shape=st.tuples(st.integers(1, 20), st.integers(1, 20))))
 def test_rectangles_enclose_their_pixels_and_none_is_smaller(prob):
     objects = detect(prob, oriented=True, suppress="none")
     pixels = reference.flood(prob > 0.5)
     for corners, component in zip(objects.corners, pixels, strict=True):
-        check(corners, reference.corner_points(component))
+        reference.check_rectangle(corners, reference.corner_points(component))
 
 
 def turned(length, width, angle, size=200):
@@ -53,8 +28,10 @@ def turned(length, width, angle, size=200):
 @pytest.mark.parametrize("angle", [0, 7, 30, 45, 60, 89.5])
 def test_a_turned_bar_is_measured(angle):
     (corners,) = detect(turned(150, 24, angle), oriented=True).corners
-    check(corners, reference.corner_points(zip(*np.nonzero(turned(150, 24, angle)), strict=True)))
-    along, down = sides(corners)
+    reference.check_rectangle(
+        corners, reference.corner_points(zip(*np.nonzero(turned(150, 24, angle)), strict=True))
+    )
+    along, down = reference.sides(corners)
     long, short = sorted([np.linalg.norm(along), np.linalg.norm(down)], reverse=True)
     assert abs(long - 150) < 3
     assert abs(short - 24) < 3
@@ -71,6 +48,16 @@ def test_a_single_pixel_is_its_own_rectangle():
     ]
 
 
+def test_of_equally_small_rectangles_the_upright_one_is_taken():
+    """Two pixels in a corner: upright and at 45 degrees the area is 4."""
+    assert detect(np.eye(2, dtype=np.float32), oriented=True).corners.tolist() == [
+        [[0, 0], [2, 0], [2, 2], [0, 2]]
+    ]
+    assert detect(np.eye(2, dtype=np.float32)[::-1], oriented=True).corners.tolist() == [
+        [[0, 0], [2, 0], [2, 2], [0, 2]]
+    ]
+
+
 @given(masks(shape=st.tuples(st.integers(1, 30), st.integers(1, 30))))
 def test_hulls_are_convex_and_hold_all_pixels(prob):
     around = hulls(components(prob))
@@ -79,8 +66,10 @@ def test_hulls_are_convex_and_hold_all_pixels(prob):
         corners = reference.corner_points(pixels)
         assert {tuple(p) for p in hull.tolist()} <= {tuple(p) for p in corners.tolist()}
         for a, b, c in zip(hull, np.roll(hull, -1, 0), np.roll(hull, -2, 0), strict=True):
-            assert turn(b - a, c - b) > 0  # strictly convex, clockwise on the screen
-            assert (turn(b - a, corners - a) >= 0).all()  # and nothing outside of any side
+            assert reference.turn(b - a, c - b) > 0  # strictly convex, clockwise on the screen
+            assert (
+                reference.turn(b - a, corners - a) >= 0
+            ).all()  # and nothing outside of any side
 
 
 def test_a_long_curve_is_no_trouble():
