@@ -15,7 +15,7 @@ from shapely.geometry.base import BaseGeometry
 
 from remotesam_geo.errors import InputError
 
-__all__ = ["PixelSize", "ground_area", "pixel_size", "plan_geobox"]
+__all__ = ["PixelSize", "ground_area", "near_meridian", "pixel_size", "plan_geobox"]
 
 Resolution = float | Literal["native"]
 
@@ -122,6 +122,12 @@ def ground_area(geometries: NDArray[np.object_], crs: CRS) -> NDArray[np.float64
     return np.array([_geodesic_area(geometry, to_lonlat) for geometry in geometries], np.float64)
 
 
+def near_meridian(longitude: NDArray[np.float64], middle: float) -> NDArray[np.float64]:
+    """Longitudes counted on past 180 where that brings them nearer to a middle: nothing tears at the antimeridian."""
+    turns: NDArray[np.float64] = np.rint((middle - longitude) / 360)
+    return longitude + 360 * turns
+
+
 def _geodesic_area(geometry: BaseGeometry, to_lonlat: Transformer) -> float:
     area = 0.0
     for polygon in getattr(geometry, "geoms", [geometry]):
@@ -146,7 +152,7 @@ def _north_up(geobox: GeoBox) -> GeoBox:
 
 def _in_utm(geobox: GeoBox, resolution: float) -> GeoBox:
     lon, lat = _lonlat(geobox, [(geobox.shape.x / 2, geobox.shape.y / 2)])
-    utm: GeoBox = geobox.to_crs(_utm_at(lon[0], lat[0]), resolution=resolution)  # type: ignore[arg-type]
+    utm: GeoBox = geobox.to_crs(_utm_at((lon[0] + 180) % 360 - 180, lat[0]), resolution=resolution)  # type: ignore[arg-type]
     return utm
 
 

@@ -122,8 +122,9 @@ class Resampling:
         to, back = self.target.affine, ~self.source.affine
         x, y = to.a * col + to.b * row + to.c, to.d * col + to.e * row + to.f
         if self.source.crs != self.target.crs:
-            x, y = Transformer.from_crs(self.target.crs, self.source.crs, always_xy=True).transform(
-                x, y
-            )
+            to_source = Transformer.from_crs(self.target.crs, self.source.crs, always_xy=True)
+            x, y = to_source.transform(x, y)
+            if self.source.crs is not None and self.source.crs.geographic:
+                x = near_meridian(x, (self.source.affine * (self.source.shape.x / 2, 0))[0])
         across, down = back.a * x + back.b * y + back.c, back.d * x + back.e * y + back.f
         return down / self.group - 0.5, across / self.group - 0.5
