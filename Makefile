@@ -6,13 +6,14 @@ READY := $(VENV)/.ready
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow check lint types docs notebooks bench clean
+.PHONY: help demo test slow check lint types docs notebooks bench tiny clean
 
 help:
 	@echo "make demo   set up and run the demo, offline"
 	@echo "make test   set up and run the tests"
 	@echo "make check  lint, types, docs and notebooks"
 	@echo "make slow   the tests that take minutes"
+	@echo "make tiny   train the built-in model again (hours)"
 	@echo "make bench  measure, and print the tables of docs/benchmarks.md"
 
 $(READY): pyproject.toml constraints.txt
@@ -44,6 +45,9 @@ docs: $(READY)
 
 notebooks: $(READY)
 	$(BIN)/python tests/run_notebooks.py
+
+tiny: $(READY)
+	$(BIN)/python -m remotesam_geo.learning.train runs/tiny
 
 bench: $(READY)
 	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done

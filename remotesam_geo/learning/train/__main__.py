@@ -19,7 +19,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("folder", type=Path, help="where the run lives")
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--cooldown", type=int, default=None, help="steps of the falling rate")
-    parser.add_argument("--pictures", type=int, default=4, help="pictures a batch and process")
+    parser.add_argument("--pictures", type=int, default=8, help="pictures a batch and process")
+    parser.add_argument("--questions", type=int, default=2, help="expressions a picture")
     parser.add_argument("--pool", type=int, default=4096, help="different scenes")
     parser.add_argument("--visual-steps", type=int, default=None, help="steps without text")
     parser.add_argument("--threads", type=int, default=None)
@@ -35,7 +36,9 @@ def main(arguments: list[str] | None = None) -> None:
         config=tiny.training(options.steps, options.cooldown, options.visual_steps),
         model=tiny.new_model().to(device),
         processor=processor,
-        source=tiny.WorldSource(pictures=options.pictures, pool=options.pool),
+        source=tiny.WorldSource(
+            pictures=options.pictures, questions=options.questions, pool=options.pool
+        ),
         held_out=tiny.WorldSource(tiny.HELD_OUT_SEEDS, pool=64),
         held_out_batches=6,
     )

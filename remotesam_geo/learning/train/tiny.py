@@ -25,6 +25,7 @@ from remotesam_geo.learning.world import (
     scene,
 )
 from remotesam_geo.model import RemoteSAMConfig, RemoteSAMModel
+from remotesam_geo.model.checkpoint import without_bar
 from remotesam_geo.model.processor import RemoteSAMProcessor
 
 from .samples import Batch
@@ -148,7 +149,7 @@ def training(
         dice="expression",
         planes={"class": 1 + len(CLASSES), "colour": 1 + len(COLOURS)},
         coordinates=True,
-        auxiliary=0.3,
+        auxiliary=0.6,
         visual_steps=steps // 4 if visual_steps is None else visual_steps,
         ema=0.99,
         precision="bfloat16",
@@ -172,8 +173,8 @@ class WorldSource:
         self,
         first_seed: int = TRAINING_SEEDS,
         *,
-        pictures: int = 4,
-        questions: int = 4,
+        pictures: int = 8,
+        questions: int = 2,
         pool: int = 4096,
         shares: dict[str, float] | None = None,
     ) -> None:
@@ -329,7 +330,7 @@ def turned(view: WorldScene, way: int) -> WorldScene:
 
 def save(model: RemoteSAMModel, processor: RemoteSAMProcessor, folder: Path) -> None:
     """Write weights in 16 bit, configuration and tokenizer, as `from_pretrained` reads them."""
-    small = copy.deepcopy(model).to("cpu").half()
-    small.config.dtype = torch.float32  # 16 bit is how it travels, not how it computes
-    small.save_pretrained(folder)
+    with without_bar():
+        copy.deepcopy(model).to("cpu").half().save_pretrained(folder)
+    (folder / "model.safetensors").chmod(0o644)  # a temporary file's mode would travel with it
     processor.save_pretrained(folder)
