@@ -306,13 +306,19 @@ def table(figures: dict[str, Any]) -> str:
         "| how hard the exam is | |",
         "| --- | --- |",
         f"| class mIoU of a logistic regression on each pixel | {figures['pixel classifier']:.2f} |",
-        f"| class mIoU of tiny asked for another class | "
-        f"{scores['class mIoU, shuffled prompts']:.2f} |",
-        f"| detection F1 of the true masks (touching objects are one) | "
-        f"{scores['detection F1, true masks']:.2f} |",
+        (
+            f"| class mIoU of tiny asked for another class | "
+            f"{scores['class mIoU, shuffled prompts']:.2f} |"
+        ),
+        (
+            f"| detection F1 of the true masks (touching objects are one) | "
+            f"{scores['detection F1, true masks']:.2f} |"
+        ),
         f"| share of objects under 24 px | {scores['objects under 24 px']:.2f} |",
-        f"| fewest objects of the class in a colour, size or position question | "
-        f"{scores['fewest objects']:.0f} |",
+        (
+            f"| fewest objects of the class in a colour, size or position question | "
+            f"{scores['fewest objects']:.0f} |"
+        ),
         "",
         "| class | mIoU |",
         "| --- | --- |",
