@@ -27,7 +27,6 @@ from remotesam_geo.errors import InputError, ModelError
 
 from . import hub
 from .configuration import RemoteSAMConfig
-from .processor import CONFIG_FILE, TOKENIZER_FILE
 from .pth import read_pth
 
 __all__ = [
@@ -41,7 +40,8 @@ __all__ = [
 ]
 
 BUILT_IN = ("tiny",)
-WEIGHTS_FILE = "model.safetensors"
+CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+TOKENIZER_FILE = "tokenizer.json"  # only where a network has not BERT's vocabulary
 DERIVED = re.compile(r"(^|\.)(relative_position_index|position_ids)$")
 LISTED = 12
 TYPES = {torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64}
@@ -107,13 +107,12 @@ def locate(
     """
     name = hub.RELEASED.repo if source is None else os.fspath(source)
     path = Path(name).expanduser()
-    if isinstance(source, str | None) and not path.exists():
-        if name in BUILT_IN and revision is None:
-            return _built_in(name)
-        if hub.is_repository(name):
-            return _from_hub(
-                name, revision, None if cache_dir is None else Path(cache_dir), local_files_only
-            )
+    if source in BUILT_IN and revision is None:
+        return _built_in(name)
+    if isinstance(source, str | None) and not path.exists() and hub.is_repository(name):
+        return _from_hub(
+            name, revision, None if cache_dir is None else Path(cache_dir), local_files_only
+        )
     if revision is not None:
         raise InputError(f"revision={revision!r} is a commit of a hub; {name!r} is not from one.")
     return _from_disk(path)

@@ -16,8 +16,17 @@ from transformers import AutoConfig, AutoModelForSemanticSegmentation, PreTraine
 from remotesam_geo.errors import InputError, ModelError
 
 from . import hub
-from .checkpoint import WEIGHTS_FILE, Origin, Source, digest, open_tensors, origin, without_bar
-from .processor import CONFIG_FILE, resize
+from .checkpoint import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    Origin,
+    Source,
+    digest,
+    open_tensors,
+    origin,
+    without_bar,
+)
+from .processor import resize
 
 __all__ = ["RELEASED", "ContourModel", "Precision"]
 

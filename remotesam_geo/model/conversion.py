@@ -80,10 +80,11 @@ def convert(
         source, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only
     )
     config = configuration(found, config)
-    if tokenizer is None and found.folder is not None:
-        processor = RemoteSAMProcessor.from_pretrained(found.folder)
-    else:
-        processor = RemoteSAMProcessor(config, tokenizer=tokenizer)
+    processor = (
+        RemoteSAMProcessor.from_pretrained(found.folder or None, config=config)
+        if tokenizer is None
+        else RemoteSAMProcessor(config, tokenizer=tokenizer)
+    )
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.parent / f".{target.name}.partial-{os.getpid()}"
     shutil.rmtree(partial, ignore_errors=True)

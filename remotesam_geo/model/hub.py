@@ -92,7 +92,7 @@ def fetch(
         raise InputError(
             f"weights of {release.repo} need revision=, the 40 digits of the commit you have "
             f"looked at (https://huggingface.co/{release.repo}/commits/main); received "
-            f"{revision!r}."
+            f"{revision!r}. (Was a folder meant? There is none of that name here.)"
         )
     place = by_hand(release)
     if revision is None and all((place / name).is_file() for name in release.files):

@@ -20,13 +20,14 @@ from torch import Tensor
 
 from remotesam_geo.errors import InputError, ModelError, RemoteSAMWarning
 
+from . import hub
+from .checkpoint import CONFIG_FILE, TOKENIZER_FILE, configuration, locate
 from .configuration import RemoteSAMConfig
 
 __all__ = ["Picture", "RemoteSAMProcessor", "Tokens", "bert_tokenizer", "resize", "rgb"]
 
 Picture = NDArray[np.uint8] | Image.Image | Tensor
 
-CONFIG_FILE, TOKENIZER_FILE = "config.json", "tokenizer.json"
 PAD = 0
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 # What Pillow turns into RGB without a choice to be made; 16-bit and float pictures need a stretch.
@@ -168,21 +169,29 @@ class RemoteSAMProcessor:
             )
 
     @classmethod
-    def from_pretrained(cls, folder: str | PathLike[str]) -> Self:
-        """Read the configuration of a model folder, and its tokenizer where it brings one.
+    def from_pretrained(
+        cls,
+        source: str | PathLike[str] | None = None,
+        *,
+        config: RemoteSAMConfig | None = None,
+        revision: str | None = None,
+        cache_dir: str | PathLike[str] | None = None,
+        local_files_only: bool = False,
+    ) -> Self:
+        """The processor of a network, by what `RemoteSAMModel.from_pretrained` takes.
 
         Example:
-            >>> import tempfile
             >>> from remotesam_geo.model import RemoteSAMProcessor
-            >>> with tempfile.TemporaryDirectory() as folder:
-            ...     RemoteSAMProcessor().save_pretrained(folder)
-            ...     RemoteSAMProcessor.from_pretrained(folder).cut_words("a ship")
-            ''
+            >>> RemoteSAMProcessor.from_pretrained().config.image_size
+            896
         """
-        folder = Path(folder)
-        if not (folder / CONFIG_FILE).is_file():
-            raise ModelError(f"{folder} holds no {CONFIG_FILE}; is it a model folder?")
-        return cls(RemoteSAMConfig.from_pretrained(folder), tokenizer=_read_tokenizer(folder))
+        if source is None or source == hub.RELEASED.repo:  # all of it is in this package
+            return cls(config)
+        found = locate(
+            source, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only
+        )
+        tokenizer = None if found.folder is None else _read_tokenizer(found.folder)
+        return cls(configuration(found, config), tokenizer=tokenizer)
 
     def save_pretrained(self, folder: str | PathLike[str]) -> None:
         """Write the tokenizer into a model folder, and the configuration where there is none."""

@@ -20,7 +20,6 @@ LARGEST_PICKLE = 64 << 20  # the released one has half a megabyte
 # All that checkpoints of plain tensors name. torch has a list of its own behind this one, but a
 # program can lengthen that.
 ALLOWED = {
-    "_codecs encode",
     "argparse Namespace",  # the training script's arguments lie beside the weights
     "collections Counter",
     "collections OrderedDict",
@@ -29,7 +28,6 @@ ALLOWED = {
     "torch._utils _rebuild_parameter",
     "torch._utils _rebuild_tensor",
     "torch._utils _rebuild_tensor_v2",
-    "torch.nn.parameter Parameter",
     *(f"torch {kind}" for kind in ("float64", "float32", "float16", "bfloat16", "int64")),
     *(
         f"torch {kind}Storage"
@@ -101,7 +99,9 @@ def _check_archive(path: Path) -> None:
                 if entry.file_size > LARGEST_PICKLE:
                     raise ModelError(f"{path} is no checkpoint: {entry.filename} is huge.")
                 _check_pickle(archive.read(entry), path)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+    except ModelError:
+        raise
+    except Exception as error:  # damage shows itself in many ways
         raise ModelError(
             f"{path} is cut short or damaged ({path.stat().st_size} bytes: {error}); download it "
             f"again."

@@ -608,6 +608,8 @@ def test_sources_that_are_none(tmp_path, folder):
         RemoteSAMModel.from_pretrained(folder, revision="main")
     with pytest.raises(TypeError, match="takes no device_map"):
         RemoteSAMModel.from_pretrained(folder, device_map="auto")
+    with pytest.raises(InputError, match="dtype='auto'"):
+        RemoteSAMModel.from_pretrained(folder, dtype="auto")
 
 
 def test_a_built_in_model_that_is_not_there(monkeypatch, tmp_path):

@@ -280,6 +280,7 @@ def test_a_small_model_brings_its_own_tokenizer(tmp_path):
     processor = RemoteSAMProcessor(config, tokenizer=tokenizer)
     assert processor.tokenize("a ship tank").input_ids[0, :6].tolist() == [2, 6, 4, 5, 3, 0]
     processor.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").touch()  # where the weights would lie
     again = RemoteSAMProcessor.from_pretrained(tmp_path)
     assert again.config.to_dict() == config.to_dict()
     assert again.tokenize("a ship").input_ids.tolist() == (
@@ -288,9 +289,10 @@ def test_a_small_model_brings_its_own_tokenizer(tmp_path):
 
 
 def test_a_damaged_folder_is_explained(tmp_path):
-    with pytest.raises(ModelError, match=r"no config\.json"):
+    with pytest.raises(ModelError, match=r"lacks config\.json"):
         RemoteSAMProcessor.from_pretrained(tmp_path)
     RemoteSAMProcessor(RemoteSAMConfig(**SMALL)).save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").touch()
     (tmp_path / "tokenizer.json").write_text(json.dumps({"model": 1}))
     with pytest.raises(ModelError, match="is no tokenizer"):
         RemoteSAMProcessor.from_pretrained(tmp_path)
