@@ -14,7 +14,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
 from .grid import Box
-from .ground import pixel_size
+from .ground import near_meridian, pixel_size
 
 __all__ = ["Resampling"]
 
