@@ -43,6 +43,7 @@ BUILT_IN = ("tiny",)
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 TOKENIZER_FILE = "tokenizer.json"  # only where a network has not BERT's vocabulary
 DERIVED = re.compile(r"(^|\.)(relative_position_index|position_ids)$")
+SPARE = 4 << 20
 LISTED = 12
 TYPES = {torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64}
 
@@ -215,13 +216,13 @@ def stream(path: Path, expected: Mapping[str, Tensor]) -> Iterator[tuple[str, Te
 
     Pages of a mapping that were read count as this process's memory until the mapping goes. So the
     file is mapped anew a few times, each time for about half of what remains: what is copied and
-    what is mapped together exceed the weights by a fortieth at most.
+    what is mapped together exceed the weights by a fortieth at most (or `SPARE`).
     """
     mapped = open_tensors(path)
     check(mapped, expected, path)
     kinds, names = _kinds(mapped), write_order(mapped)
     left = sum(tensor.nbytes for tensor in mapped.values())
-    spare = left // 40
+    spare = max(left // 40, SPARE)
     while True:
         budget, taken = (left + spare) // 2, 0
         while names and (taken == 0 or taken + mapped[names[0]].nbytes <= budget):

@@ -130,7 +130,9 @@ def refused(tmp_path, content, message):
 # --- round trips ------------------------------------------------------------------------------
 
 
-def test_a_published_file_gives_the_model(model, pth):
+@pytest.mark.parametrize("spare", [0, checkpoint_module.SPARE])  # mapped often, and once
+def test_a_published_file_gives_the_model(model, pth, spare, monkeypatch):
+    monkeypatch.setattr(checkpoint_module, "SPARE", spare)
     loaded = RemoteSAMModel.from_pretrained(pth, config=CONFIG)
     assert same(model, loaded)
     assert not loaded.training
@@ -420,6 +422,7 @@ def test_a_file_that_changes_while_it_is_read_is_noticed(pth, expected, model, m
         found = pth_module.read_pth(path)
         return found if len(opened) == 1 else dict(list(found.items())[1:])
 
+    monkeypatch.setattr(checkpoint_module, "SPARE", 0)
     monkeypatch.setattr(checkpoint_module, "read_pth", other)
     with pytest.raises(ModelError, match="changed while it was read"):
         read(locate(pth), expected)
