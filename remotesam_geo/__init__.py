@@ -9,21 +9,25 @@ from typing import Any
 __version__ = "0.1.0.dev0"
 
 _HOME = {
+    "RemoteSAM": "remotesam",
     "RemoteSAMError": "errors",
     "RemoteSAMWarning": "errors",
     "load": "scenes",
     "open_raster": "scenes",
+    "plot": "plot",
     "render": "scenes",
     "save_items": "scenes",
     "search": "scenes",
 }
 
 __all__ = [
+    "RemoteSAM",
     "RemoteSAMError",
     "RemoteSAMWarning",
     "__version__",
     "load",
     "open_raster",
+    "plot",
     "render",
     "save_items",
     "search",

@@ -4,9 +4,9 @@ import json
 import uuid
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 import geopandas as gpd
 import numpy as np
@@ -39,6 +39,9 @@ from remotesam_geo.words import (
     view_words,
 )
 
+if TYPE_CHECKING:
+    from remotesam_geo.model import Predictor, RemoteSAMProcessor
+
 __all__ = ["Model", "RemoteSAM"]
 
 SceneLike = xr.Dataset | xr.DataArray | str | Path
@@ -65,6 +68,27 @@ class Model(Protocol):
         """Pictures (B x S x S x 3) and P expressions to codes (B x P x S x S)."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Network:
+    """The network with its weights, as a model to ask."""
+
+    predictor: "Predictor"
+    processor: "RemoteSAMProcessor"
+    identity: str
+
+    @property
+    def image_size(self) -> int:
+        return int(self.predictor.config.image_size)
+
+    def predict(self, images: NDArray[np.uint8], expressions: Sequence[str]) -> Codes:
+        codes: Codes = self.predictor.predict(images, expressions)
+        return codes
+
+    def cut_words(self, expression: str) -> str:
+        cut: str = self.processor.cut_words(expression)
+        return cut
+
+
 class RemoteSAM:
     """Questions in words, over scenes and rasters.
 
@@ -79,6 +103,49 @@ class RemoteSAM:
 
     def __init__(self, model: Model) -> None:
         self.model = model
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path | None = None,
+        *,
+        device: str = "auto",
+        precision: Literal["auto", "float32", "bfloat16"] = "auto",
+        revision: str | None = None,
+        sha256: str | None = None,
+        local_files_only: bool = False,
+    ) -> Self:
+        """Open a network with its weights.
+
+        Args:
+            source: Nothing for the released weights (downloaded once), "tiny" for the small model of this package, a
+                model folder, or a published `.pth`.
+            device: "auto" for CUDA, then MPS, then the CPU; or a torch device.
+            precision: "auto" for bfloat16 where the hardware is fast at it.
+            revision: Commit, where the source is a repository.
+            sha256: The identity the weights must have.
+            local_files_only: Never ask the network.
+
+        Raises:
+            ModelError: The weights are missing, damaged, unsafe, or others than they should be.
+        """
+        from remotesam_geo.model import (  # noqa: PLC0415 - torch takes its time
+            Predictor,
+            RemoteSAMModel,
+            RemoteSAMProcessor,
+            weights_sha256,
+        )
+
+        network = RemoteSAMModel.from_pretrained(
+            source, revision=revision, sha256=sha256, local_files_only=local_files_only
+        )
+        processor = RemoteSAMProcessor.from_pretrained(
+            source, config=network.config, revision=revision, local_files_only=local_files_only
+        )
+        predictor = Predictor(network, processor, device=device, precision=precision)
+        return cls(
+            _Network(predictor=predictor, processor=processor, identity=weights_sha256(network))
+        )
 
     def __repr__(self) -> str:
         return f"RemoteSAM({self.model.identity}, {self.model.image_size} px)"
