@@ -14,7 +14,7 @@ _HOME = {
     "RemoteSAMWarning": "errors",
     "load": "scenes",
     "open_raster": "scenes",
-    "plot": "plot",
+    "plot": "plotting",
     "render": "scenes",
     "save_items": "scenes",
     "search": "scenes",

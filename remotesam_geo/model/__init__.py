@@ -8,6 +8,8 @@ from typing import Any
 
 _HOME = {
     "ContourModel": "contours",
+    "Predictor": "predictor",
+    "Recipe": "predictor",
     "RemoteSAMConfig": "configuration",
     "RemoteSAMModel": "network",
     "RemoteSAMOutput": "network",
@@ -19,6 +21,8 @@ _HOME = {
 
 __all__ = [
     "ContourModel",
+    "Predictor",
+    "Recipe",
     "RemoteSAMConfig",
     "RemoteSAMModel",
     "RemoteSAMOutput",

@@ -4,6 +4,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urljoin
 
@@ -28,6 +29,7 @@ MAX_PAGES = 10_000
 MAX_ITEMS = 100_000
 MAX_IDLE = 20
 QUIET_SECONDS = 2.0
+_UNKNOWN = (400, 404, 422)  # how services speak of unknown collections
 
 
 class ApiIO(StacApiIO):
@@ -80,8 +82,8 @@ class ApiIO(StacApiIO):
         if method == "POST":
             page = read_json(self._web.get(url, parameters or {}), url)
         else:
-            whole = Request("GET", url, params=parameters).prepare().url
-            page = read_json(self._web.get(str(whole)), url)
+            whole = str(Request("GET", url, params=parameters).prepare().url)
+            page = read_json(self._web.get(whole), url)
         for doc in page.get("features") or ():
             if isinstance(doc, dict):
                 keep_remote(doc, url)
@@ -107,14 +109,40 @@ def _is_new(doc: Any, seen: set[tuple[str, str]]) -> bool:
     return fresh
 
 
-def search_api(root: Document, url: str, question: Question, web: Web) -> list[Document]:
-    """Ask a STAC API.
+@dataclass(frozen=True, kw_only=True)
+class Api:
+    """A STAC API.
 
     Args:
         root: Its landing page.
         url: Where that came from.
-        question: What to ask.
         web: Makes the requests.
+    """
+
+    root: Document
+    url: str
+    web: Web
+
+    def place(self, *relations: str) -> str | None:
+        """Where its landing page leads, None where it does not."""
+        found = links(self.root, *relations)
+        return self.web.safe(urljoin(self.url, found[0]["href"])) if found else None
+
+    def offers(self, extension: str) -> bool:
+        """Whether it declares an extension of item search; True where it declares nothing at all."""
+        declared = self.root.get("conformsTo")
+        if not isinstance(declared, list) or not declared:
+            return True
+        pattern = re.compile(rf"item-search\b.*#(.*:)?{extension}\b")
+        return any(pattern.search(str(uri)) for uri in declared)
+
+
+def search_api(api: Api, question: Question) -> list[Document]:
+    """Ask a STAC API.
+
+    Args:
+        api: Which.
+        question: What to ask.
 
     Returns:
         The items, sorted and cut as asked.
@@ -122,16 +150,14 @@ def search_api(root: Document, url: str, question: Question, web: Web) -> list[D
     Raises:
         SearchError: It cannot answer, or knows no such collection.
     """
-    _check_offers(root, url, question)
-    pages = ApiIO(web)
-    places = links(root, "search")
-    only_get = all(str(link.get("method", "")).upper() == "GET" for link in places)
-    sorts = not question.sortby or _offers(root, "sort")
+    _check_offers(api, question)
+    methods = {str(link.get("method", "")).upper() for link in links(api.root, "search")}
+    sorts = not question.sortby or api.offers("sort")
     search = ItemSearch(
-        web.safe(urljoin(url, places[0]["href"])),
+        str(api.place("search")),
         # CQL2 as text belongs into a GET; JSON and large areas into a POST, where there is one.
-        method="GET" if only_get or isinstance(question.filter, str) else "POST",
-        stac_io=pages,
+        method="GET" if methods == {"GET"} or isinstance(question.filter, str) else "POST",
+        stac_io=ApiIO(api.web),
         max_items=question.max_items if sorts else None,
         limit=min(PAGE_ITEMS, question.max_items or PAGE_ITEMS),
         collections=None if question.collections is None else list(question.collections),
@@ -139,38 +165,34 @@ def search_api(root: Document, url: str, question: Question, web: Web) -> list[D
         intersects=_geojson(question),
         datetime=interval_text(question.interval),
         ids=None if question.ids is None else list(question.ids),
-        query=dict(question.query) if isinstance(question.query, Mapping) else question.query,
+        query=None if question.query is None else dict(question.query),
         filter=dict(question.filter) if isinstance(question.filter, Mapping) else question.filter,
         sortby=_sortby(question) if sorts else None,
     )
     try:
-        docs = _collect(search, question, url)
+        docs = _collect(search, question, api)
     except StatusSearchError as error:
-        if error.status in (400, 404, 422):  # how some services speak of unknown collections
-            _check_collections(root, url, question, set(), pages, web)
+        if error.status in _UNKNOWN:
+            _check_collections(api, question, set())
         raise
-    found = {str(doc.get("collection")) for doc in docs}
-    _check_collections(root, url, question, found, pages, web)
+    _check_collections(api, question, {str(doc.get("collection")) for doc in docs})
     return docs if sorts else question.order(docs)[: question.max_items]
 
 
-def _collect(search: ItemSearch, question: Question, url: str) -> list[Document]:
-    most = question.max_items or MAX_ITEMS
+def _collect(search: ItemSearch, question: Question, api: Api) -> list[Document]:
     docs: list[Document] = []
     # Short searches stay quiet; it is the long ones that leave one wondering.
     with tqdm(desc="Searching", unit=" items", delay=QUIET_SECONDS, leave=False) as progress:
         for page in search.pages_as_dicts():
             docs += page["features"]
             matched = page.get("numberMatched") or (page.get("context") or {}).get("matched")
-            progress.total = min(int(matched), most) if matched else None
+            progress.total = min(int(matched), question.max_items or MAX_ITEMS) if matched else None
             progress.update(len(page["features"]))
-            if len(docs) > most:
-                break
-    if question.max_items is None and len(docs) > MAX_ITEMS:
-        raise SearchError(
-            f"{redact(url)} finds more than {MAX_ITEMS:,} items; narrow the bbox or datetime, or say "
-            "max_items= to take that many"
-        )
+            if len(docs) > max(MAX_ITEMS, question.max_items or 0):
+                raise SearchError(
+                    f"{redact(api.url)} finds more than {MAX_ITEMS:,} items; narrow the bbox or "
+                    "datetime, or say max_items= to take that many"
+                )
     return docs
 
 
@@ -188,46 +210,33 @@ def _sortby(question: Question) -> list[dict[str, str]] | None:
     ] or None
 
 
-def _offers(root: Document, extension: str) -> bool:
-    """Whether an API declares an extension of item search; True where it declares nothing at all."""
-    declared = root.get("conformsTo")
-    if not isinstance(declared, list) or not declared:
-        return True
-    pattern = re.compile(rf"item-search\b.*#(.*:)?{extension}\b")
-    return any(pattern.search(str(uri)) for uri in declared)
-
-
-def _check_offers(root: Document, url: str, question: Question) -> None:
+def _check_offers(api: Api, question: Question) -> None:
     """Refuse what an API would ignore: it would answer with everything, and say nothing."""
     for extension, asked in (("query", question.query), ("filter", question.filter)):
-        if asked is not None and not _offers(root, extension):
+        if asked is not None and not api.offers(extension):
             other = "filter" if extension == "query" else "query"
-            instead = f"use {other}=" if _offers(root, other) else "leave it out"
+            instead = f"use {other}=" if api.offers(other) else "leave it out"
             raise SearchError(
-                f"{redact(url)} does not offer {extension}= and would ignore it; {instead}, or pick "
-                "among the items found: [item for item in items if item.properties[...] < ...]"
+                f"{redact(api.url)} does not offer {extension}= and would ignore it; {instead}, or "
+                "pick among the items found: [item for item in items if item.properties[...] < ...]"
             )
 
 
-def _check_collections(
-    root: Document, url: str, question: Question, found: set[str], pages: ApiIO, web: Web
-) -> None:
+def _check_collections(api: Api, question: Question, found: set[str]) -> None:
     """Refuse collections that do not exist; only those without any item are asked about."""
-    places = links(root, "data", "collections")
+    place = api.place("data", "collections")
     for name in question.collections or ():
-        if name in found or not places:
+        if name in found or place is None:
             continue
-        place = web.safe(urljoin(url, places[0]["href"]))
         try:
-            web.get(f"{place.rstrip('/')}/{quote(name, safe='')}")
+            api.web.get(f"{place.rstrip('/')}/{quote(name, safe='')}")
         except StatusSearchError as error:
-            if error.status not in (400, 404, 422):
-                log.info("cannot tell whether %s has a collection %s: %s", redact(url), name, error)
+            if error.status not in _UNKNOWN:
+                log.info("%s does not say whether it has %s: %s", redact(api.url), name, error)
                 continue
-            there = [
-                str(doc.get("id")) for page in pages.get_pages(place) for doc in page["collections"]
-            ]
+            pages = ApiIO(api.web).get_pages(place)
+            there = [str(doc.get("id")) for page in pages for doc in page["collections"]]
             if name not in there:
                 raise SearchError(
-                    f"{redact(url)} has no collection {name!r}; {did_you_mean(name, there)}"
+                    f"{redact(api.url)} has no collection {name!r}; {did_you_mean(name, there)}"
                 ) from None

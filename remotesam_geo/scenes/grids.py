@@ -24,6 +24,12 @@ _EDGE = 16  # points along an edge when a footprint goes to another CRS
 _METRES_A_DEGREE = 111_319.49
 
 
+def boxed(bounds: Bounds, crs: CRS | None) -> GeoBox:
+    """A grid of one pixel with just these bounds."""
+    west, south, east, north = bounds
+    return GeoBox((1, 1), Affine(east - west, 0, west, 0, south - north, north), crs)
+
+
 def crs_of(grid: GeoBox) -> CRS:
     """The CRS of a grid that must have one."""
     if grid.crs is None:

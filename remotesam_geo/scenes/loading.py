@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 GroupBy = Literal["solar_day", "time", "item"]
 Mosaic = Literal["first", "latest", "median"]
 CHUNK = 2048
+_ROUNDED = 2e-4  # degrees by which bounds in items may be rounded
 _MEDIAN_BYTES = 256 << 20
 
 
@@ -182,7 +183,6 @@ def _target_crs(
 
 def _bounds(picks: Sequence[Pick], crs: CRS) -> npt.NDArray[np.float64]:
     """Where every pick lies, N x 4: by its grid, or by its item's bounds with a margin."""
-    margin = 0.01  # bboxes are rounded, and drawn round the data, not the raster
     shapes = []
     for pick in picks:
         if pick.grid is not None:
@@ -190,10 +190,9 @@ def _bounds(picks: Sequence[Pick], crs: CRS) -> npt.NDArray[np.float64]:
             continue
         west, south, east, north = pick.item.bbox or (math.nan,) * 4
         east += 360 if west > east else 0
-        dx, dy = (east - west) * margin, (north - south) * margin
-        shapes.append(
-            GeoBox.from_bbox((west - dx, south - dy, east + dx, north + dy), LONLAT, shape=(1, 1))
-        )
+        margin = _ROUNDED + (east - west) / 1000
+        box = (west - margin, south - margin, east + margin, north + margin)
+        shapes.append(grids.boxed(box, LONLAT))
     return grids.footprints(shapes, crs)
 
 

@@ -1,5 +1,6 @@
 """What a search asks, checked once, and answered the same way over any list of items."""
 
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +21,9 @@ from .items import read_items
 Interval = tuple[datetime | None, datetime | None]
 
 _DATE = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?$")
-_OPERATOR = re.compile(r"\S\s*(>=|<=|=|<>|>|<)\s*\S")
+_OPERATORS = {">=": "gte", "<=": "lte", "<>": "neq", "=": "eq", ">": "gt", "<": "lt"}
+_COMPARISON = re.compile(r"\s*([^<>=]+?)\s*(>=|<=|<>|=|>|<)\s*([^<>=]+?)\s*")
+_CLOCK = re.compile(r"[T ]\d")
 _TICK = timedelta(microseconds=1)
 
 
@@ -45,7 +48,7 @@ class Question:
     bbox: tuple[float, float, float, float] | None = None
     area: BaseGeometry | None = None
     interval: Interval = (None, None)
-    query: Mapping[str, Any] | list[str] | None = None
+    query: Mapping[str, Any] | None = None
     filter: Mapping[str, Any] | str | None = None
     ids: tuple[str, ...] | None = None
     sortby: tuple[tuple[str, bool], ...] = ()
@@ -54,6 +57,7 @@ class Question:
     @classmethod
     def of(
         cls,
+        *,
         collections: str | Sequence[str] | None,
         bbox: Sequence[float] | None,
         intersects: Any,
@@ -125,7 +129,7 @@ class Question:
             keys = {id(doc): _sort_key(doc, field) for doc in ordered}
             known = [doc for doc in ordered if keys[id(doc)] is not None]
             lacking = [doc for doc in ordered if keys[id(doc)] is None]
-            ordered = sorted(known, key=lambda doc: keys[id(doc)], reverse=falling) + lacking  # noqa: B023
+            ordered = sorted(known, key=lambda doc: keys[id(doc)], reverse=falling) + lacking
         return ordered
 
 
@@ -141,17 +145,25 @@ def _names(value: str | Sequence[str] | None, what: str) -> tuple[str, ...] | No
     return names
 
 
-def _query(value: Mapping[str, Any] | Sequence[str] | None) -> Mapping[str, Any] | list[str] | None:
+def _query(value: Mapping[str, Any] | Sequence[str] | None) -> Mapping[str, Any] | None:
+    """STAC's query; comparisons written as text become one, their numbers numbers."""
     if value is None or isinstance(value, Mapping):
         return value
-    parts = [value] if isinstance(value, str) else list(value)
-    for part in parts:
-        if not (isinstance(part, str) and _OPERATOR.search(part)):
+    asked: dict[str, dict[str, Any]] = {}
+    for part in [value] if isinstance(value, str) else value:
+        found = _COMPARISON.fullmatch(str(part))
+        if found is None:
             raise InputError(
                 f"query {part!r} is no comparison; write 'eo:cloud_cover<20' or "
                 "{'eo:cloud_cover': {'lt': 20}}"
             )
-    return parts
+        name, operator, text = found.groups()
+        try:
+            operand = json.loads(text)
+        except ValueError:
+            operand = text
+        asked.setdefault(name, {})[_OPERATORS[operator]] = operand
+    return asked
 
 
 def _filter(value: Mapping[str, Any] | str | None) -> Mapping[str, Any] | str | None:
@@ -221,6 +233,8 @@ def _span(part: Any, whole: Any) -> Interval:
     try:
         named = _DATE.match(text)
         if named is None:
+            if not _CLOCK.search(text):
+                raise ValueError(text)
             moment = _utc(datetime.fromisoformat(text))
             return moment, moment
         year, month, day = (None if group is None else int(group) for group in named.groups())

@@ -16,19 +16,21 @@ How `load` uses it::
 * `RasterSource.driver_data=AssetRef(item=..., asset=..., origin=...)` (from the parser's
   `driver_data` method) names the source in errors, and says where the item came from.
 * `resampling="auto"`: untouched where grids agree, average when going coarser, bilinear else.
-  "mode" for classes: majority when coarser, nearest else. Other names are taken as they are.
+  "mode" for classes: majority when coarser, nearest else. "nearest" picks, knowingly.
 * `inspect(href, ...)` gives a raster's own grid, bands, types, nodata, mask and colours.
 * A read that fails raises `SourceError` (a `ReadError`); `failure` says where and why.
 * Scale and offset are not applied here.
 """
 
 import functools
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+from affine import Affine
 from odc.geo.geobox import GeoBox
 from odc.loader.types import MDParser, RasterLoadParams, RasterSource
 from pyproj.exceptions import CRSError, ProjError
@@ -42,6 +44,8 @@ from .fetch import ChangedError
 from .pixels import Array, Mask
 from .raster import Raster, RasterInfo, ReadPolicy, deadline, session
 from .redaction import redact, redact_text
+from .warp import footprint, warp
+from .warp import scale as scale_of
 
 __all__ = [
     "FUSE_FIRST",
@@ -65,6 +69,8 @@ FUSE_LAST = f"{__name__}.fuse_last"
 # An overview may be this much coarser than the target: so that the scale of a warp, which varies a
 # little over a scene, does not choose one overview here and another there.
 LEVEL_TOLERANCE = 1.05
+METHODS = ("auto", "mode", "nearest")
+FINEST = 8  # places a pixel along each axis that vote for its class
 ALPHA_SAMPLE = 1 << 20  # pixels by which a band that is called alpha is judged
 
 
@@ -270,6 +276,8 @@ class _Reading:
 
     def onto(self, target: GeoBox, resampling: str) -> tuple[tuple[slice, slice], Array, Mask]:
         """Rows and columns of the target that are covered, their pixels, and which are valid."""
+        if resampling not in METHODS:
+            raise InputError(f"resampling {resampling!r} is none of {', '.join(METHODS)}")
         nest = self._nesting(self.grid, target)
         if nest is not None:
             covered = nest.covered(self.grid.shape.yx, target.shape.yx)
@@ -279,13 +287,12 @@ class _Reading:
             target = target[roi]
             scale = float(min(abs(k) for k in nest.size))
         else:
-            found = px.footprint(self.grid, target)
-            if found is None:
+            if footprint(self.grid, target) is None:
                 return self._nothing()
             roi = slice(0, target.shape[0]), slice(0, target.shape[1])
-            scale = found.scale
-        level, grid = self._level(scale)
-        planes, valid = self._resampled(level, grid, target, resampling)
+            scale = scale_of(self.grid, _size(target), target.crs)
+        level = self._level(scale)
+        planes, valid = self._resampled(level, self._at(level), target, resampling)
         return roi, planes, valid
 
     def _nothing(self) -> tuple[tuple[slice, slice], Array, Mask]:
@@ -297,17 +304,15 @@ class _Reading:
     def _nesting(grid: GeoBox, target: GeoBox) -> px.Nesting | None:
         if grid.crs != target.crs:
             return None
-        return px.nesting(~grid.transform * target.transform, target.shape.yx)
+        return px.nesting(~grid.transform * target.transform, grid.shape.yx)
 
-    def _level(self, scale: float) -> tuple[int, GeoBox]:
-        """The coarsest level that is fine enough, and its grid."""
-        full = self.grid.shape
-        best = 0
+    def _level(self, scale: float) -> int:
+        """The coarsest level that is fine enough."""
+        full, best = self.grid.shape, 0
         for number, shape in enumerate(self.raster.info.levels):
-            factors = full[0] / shape[0], full[1] / shape[1]
-            if max(factors) <= max(scale, 1.0) * LEVEL_TOLERANCE:
+            if max(full[0] / shape[0], full[1] / shape[1]) <= max(scale, 1.0) * LEVEL_TOLERANCE:
                 best = number
-        return best, self._at(best)
+        return best
 
     def _at(self, level: int) -> GeoBox:
         """The grid of a level."""
@@ -320,29 +325,50 @@ class _Reading:
     ) -> tuple[Array, Mask]:
         nest = self._nesting(grid, target)
         if nest is not None:
-            size = abs(nest.size[0]), abs(nest.size[1])
-            averaged = resampling in ("auto", "average")
-            if size == (1, 1) or averaged or resampling == "mode":
-                spans = nest.source(((0, target.shape[0]), (0, target.shape[1])))
-                planes, valid = self._padded(level, grid.shape.yx, spans)
-                y, x = (-1 if k < 0 else 1 for k in nest.size)
-                planes, valid = planes[:, ::y, ::x], valid[::y, ::x]
-                if size == (1, 1):
-                    return planes, valid
-                reduce = px.block_mean if averaged else px.block_mode
-                return reduce(planes, valid, size)
-        found = px.footprint(grid, target)
-        if found is None:  # within the padding of the full level, but not of this one
+            return self._nested(level, grid, target, nest, resampling)
+        scale = scale_of(grid, _size(target), target.crs)
+        coarser = scale > LEVEL_TOLERANCE
+        averaged = coarser and resampling == "auto"
+        # An average: first over whole blocks of source pixels, then over places between them.
+        block = int(scale) if averaged else 1
+        found = footprint(grid, target)
+        if found is None:  # it just touches the full level, and not this one
             shape = target.shape.yx
             return np.zeros((len(self.bands.indexes), *shape), self.dtype), np.zeros(shape, bool)
-        coarser = found.scale > LEVEL_TOLERANCE
-        name = resampling
+        rows, cols = (
+            (low // block * block, -(-high // block) * block)
+            for low, high in (found.rows, found.cols)
+        )
+        planes, valid = self._padded(level, grid.shape.yx, (rows, cols))
+        if block > 1:
+            planes, valid = px.block_mean(planes, valid, (block, block))
+        move = Affine.translation(cols[0], rows[0]) * Affine.scale(block)
+        part = GeoBox(valid.shape, grid.transform * move, grid.crs)
+        if averaged:
+            return px.block_mean(*warp(planes, valid, part, target, fine=2), (2, 2))
+        if coarser and resampling == "mode":
+            fine = min(math.ceil(scale), FINEST)
+            places = warp(planes, valid, part, target, nearest=True, fine=fine)
+            return px.block_mode(*places, (fine, fine))
+        return warp(planes, valid, part, target, nearest=resampling != "auto")
+
+    def _nested(
+        self, level: int, grid: GeoBox, target: GeoBox, nest: px.Nesting, resampling: str
+    ) -> tuple[Array, Mask]:
+        """Copy pixels, or reduce whole blocks of them to one."""
+        spans = nest.source(((0, target.shape[0]), (0, target.shape[1])))
+        planes, valid = self._padded(level, grid.shape.yx, spans)
+        y, x = (-1 if k < 0 else 1 for k in nest.size)
+        planes, valid = planes[:, ::y, ::x], valid[::y, ::x]
+        size = abs(nest.size[0]), abs(nest.size[1])
+        if size == (1, 1):
+            return planes, valid
         if resampling == "auto":
-            name = "average" if coarser else "bilinear"
-        elif resampling == "mode" and not coarser:
-            name = "nearest"
-        planes, valid = self._window(level, found.rows, found.cols)
-        return px.warp(planes, valid, grid[slice(*found.rows), slice(*found.cols)], target, name)
+            return px.block_mean(planes, valid, size)
+        if resampling == "mode":
+            return px.block_mode(planes, valid, size)
+        middle = np.s_[..., size[0] // 2 :: size[0], size[1] // 2 :: size[1]]
+        return planes[middle], valid[middle]
 
     def _padded(
         self, level: int, shape: tuple[int, int], spans: tuple[px.Span, px.Span]
@@ -422,11 +448,17 @@ def _grid(info: RasterInfo, told: Any) -> GeoBox:
     raise ReadError("neither the raster nor its item says where on the ground it lies")
 
 
+def _size(target: GeoBox) -> Affine:
+    """The pixel size of a grid, wherever it begins: alike for each of its parts."""
+    a, b, _, d, e, _ = target.transform[:6]
+    return Affine(a, b, 0.0, d, e, 0.0)
+
+
 @functools.lru_cache(maxsize=256)
 def _scene_window(grid: GeoBox, scene: GeoBox) -> Window | None:
     """The pixels of a source that a whole scene takes, None where that cannot be told."""
     try:
-        found = px.footprint(grid, scene)
+        found = footprint(grid, scene)
     except (ProjError, CRSError):
         return None
     return None if found is None else Window.from_slices(found.rows, found.cols)

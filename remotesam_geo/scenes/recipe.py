@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 from affine import Affine
-from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
 from remotesam_geo.errors import InputError
 
-from .grids import Bounds, anchored, crs_of, footprints, overlaps
+from .grids import Bounds, anchored, boxed, footprints, overlaps
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -209,9 +208,7 @@ class Recipe:
         position = {old: new for new, old in enumerate(keep)}
         layers = [self.layers[index] for index in keep]
         if grid.crs != self.geobox.crs:
-            boxes = footprints(
-                [_boxed(layer.bounds, crs_of(self.geobox)) for layer in layers], grid.crs
-            )
+            boxes = footprints([boxed(layer.bounds, self.geobox.crs) for layer in layers], grid.crs)
             layers = [
                 replace(layer, bounds=(float(a), float(b), float(c), float(d)))
                 for layer, (a, b, c, d) in zip(layers, boxes, strict=True)
@@ -357,11 +354,6 @@ def _tupled(doc: Mapping[str, Any]) -> dict[str, Any]:
 
 def _geobox(doc: Mapping[str, Any]) -> GeoBox:
     return GeoBox(tuple(doc["shape"]), Affine(*doc["transform"]), doc["crs"])
-
-
-def _boxed(bounds: Bounds, crs: CRS) -> GeoBox:
-    west, south, east, north = bounds
-    return GeoBox((1, 1), Affine(east - west, 0, west, 0, south - north, north), crs)
 
 
 def _marks(scene: "xr.Dataset") -> dict[str, Any]:

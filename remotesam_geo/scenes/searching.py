@@ -8,7 +8,7 @@ import pystac
 
 from remotesam_geo.errors import InputError, SearchError
 
-from .api import search_api
+from .api import Api, search_api
 from .catalogs import CATALOGS, did_you_mean
 from .documents import as_item, links
 from .question import Question
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 def search(
     catalog: str | Path,
     collections: str | Sequence[str] | None = None,
+    *,
     bbox: Sequence[float] | None = None,
     intersects: Any = None,
     datetime: Any = None,
@@ -31,7 +32,6 @@ def search(
     ids: str | Sequence[str] | None = None,
     sortby: str | Sequence[Any] | None = None,
     max_items: int | None = None,
-    *,
     headers: Mapping[str, str] | None = None,
     policy: "ReadPolicy | None" = None,
 ) -> pystac.ItemCollection:
@@ -67,15 +67,23 @@ def search(
         ... )
     """
     question = Question.of(
-        collections, bbox, intersects, datetime, query, filter, ids, sortby, max_items
+        collections=collections,
+        bbox=bbox,
+        intersects=intersects,
+        when=datetime,
+        query=query,
+        cql=filter,
+        ids=ids,
+        sortby=sortby,
+        max_items=max_items,
     )
     place = _place(catalog)
-    web = Web(place if is_remote(place) else None, headers, policy)
-    page = open_page(place, web)
-    if page.node is not None and is_remote(place) and links(page.node, "search"):
-        docs = search_api(page.node, place, question, web)
-    else:
-        docs = search_files(page, question, web)
+    with Web(place if is_remote(place) else None, headers, policy) as web:
+        page = open_page(place, web)
+        if page.node is not None and is_remote(place) and links(page.node, "search"):
+            docs = search_api(Api(root=page.node, url=place, web=web), question)
+        else:
+            docs = search_files(page, question, web)
     return pystac.ItemCollection([as_item(doc) for doc in docs], clone_items=False)
 
 

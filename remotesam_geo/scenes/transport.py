@@ -408,6 +408,14 @@ class Transport:
                 return
         connection.close()
 
+    def close(self) -> None:
+        """Close the connections kept; the transport can be used on."""
+        with self._lock:
+            kept = [connection for idle in self._idle.values() for connection in idle]
+            self._idle.clear()
+        for connection in kept:
+            connection.close()
+
     def hold_back(self, host: str, seconds: float) -> None:
         """A server asked to be left alone: all threads heed it."""
         with self._lock:

@@ -74,7 +74,7 @@ def _parse(data: bytes, place: str) -> Document:
         lines = [line for line in data.splitlines() if line.strip()]
         try:
             docs = [json.loads(line) for line in lines]
-        except ValueError:
+        except (ValueError, RecursionError):
             docs = []
         if len(docs) < 2 or not all(isinstance(doc, dict) for doc in docs):
             raise

@@ -13,7 +13,7 @@ from remotesam_geo.errors import InputError, ReadError, SearchError
 from .redaction import redact, redact_text
 from .safety import Trust, is_remote
 from .signing import S3, PlanetaryComputer, request_for
-from .transport import Answer, Patience, Transport, TransientError, check_status, retry
+from .transport import Answer, Patience, TransientError, Transport, check_status, retry
 
 if TYPE_CHECKING:
     from .raster import ReadPolicy
@@ -60,6 +60,12 @@ class Web:
             Trust(hosts=(*trust.hosts, *named), local_files=trust.local_files),
         )
 
+    def __enter__(self) -> "Web":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._transport.close()
+
     def safe(self, url: str) -> str:
         """A link of a catalogue, as it may be followed.
 
@@ -75,11 +81,8 @@ class Web:
                 "URL: it is not opened"
             )
         parts = urlsplit(url)
-        if self._home and (parts.scheme, self._home[0]) == ("http", "https"):
-            if parts.hostname == self._home[1] and parts.port in (None, 80):
-                return parts._replace(
-                    scheme="https", netloc=parts.netloc.removesuffix(":80")
-                ).geturl()
+        if self._home == ("https", parts.hostname, 443) and _origin(url)[::2] == ("http", 80):
+            return parts._replace(scheme="https", netloc=parts.netloc.removesuffix(":80")).geturl()
         return url
 
     def get(self, url: str, body: Mapping[str, Any] | None = None) -> bytes:

@@ -1,5 +1,7 @@
 """Polygons to pixels by the rule of GDAL: a pixel belongs to the polygon that holds its centre.
 
+Only where a level edge runs through centres exactly do GDAL and this differ, here without regard to direction.
+
 All polygons of a picture are converted together, without a loop over rows or polygons: each edge toggles
 every row whose centre line it crosses, and sorted pairs of crossings are runs of pixels.
 """
@@ -41,11 +43,14 @@ def fill(
     ends = np.cumsum(sizes)
     following = np.arange(1, len(vertices) + 1)
     following[ends - 1] = ends - sizes
-    x0, y0 = vertices[:, 0], vertices[:, 1]
-    x1, y1 = x0[following], y0[following]
-    # Rows whose centre y = row + 0.5 lies in [low, high) of the edge.
-    first = np.clip(np.ceil(np.minimum(y0, y1) - 0.5), 0, height).astype(np.int64)
-    last = np.clip(np.ceil(np.maximum(y0, y1) - 0.5), 0, height).astype(np.int64)
+    # Edges run downwards, so that two polygons find the same crossings on an edge they share.
+    x, y = vertices[:, 0], vertices[:, 1]
+    up = y > y[following]
+    x0, y0 = np.where(up, x[following], x), np.where(up, y[following], y)
+    x1, y1 = np.where(up, x, x[following]), np.where(up, y, y[following])
+    # Rows whose centre y = row + 0.5 lies in [y0, y1) of the edge.
+    first = np.clip(np.ceil(y0 - 0.5), 0, height).astype(np.int64)
+    last = np.clip(np.ceil(y1 - 0.5), 0, height).astype(np.int64)
     counts = last - first
     edges = np.flatnonzero(counts)
     if not len(edges):

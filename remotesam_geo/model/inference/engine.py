@@ -26,7 +26,7 @@ class InferenceEngine:
     Example:
         >>> import torch
         >>> from remotesam_geo.model import RemoteSAMConfig, RemoteSAMModel
-        >>> from remotesam_geo.model.inference import InferenceEngine
+        >>> from remotesam_geo.model.inference import InferenceEngine, Seen
         >>> config = RemoteSAMConfig(
         ...     image_size=64, widths=(8, 16, 32, 64), depths=(1, 1, 2, 1), heads=(1, 2, 4, 8),
         ...     window_size=4, decoder_width=16,
@@ -36,7 +36,7 @@ class InferenceEngine:
         >>> ids = torch.tensor([[1, 7, 2], [1, 9, 2]])
         >>> mask = torch.ones_like(ids)
         >>> seen = engine.look(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))
-        >>> engine.ask(seen, engine.encode(ids, mask), mask).shape
+        >>> engine.ask(Seen.join([seen, seen]), engine.encode(ids, mask), mask).shape
         torch.Size([2, 64, 64])
     """
 
@@ -96,7 +96,7 @@ class InferenceEngine:
     def ask(self, seen: Seen, text: Tensor, attention_mask: Tensor) -> Tensor:
         """Probabilities B x S x S in float32, for B pairs of a picture and an expression.
 
-        `seen` holds one picture for all expressions, or one for each; text B x N x D, mask B x N.
+        `seen` holds a picture for each expression; text B x N x D, attention mask B x N.
         """
         mask = attention_mask.to(torch.float32)
         maps = []

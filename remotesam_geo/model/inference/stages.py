@@ -42,20 +42,18 @@ class Seen:
     query_scale: Tensor
     stream: Tensor | None
 
-    def of(self, pictures: Tensor) -> "Seen":
-        """The same for a choice of the pictures, by number."""
-        if len(self.query) == 1:
-            return self  # one picture goes with any number of expressions
-
-        def choose(x: Tensor) -> Tensor:
-            return x.index_select(0, pictures)
-
-        return Seen(
-            projected=choose(self.projected),
-            query=choose(self.query),
-            query_mean=choose(self.query_mean),
-            query_scale=choose(self.query_scale),
-            stream=None if self.stream is None else choose(self.stream),
+    @classmethod
+    def join(cls, several: "list[Seen]") -> "Seen":
+        """One after the other as a batch."""
+        if len(several) == 1:
+            return several[0]
+        streams = [seen.stream for seen in several if seen.stream is not None]
+        return cls(
+            projected=torch.cat([seen.projected for seen in several]),
+            query=torch.cat([seen.query for seen in several]),
+            query_mean=torch.cat([seen.query_mean for seen in several]),
+            query_scale=torch.cat([seen.query_scale for seen in several]),
+            stream=torch.cat(streams) if streams else None,
         )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from remotesam_geo.errors import InputError
-from remotesam_geo.plot import plot
+from remotesam_geo.plotting import plot
 
 from .test_remotesam import BAR, DISC, GREEN, MODEL, RED, scene_of
 
