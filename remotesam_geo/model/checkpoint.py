@@ -78,11 +78,13 @@ class Origin:
         source: What `from_pretrained` takes.
         revision: The commit, where it came from a hub.
         sha256: The identity of the weights as they were stored.
+        in_memory: Their identity as they were loaded; another one where the type was changed.
     """
 
     source: str
     revision: str | None
     sha256: str
+    in_memory: str
 
 
 def locate(
@@ -351,14 +353,22 @@ def read(
         ModelError: The file is damaged or unsafe, does not fit, or holds other weights.
     """
     state: State = {}
-    digests: dict[str, str] = {}
+    stored: dict[str, str] = {}
+    loaded: dict[str, str] = {}
     for name, tensor in stream(source.weights, expected):
-        digests[name] = digest(tensor)
+        stored[name] = digest(tensor)
         state[name] = tensor.to(dtype) if tensor.is_floating_point() else tensor
-    return state, origin(source, digests, sha256)
+        loaded[name] = stored[name] if state[name] is tensor else digest(state[name])
+    return state, origin(source, stored, sha256, loaded=loaded)
 
 
-def origin(source: Source, digests: Mapping[str, str], sha256: str | None) -> Origin:
+def origin(
+    source: Source,
+    digests: Mapping[str, str],
+    sha256: str | None,
+    *,
+    loaded: Mapping[str, str] | None = None,
+) -> Origin:
     """The identity that was found, held against the pinned one and the file's own record."""
     found = _identity(digests)
     if sha256 is not None and found != sha256.lower():
@@ -374,7 +384,12 @@ def origin(source: Source, digests: Mapping[str, str], sha256: str | None) -> Or
                 f"{source.weights} is damaged: its tensors have the SHA-256 {found}, and it says "
                 f"{stated} of itself. Convert or fetch it again."
             )
-    return Origin(source=source.name, revision=source.revision, sha256=found)
+    return Origin(
+        source=source.name,
+        revision=source.revision,
+        sha256=found,
+        in_memory=found if loaded is None else _identity(loaded),
+    )
 
 
 @contextmanager

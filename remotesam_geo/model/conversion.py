@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
@@ -98,7 +99,7 @@ def convert(
         partial.replace(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return Origin(source=str(target), revision=None, sha256=written.sha256)
+    return replace(written, source=str(target), revision=None)
 
 
 def _write_weights(
