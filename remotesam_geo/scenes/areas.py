@@ -190,7 +190,10 @@ def _unwrapped(part: BaseGeometry) -> BaseGeometry:
         shell, *holes = (_unwrapped_line(ring) for ring in (part.exterior, *part.interiors))
         west = shell[:, 0].min()
         holes = [hole - [360 * np.floor((hole[:, 0].min() - west) / 360), 0] for hole in holes]
-        return shapely.Polygon(shell, holes)
+        part = shapely.Polygon(shell, holes)
+        # Its middle in -180 to 180: longitudes then count on past that by no more than a turn.
+        middle = (part.bounds[0] + part.bounds[2]) / 2
+        return _moved(part, -360 * np.floor((middle + 180) / 360))
     if isinstance(part, shapely.LineString):
         return shapely.LineString(_unwrapped_line(part))
     return part

@@ -1,8 +1,9 @@
 """Catalogues that are files: trees of JSON here or on the network, item collections, stac-geoparquet."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
@@ -126,16 +127,17 @@ def search_files(page: Page, question: Question, web: Web) -> list[Document]:
     known: set[str] = set()
     found: list[Document] = []
     enough = None if question.sortby else question.max_items
-    for doc in _items(page, question, known, web):
-        known.add(str(doc.get("collection") or ""))
-        if question.matches(doc):
-            found.append(doc)
-        if len(found) == enough:
-            return found
-        if len(found) > MAX_ITEMS and question.max_items is None:
-            raise SearchError(
-                f"{redact(page.place)} holds more than {MAX_ITEMS:,} such items; ask for less"
-            )
+    with closing(_items(page, question, known, web)) as docs:
+        for doc in docs:
+            known.add(str(doc.get("collection") or ""))
+            if question.matches(doc):
+                found.append(doc)
+            if len(found) == enough:
+                return found
+            if len(found) > max(MAX_ITEMS, question.max_items or 0):
+                raise SearchError(
+                    f"{redact(page.place)} holds more than {MAX_ITEMS:,} such items; ask for less"
+                )
     known.discard("")
     for name in question.collections or () if known else ():
         if name not in known:
@@ -145,43 +147,42 @@ def search_files(page: Page, question: Question, web: Web) -> list[Document]:
     return question.order(found)[: question.max_items]
 
 
-def _items(page: Page, question: Question, known: set[str], web: Web) -> Iterator[Document]:
+def _items(page: Page, question: Question, known: set[str], web: Web) -> Generator[Document]:
     """All items below a page, level by level, in the order of the links."""
     visited = {page.place}
-    level = [("", page)]
-    with (
-        ThreadPoolExecutor(THREADS) as pool,
-        tqdm(
-            desc="Walking the catalogue", unit=" files", delay=QUIET_SECONDS, leave=False
-        ) as progress,
-    ):
+    level: Iterable[tuple[str, Page]] = [("", page)]
+    pool = ThreadPoolExecutor(THREADS)
+    progress = tqdm(desc="Walking the catalogue", unit=" files", delay=QUIET_SECONDS, leave=False)
+    try:
         while level:
-            targets: list[tuple[str, str]] = []
+            targets: dict[str, str] = {}
             for parent, here in level:
+                progress.update()
                 for doc in here.items:
                     if parent:
                         doc.setdefault("collection", parent)
                     yield doc
                 if here.node is not None:
-                    targets += _targets(here.node, here.place, parent, question, known)
-            fresh = [pair for pair in dict.fromkeys(targets) if pair[1] not in visited]
-            visited.update(place for _, place in fresh)
+                    for place, name in _targets(here.node, here.place, parent, question, known):
+                        targets.setdefault(place, name)
+            places = [place for place in targets if place not in visited]
+            visited.update(places)
             if len(visited) > MAX_ITEMS:
                 raise SearchError(
-                    f"{redact(page.place)} has more than {MAX_ITEMS:,} files; search a part"
+                    f"{redact(page.place)} has more than {MAX_ITEMS:,} files; search a part of it"
                 )
-            level = []
-            for (parent, _), below in zip(
-                fresh, pool.map(lambda pair: open_page(pair[1], web), fresh), strict=True
-            ):
-                progress.update()
-                level.append((parent, below))
+            pages = pool.map(lambda place: open_page(place, web), places)
+            level = zip([targets[place] for place in places], pages, strict=True) if places else ()
+    finally:
+        # Whoever has enough stops here: what is not yet under way need not be fetched.
+        pool.shutdown(cancel_futures=True)
+        progress.close()
 
 
 def _targets(
     node: Document, place: str, parent: str, question: Question, known: set[str]
 ) -> Iterator[tuple[str, str]]:
-    """Where a catalogue leads: to each its collection and its place."""
+    """Where a catalogue leads: places, each with the collection it belongs to."""
     is_collection = node.get("type") == "Collection" or "extent" in node
     name = str(node.get("id") or "") if is_collection else parent
     if is_collection:
@@ -189,7 +190,7 @@ def _targets(
     wanted = question.collections is None or not name or name in question.collections
     for link in links(node, "item", "child") or links(node, "items"):
         if wanted or link["rel"] == "child":
-            yield name, _resolved(str(link["href"]), place)
+            yield _resolved(str(link["href"]), place), name
 
 
 def _resolved(href: str, place: str) -> str:
