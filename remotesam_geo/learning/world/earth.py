@@ -172,7 +172,14 @@ class World:
             colour_before, colour_after, area_m2_before and area_m2_after.
         """
         old, new = self.truth(geobox, time=before), self.truth(geobox, time=after)
-        both = old.join(new, how="outer", lsuffix="_before", rsuffix="_after")
+        both = pd.merge(
+            pd.DataFrame(old),
+            pd.DataFrame(new),
+            left_index=True,
+            right_index=True,
+            how="outer",
+            suffixes=("_before", "_after"),
+        )
         geometry = both.geometry_after.where(both.geometry_after.notna(), both.geometry_before)
         appeared, gone = both.label_before.isna(), both.label_after.isna()
         recoloured = both.colour_before != both.colour_after
