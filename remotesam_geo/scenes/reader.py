@@ -44,6 +44,7 @@ from .fetch import ChangedError
 from .pixels import Array, Mask
 from .raster import Raster, RasterInfo, ReadPolicy, deadline, session
 from .redaction import redact, redact_text
+from .safety import RefusedError
 from .warp import footprint, warp
 from .warp import scale as scale_of
 
@@ -70,6 +71,7 @@ FUSE_LAST = f"{__name__}.fuse_last"
 # little over a scene, does not choose one overview here and another there.
 LEVEL_TOLERANCE = 1.05
 METHODS = ("auto", "mode", "nearest")
+MOST_AT_ONCE = 1 << 26  # values of a source in work at a time
 FINEST = 8  # places a pixel along each axis that vote for its class
 ALPHA_SAMPLE = 1 << 20  # pixels by which a band that is called alpha is judged
 
@@ -325,24 +327,63 @@ class _Reading:
     ) -> tuple[Array, Mask]:
         nest = self._nesting(grid, target)
         if nest is not None:
-            return self._nested(level, grid, target, nest, resampling)
+            rows, cols = nest.source(((0, target.shape[0]), (0, target.shape[1])))
+        else:
+            found = footprint(grid, target)
+            if found is None:  # it just touches the full level, and not this one
+                shape = target.shape.yx
+                return np.zeros((len(self.bands.indexes), *shape), self.dtype), np.zeros(
+                    shape, bool
+                )
+            rows, cols = found.rows, found.cols
+        if (rows[1] - rows[0]) * (cols[1] - cols[0]) * len(self.bands.indexes) > MOST_AT_ONCE:
+            return self._in_parts(level, grid, target, resampling)
+        if nest is not None:
+            return self._nested(level, grid, (rows, cols), nest, resampling)
+        return self._warped(level, grid, target, (rows, cols), resampling)
+
+    def _in_parts(
+        self, level: int, grid: GeoBox, target: GeoBox, resampling: str
+    ) -> tuple[Array, Mask]:
+        """Half the target, then the other half: a pixel does not depend on what it is asked with."""
+        axis = int(np.argmax(target.shape))
+        middle = target.shape[axis] // 2
+        if middle == 0:
+            raise RefusedError(
+                f"one pixel of the target needs more than {MOST_AT_ONCE:,} values of the raster, which "
+                "has no overview that coarse: ask for a finer resolution, or add overviews (gdaladdo)"
+            )
+        halves = (
+            (target[:middle], target[middle:])
+            if axis == 0
+            else (target[:, :middle], target[:, middle:])
+        )
+        parts = [self._resampled(level, grid, half, resampling) for half in halves]
+        planes, valid = zip(*parts, strict=True)
+        return np.concatenate(planes, axis=axis + 1), np.concatenate(valid, axis=axis)
+
+    def _warped(
+        self,
+        level: int,
+        grid: GeoBox,
+        target: GeoBox,
+        window: tuple[px.Span, px.Span],
+        resampling: str,
+    ) -> tuple[Array, Mask]:
+        """Interpolate; where the target is coarser, average or take the majority."""
         scale = scale_of(grid, _size(target), target.crs)
         coarser = scale > LEVEL_TOLERANCE
         averaged = coarser and resampling == "auto"
         # An average: first over whole blocks of source pixels, then over places between them.
-        block = int(scale) if averaged else 1
-        found = footprint(grid, target)
-        if found is None:  # it just touches the full level, and not this one
-            shape = target.shape.yx
-            return np.zeros((len(self.bands.indexes), *shape), self.dtype), np.zeros(shape, bool)
-        rows, cols = (
-            (low // block * block, -(-high // block) * block)
-            for low, high in (found.rows, found.cols)
+        block = tuple(min(int(scale), n) if averaged else 1 for n in grid.shape)
+        rows, cols = (  # with a block on each side: places between blocks need both
+            ((low // n - 1) * n, (-(-high // n) + 1) * n)
+            for (low, high), n in zip(window, block, strict=True)
         )
         planes, valid = self._padded(level, grid.shape.yx, (rows, cols))
-        if block > 1:
-            planes, valid = px.block_mean(planes, valid, (block, block))
-        move = Affine.translation(cols[0], rows[0]) * Affine.scale(block)
+        if block != (1, 1):
+            planes, valid = px.block_mean(planes, valid, (block[0], block[1]))
+        move = Affine.translation(cols[0], rows[0]) * Affine.scale(block[1], block[0])
         part = GeoBox(valid.shape, grid.transform * move, grid.crs)
         if averaged:
             return px.block_mean(*warp(planes, valid, part, target, fine=2), (2, 2))
@@ -353,11 +394,15 @@ class _Reading:
         return warp(planes, valid, part, target, nearest=resampling != "auto")
 
     def _nested(
-        self, level: int, grid: GeoBox, target: GeoBox, nest: px.Nesting, resampling: str
+        self,
+        level: int,
+        grid: GeoBox,
+        window: tuple[px.Span, px.Span],
+        nest: px.Nesting,
+        resampling: str,
     ) -> tuple[Array, Mask]:
         """Copy pixels, or reduce whole blocks of them to one."""
-        spans = nest.source(((0, target.shape[0]), (0, target.shape[1])))
-        planes, valid = self._padded(level, grid.shape.yx, spans)
+        planes, valid = self._padded(level, grid.shape.yx, window)
         y, x = (-1 if k < 0 else 1 for k in nest.size)
         planes, valid = planes[:, ::y, ::x], valid[::y, ::x]
         size = abs(nest.size[0]), abs(nest.size[1])

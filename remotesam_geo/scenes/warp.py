@@ -1,0 +1,250 @@
+"""From one grid onto another that does not agree with it: each pixel by its own coordinates.
+
+The value of a target pixel is a fixed function of the two grids and the source's pixels, whatever the
+part it is asked in: its coordinates are interpolated in a lattice that is anchored to the target's
+own numbering, weights are whole numbers, and no window, thread or library decides anything.
+"""
+
+import functools
+import itertools
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from affine import Affine
+from odc.geo.crs import CRS
+from odc.geo.geobox import GeoBox
+
+from .pixels import Array, Mask, Span
+
+Floats = npt.NDArray[np.float64]
+
+STEPS = cv2.INTER_TAB_SIZE  # a pixel is weighted by its distance in so many steps: 32
+SAMPLED = ("uint8", "uint16", "int16", "float32", "float64")  # what OpenCV samples as it is
+TILE = 1024  # rows and columns of places in work at a time
+CELL_METRES = 20_000.0  # coordinates are straight over so much ground, to a small part of a pixel
+CELL_PIXELS = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Footprint:
+    """The source pixels that a target needs: first row and column, and those after the last."""
+
+    rows: Span
+    cols: Span
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Numbering:
+    """A target's pixels by numbers that do not depend on the part: x = transform * (col, row).
+
+    Args:
+        transform: Numbers to coordinates, without a part's own origin.
+        first: Number of the part's first row and column.
+        shape: The part's rows and columns.
+        crs: The target's CRS.
+        cell: Pixels between two points of the lattice.
+    """
+
+    transform: Affine
+    first: tuple[int, int]
+    shape: tuple[int, int]
+    crs: CRS | None
+    cell: int
+
+    @classmethod
+    def of(cls, target: GeoBox) -> "_Numbering":
+        a, b, x, d, e, y = target.transform[:6]
+        plain = Affine(a, b, 0.0, d, e, 0.0)
+        col, row = ~plain * (x, y)
+        # A part's origin carries the rounding of its own sums; a millionth of a pixel does not.
+        left, top = math.floor(col + 5e-7), math.floor(row + 5e-7)
+        shift = Affine.translation(round(col - left, 6), round(row - top, 6))
+        metres = math.hypot(a, d) * (111_000.0 if target.crs and target.crs.geographic else 1.0)
+        cell = int(min(max(CELL_METRES / metres, 1.0), CELL_PIXELS))
+        return cls(
+            transform=plain * shift,
+            first=(top, left),
+            shape=target.shape.yx,
+            crs=target.crs,
+            cell=cell,
+        )
+
+    def lattice(self, source: GeoBox) -> tuple[Floats, Floats]:
+        """Source columns and rows, in pixels, at the corners of the cells that hold the part."""
+        spans = [
+            (first // self.cell, -(-(first + length) // self.cell))
+            for first, length in zip(self.first, self.shape, strict=True)
+        ]
+        rows, cols = (np.arange(low, high + 1) * float(self.cell) for low, high in spans)
+        x, y = np.meshgrid(cols, rows)
+        return _onto(source, self.crs, *_applied(self.transform, x, y))
+
+
+def _applied(transform: Affine, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    a, b, c, d, e, f = transform[:6]
+    return a * x + b * y + c, d * x + e * y + f
+
+
+def _onto(source: GeoBox, crs: CRS | None, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Pixel coordinates of a source for coordinates of a CRS; NaN where there are none."""
+    if source.crs is not None and crs is not None and source.crs != crs:
+        there = crs.transformer_to_crs(source.crs)(x, y)
+        x, y = (np.asarray(values, dtype=float).reshape(x.shape) for values in there)
+        if source.crs.geographic:  # the turn of the globe that is nearest to the source
+            middle = source.boundingbox.left / 2 + source.boundingbox.right / 2
+            x = middle + (x - middle + 180.0) % 360.0 - 180.0
+    known = np.isfinite(x) & np.isfinite(y)
+    x, y = np.where(known, x, np.nan), np.where(known, y, np.nan)
+    return _applied(~source.transform, x, y)
+
+
+@functools.lru_cache(maxsize=256)
+def scale(source: GeoBox, target: Affine, crs: CRS | None) -> float:
+    """Source pixels a target pixel at the middle of the source, along the axis that has fewer.
+
+    Args:
+        source: The source's grid.
+        target: The target's transform; only its pixel size counts.
+        crs: The target's CRS.
+    """
+    height, width = source.shape
+    x, y = (np.array([value]) for value in source.transform * (width / 2, height / 2))
+    if source.crs is not None and crs is not None and source.crs != crs:
+        there = source.crs.transformer_to_crs(crs)(x, y)
+        x, y = (np.asarray(values, dtype=float) for values in there)
+    a, b, _, d, e, _ = target[:6]
+    xs, ys = x + np.array([0, a, b]), y + np.array([0, d, e])
+    cols, rows = _onto(source, crs, xs, ys)
+    steps = np.hypot(cols[1:] - cols[0], rows[1:] - rows[0])
+    return float(steps.min()) if np.isfinite(steps).all() and steps.min() > 0 else 1.0
+
+
+def footprint(source: GeoBox, target: GeoBox) -> Footprint | None:
+    """The source pixels that a target needs; None where the two do not meet."""
+    numbering = _Numbering.of(target)
+    # Between the corners of cells coordinates are straight: the outermost are among those and the edges.
+    corners = [
+        np.unique(np.r_[first, np.arange(-(-first // n) * n, first + length, n), first + length])
+        for first, length, n in zip(
+            numbering.first, numbering.shape, (numbering.cell,) * 2, strict=True
+        )
+    ]
+    cols, rows = _places(numbering, numbering.lattice(source), corners[0], corners[1])
+    if not np.isfinite(cols).any():
+        return None
+    spans = []
+    for values, length in ((rows, source.shape[0]), (cols, source.shape[1])):
+        low = max(0, math.floor(np.nanmin(values)) - 2)
+        high = min(length, math.ceil(np.nanmax(values)) + 2)
+        if low >= high:
+            return None
+        spans.append((low, high))
+    return Footprint(rows=spans[0], cols=spans[1])
+
+
+def warp(
+    pixels: Array,
+    valid: Mask,
+    source: GeoBox,
+    target: GeoBox,
+    *,
+    nearest: bool = False,
+    fine: int = 1,
+) -> tuple[Array, Mask]:
+    """Pixels of a source at the places of a target, by bilinear interpolation of the valid ones.
+
+    Args:
+        pixels: B x h x w on the grid `source`.
+        valid: h x w.
+        source: Grid of the pixels.
+        target: Grid wanted.
+        nearest: Take the pixel that holds the place instead of interpolating.
+        fine: Take so many places a target pixel along each axis.
+
+    Returns:
+        B x (H * fine) x (W * fine) of the same type, and their validity: that of the source pixel that
+        holds the place.
+    """
+    numbering = _Numbering.of(target)
+    lattice = numbering.lattice(source)
+    height, width = numbering.shape[0] * fine, numbering.shape[1] * fine
+    out = np.zeros((len(pixels), height, width), pixels.dtype)
+    known = np.zeros((height, width), bool)
+    take = _nearest if nearest else _bilinear
+    for top, left in itertools.product(range(0, height, TILE), range(0, width, TILE)):
+        tile = slice(top, min(height, top + TILE)), slice(left, min(width, left + TILE))
+        numbers = (
+            first + (np.arange(part.start, part.stop) + 0.5) / fine
+            for first, part in zip(numbering.first, tile, strict=True)
+        )
+        places = _places(numbering, lattice, *numbers)
+        out[(slice(None), *tile)], known[tile] = take(pixels, valid, *places)
+    return out, known
+
+
+def _places(
+    numbering: _Numbering, lattice: tuple[Floats, Floats], rows: Floats, cols: Floats
+) -> tuple[Floats, Floats]:
+    """Source columns and rows of a target's rows and columns, interpolated in the lattice."""
+    axes = []
+    for first, length, number in zip(numbering.first, numbering.shape, (rows, cols), strict=True):
+        base, last = first // numbering.cell, -(-(first + length) // numbering.cell) - 1
+        cells = np.clip(np.floor(number / numbering.cell), base, last)
+        axes.append(((cells - base).astype(np.intp), number / numbering.cell - cells))
+    (row, down), (col, across) = axes
+    down, across = down[:, None], across[None, :]
+    found = []
+    for corner in lattice:
+        lines = corner[row] * (1 - down) + corner[row + 1] * down
+        found.append(lines[:, col] * (1 - across) + lines[:, col + 1] * across)
+    return found[0], found[1]
+
+
+def _inside(cols: Floats, rows: Floats, shape: tuple[int, int]) -> Mask:
+    return (cols >= 0) & (cols < shape[1]) & (rows >= 0) & (rows < shape[0])
+
+
+def _nearest(pixels: Array, valid: Mask, cols: Floats, rows: Floats) -> tuple[Array, Mask]:
+    inside = _inside(cols, rows, valid.shape)
+    y, x = (np.where(inside, values, 0).astype(np.intp) for values in (rows, cols))
+    return pixels[:, y, x], inside & valid[y, x]
+
+
+def _bilinear(pixels: Array, valid: Mask, cols: Floats, rows: Floats) -> tuple[Array, Mask]:
+    inside = _inside(cols, rows, valid.shape)
+    if not inside.any():
+        return np.zeros((len(pixels), *inside.shape), pixels.dtype), inside
+    # Whole numbers of steps from the centre of the first pixel; OpenCV's tables know as many steps.
+    y, x = (np.rint(np.where(inside, v - 0.5, 0) * STEPS).astype(np.int32) for v in (rows, cols))
+    row, col = y // STEPS, x // STEPS
+    top, left = (
+        max(0, int(row.min(where=inside, initial=row.max()))),
+        max(0, int(col.min(where=inside, initial=col.max()))),
+    )
+    near = np.s_[top : int(row.max()) + 2, left : int(col.max()) + 2]
+    place = np.empty((*inside.shape, 2), np.int16)
+    place[..., 0], place[..., 1] = col - left, row - top
+    part = ((y - row * STEPS) * STEPS + (x - col * STEPS)).astype(np.uint16)
+
+    def sampled(plane: Array) -> Array:
+        return cv2.remap(plane, place, part, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+    known = valid[near]
+    native = pixels.dtype if pixels.dtype.name in SAMPLED else np.dtype("float64")
+    out = np.empty((len(pixels), *inside.shape), pixels.dtype)
+    planes = pixels[(slice(None), *near)]
+    for band, plane in enumerate(planes):
+        found = sampled(plane.astype(native, copy=False))
+        out[band] = found if native == pixels.dtype else np.rint(found)
+    if not known.all():  # near what is not valid only the rest counts
+        weights = sampled(known.astype("float64"))
+        lacking = inside & (weights < 1)
+        share = np.maximum(weights[lacking], 1e-9)
+        for band, plane in enumerate(planes):
+            mean = sampled(np.where(known, plane, 0).astype("float64"))[lacking] / share
+            out[band][lacking] = mean if pixels.dtype.kind == "f" else np.rint(mean)
+    y, x = (np.where(inside, v, 0).astype(np.intp) for v in (rows, cols))
+    return out, inside & valid[y, x]
