@@ -31,6 +31,8 @@ PIXELS = CRS(
     'ENGCRS["Pixels of a picture",EDATUM["Picture"],CS[Cartesian,2],AXIS["x",east],AXIS["y",south],'
     'LENGTHUNIT["metre",1]]'
 )
+SOURCE = "source"  # variables that every scene has besides its bands
+VALID = "valid"
 _DIMS = ("band", "y", "x")
 NOTHING = -1  # in the source band: no item has a valid pixel here
 

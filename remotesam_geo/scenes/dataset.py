@@ -12,13 +12,10 @@ from dask.base import tokenize
 from dask.delayed import delayed
 from odc.geo.xr import xr_coords
 
-from .blocks import read_block
+from .blocks import SOURCE, VALID, read_block
 from .grids import anchored
 from .raster import ReadPolicy
 from .recipe import Recipe, Variable
-
-SOURCE = "source"
-VALID = "valid"
 
 
 def build(recipe: Recipe, policy: ReadPolicy | None = None) -> xr.Dataset:

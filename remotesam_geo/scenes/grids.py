@@ -1,5 +1,6 @@
 """Where rasters lie, and the grid of a scene: footprints, the choice of CRS and resolution, the size guard."""
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -22,6 +23,21 @@ MOST_BLOCKS = 250_000
 MOST_PIXELS = 400_000_000_000
 _EDGE = 16  # points along an edge when a footprint goes to another CRS
 _METRES_A_DEGREE = 111_319.49
+
+
+@functools.cache
+def short_crs(crs: str) -> CRS:
+    """A CRS by its EPSG code where it is exactly that one, so that equal ones are written alike."""
+    given = CRS(crs)
+    if given.epsg is None:
+        return given
+    known = CRS(f"EPSG:{given.epsg}")
+    return known if known.proj.equals(given.proj, ignore_axis_order=True) else given
+
+
+def tidied(grid: GeoBox) -> GeoBox:
+    """The same grid, its CRS written shortly."""
+    return GeoBox(grid.shape, grid.transform, short_crs(str(crs_of(grid))))
 
 
 def boxed(bounds: Bounds, crs: CRS | None) -> GeoBox:

@@ -99,7 +99,8 @@ def load(
     )
     picks = near(picks, area)
     picks = fill_types(picks, headers)
-    picks = place(picks, headers, notes.append, needed=crs is None or resolution is None)
+    unknown = geobox is None and (crs is None or resolution is None)
+    picks = place(picks, headers, notes.append, needed=unknown)
     target = (
         grids.crs_of(geobox) if geobox is not None else _target_crs(crs, picks, area, notes.append)
     )
@@ -170,15 +171,25 @@ def _target_crs(
             raise InputError("the CRS of the items is not known: give crs= and resolution=")
         return grids.majority_crs(known, note)
     if isinstance(crs, str) and crs.lower() == "utm":
-        boxes = [pick.item.bbox for pick in picks if pick.item.bbox is not None]
-        west, south, east, north = area.bounds if area is not None else boxes[0]
-        return CRS.utm((west + east) / 2, (south + north) / 2)
+        longitude, latitude = _middle(picks, area)
+        return CRS(f"EPSG:{CRS.utm(longitude, latitude).epsg}")
     try:
         return CRS(crs)
     except (CRSError, ValueError, TypeError):
         raise InputError(
             f"crs={crs!r} is no CRS that PROJ knows; 'EPSG:32631' for example"
         ) from None
+
+
+def _middle(picks: Sequence[Pick], area: BaseGeometry | None) -> tuple[float, float]:
+    """Longitude and latitude of the middle of the area, else of the first item."""
+    if area is not None:
+        west, south, east, north = area.bounds
+        return (west + east) / 2, (south + north) / 2
+    if picks[0].grid is not None:
+        return grids.pixel_center(picks[0].grid)
+    west, south, east, north = picks[0].item.bbox or (0.0, 0.0, 0.0, 0.0)
+    return (west + east + (360 if west > east else 0)) / 2, (south + north) / 2
 
 
 def _bounds(picks: Sequence[Pick], crs: CRS) -> npt.NDArray[np.float64]:

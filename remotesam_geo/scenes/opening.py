@@ -180,6 +180,7 @@ def _placement(
         raise InputError(f"{info.href} has a CRS of its own, {own.crs}: leave crs={crs!r} out")
     if own is None:
         own = GeoBox(info.shape, info.transform, given)
+    own = grids.tidied(own)
     if own.transform.b or own.transform.d:
         notes.append(f"{info.href} is rotated; it is warped onto a north-up grid")
     return (own if info.crs is None else None), None, grids.north_up(own)
@@ -194,7 +195,7 @@ def _by_points(
             f"{info.href} has ground control points but no CRS for them: say which it is with crs="
         )
     rows, columns, xs, ys, _ = zip(*info.gcps, strict=True)
-    points = Points(rows=rows, columns=columns, xs=xs, ys=ys, crs=_short_crs(known))
+    points = Points(rows=rows, columns=columns, xs=xs, ys=ys, crs=str(grids.short_crs(known)))
     controls = [GroundControlPoint(*point[:4], z=0.0) for point in info.gcps]
     transform, width, height = rasterio.warp.calculate_default_transform(
         points.crs, points.crs, info.shape[1], info.shape[0], gcps=controls
@@ -204,10 +205,6 @@ def _by_points(
     )
     pixels = GeoBox(info.shape, Affine.identity(), PIXELS)
     return pixels, points, GeoBox((height, width), transform, points.crs)
-
-
-def _short_crs(wkt: str) -> str:
-    return str(CRS(wkt))
 
 
 def _white_is_a_color(info: RasterInfo) -> bool:

@@ -14,6 +14,7 @@ from remotesam_geo.errors import InputError
 from . import grids, safety
 from .areas import LONLAT
 from .bands import choose_bands, unknown_bands
+from .blocks import SOURCE, VALID
 from .grids import Bounds
 from .items import Band, Item
 from .raster import RasterInfo, ReadPolicy
@@ -100,6 +101,9 @@ def pick_bands(
             f"{len(without)} of {len(items)} items lack {asked} and are left out: "
             f"{_listed([item.id for item in without])}"
         )
+    taken = {VALID, SOURCE} & set(picks[0].bands)
+    if taken:
+        raise InputError(f"a band cannot be called {taken.pop()!r}, which a scene has of its own")
     variables = {tuple(pick.bands) for pick in picks}
     if len(variables) > 1:
         told = " and ".join(", ".join(names) for names in sorted(variables))
@@ -221,21 +225,21 @@ def _own_grid(pick: Pick, headers: Headers) -> GeoBox:
     """The finest grid that the files themselves give."""
     found = [headers.of(pick, key) for key in pick.assets]
     grid = _finest(header.geobox for header in found)
-    if grid is None:
-        lacking = " and ".join(
-            what
-            for what, missing in (
-                ("CRS", found[0].crs is None and found[0].gcps_crs is None),
-                ("georeference", found[0].transform is None),
-            )
-            if missing
+    if grid is not None:
+        return grids.tidied(grid)
+    lacking = " and ".join(
+        what
+        for what, missing in (
+            ("CRS", found[0].crs is None and found[0].gcps_crs is None),
+            ("georeference", found[0].transform is None),
         )
-        raise InputError(
-            f"{found[0].href} of item {pick.item.id} has no {lacking or 'usable georeference'}, and "
-            "neither has the item: give the item proj:code, proj:transform and proj:shape, or open "
-            "the file with open_raster(path, crs=...)"
-        )
-    return grid
+        if missing
+    )
+    raise InputError(
+        f"{found[0].href} of item {pick.item.id} has no {lacking or 'usable georeference'}, and "
+        "neither has the item: give the item proj:code, proj:transform and proj:shape, or open "
+        "the file with open_raster(path, crs=...)"
+    )
 
 
 def _finest(found: Iterable[GeoBox | None]) -> GeoBox | None:

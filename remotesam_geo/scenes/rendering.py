@@ -25,8 +25,7 @@ from odc.geo.xr import spatial_dims
 from remotesam_geo.errors import InputError, RemoteSAMWarning
 
 from .bands import RGB
-from .blocks import read_block
-from .dataset import SOURCE, VALID
+from .blocks import SOURCE, VALID, read_block
 from .raster import ReadPolicy
 from .recipe import Recipe
 

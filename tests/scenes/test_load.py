@@ -8,7 +8,9 @@ import warnings
 
 import dask
 import numpy as np
+import odc.stac
 import pandas as pd
+import pystac
 import pytest
 import rasterio
 import rioxarray  # noqa: F401
@@ -23,6 +25,7 @@ from remotesam_geo import load
 from remotesam_geo.errors import InputError, ReadError, RemoteSAMWarning
 from remotesam_geo.scenes import Recipe
 from remotesam_geo.scenes.blocks import read_block
+from remotesam_geo.scenes.reader import SceneDriver
 
 from .places import grid, item, noise, recorded, write
 
@@ -322,6 +325,65 @@ class TestScene:
         assert len(keys) == 1
         assert len(pickle.dumps(scene.red.data.dask)) < 60_000
 
+    def test_each_chunk_is_read_once_whatever_is_asked_of_it(self, tmp_path, monkeypatch):
+        from remotesam_geo import render
+        from remotesam_geo.scenes import dataset
+
+        asked = []
+        read = dataset.read_block
+        monkeypatch.setattr(
+            dataset, "read_block", lambda *args, **kwargs: asked.append(1) or read(*args, **kwargs)
+        )
+        scene = load(place(tmp_path, 1)[0], chunks=25)
+        for lazy in (scene, scene.red, scene.mean(), render(scene), render(scene).rgb):
+            asked.clear()
+            lazy.compute()
+            assert len(asked) == 4
+        asked.clear()
+        render(scene).rgb[0, :5, :5].compute()
+        assert len(asked) == 1
+
+    def test_well_described_items_are_as_odc_stac_loads_them(self, tmp_path):
+        """The same reader through its public interface, and odc-stac's own grid and graph."""
+        docs = []
+        for i, at in enumerate([(0, 0), (7, 11)]):
+            doc, _ = place(
+                tmp_path, i, at=at, names=("red",), nodata=0, time=f"2024-05-0{i + 1}T10:00:00Z"
+            )
+            assets = {}
+            for name in ("red", "green"):
+                path = write(
+                    tmp_path / f"{i}{name}.tif",
+                    noise(i, (1, 40, 50), dtype="uint16"),
+                    grid(WEST + at[1], NORTH - at[0], 1),
+                    UTM,
+                    nodata=0,
+                )
+                assets[name] = item("x", path, names=(name,))["assets"]["image"]
+            doc |= {
+                "assets": assets,
+                "geometry": shapely.box(*doc["bbox"]).__geo_interface__,
+                "stac_extensions": [
+                    f"https://stac-extensions.github.io/{name}/schema.json"
+                    for name in ("eo/v1.1.0", "projection/v1.1.0", "raster/v1.1.0")
+                ],
+            }
+            docs.append(doc)
+        items = [pystac.Item.from_dict(doc) for doc in docs]
+        theirs = odc.stac.load(
+            items,
+            ["red", "green"],
+            groupby="solar_day",
+            driver=SceneDriver(),
+            resampling="auto",
+            chunks={},
+        )
+        ours = load(items, ["red", "green"])
+        assert ours.odc.geobox == theirs.odc.geobox
+        for name in ("red", "green"):
+            np.testing.assert_array_equal(ours[name], theirs[name])
+        np.testing.assert_array_equal(ours.time, theirs.time)
+
     def test_physical_values_where_items_differ_or_on_demand(self, tmp_path):
         docs = []
         for i, (scale, offset, number) in enumerate([(1e-4, -0.1, 3500), (1e-4, 0.0, 2500)]):
@@ -462,6 +524,13 @@ class TestArguments:
         doc, _ = place(tmp_path, 1)
         with pytest.raises(InputError, match=told):
             load(doc, bbox=bbox)
+
+    def test_utm_is_the_zone_of_the_middle(self, tmp_path):
+        doc, _ = place(tmp_path, 1)
+        assert load(doc, crs="utm").rio.crs.to_epsg() == 32631
+        assert load(doc, crs="utm", bbox=(2.999, 45.153, 3.01, 45.154)).rio.crs.to_epsg() == 32631
+        bare = item("b", doc["assets"]["image"]["href"], proj=False)
+        assert load(bare, crs="utm", resolution=1).rio.crs.to_epsg() == 32631
 
     def test_no_overlap_says_where_the_items_are(self, tmp_path):
         doc, _ = place(tmp_path, 1)
