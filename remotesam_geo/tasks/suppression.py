@@ -42,10 +42,11 @@ def inner_boxes(corners: F64, score: F64, *, slack: float = 0.0) -> Bools:
     """
     inner = np.zeros(len(corners), np.bool_)
     rank = _ranks(score)
-    for one, other in _near(corners, slack):
-        inside = _inside(corners[one], corners[other], slack)
-        mutual = inside & _inside(corners[other], corners[one], slack)
-        inner[one[inside & (~mutual | (rank[one] > rank[other]))]] = True
+    for near, around in _near(corners, slack):
+        inside = _inside(corners[near], corners[around], slack)
+        one, other = near[inside], around[inside]
+        mutual = _inside(corners[other], corners[one], slack)
+        inner[one[~mutual | (rank[one] > rank[other])]] = True
     return inner
 
 
@@ -74,7 +75,7 @@ def overlapping_boxes(corners: F64, score: F64, *, iou: float = 0.5) -> Bools:
     for one, other in _near(corners, 0.0):
         once = rank[one] < rank[other]
         better, worse = one[once], other[once]
-        # No pair of boxes overlaps by more than the smaller of them: most pairs need no geometry.
+        # The overlap is at most the smaller box: few pairs need geometry.
         low, high = np.sort(np.stack([area[better], area[worse]]), axis=0)
         likely = low > iou * high
         better, worse = better[likely], worse[likely]
@@ -114,10 +115,8 @@ def _near(corners: F64, slack: float) -> Iterator[tuple[I64, I64]]:
 def _inside(inner: F64, outer: F64, slack: float) -> Bools:
     """Whether each rectangle lies inside its partner, which may be grown by the slack (m x 4 x 2, twice)."""
     result = np.ones(len(inner), np.bool_)
-    for along in (
-        outer[:, 1] - outer[:, 0],
-        outer[:, 3] - outer[:, 0],
-    ):  # the sides of the outer one
+    for neighbour in (1, 3):
+        along = outer[:, neighbour] - outer[:, 0]  # a side of the outer one
         length = np.hypot(along[:, 0], along[:, 1])
         place = ((inner - outer[:, :1]) * along[:, None]).sum(axis=2) / length[:, None]  # m x 4
         result &= place.min(axis=1) >= -slack - _ROUNDING
