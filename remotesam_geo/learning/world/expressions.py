@@ -23,6 +23,7 @@ ExpressionKind = Literal["class", "colour", "size", "position", "relation", "abs
 RATIO = 1.4  # between the areas of the largest and the next
 GROUP_RATIO = 1.8  # between small and large ones
 MARGIN = 0.06  # of the picture's side, between positions
+LONG = ("airplane", "building", "harbor", "ship", "vehicle")  # what has a length to speak of
 SEEN = 30  # pixels of the mask that a named object has at least
 
 
@@ -169,10 +170,11 @@ def _sizes(some: list[_Seen], dice: random.Random) -> Asked:
     ):
         if not target.one.cut and all(clear(target, s) for s in some if s is not target):
             yield f"the {dice.choice(words)} {name}", [target]
-    longest = max(some, key=lambda s: s.one.across)
-    others = [s.one.across for s in some if s is not longest]
-    if not longest.one.cut and longest.one.across >= 1.3 * max(others):
-        yield f"the longest {name}", [longest]
+    if name in LONG:
+        longest = max(some, key=lambda s: s.one.across)
+        others = [s.one.across for s in some if s is not longest]
+        if not longest.one.cut and longest.one.across >= 1.3 * max(others):
+            yield f"the longest {name}", [longest]
     yield from _groups(some, dice)
 
 
