@@ -6,10 +6,11 @@ from typing import Any
 _HOME = {
     "ReadPolicy": "raster",
     "Recipe": "recipe",
-    "Stretch": "rendering",
+    "Stretch": "stretches",
     "load": "loading",
     "open_raster": "opening",
     "render": "rendering",
+    "render_block": "rendering",
     "save_items": "saving",
     "search": "searching",
 }
@@ -21,6 +22,7 @@ __all__ = [
     "load",
     "open_raster",
     "render",
+    "render_block",
     "save_items",
     "search",
 ]

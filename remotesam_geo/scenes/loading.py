@@ -2,7 +2,6 @@
 
 import math
 import warnings
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,14 +15,14 @@ from shapely.geometry.base import BaseGeometry
 
 from remotesam_geo.errors import InputError, RemoteSAMWarning
 
-from . import grids, safety, sensors
+from . import grids, safety
 from .areas import LONLAT, area_of_interest
-from .bands import unknown_bands
 from .grids import Bounds
-from .items import Band, is_signed, read_items
+from .items import is_signed, read_items
+from .layers import Masked, groups_of, layer_of, needs_units, variables_of
 from .picks import Headers, Pick, fill_types, near, pick_bands, place
 from .raster import ReadPolicy
-from .recipe import Layer, Recipe, Source, Variable, as_fill
+from .recipe import Layer, Recipe, Variable
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -47,7 +46,7 @@ def load(
     chunks: int | Mapping[str, int] = CHUNK,
     groupby: GroupBy = "solar_day",
     mosaic: Mosaic | None = None,
-    mask: str | Mapping[str, Sequence[int]] | None = None,
+    mask: Masked = None,
     physical: bool | None = None,
     nodata: float | Literal["file"] | None = "file",
     most_pixels: int | None = None,
@@ -85,9 +84,15 @@ def load(
         ReadError: A header that is needed cannot be read.
 
     Example:
-        >>> from remotesam_geo import load, search                                  # doctest: +SKIP
-        >>> items = search("planetary-computer", "naip", bbox=(-87.92, 41.96, -87.88, 41.99))
-        >>> scene = load(items, resolution=0.6, mosaic="latest")                     # doctest: +SKIP
+        >>> grid = {"proj:epsg": 32631, "proj:shape": [100, 200],
+        ...         "proj:transform": [10, 0, 500000, 0, -10, 5000000]}
+        >>> picture = {"href": "https://example.com/a.tif", "type": "image/tiff",
+        ...            "eo:bands": [{"common_name": c} for c in ("red", "green", "blue")],
+        ...            "raster:bands": [{"data_type": "uint8"}]}
+        >>> item = {"id": "a", "assets": {"visual": picture},
+        ...         "properties": {"datetime": "2024-05-01T10:00:00Z"} | grid}
+        >>> dict(load([item], resolution=20).sizes)
+        {'time': 1, 'y': 50, 'x': 100}
     """
     notes: list[str] = []
     _check_arguments(groupby, mosaic, resolution, geobox, (bbox, geometry, crs, resolution))
@@ -111,14 +116,14 @@ def load(
         geobox = grids.scene_grid(natives, extent, target, resolution)
     picks, boxes = _touching(picks, bounds, geobox, notes.append)
 
-    physical = _physical(picks) if physical is None else physical
-    variables = _variables(picks, physical=physical)
+    physical = needs_units(picks) if physical is None else physical
+    variables = variables_of(picks, physical=physical)
     layers = tuple(
-        _layer(pick, box, variables, number=number, mask=mask, nodata=nodata, physical=physical)
+        layer_of(pick, box, variables, number=number, mask=mask, nodata=nodata, physical=physical)
         for number, (pick, box) in enumerate(zip(picks, boxes, strict=True))
     )
     _check_hrefs(layers, headers.policy, notes.append)
-    times, groups = _groups(picks, groupby, mosaic, geobox)
+    times, groups = groups_of(picks, groupby, mosaic, geobox)
     chunk = chunk_of(chunks, geobox)
     if mosaic == "median":
         chunk = _median_chunk(chunk, geobox, boxes, variables)
@@ -229,98 +234,6 @@ def _touching(
     return [pick for pick, keep in zip(picks, kept, strict=True) if keep], boxes
 
 
-def _physical(picks: Sequence[Pick]) -> bool:
-    """Whether items differ in what their numbers mean."""
-    return any(
-        len({(pick.bands[name].scale, pick.bands[name].offset) for pick in picks}) > 1
-        for name in picks[0].bands
-    )
-
-
-def _variables(picks: Sequence[Pick], *, physical: bool) -> tuple[Variable, ...]:
-    return tuple(
-        _variable(name, [pick.bands[name] for pick in picks], picks, physical=physical)
-        for name in picks[0].bands
-    )
-
-
-def _variable(
-    name: str, bands: Sequence[Band], picks: Sequence[Pick], *, physical: bool
-) -> Variable:
-    dtypes = {band.dtype for band in bands}
-    scaled = {band.scale is not None for band in bands}
-    plain = {band.dtype for band in bands if band.scale is None}
-    if len(scaled) > 1 or len(plain) > 1:
-        kinds = sorted(
-            {
-                f"{p.item.collection or p.item.id} ({b.dtype})"
-                for p, b in zip(picks, bands, strict=True)
-            }
-        )
-        raise InputError(
-            f"{name}: the numbers of {', '.join(kinds)} cannot be compared, some lack a scale or are "
-            "ready pictures. Load them separately, or name comparable bands with bands=."
-        )
-    attrs: dict[str, Any] = {}
-    common = bands[0].common_name or name
-    if all(sensors.is_reflectance(band, common) for band in bands):
-        attrs["quantity"] = "reflectance"
-    if physical:
-        return Variable(name=name, dtype="float32", attrs=attrs)
-    pairs = {(band.scale, band.offset) for band in bands}
-    if len(pairs) > 1:
-        raise InputError(
-            f"{name}: the items differ in scale or offset ({sorted(map(str, pairs))}); their plain "
-            "numbers cannot share a scene. Leave physical= out, or set it to True."
-        )
-    ((scale, offset),) = pairs
-    if scale is not None and (scale, offset or 0.0) != (1.0, 0.0):
-        attrs |= {"scale_factor": scale, "add_offset": offset or 0.0}
-    dtype = np.result_type(*dtypes)
-    nodata = {band.nodata for band in bands}
-    fill = as_fill(nodata.pop(), dtype) if len(nodata) == 1 else None
-    return Variable(name=name, dtype=str(dtype), fill=fill, attrs=attrs)
-
-
-def _layer(
-    pick: Pick,
-    bounds: Bounds,
-    variables: Sequence[Variable],
-    *,
-    number: int,
-    mask: str | Mapping[str, Sequence[int]] | None,
-    nodata: float | Literal["file"] | None,
-    physical: bool,
-) -> Layer:
-    item = pick.item
-    sources = [*_masks(pick, mask)]
-    by_asset: dict[str, list[tuple[int, Band]]] = defaultdict(list)
-    for position, variable in enumerate(variables):
-        band = pick.bands[variable.name]
-        by_asset[band.asset].append((position, band))
-    for asset, entries in by_asset.items():
-        sources.append(
-            Source(
-                href=item.href(asset),
-                asset=asset,
-                indexes=tuple(band.index for _, band in entries),
-                variables=tuple(position for position, _ in entries),
-                scales=tuple(_or(band.scale, 1.0) for _, band in entries) if physical else (),
-                offsets=tuple(_or(band.offset, 0.0) for _, band in entries) if physical else (),
-                nodata=nodata,
-            )
-        )
-    return Layer(
-        number=number,
-        item=item.id,
-        collection=item.collection,
-        time=None if item.time is None else str(item.time),
-        origin=pick.origin,
-        bounds=bounds,
-        sources=tuple(sources),
-    )
-
-
 def _check_hrefs(layers: Sequence[Layer], policy: ReadPolicy, note: Callable[[str], None]) -> None:
     """Refuse early what the reader would refuse, and say where a signature would be kept."""
     signed = []
@@ -334,85 +247,6 @@ def _check_hrefs(layers: Sequence[Layer], policy: ReadPolicy, note: Callable[[st
             f"the hrefs of {len(set(signed))} items carry a signature ({signed[0]} ...), which ends some "
             "day and is kept in the scene's recipe: load the unsigned items, with a signer in policy="
         )
-
-
-def _or(value: float | None, default: float) -> float:
-    return default if value is None else value
-
-
-def _masks(pick: Pick, mask: str | Mapping[str, Sequence[int]] | None) -> list[Source]:
-    item = pick.item
-    if mask is None:
-        return []
-    if mask == "clouds":
-        found = sensors.cloud_mask(item)
-        if found is None:
-            raise InputError(
-                f"mask='clouds': item {item.id} has neither SCL nor QA_PIXEL. Leave mask= out, or say "
-                "which values of which band to take out: mask={'asset': [values]}."
-            )
-        return [
-            Source(
-                href=item.href(found.asset),
-                asset=found.asset,
-                indexes=(1,),
-                resampling="mode",
-                cloud_values=found.values,
-                cloud_bits=found.bits,
-            )
-        ]
-    if not isinstance(mask, Mapping):
-        raise InputError(f"mask={mask!r}: give 'clouds', or a mapping of assets to values")
-    for name in mask:
-        if name not in item.assets:
-            raise unknown_bands([name], [item])
-    return [
-        Source(
-            href=item.href(name),
-            asset=name,
-            indexes=(1,),
-            resampling="mode",
-            cloud_values=tuple(int(value) for value in values),
-        )
-        for name, values in mask.items()
-    ]
-
-
-def _groups(
-    picks: Sequence[Pick], groupby: str, mosaic: str | None, geobox: GeoBox
-) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
-    """Times, and for each the picks in order of choice."""
-    everything = range(len(picks))
-    if mosaic == "latest":
-        # newest first; of one time, in the order given; without a time last
-        order = sorted(everything, key=lambda i: _age(picks[i]))
-        return (), (tuple(order),)
-    if mosaic is not None:
-        return (), (tuple(everything),)
-    undated = [pick.item.id for pick in picks if pick.item.time is None]
-    if undated:
-        raise InputError(
-            f"{len(undated)} items have no time ({', '.join(undated[:3])}): set their datetime, or "
-            "take the time axis away with mosaic='first'"
-        )
-    longitude, _ = grids.pixel_center(geobox)
-    shift = np.timedelta64(int(longitude / 15), "h")
-    by_key: dict[Any, list[int]] = defaultdict(list)
-    for index in sorted(everything, key=lambda i: (_time(picks[i]), i)):
-        time = _time(picks[index])
-        by_day = (time + shift).astype("datetime64[D]")
-        by_key[{"item": index, "time": time}.get(groupby, by_day)].append(index)
-    groups = tuple(tuple(group) for group in by_key.values())
-    return tuple(str(_time(picks[group[0]])) for group in groups), groups
-
-
-def _time(pick: Pick) -> np.datetime64:
-    return np.datetime64("NaT") if pick.item.time is None else pick.item.time
-
-
-def _age(pick: Pick) -> int:
-    time = pick.item.time
-    return 1 if time is None else -int(time.astype("datetime64[us]").astype("int64"))
 
 
 def chunk_of(chunks: int | Mapping[str, int], geobox: GeoBox) -> tuple[int, int]:

@@ -63,9 +63,13 @@ def open_raster(
         ReadError: The header cannot be read.
 
     Example:
-        >>> from remotesam_geo import open_raster                                 # doctest: +SKIP
-        >>> scene = open_raster("orthophoto.tif")                                 # doctest: +SKIP
-        >>> old = open_raster("scan.jpg", crs="EPSG:32633")  # beside scan.jgw    # doctest: +SKIP
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> with tempfile.NamedTemporaryFile(suffix=".png") as file:
+        ...     Image.new("RGB", (6, 4)).save(file.name)
+        ...     scene = open_raster(file.name)
+        >>> dict(scene.sizes), scene.attrs["space"]
+        ({'y': 4, 'x': 6}, 'pixel')
     """
     href = str(path)
     info = inspect(href, policy=policy or ReadPolicy())

@@ -132,9 +132,15 @@ class Recipe:
         attrs: Attributes of the scene.
 
     Example:
-        >>> recipe = Recipe.of(scene)                                   # doctest: +SKIP
-        >>> same = Recipe.from_json(recipe.to_json()).open()            # doctest: +SKIP
-        >>> part = recipe.open(geobox=recipe.geobox[:512, :512])        # doctest: +SKIP
+        >>> from remotesam_geo import load
+        >>> item = {"id": "a", "properties": {
+        ...     "datetime": "2024-05-01T10:00:00Z", "proj:epsg": 32631, "proj:shape": [100, 200],
+        ...     "proj:transform": [10, 0, 500000, 0, -10, 5000000]}, "assets": {
+        ...     "dem": {"href": "https://example.com/a.tif", "data_type": "float32"}}}
+        >>> recipe = Recipe.of(load([item], bands="dem", mosaic="first"))
+        >>> same = Recipe.from_json(recipe.to_json()).open()
+        >>> dict(recipe.open(geobox=recipe.geobox[:50, :60]).sizes)
+        {'y': 50, 'x': 60}
     """
 
     geobox: GeoBox

@@ -1,5 +1,7 @@
-"""The examples of docs/scenes.md run as they stand."""
+"""The examples of docs/scenes.md and of docstrings run as they stand."""
 
+import doctest
+import importlib
 import re
 from pathlib import Path
 
@@ -36,3 +38,13 @@ def test_every_example_runs(tmp_path, monkeypatch):
     part, scene = names["part"], names["scene"]
     np.testing.assert_array_equal(part.red, scene.red.values[:512, :512])
     np.testing.assert_array_equal(names["other"].rgb, names["picture"].rgb.values[:512, :512])
+
+
+@pytest.mark.parametrize(
+    "name", ["areas", "items", "loading", "opening", "recipe", "rendering", "stretches"]
+)
+def test_every_docstring_example_runs(name):
+    module = importlib.import_module(f"remotesam_geo.scenes.{name}")
+    found = doctest.testmod(module)
+    assert found.attempted > 0
+    assert found.failed == 0

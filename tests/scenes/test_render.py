@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from remotesam_geo import load, open_raster, render
 from remotesam_geo.errors import InputError, RemoteSAMWarning
-from remotesam_geo.scenes import Recipe, Stretch
+from remotesam_geo.scenes import Recipe, Stretch, render_block
 
 from .places import grid, item, noise, raster, write
 
@@ -308,17 +308,17 @@ class TestPercentiles:
         xr.testing.assert_identical(outs[0], outs[2])
 
     def test_they_are_read_from_overviews_once(self, unknown, monkeypatch):
-        from remotesam_geo.scenes import rendering
+        from remotesam_geo.scenes import stretches
 
         asked = []
-        read = rendering.read_block
+        read = stretches.read_block
 
         def counted(recipe, geobox, *args, **kwargs):
             asked.append(geobox)
             return read(recipe, geobox, *args, **kwargs)
 
-        monkeypatch.setattr(rendering, "read_block", counted)
-        monkeypatch.setattr(rendering, "_SAMPLE_SIDE", 80)
+        monkeypatch.setattr(stretches, "read_block", counted)
+        monkeypatch.setattr(stretches, "_SAMPLE_SIDE", 80)
         scene = load(unknown)
         render(scene, stretch="percentiles")
         assert len(asked) == 2, "one read a time"
@@ -358,10 +358,29 @@ class TestPercentiles:
             render(dataset(np.zeros((3, 9, 9), "uint16"), nodata=0), stretch="percentiles")
 
 
-def test_a_block_rendered_from_its_recipe_equals_the_scene_rendered(tmp_path):
-    scene = sentinel(tmp_path, "a", 2500, -0.1)
+@pytest.mark.parametrize("kind", ["reflectance", "physical", "percentiles", "8-bit", "grey"])
+def test_a_block_rendered_from_its_recipe_equals_the_scene_rendered(tmp_path, kind):
+    bands = None
+    if kind in {"8-bit", "grey"}:
+        path = write(tmp_path / "a.tif", noise(1, (3, 30, 40)), grid(WEST, NORTH, 1), UTM)
+        scene = open_raster(path)
+        bands = "green" if kind == "grey" else None
+    else:
+        scene = sentinel(tmp_path, "a", 2500, -0.1, physical=kind == "physical")
+    whole = render(scene, bands, stretch="percentiles" if kind == "percentiles" else None)
     recipe = Recipe.of(scene)
-    whole = render(scene)
-    part = render(recipe.open(geobox=recipe.geobox[2:9, 5:30]), stretch=whole.attrs["stretch"])
-    np.testing.assert_array_equal(part.rgb, whole.rgb.values[2:9, 5:30])
-    np.testing.assert_array_equal(part.valid, whole.valid.values[2:9, 5:30])
+    box = recipe.geobox[2:9, 5:30]
+    rgb, valid = render_block(recipe, box, bands=bands, stretch=whole.attrs["stretch"])
+    np.testing.assert_array_equal(rgb, whole.rgb.values[2:9, 5:30])
+    np.testing.assert_array_equal(valid, whole.valid.values[2:9, 5:30])
+    if bands is None:
+        part = render(recipe.open(geobox=box), stretch=whole.attrs["stretch"])
+        np.testing.assert_array_equal(part.rgb, rgb)
+
+
+def test_a_block_without_its_stretch_or_bands_is_refused(tmp_path):
+    recipe = Recipe.of(sentinel(tmp_path, "a", 2500, -0.1))
+    with pytest.raises(InputError, match="not 8-bit"):
+        render_block(recipe, recipe.geobox)
+    with pytest.raises(InputError, match="there is: red, green, blue"):
+        render_block(recipe, recipe.geobox, bands=["nir"])
