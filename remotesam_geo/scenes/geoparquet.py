@@ -157,7 +157,8 @@ def _array(values: list[Any]) -> pa.Array | None:
 def _storable(kind: pa.DataType) -> bool:
     """Whether Parquet can hold a type: not one of structs without fields."""
     if pa.types.is_struct(kind):
-        return kind.num_fields > 0 and all(_storable(field.type) for field in kind.fields)
+        fields = [kind.field(i).type for i in range(kind.num_fields)]
+        return bool(fields) and all(map(_storable, fields))
     return not pa.types.is_list(kind) or _storable(kind.value_type)
 
 

@@ -43,13 +43,15 @@ class TestPassingFaults:
         [
             Reply(status=503),
             Reply(status=500, body={"description": "database is tired"}),
+            Reply(status=502),
             Reply(status=504, body=b"<html>gateway</html>"),
             Reply(status=429),
             Reply(page(A, B), cut=40),
             Reply(page(A, B), cut=40, zipped=True),
+            Reply(b"\x1f\x8b and no more", headers={"Content-Encoding": "gzip"}),
             Reply(page(A, B), wait=2.0),
         ],
-        ids=["503", "500", "504", "429", "truncated", "truncated gzip", "stall"],
+        ids=["503", "500", "502", "504", "429", "cut", "cut gzip", "damaged gzip", "stall"],
     )
     def test_one_is_not_noticed(self, server, fault):
         server.say("/search", fault, page(A, B))
