@@ -77,7 +77,7 @@ def open_raster(
     chosen = _choose(info, bands)
     notes: list[str] = []
     source_grid, points, geobox = _placement(info, crs, notes)
-    if nodata == "file" and _white_is_a_color(info):
+    if nodata == "file" and info.white_is_nodata:
         nodata = None
         notes.append(
             f"{info.href} calls 255 no data, but has 8-bit colours, in which 255 is white; it is read "
@@ -209,11 +209,6 @@ def _by_points(
     )
     pixels = GeoBox(info.shape, Affine.identity(), PIXELS)
     return pixels, points, GeoBox((height, width), transform, points.crs)
-
-
-def _white_is_a_color(info: RasterInfo) -> bool:
-    """8-bit colour files often name 255 as nodata by mistake; it would pierce every white roof."""
-    return len(info.dtypes) >= 3 and set(info.dtypes) == {"uint8"} and set(info.nodata) == {255.0}
 
 
 def _variables(

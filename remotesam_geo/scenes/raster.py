@@ -129,6 +129,16 @@ class RasterInfo:
         return GeoBox(self.shape, self.transform, self.crs)
 
     @property
+    def white_is_nodata(self) -> bool:
+        """Whether it calls 255 no data though it holds 8-bit colours, in which 255 is white.
+
+        Many such files do by mistake, and it would pierce every white roof.
+        """
+        return (
+            len(self.dtypes) >= 3 and set(self.dtypes) == {"uint8"} and set(self.nodata) == {255.0}
+        )
+
+    @property
     def overviews(self) -> tuple[int, ...]:
         """How many times coarser each overview is."""
         return tuple(round(self.shape[1] / width) for _, width in self.levels[1:])

@@ -86,7 +86,7 @@ class AssetBands:
         alpha: Whether the band that the file calls alpha is one; None: judged by its values, once
             a file (near infrared is often called alpha by mistake).
         nodata: Value that means no data where all the bands wanted have it; "file": what the file
-            says; None: no value does.
+            says, but for 255 in 8-bit colours; None: no value does.
     """
 
     indexes: tuple[int, ...]
@@ -443,8 +443,7 @@ class _Reading:
         if mask is None and self.bands.nodata is not None:
             missing = np.ones_like(valid)
             for plane, index in zip(planes, self.bands.indexes, strict=True):
-                told = self.bands.nodata
-                value = self.raster.info.nodata[index - 1] if told == "file" else told
+                value = self._nodata(index)
                 missing &= np.zeros_like(valid) if value is None else plane == value
             valid &= ~missing
         if mask is None and alpha is not None:
@@ -452,6 +451,12 @@ class _Reading:
         if planes.dtype.kind == "f":
             valid &= ~np.isnan(planes).any(axis=0)
         return valid
+
+    def _nodata(self, index: int) -> float | None:
+        if self.bands.nodata != "file":
+            return self.bands.nodata
+        info = self.raster.info
+        return None if info.white_is_nodata else info.nodata[index - 1]
 
     def _alpha_band(self) -> int | None:
         """The number of the band that says what is transparent, None where there is none."""

@@ -135,6 +135,9 @@ def test_white_called_no_data():
     assert scene.valid.all()
     assert (scene.red.values[white] == 255).all()
     np.testing.assert_array_equal(open_raster(path, nodata=255).valid, ~white)
+    doc = item("a", path, names=("red", "green", "blue"))
+    assert load(doc).valid.values.all()
+    np.testing.assert_array_equal(load(doc, nodata=255, mosaic="first").valid, ~white)
 
 
 @pytest.mark.parametrize(
