@@ -24,7 +24,7 @@ from remotesam_geo.plotting import plot
 from remotesam_geo.remotesam import RemoteSAM
 from remotesam_geo.scenes import load, search
 
-__all__ = ["main", "match", "write_catalogue"]
+__all__ = ["compare", "main", "match", "write_catalogue"]
 
 CLASSES = ("airplane", "building", "storage tank", "vehicle", "swimming pool", "tennis court")
 SEED = 7
