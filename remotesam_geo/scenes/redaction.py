@@ -3,7 +3,9 @@
 import re
 from urllib.parse import urlsplit, urlunsplit
 
-_URL = re.compile(r"\b[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"<>)\]},;]+")
+_URL = re.compile(r"\b[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"<>]+")
+# User and password, up to the last "@" before the query; a number after the colon is a port.
+_USER = re.compile(r"(?<=://)(?:[^/?#@\s]*@|[^/?#\s]*:(?!\d+/)[^?#\s]*@)")
 
 
 def redact(url: str) -> str:
@@ -13,13 +15,8 @@ def redact(url: str) -> str:
         >>> redact("https://me:secret@example.com/a.tif?sig=abc")
         'https://example.com/a.tif?...'
     """
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return (
-        urlunsplit((parts.scheme, host, parts.path, "...", ""))
-        if parts.query
-        else (urlunsplit((parts.scheme, host, parts.path, "", "")))
-    )
+    parts = urlsplit(_USER.sub("", url))
+    return urlunsplit((parts.scheme, parts.netloc, parts.path, "..." if parts.query else "", ""))
 
 
 def redact_text(text: str) -> str:

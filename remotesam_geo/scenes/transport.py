@@ -416,6 +416,9 @@ class Transport:
         for connection in kept:
             connection.close()
 
+    def __del__(self) -> None:
+        self.close()
+
     def hold_back(self, host: str, seconds: float) -> None:
         """A server asked to be left alone: all threads heed it."""
         with self._lock:

@@ -89,12 +89,13 @@ def read(
     resampling: str = "auto",
     origin: str | None = ORIGIN,
     scene: GeoBox | None = None,
+    told: GeoBox | None = None,
     **more: Any,
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
     """Pixels and validity on the whole target, as a scene would have them."""
     driver = SceneDriver(policy=policy)
     source = RasterSource(
-        uri=href, driver_data=AssetRef(item="item-1", asset="image", origin=origin)
+        uri=href, geobox=told, driver_data=AssetRef(item="item-1", asset="image", origin=origin)
     )
     wanted = RasterBandMetadata(
         dims=("band", "y", "x"), driver_data=AssetBands(indexes=bands, **more)
