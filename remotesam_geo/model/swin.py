@@ -1,7 +1,5 @@
 """The visual backbone's blocks: a Swin Transformer on a square of tokens."""
 
-import functools
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,7 +15,6 @@ __all__ = [
 ]
 
 
-@functools.cache
 def relative_position_index(window: int, device: torch.device) -> Tensor:
     """Row of the position-bias table for each pair of a window's tokens, window^2 x window^2.
 
@@ -31,7 +28,6 @@ def relative_position_index(window: int, device: torch.device) -> Tensor:
     return (dy + window - 1) * (2 * window - 1) + dx + window - 1
 
 
-@functools.cache
 def shift_mask(side: int, window: int, shift: int, device: torch.device) -> Tensor:
     """What to add to the scores of rolled windows, windows x window^2 x window^2.
 

@@ -72,7 +72,7 @@ class InferenceEngine:
             self.interaction = Interaction(backbone.at("cim"), config, plan)
             self.decoder = InferenceDecoder(weights.at("classifier"), config, plan)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Expressions B x N to text features B x N x D, in float32."""
         positions = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
@@ -85,14 +85,14 @@ class InferenceEngine:
         ).last_hidden_state
         return hidden
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def look(self, images: Tensor) -> Seen:
         """What the pictures alone decide, from uint8 B x S x S x 3."""
         pixels = images.permute(0, 3, 1, 2).float()  # channels last in memory, as it came
         patches = self.patches(pixels).permute(0, 2, 3, 1).flatten(1, 2)
         return self.stages[0].look(self.patch_norm(patches).to(self.arrangement.dtype))
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def ask(self, seen: Seen, text: Tensor, attention_mask: Tensor) -> Tensor:
         """Probabilities B x S x S in float32, for B pairs of a picture and an expression.
 

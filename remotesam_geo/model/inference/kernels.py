@@ -213,8 +213,9 @@ class FoldedUpsampling:
 def _shifted_upsampling(side: int) -> Tensor:
     """Upsampling from half the side, seen through three taps: side x (half * 3), zero outside."""
     half = side // 2
-    up = F.interpolate(torch.eye(half)[None], size=side, mode="linear", align_corners=True)[0].t()
-    nothing = torch.zeros(1, half)
+    unit = torch.eye(half, dtype=torch.float64)
+    up = F.interpolate(unit[None], size=side, mode="linear", align_corners=True)[0].t()
+    nothing = up.new_zeros(1, half)
     taps = [torch.cat([nothing, up[:-1]]), up, torch.cat([up[1:], nothing])]
     return torch.stack(taps, 2).flatten(1)
 

@@ -1,0 +1,106 @@
+"""What the machine can do, and what it is asked to do exactly."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from remotesam_geo.errors import InputError
+
+__all__ = [
+    "Precision",
+    "choose_device",
+    "choose_precision",
+    "exact_float32",
+    "fast_at_bfloat16",
+    "is_out_of_memory",
+]
+
+Precision = Literal["float32", "bfloat16"]
+
+
+def choose_device(device: str | torch.device) -> torch.device:
+    """The device of this name; for "auto" CUDA, then MPS, then the CPU.
+
+    Raises:
+        InputError: There is no such device here.
+    """
+    usable = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if device == "auto":
+        return torch.device(next(name for name, works in usable.items() if works))
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise InputError(f'device={device!r}: give "auto", "cpu", "cuda" or "mps".') from error
+    if not usable.get(chosen.type, False):
+        names = ", ".join(name for name, works in usable.items() if works)
+        raise InputError(f"device={str(device)!r} cannot be used here; these can: {names}.")
+    return chosen
+
+
+def choose_precision(precision: str, device: torch.device) -> Precision:
+    """The precision of this name; for "auto" the one that the device is fast at.
+
+    Raises:
+        InputError: There is no such precision.
+    """
+    if precision == "auto":
+        return "bfloat16" if fast_at_bfloat16(device) else "float32"
+    if precision == "bfloat16":
+        return "bfloat16"
+    if precision == "float32":
+        return "float32"
+    raise InputError(f'precision={precision!r}: give "auto", "float32" or "bfloat16".')
+
+
+def fast_at_bfloat16(device: torch.device) -> bool:
+    """Whether the hardware multiplies in bfloat16 itself; elsewhere it is slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu":
+        return False
+    # torch has no public name for this. Other systems than Linux are not asked: float32 it is.
+    info = Path("/proc/cpuinfo")
+    flags = info.read_text() if info.is_file() else ""
+    return any(flag in flags.split() for flag in ("avx512_bf16", "amx_bf16"))
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a device's or this machine's memory ran out."""
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        part in str(error) for part in ("can't allocate memory", "out of memory")
+    )
+
+
+@contextmanager
+def exact_float32(device: torch.device, *, deterministic: bool) -> Iterator[None]:
+    """Products in float32 are just that, whatever shortcuts the process allows elsewhere.
+
+    Args:
+        device: Where the products are computed.
+        deterministic: Choose kernels that give the same bits every time, too.
+    """
+    backends: Any = torch.backends
+    on_cuda = device.type == "cuda"
+    cuda = backends.cuda.matmul, backends.cudnn.conv  # cuDNN's own default is TF32
+    places = cuda if on_cuda else (backends.mkldnn.matmul, backends.mkldnn.conv)
+    before = [(place, place.fp32_precision) for place in places]
+    short = [(place, value) for place, value in before if value not in ("ieee", "none")]
+    kernels = backends.cudnn.deterministic
+    for place, _ in short:
+        place.fp32_precision = "ieee"
+    if on_cuda and deterministic:
+        backends.cudnn.deterministic = True
+    try:
+        yield
+    finally:
+        for place, value in short:
+            place.fp32_precision = value
+        if on_cuda and deterministic:
+            backends.cudnn.deterministic = kernels
