@@ -26,6 +26,8 @@ _RASTER_TYPE = re.compile(r"image/|application/(x-)?(hdf5?|geotiff)")
 _RASTER_NAME = re.compile(r"\.(tiff?|jp2|jpe?g|img|vrt|png)$", re.IGNORECASE)
 _SIGNATURE = re.compile(r"^sig$|signature|token|credential", re.IGNORECASE)
 _WORDS = {"red": "red", "green": "green", "blue": "blue", "nir": "nir", "near-infrared": "nir"}
+_LETTERS = {"r": "red", "g": "green", "b": "blue"}
+_PREVIEW_KEYS = {"thumbnail", "overview", "preview", "browse", "rendered_preview"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,7 +101,9 @@ class Item:
     def is_preview(self, key: str) -> bool:
         """Whether an asset is only a small picture of the item."""
         roles = _roles(self.assets[key])
-        return bool(roles & PREVIEWS) and "visual" not in roles and key != "visual"
+        if "visual" in roles or key == "visual":
+            return False
+        return bool(roles & PREVIEWS) or (not roles and key.lower() in _PREVIEW_KEYS)
 
 
 def read_items(items: Any) -> tuple[Item, ...]:
@@ -173,7 +177,9 @@ def _time(properties: Mapping[str, Any], name: str) -> np.datetime64 | None:
         if value is None:
             continue
         try:
-            moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+            moment = (
+                value if isinstance(value, datetime) else datetime.fromisoformat(str(value).upper())
+            )
         except ValueError:
             raise InputError(f"item {name}: {key} {value!r} is not a time") from None
         if moment.tzinfo is not None:
@@ -245,7 +251,7 @@ def _bands(key: str, asset: Mapping[str, Any], properties: Mapping[str, Any]) ->
             index=position + 1,
             name=name,
             common_name=_common_name(own, asset if count == 1 else {}, name),
-            dtype=str(own.get("data_type") or asset.get("data_type") or ""),
+            dtype=_dtype(own.get("data_type") or asset.get("data_type")),
             nodata=_number(own.get("nodata", asset.get("nodata"))),
             scale=_number(own.get("raster:scale", own.get("scale", asset.get("raster:scale")))),
             offset=_number(own.get("raster:offset", own.get("offset", asset.get("raster:offset")))),
@@ -273,7 +279,15 @@ def _common_name(own: Mapping[str, Any], asset: Mapping[str, Any], name: str) ->
         if said:
             return str(said)
     first = str(own.get("description") or "").lower().split()[:1]
-    return _WORDS.get(name.lower()) or _WORDS.get(first[0] if first else "", "")
+    return (_WORDS | _LETTERS).get(name.lower()) or _WORDS.get(first[0] if first else "", "")
+
+
+def _dtype(value: Any) -> str:
+    """A NumPy type, "" for what is none ("cint16", "other")."""
+    try:
+        return str(np.dtype(str(value or "")))
+    except TypeError:
+        return ""
 
 
 def _number(value: Any) -> float | None:
@@ -288,21 +302,32 @@ def _number(value: Any) -> float | None:
 
 def _grid(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> GeoBox | None:
     crs = _crs(asset, properties)
-    shape = asset.get("proj:shape") or properties.get("proj:shape")
-    transform = asset.get("proj:transform") or properties.get("proj:transform")
-    bounds = asset.get("proj:bbox")
-    if crs is None or not shape or len(shape) != 2 or min(shape) < 1:
+    shape = _numbers(asset, properties, "proj:shape")
+    transform = _numbers(asset, properties, "proj:transform")
+    bounds = _numbers(asset, {}, "proj:bbox")
+    if crs is None or len(shape) != 2 or min(shape) < 1:
         return None
-    if transform and len(transform) in {6, 9}:
-        affine = Affine(*map(float, transform[:6]))
-    elif bounds and len(bounds) == 4:
-        west, south, east, north = map(float, bounds)
+    if len(transform) in {6, 9}:
+        affine = Affine(*transform[:6])
+    elif len(bounds) == 4:
+        west, south, east, north = bounds
         affine = Affine((east - west) / shape[1], 0, west, 0, (south - north) / shape[0], north)
     else:
         return None
     if affine.is_degenerate or not all(map(math.isfinite, affine)):
         return None
     return GeoBox((int(shape[0]), int(shape[1])), affine, crs)
+
+
+def _numbers(asset: Mapping[str, Any], properties: Mapping[str, Any], key: str) -> list[float]:
+    """Numbers that the asset gives, else the item; none where neither does."""
+    found = asset.get(key)
+    if found is None:
+        found = properties.get(key)
+    try:
+        return [float(value) for value in (() if found is None else found)]
+    except (TypeError, ValueError):
+        return []
 
 
 def _crs(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> CRS | None:
@@ -313,12 +338,17 @@ def _crs(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> CRS | None:
             if value is None or value == "":
                 continue
             try:
-                return CRS(f"EPSG:{value}" if key == "proj:epsg" else value)
+                return CRS(_epsg(value) if key == "proj:epsg" else value)
             except (CRSError, ValueError, TypeError):
                 continue
         if place is asset and "proj:code" in asset and asset["proj:code"] is None:
             return None  # the asset says that it has none
     return None
+
+
+def _epsg(value: Any) -> str:
+    """A code that may have become a float or text on its way through tables."""
+    return f"EPSG:{int(str(value).upper().removeprefix('EPSG:').removesuffix('.0'))}"
 
 
 def resolve_href(href: str, origin: str | None, item: str = "", asset: str = "") -> str:

@@ -153,8 +153,13 @@ def _typed(band: Band, header: RasterInfo, pick: Pick) -> Band:
         raise InputError(
             f"asset {band.asset} of {pick.item.id} has {len(header.dtypes)} bands, no band {band.index}"
         )
-    nodata = header.nodata[band.index - 1] if band.nodata is None else band.nodata
-    return replace(band, dtype=header.dtypes[band.index - 1], nodata=nodata)
+    place = band.index - 1
+    typed = replace(band, dtype=header.dtypes[place])
+    if band.nodata is None:
+        typed = replace(typed, nodata=header.nodata[place])
+    if band.scale is None and (header.scales[place], header.offsets[place]) != (1.0, 0.0):
+        typed = replace(typed, scale=header.scales[place], offset=header.offsets[place])
+    return typed
 
 
 def place(
@@ -227,6 +232,11 @@ def _own_grid(pick: Pick, headers: Headers) -> GeoBox:
     grid = _finest(header.geobox for header in found)
     if grid is not None:
         return grids.tidied(grid)
+    if found[0].gcps or found[0].has_rpcs:
+        raise InputError(
+            f"{found[0].href} of item {pick.item.id} is placed only by ground control points or rational "
+            "polynomials: take a terrain-corrected product of it, or open_raster, which follows points"
+        )
     lacking = " and ".join(
         what
         for what, missing in (

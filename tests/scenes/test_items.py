@@ -82,6 +82,7 @@ class TestTimes:
             ({"datetime": "2023-06-14T11:08:44.039000"}, "2023-06-14T11:08:44.039"),
             ({"datetime": "2023-06-14T11:08:44Z"}, "2023-06-14T11:08:44"),
             ({"datetime": "2023-06-14T13:08:44+02:00"}, "2023-06-14T11:08:44"),
+            ({"datetime": "2023-06-14t11:08:44.123456789z"}, "2023-06-14T11:08:44.123456"),
             ({"datetime": "2023-06-14 11:08:44+00:00"}, "2023-06-14T11:08:44"),
             ({"datetime": None, "start_datetime": "2020-01-01T00:00:00Z"}, "2020-01-01"),
             ({"datetime": None, "end_datetime": "2020-01-02T00:00:00Z"}, "2020-01-02"),
@@ -138,6 +139,23 @@ class TestPlaces:
         assert self.crs_of({"proj:projjson": utm.proj.to_json_dict()}) == utm
         assert self.crs_of({"proj:epsg": None, "proj:wkt2": utm.to_wkt()}) == utm
         assert self.crs_of({"proj:epsg": 4326}, {"proj:code": "EPSG:32631"}) == utm
+
+    def test_codes_that_went_through_tables(self):
+        for code in (32631, 32631.0, "32631", "EPSG:32631", "32631.0", np.int64(32631)):
+            assert self.crs_of({"proj:epsg": code}) == CRS("EPSG:32631")
+        assert self.crs_of({"proj:epsg": "UTM 31"}) is None
+        item = only(
+            assets={"b": {"href": "b.tif"}},
+            properties={
+                "proj:epsg": 32631,
+                "proj:shape": np.array([4.0, 3.0]),
+                "proj:transform": ["10", 0, 5e5, 0, -10, 100],
+            },
+        )
+        assert item.grid("b").shape == (4, 3)
+        assert (
+            only(assets={"b": {"href": "b"}}, properties={"proj:shape": ["a", 1]}).grid("b") is None
+        )
 
     def test_no_crs_is_none_and_no_error(self):
         assert self.crs_of({}) is None
@@ -273,6 +291,20 @@ class TestBands:
         first, second = only(assets={"a": asset}).bands("a")
         assert np.isnan(first.nodata)
         assert (first.common_name, second.common_name) == ("red", "")
+
+    def test_letters_unknown_types_and_previews_without_roles(self):
+        asset = {
+            "href": "a.tif",
+            "bands": [
+                {"name": n, "data_type": t}
+                for n, t in (("R", "cint16"), ("G", "other"), ("B", "uint8"))
+            ],
+        }
+        item = only(assets={"a": asset, "thumbnail": {"href": "t.png", "type": "image/png"}})
+        assert [b.common_name for b in item.bands("a")] == ["red", "green", "blue"]
+        assert [b.dtype for b in item.bands("a")] == ["", "", "uint8"]
+        assert item.is_preview("thumbnail")
+        assert not item.is_preview("a")
 
     @pytest.mark.parametrize(
         ("name", "expected"),

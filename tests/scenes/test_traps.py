@@ -471,6 +471,33 @@ def test_rasters_of_every_layout(tmp_path):
     np.testing.assert_array_equal(load(doc, mosaic="first").red, pixels[0][::-1])
 
 
+def test_items_over_files_that_only_points_place(tmp_path):
+    path = raster("au_gcp.tif")
+    doc = {
+        "id": "a",
+        "properties": {"datetime": "2024-05-01T10:00Z"},
+        "assets": {"b": {"href": path}},
+    }
+    with pytest.raises(InputError, match="only by ground control points"):
+        load(doc, "b")
+    with pytest.raises(ReadError, match="only by ground control points"):
+        load(
+            doc | {"bbox": [120, -30, 140, -20]}, "b", crs="EPSG:3577", resolution=30_000
+        ).compute()
+
+
+def test_scale_and_offset_of_the_file_where_the_item_says_nothing():
+    path = raster("scale_offset.tif")
+    doc = {
+        "id": "a",
+        "properties": {"datetime": "2024-05-01T10:00Z"},
+        "assets": {"b": {"href": path}},
+    }
+    scene = load(doc, "b.1", mosaic="first")
+    assert scene["b.1"].attrs["scale_factor"] == pytest.approx(1e-4)
+    np.testing.assert_array_equal(scene["b.1"], open_raster(path).band_1)
+
+
 def test_bands_in_blue_green_red_order():
     """Bands in blue, green, red order."""
     path = raster("blue_green_red_nodata.tif")
