@@ -1,8 +1,11 @@
 """The world on the Earth: any CRS, window, chunking and time give the same pixels and the same truth."""
 
 import dataclasses
+import doctest
+import importlib
 import itertools
 import pickle
+from pathlib import Path
 
 import dask
 import numpy as np
@@ -327,7 +330,7 @@ def test_acquisitions_differ_in_light():
     assert (one == YEARS.render(window, time=-5)).all()
 
 
-# --- files and mistakes ---------------------------------------------------------------------------
+# --- files, pages and mistakes ---------------------------------------------------------------------------
 
 
 def test_a_file_is_a_cloud_optimised_geotiff_of_the_window(tmp_path):
@@ -361,3 +364,20 @@ def test_mistakes_are_named_with_the_remedy():
         World(1, anchor=(50.0, 95.0))
     with pytest.raises(InputError, match=r"share from 0 to 1, not 2"):
         World(1, change=2)
+
+
+@pytest.mark.parametrize(
+    "module", ["chance", "earth", "expressions", "picture", "plan", "rasterize", "shapes"]
+)
+def test_examples_of_docstrings_run(module):
+    ran = doctest.testmod(importlib.import_module(f"remotesam_geo.learning.world.{module}"))
+    assert ran.attempted
+    assert not ran.failed
+
+
+def test_examples_of_the_page_run():
+    ran = doctest.testfile(
+        str(Path(__file__).parents[2] / "docs" / "world.md"), module_relative=False
+    )
+    assert ran.attempted > 10
+    assert not ran.failed

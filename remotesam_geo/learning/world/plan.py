@@ -16,7 +16,7 @@ from .districts import DISTRICTS, THEMES
 from .districts.pieces import vehicles_along
 from .site import Ground, Site, Thing
 
-__all__ = ["REACH", "Leaf", "Plan"]
+__all__ = ["REACH", "Leaf", "Plan", "lay_out", "leaves_of"]
 
 BLOCK = 220.0  # metres between the main roads, on average
 JITTER = 40.0
@@ -48,7 +48,7 @@ def _line(seed: int, axis: int, index: int) -> float:
 
 
 @functools.lru_cache(maxsize=1024)
-def _leaves(seed: int, i: int, j: int) -> tuple[Leaf, ...]:
+def leaves_of(seed: int, i: int, j: int) -> tuple[Leaf, ...]:
     """The districts and roads of block i, j; it owns the roads on its left and lower side."""
     dice = chance(seed, 12, i, j)
     theme = dice.choices(THEMES, [weight for weight, _ in THEMES])[0][1]
@@ -143,7 +143,7 @@ class Plan:
 
     def block(self, i: int, j: int) -> tuple[Leaf, ...]:
         """The leaves of one block."""
-        return _leaves(self.seed, i, j)
+        return leaves_of(self.seed, i, j)
 
     def leaves(self, x0: float, y0: float, x1: float, y1: float) -> list[Leaf]:
         """The leaves that meet a rectangle."""
@@ -162,7 +162,7 @@ class Plan:
                     continue
                 out += [
                     leaf
-                    for leaf in _leaves(self.seed, i, j)
+                    for leaf in leaves_of(self.seed, i, j)
                     if leaf.x0 <= x1 and leaf.x1 >= x0 and leaf.y0 <= y1 and leaf.y1 >= y0
                 ]
         return out
