@@ -191,7 +191,8 @@ class _Reader:
             dims=_DIMS,
             meta=RasterBandMetadata(dims=_DIMS, driver_data=wanted),
         )
-        roi, found = self.driver.open(raster, None).read(parameters, geobox)
+        reader = self.driver.open(raster, self.recipe.geobox)  # so that it may read ahead
+        roi, found = reader.read(parameters, geobox)
         shape = geobox.shape.yx
         if found.shape[1:] == shape:
             return found[:-1], found[-1] != 0
