@@ -294,16 +294,26 @@ def test_what_is_masked_takes_no_part_in_an_average(folder):
 
 def test_a_pixel_has_no_data_where_all_its_bands_say_so(folder):
     planes = rasters.picture(3, 20, 20)
-    planes[:, :5] = 255
-    planes[0, 10:] = 255  # bright in one band
-    path = written(folder, "white.tif", rasters.tiff(planes, nodata=255))
-    _, valid = local(path, rasters.grid_of(rasters.tiff(planes)))
+    planes[:, :5] = 7
+    planes[0, 10:] = 7  # in one band
+    path = written(folder, "seven.tif", rasters.tiff(planes, nodata=7))
+    grid = rasters.grid_of(rasters.tiff(planes))
+    _, valid = local(path, grid)
     assert not valid[:5].any()
     assert valid[5:].all()
-    _, valid = local(path, rasters.grid_of(rasters.tiff(planes)), nodata=None)
+    _, valid = local(path, grid, nodata=None)
     assert valid.all()
-    _, valid = local(path, rasters.grid_of(rasters.tiff(planes)), nodata=3)
+    _, valid = local(path, grid, nodata=3)
     assert valid[:5].all()
+
+
+def test_white_is_a_colour_unless_the_user_says_otherwise(folder):
+    planes = rasters.picture(3, 20, 20)
+    planes[:, :5] = 255
+    path = written(folder, "white.tif", rasters.tiff(planes, nodata=255))
+    grid = rasters.grid_of(rasters.tiff(planes))
+    assert local(path, grid)[1].all()
+    assert not local(path, grid, nodata=255)[1][:5].any()
 
 
 def test_nan_is_never_valid(folder):
