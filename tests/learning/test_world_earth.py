@@ -112,7 +112,15 @@ def turned():
     return GeoBox((250, 310), base @ Affine.rotation(33) @ Affine.scale(1.3, 0.8), "EPSG:32632")
 
 
-@pytest.mark.parametrize("window", [*WHOLE.values(), turned()], ids=[*CRS, "turned"])
+def oblong():
+    """Pixels of degrees, far taller on the ground than wide."""
+    base = geobox("EPSG:4326", shape=(10, 10)).affine
+    return GeoBox((150, 500), base @ Affine.scale(1, 5), "EPSG:4326")
+
+
+@pytest.mark.parametrize(
+    "window", [*WHOLE.values(), turned(), oblong()], ids=[*CRS, "turned", "oblong"]
+)
 @pytest.mark.parametrize("time", [0, 1])
 def test_truth_polygons_rasterise_to_the_labels_exactly(window, time):
     truth, labels = WORLD.truth(window, time=time), WORLD.labels(window, time=time)
@@ -335,7 +343,7 @@ def test_acquisitions_differ_in_light():
 
 def test_a_file_is_a_cloud_optimised_geotiff_of_the_window(tmp_path):
     window = geobox("EPSG:32632", shape=(700, 900))
-    path = WORLD.write(tmp_path / "new", window, time=1)
+    path = WORLD.write(tmp_path / "new" / "a.tif", window, time=1)
     with rasterio.open(path) as file:
         assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
         assert file.overviews(1) == [2]
@@ -360,6 +368,10 @@ def test_mistakes_are_named_with_the_remedy():
         Acquisition(sensor="radar")
     with pytest.raises(InputError, match=r"one acquisition at least"):
         World(1, acquisitions=())
+    with pytest.raises(InputError, match=r"follow each other in time"):
+        World(1, acquisitions=TWICE[::-1])
+    with pytest.raises(InputError, match=r"ISO date, not 'yesterday'"):
+        Acquisition(time="yesterday")
     with pytest.raises(InputError, match=r"not \(50.0, 95.0\)"):
         World(1, anchor=(50.0, 95.0))
     with pytest.raises(InputError, match=r"share from 0 to 1, not 2"):

@@ -120,17 +120,29 @@ def outlines(things: Sequence[Thing]) -> tuple[NDArray[np.float64], NDArray[np.i
 
 
 def shown(
-    things: Sequence[Thing], to_pixels: ToPixels, shape: tuple[int, int], reach: float
+    things: Sequence[Thing],
+    to_pixels: ToPixels,
+    shape: tuple[int, int],
+    *,
+    reach: float,
+    finest: float,
 ) -> list[Thing]:
-    """Those that may show in a picture, or their shadow `reach` pixels off; objects last, to lie over clutter."""
+    """Those that may show in a picture; objects last, so that they lie over clutter.
+
+    Args:
+        things: All there are.
+        to_pixels: From metres to pixels.
+        shape: H, W.
+        reach: Metres that a shadow may fall off its thing.
+        finest: Metres that make a pixel in the direction where it takes least.
+    """
     if not things:
         return []
     half = np.array([math.hypot(t.length, t.width) / 2 for t in things])
-    centres = np.array([(t.x, t.y) for t in things])
-    a, b = to_pixels(centres), to_pixels(centres + half[:, None] * (1, 0))
-    spare = 1.5 * np.hypot(*(b - a).T) + reach
+    at = to_pixels(np.array([(t.x, t.y) for t in things]))
+    spare = (half[:, None] + reach) / finest
     height, width = shape
-    near = ((a > -spare[:, None]) & (a < spare[:, None] + (width, height))).all(1)
+    near = ((at > -spare) & (at - spare < (width, height))).all(1)
     return sorted(
         (things[k] for k in np.flatnonzero(near).tolist()), key=lambda t: t.kind in CLASSES
     )

@@ -80,6 +80,10 @@ class World:
     def __post_init__(self) -> None:
         if not self.acquisitions:
             raise InputError("a world needs one acquisition at least, for example Acquisition()")
+        object.__setattr__(self, "acquisitions", tuple(self.acquisitions))
+        times = [a.time for a in self.acquisitions]
+        if (np.diff(np.array(times, "datetime64[ns]")) <= np.timedelta64(0)).any():
+            raise InputError(f"acquisitions must follow each other in time, not {times}")
         if not 0 <= self.change <= 1:
             raise InputError(f"change must be a share from 0 to 1, not {self.change}")
         if not (-180 <= self.anchor[0] <= 180 and -85 <= self.anchor[1] <= 85):
@@ -247,13 +251,9 @@ class World:
             scene[name].encoding["grid_mapping"] = "spatial_ref"
         return scene
 
-    def write(self, folder: str | Path, geobox: GeoBox, *, time: int = 0) -> Path:
-        """Write a window as a cloud-optimised GeoTIFF of three bands.
-
-        Returns:
-            Its path, `world-SEED-TIME.tif` in the folder.
-        """
-        target = Path(folder) / f"world-{self.seed}-{time}.tif"
+    def write(self, path: str | Path, geobox: GeoBox, *, time: int = 0) -> Path:
+        """Write a window as a cloud-optimised GeoTIFF of three bands; returns its path."""
+        target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         height, width = geobox.shape
         with rasterio.open(

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from remotesam_geo.errors import InputError
 
 from .chance import mix
@@ -34,6 +36,10 @@ class Acquisition:
     sensor: str | Sensor = "standard"
 
     def __post_init__(self) -> None:
+        try:
+            np.datetime64(self.time, "ns")
+        except ValueError as error:
+            raise InputError(f"time must be an ISO date, not {self.time!r}") from error
         if not 0 <= self.clouds <= 1:
             raise InputError(f"clouds must be a share from 0 to 1, not {self.clouds}")
         if isinstance(self.sensor, str) and self.sensor not in SENSORS:

@@ -18,6 +18,7 @@ from .draw import draw, outlines, shown
 from .kinds import CLASSES
 from .plan import REACH, Plan
 from .sensors import SENSORS, Light, Sensor
+from .texture import GRAIN
 
 __all__ = ["Instance", "WorldScene", "scene"]
 
@@ -114,9 +115,11 @@ def scene(
 ) -> WorldScene:
     """A picture of a place of its own, seen from straight above at any angle.
 
+    The place lies in the landscape that `World` shows for the same seed.
+
     Args:
         seed: The same seed and options give the same picture.
-        size: Pixels a side.
+        size: Pixels a side, at most 1,024.
         resolution: Metres a pixel; drawn from the sensor's range by default.
         sensor: One of `SENSORS` or your own; "heldout" is never trained on.
         theme: A kind of district to look for, for example "airport"; any by default.
@@ -126,6 +129,8 @@ def scene(
         >>> picture.rgb.shape, picture.labels.dtype
         ((128, 128, 3), dtype('int32'))
     """
+    if not 1 <= size <= GRAIN:
+        raise InputError(f"size must be 1 to {GRAIN} pixels, not {size}; World shows more")
     if isinstance(sensor, str):
         if sensor not in SENSORS:
             raise InputError(f"sensor {sensor!r} is not known; there are {', '.join(SENSORS)}")
@@ -153,7 +158,7 @@ def scene(
     light = Light.draw(sensor, seed, 3)
     corners = np.array([(0, 0), (size, 0), (size, size), (0, size)]) @ linear.T + offset
     things, ground = plan.look(corners)
-    things = shown(things, to_pixels, shape, REACH / resolution)
+    things = shown(things, to_pixels, shape, reach=REACH, finest=resolution)
     drawn = draw(
         things,
         ground,

@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["UNIT", "cloud", "grain", "sample"]
+__all__ = ["GRAIN", "UNIT", "cloud", "grain", "sample"]
 
 GRAIN = 1024
+"""Pixels a side of the table of white noise, so the largest picture that is painted in one piece."""
 
 # Cells a side and metres a cell of the two textures, and how they lie. Cells are small, so that reading the nearest
 # one is smooth enough: it costs a quarter of interpolating.

@@ -30,9 +30,7 @@ TILE = (
 )
 PHASE = 1 << 20  # steps a pixel that the place of the squares is rounded to
 EDGE = 33  # points on each side of a window that is carried to the plan
-COARSEST = (
-    5.0  # metres a pixel; coarser pictures would be painted object by object, invisibly small
-)
+COARSEST = 5.0  # metres a pixel; coarser ones would be painted object by object, invisibly small
 
 Pair = tuple[float, float]
 
@@ -164,9 +162,10 @@ class View:
             at_time(t, seed=land.seed, index=time, count=len(land.acquisitions), rate=land.change)
             for t in things
         )
-        finest = float(np.linalg.norm(self.affine()[:, :2], axis=0).min())
+        finest = float(np.linalg.svd(self.affine()[:, :2], compute_uv=False).min())
         present = [t for t in alive if t is not None]
-        return shown(present, self.to_pixels, self.shape, REACH / finest), ground
+        some = shown(present, self.to_pixels, self.shape, reach=REACH, finest=finest)
+        return some, ground
 
 
 def tiles(
