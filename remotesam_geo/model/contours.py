@@ -1,8 +1,11 @@
 """Contour maps, by which touching objects are told apart."""
 
+import functools
 import json
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from threading import Lock
 from types import MappingProxyType
 from typing import Literal, Self
 
@@ -26,11 +29,11 @@ from .checkpoint import (
     origin,
     without_bar,
 )
+from .hardware import Precision, choose_device, choose_precision
+from .predictor import to_codes
 from .processor import resize
 
-__all__ = ["RELEASED", "ContourModel", "Precision"]
-
-Precision = Literal["auto", "float32", "float16", "bfloat16"]
+__all__ = ["RELEASED", "ContourModel", "ContourRecipe"]
 
 PREPROCESSOR_FILE = "preprocessor_config.json"
 # The SHA-256 is the one that the repository's own pages state for the file.
@@ -47,19 +50,43 @@ RELEASED = hub.Release(
 IMAGE_MEAN, IMAGE_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ContourRecipe:
+    """All that another process needs to find the same contours; plain strings and numbers.
+
+    Attributes:
+        source: What `ContourModel.from_pretrained` takes.
+        revision: The commit, where the source is a repository.
+        weights: SHA-256 that the weights must have.
+        resolution: Side of the square at which the network sees a picture.
+        device: Where to compute.
+        precision: Of the products.
+        batch: Pictures that are computed together.
+    """
+
+    source: str
+    revision: str | None
+    weights: str
+    resolution: int
+    device: str
+    precision: Precision
+    batch: int
+
+
 class ContourModel:
     """A semantic-segmentation network of one channel: how likely each pixel lies on a contour.
 
-    Calls from several threads may overlap; each picture's answer is the same in any batch.
+    Any number of threads may ask it, and a picture's answer is the same in any company.
 
     Args:
         network: A transformers network whose `logits` are B x 1 x h x w.
         resolution: Side of the square at which the network sees a picture.
         image_mean: Mean of red, green and blue in 0..1 that the network was trained with.
         image_std: Their deviation.
-        device: "auto" takes CUDA, then Apple's MPS, then the CPU.
-        precision: "auto" is float16 on CUDA, the type these weights are stored in, else float32.
-        batch_size: Pictures the network sees at once; fewer are filled up with black ones.
+        device: `"auto"` for CUDA, then MPS, then the CPU; or a torch device.
+        precision: `"auto"` for bfloat16 where the hardware is fast at it, else float32.
+        batch: Pictures computed together, fewer filled up with black ones; `"auto"` for 1 on the
+            CPU and 8 elsewhere.
 
     Example:
         >>> from remotesam_geo.model import ContourModel
@@ -76,15 +103,18 @@ class ContourModel:
         image_mean: tuple[float, ...] = IMAGE_MEAN,
         image_std: tuple[float, ...] = IMAGE_STD,
         device: str | torch.device = "auto",
-        precision: Precision = "auto",
-        batch_size: int | None = None,
+        precision: Precision | Literal["auto"] = "auto",
+        batch: int | Literal["auto"] = "auto",
     ) -> None:
-        self.device = _device(device)
-        self.dtype = _dtype(precision, self.device)
-        self.network = network.eval().requires_grad_(False).to(self.device, self.dtype)
+        if batch != "auto" and batch < 1:
+            raise InputError(f'batch={batch!r}: give "auto" or a number of pictures, 1 or more.')
+        self.device = choose_device(device)
+        self.precision = choose_precision(precision, self.device)
+        self._dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[self.precision]
+        self._network = network.eval().requires_grad_(False).to(self.device, self._dtype)
         self.resolution = resolution
-        self.batch_size = batch_size or (1 if self.device.type == "cpu" else 8)
-        self.origin: Origin | None = None
+        self.batch = batch if batch != "auto" else 1 if self.device.type == "cpu" else 8
+        self.origin: Origin | None = None  # which weights were loaded, where any were
         self._mean = torch.tensor(image_mean, device=self.device)
         self._std = torch.tensor(image_std, device=self.device)
 
@@ -99,8 +129,8 @@ class ContourModel:
         local_files_only: bool = False,
         resolution: int = 1024,
         device: str | torch.device = "auto",
-        precision: Precision = "auto",
-        batch_size: int | None = None,
+        precision: Precision | Literal["auto"] = "auto",
+        batch: int | Literal["auto"] = "auto",
     ) -> Self:
         """Load a contour network: safetensors only, no code but transformers' own.
 
@@ -114,7 +144,7 @@ class ContourModel:
             resolution: Side of the square at which the network sees a picture.
             device: See the class.
             precision: See the class.
-            batch_size: See the class.
+            batch: See the class.
 
         Raises:
             ModelError: The network is missing, damaged, unsafe, or has not one channel.
@@ -133,10 +163,38 @@ class ContourModel:
             image_std=std,
             device=device,
             precision=precision,
-            batch_size=batch_size,
+            batch=batch,
         )
         model.origin = loaded
         return model
+
+    @classmethod
+    def open(cls, recipe: ContourRecipe) -> "ContourModel":
+        """The model of a recipe; this process opens it once, and keeps the last two."""
+        with _opening:
+            return _open(recipe)
+
+    @property
+    def recipe(self) -> ContourRecipe:
+        """How to open the same model in another process.
+
+        Raises:
+            ModelError: The network was not loaded by `from_pretrained`.
+        """
+        if self.origin is None:
+            raise ModelError(
+                "another process cannot open this contour model: its network was not loaded here. "
+                "Save it (save_pretrained) and use ContourModel.from_pretrained."
+            )
+        return ContourRecipe(
+            source=self.origin.source,
+            revision=self.origin.revision,
+            weights=self.origin.sha256,
+            resolution=self.resolution,
+            device=str(self.device),
+            precision=self.precision,
+            batch=self.batch,
+        )
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Pictures B x H x W x 3 to the bytes of their contour maps, B x H x W.
@@ -149,23 +207,28 @@ class ContourModel:
                 f"uint8 B x H x W x 3."
             )
         codes = np.empty(images.shape[:3], np.uint8)
-        for start in range(0, len(images), self.batch_size):
-            some = slice(start, start + self.batch_size)
+        for start in range(0, len(images), self.batch):
+            some = slice(start, start + self.batch)
             codes[some] = self._codes(images[some])
+        if codes.size and codes.max() > 200:
+            raise ModelError(
+                "the contour network's answer holds values that are no numbers: its weights are "
+                'damaged, or too large for this precision. Try precision="float32".'
+            )
         return codes
 
     @torch.inference_mode()
     def _codes(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         size = self.resolution
-        squares = np.zeros((self.batch_size, size, size, 3), np.uint8)
+        squares = np.zeros((self.batch, size, size, 3), np.uint8)
         for square, image in zip(squares, images, strict=False):
             square[:] = resize(image, size)
         pixels = torch.from_numpy(squares).to(self.device).float() / 255
         pixels = ((pixels - self._mean) / self._std).permute(0, 3, 1, 2).contiguous()
-        logits: Tensor = self.network(pixel_values=pixels.to(self.dtype)).logits
+        logits: Tensor = self._network(pixel_values=pixels.to(self._dtype)).logits
         logits = logits[: len(images)].float()
         logits = F.interpolate(logits, images.shape[1:3], mode="bilinear", align_corners=False)
-        return (200 * logits[:, 0].sigmoid()).ceil().to(torch.uint8).cpu().numpy()
+        return to_codes(logits[:, 0].sigmoid()).cpu().numpy()
 
 
 def _locate(
@@ -250,18 +313,17 @@ def _normalisation(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return mean, std
 
 
-def _device(device: str | torch.device) -> torch.device:
-    if device != "auto":
-        return torch.device(device)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+_opening = Lock()
 
 
-def _dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    if precision == "auto":
-        return torch.float16 if device.type == "cuda" else torch.float32
-    known = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-    if precision not in known:
-        raise InputError(f"precision={precision!r}: choose auto, {', '.join(known)}.")
-    return known[precision]
+@functools.lru_cache(maxsize=2)
+def _open(recipe: ContourRecipe) -> ContourModel:
+    return ContourModel.from_pretrained(
+        recipe.source,
+        revision=recipe.revision,
+        sha256=recipe.weights,
+        resolution=recipe.resolution,
+        device=recipe.device,
+        precision=recipe.precision,
+        batch=recipe.batch,
+    )

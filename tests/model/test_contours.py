@@ -4,6 +4,8 @@ import concurrent.futures
 import json
 import pickle
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +24,7 @@ from transformers.models.segformer.image_processing_pil_segformer import (
 )
 
 from remotesam_geo.errors import InputError, ModelError
-from remotesam_geo.model import ContourModel, weights_sha256
+from remotesam_geo.model import ContourModel
 from remotesam_geo.model.contours import RELEASED
 
 
@@ -61,7 +63,7 @@ def pictures(count, height, width, seed=0):
 @pytest.mark.parametrize(("height", "width"), [(96, 96), (128, 128), (40, 70)])
 def test_codes_are_those_of_transformers_own_pipeline(folder, height, width):
     images = pictures(3, height, width)
-    model = ContourModel.from_pretrained(folder, resolution=128, device="cpu")
+    model = ContourModel.from_pretrained(folder, resolution=128, device="cpu", precision="float32")
     codes = model(images)
     assert codes.dtype == np.uint8
     assert codes.shape == (3, height, width)
@@ -89,8 +91,10 @@ def test_the_file_has_the_layout_of_the_released_one(folder):
 
 def test_a_batch_equals_its_members(folder):
     images = pictures(5, 64, 64)
-    one = ContourModel.from_pretrained(folder, resolution=64, device="cpu")
-    several = ContourModel.from_pretrained(folder, resolution=64, device="cpu", batch_size=4)
+    one = ContourModel.from_pretrained(folder, resolution=64, device="cpu", precision="float32")
+    several = ContourModel.from_pretrained(
+        folder, resolution=64, device="cpu", precision="float32", batch=4
+    )
     codes = one(images)
     for index, image in enumerate(images):
         np.testing.assert_array_equal(one(image[None])[0], codes[index])
@@ -101,28 +105,31 @@ def test_a_batch_equals_its_members(folder):
 
 def test_threads_get_the_answers_of_one(folder):
     images = pictures(8, 64, 64)
-    model = ContourModel.from_pretrained(folder, resolution=64, device="cpu")
+    model = ContourModel.from_pretrained(folder, resolution=64, device="cpu", precision="float32")
     want = model(images)
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         got = list(pool.map(lambda index: model(images[index : index + 1])[0], list(range(8)) * 2))
     np.testing.assert_array_equal(np.stack(got), np.concatenate([want, want]))
 
 
-def test_half_precision_is_close(folder):
+def test_bfloat16_is_close(folder):
     images = pictures(2, 64, 64)
-    exact = ContourModel.from_pretrained(folder, resolution=64, device="cpu")(images).astype(int)
-    for precision, most in (("float16", 6), ("bfloat16", 40)):
-        model = ContourModel.from_pretrained(
-            folder, resolution=64, device="cpu", precision=precision
-        )
-        assert np.abs(model(images) - exact).max() <= most
+    exact = ContourModel.from_pretrained(folder, resolution=64, device="cpu", precision="float32")(
+        images
+    ).astype(int)
+    model = ContourModel.from_pretrained(folder, resolution=64, device="cpu", precision="bfloat16")
+    error = np.abs(model(images) - exact)
+    assert 0 < error.max() <= 40
+    assert error.mean() <= 4
 
 
 @pytest.mark.gpu
 def test_cuda_is_close(folder):
     images = pictures(5, 64, 64)
-    exact = ContourModel.from_pretrained(folder, resolution=64, device="cpu")(images).astype(int)
-    assert np.abs(ContourModel.from_pretrained(folder, resolution=64)(images) - exact).max() <= 6
+    exact = ContourModel.from_pretrained(folder, resolution=64, device="cpu", precision="float32")(
+        images
+    ).astype(int)
+    assert np.abs(ContourModel.from_pretrained(folder, resolution=64)(images) - exact).max() <= 40
 
 
 def test_weights_stored_in_half_precision_are_computed_in_full(folder, tmp_path):
@@ -131,8 +138,8 @@ def test_weights_stored_in_half_precision_are_computed_in_full(folder, tmp_path)
     state = load_file(folder / "model.safetensors")
     halves = {name: t.half() if t.is_floating_point() else t for name, t in state.items()}
     save_file(halves, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    model = ContourModel.from_pretrained(tmp_path, resolution=64, device="cpu")
-    assert {p.dtype for p in model.network.parameters()} == {torch.float32}
+    model = ContourModel.from_pretrained(tmp_path, resolution=64, device="cpu", precision="float32")
+    assert {p.dtype for p in model._network.parameters()} == {torch.float32}
 
 
 def test_the_checkpoint_s_own_normalisation_is_used(folder, tmp_path):
@@ -140,17 +147,21 @@ def test_the_checkpoint_s_own_normalisation_is_used(folder, tmp_path):
     stated = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.5, 0.5, 0.25], "size": 7}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(stated))
     images = pictures(1, 64, 64)
-    ours = ContourModel.from_pretrained(tmp_path, resolution=64, device="cpu")
+    ours = ContourModel.from_pretrained(tmp_path, resolution=64, device="cpu", precision="float32")
     plain = ContourModel(
         segformer(),
         resolution=64,
         image_mean=(0.5, 0.4, 0.3),
         image_std=(0.5, 0.5, 0.25),
         device="cpu",
+        precision="float32",
     )
     np.testing.assert_array_equal(ours(images), plain(images))
     assert not np.array_equal(
-        ours(images), ContourModel.from_pretrained(folder, resolution=64, device="cpu")(images)
+        ours(images),
+        ContourModel.from_pretrained(folder, resolution=64, device="cpu", precision="float32")(
+            images
+        ),
     )
     (tmp_path / "preprocessor_config.json").write_text('{"image_mean": 3}')
     with pytest.raises(ModelError, match="is damaged"):
@@ -163,21 +174,54 @@ def test_the_checkpoint_s_own_normalisation_is_used(folder, tmp_path):
 )
 def test_other_pictures_are_refused(folder, images):
     with pytest.raises(InputError, match="uint8 B x H x W x 3"):
-        ContourModel.from_pretrained(folder, device="cpu")(images)
+        ContourModel.from_pretrained(folder, device="cpu", precision="float32")(images)
 
 
-def test_an_unknown_precision_is_refused(folder):
-    with pytest.raises(InputError, match=r"float8.*float16"):
+def test_unknown_words_are_refused(folder):
+    with pytest.raises(InputError, match="float8"):
         ContourModel.from_pretrained(folder, precision="float8")
+    with pytest.raises(InputError, match="batch=0"):
+        ContourModel.from_pretrained(folder, batch=0)
+
+
+def test_what_is_no_number_is_an_error_and_no_contour(folder):
+    model = ContourModel.from_pretrained(folder, resolution=64, device="cpu")
+    with torch.no_grad():
+        model._network.decode_head.classifier.bias.fill_(float("nan"))
+    with pytest.raises(ModelError, match="no numbers"):
+        model(pictures(1, 64, 64))
+
+
+RECIPE = """
+import pickle, sys
+import numpy as np
+from remotesam_geo.model import ContourModel
+recipe = pickle.loads(bytes.fromhex(sys.argv[1]))
+model = ContourModel.open(recipe)
+assert ContourModel.open(recipe) is model
+np.save(sys.argv[3], model(np.load(sys.argv[2])))
+"""
+
+
+def test_another_process_finds_the_same_contours(folder, tmp_path):
+    model = ContourModel.from_pretrained(folder, resolution=64, device="cpu", precision="float32")
+    images = pictures(2, 48, 48)
+    np.save(tmp_path / "images.npy", images)
+    recipe = pickle.dumps(model.recipe)
+    assert len(recipe) < 1000
+    places = [str(tmp_path / "images.npy"), str(tmp_path / "codes.npy")]
+    subprocess.run([sys.executable, "-c", RECIPE, recipe.hex(), *places], check=True)
+    np.testing.assert_array_equal(np.load(places[1]), model(images))
+    with pytest.raises(ModelError, match="another process cannot open"):
+        _ = ContourModel(segformer(), device="cpu").recipe
 
 
 def test_the_identity_can_be_pinned(folder):
-    model = ContourModel.from_pretrained(folder, device="cpu")
+    model = ContourModel.from_pretrained(folder, device="cpu", precision="float32")
     assert model.origin.source == str(folder)
     ContourModel.from_pretrained(folder, device="cpu", sha256=model.origin.sha256)
     with pytest.raises(ModelError, match="not the pinned"):
         ContourModel.from_pretrained(folder, device="cpu", sha256="0" * 64)
-    assert weights_sha256(model.network) != "0" * 64
 
 
 # --- what is no contour network ---------------------------------------------------------------
@@ -204,7 +248,7 @@ def test_a_pickle_is_never_opened(folder, tmp_path):
     with pytest.raises(ModelError, match=r"lacks model\.safetensors.*safetensors only"):
         ContourModel.from_pretrained(tmp_path)
     (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
-    ContourModel.from_pretrained(tmp_path, device="cpu")
+    ContourModel.from_pretrained(tmp_path, device="cpu", precision="float32")
     assert not mark.exists()
 
 
@@ -221,7 +265,7 @@ def test_code_that_comes_with_a_checkpoint_is_not_run(folder, tmp_path, model_ty
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "evil.py").write_text(f"open({str(mark)!r}, 'w').close()")
     if model_type == "segformer":  # transformers' own class is taken
-        network = ContourModel.from_pretrained(tmp_path, device="cpu").network
+        network = ContourModel.from_pretrained(tmp_path, device="cpu", precision="float32")._network
         assert isinstance(network, SegformerForSemanticSegmentation)
     else:
         with pytest.raises(ModelError, match="holds no contour network"):
