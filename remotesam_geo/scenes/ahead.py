@@ -2,8 +2,8 @@
 
 The blocks of a TIFF lie row by row over its whole width. A chunk that takes a few columns of them
 needs one request a row of blocks; the whole width needs one for all of them. So when a chunk follows
-its left neighbour, the rest of its rows is fetched with it, up to where the scene ends, and kept. A
-chunk on its own fetches its own blocks and nothing else.
+its neighbour, the rest of its rows is fetched with it, up to where the scene ends, and kept. A chunk
+on its own fetches its own blocks and nothing else.
 """
 
 import sys
@@ -47,14 +47,22 @@ class ReadAhead:
         with self._lock:
             lately = list(self._lately)
             self._lately.append(area)
-        if not any(_follows(area, before, scene) for before in lately):
-            return area
         weight = max(1.0, block_bytes) * (area.rows[1] - area.rows[0])
-        most = area.cols[1] + int(self._limit / weight)
-        wide = Area(area.rows, (area.cols[0], max(area.cols[1], min(scene.cols[1], most))))
+        more, (left, right) = int(self._limit / weight), area.cols
+        if any(_follows(area, before, scene) for before in lately):
+            right = max(right, min(scene.cols[1], right + more))
+        elif any(_follows(_turned(area), _turned(before), _turned(scene)) for before in lately):
+            left = min(left, max(scene.cols[0], left - more))
+        wide = Area(area.rows, (left, right))
         with self._lock:
             self._lately.append(wide)
         return wide
+
+
+def _turned(area: Area) -> Area:
+    """Seen upside down: dask begins with the last chunk."""
+    (top, bottom), (left, right) = area.rows, area.cols
+    return Area((-bottom, -top), (-right, -left))
 
 
 def _follows(area: Area, before: Area, scene: Area) -> bool:

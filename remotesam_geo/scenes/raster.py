@@ -236,7 +236,7 @@ class TiffRaster:
     def _later(
         self, level: int, part: tiff.Part, spans: Sequence[Span], scene: Window
     ) -> Span | None:
-        """Columns of pixels to the right that will be wanted next, None where that is not plain."""
+        """Columns of pixels beside the part that will be wanted next, None where that is not plain."""
         (bh, bw), (rows, cols) = part.level.block, scene.toranges()
         whole = Area(
             (int(rows[0]) // bh, -(-int(rows[1]) // bh)),
@@ -245,9 +245,11 @@ class TiffRaster:
         blocks = (part.rows[1] - part.rows[0]) * (part.cols[1] - part.cols[0])
         weight = sum(stop - start for start, stop in spans) / max(1, blocks)
         wide = self._ahead[level].extend(Area(part.rows, part.cols), whole, weight)
-        if wide.cols[1] <= part.cols[1]:
-            return None
-        return part.cols[1] * bw, min(wide.cols[1] * bw, part.level.shape[1])
+        if wide.cols[1] > part.cols[1]:
+            return part.cols[1] * bw, min(wide.cols[1] * bw, part.level.shape[1])
+        if wide.cols[0] < part.cols[0]:
+            return wide.cols[0] * bw, part.cols[0] * bw
+        return None
 
     def _bodies(
         self, spans: Sequence[Span], deadline: float, ahead: Sequence[Span] = ()

@@ -40,10 +40,11 @@ def policy(number: int, **options: int) -> ReadPolicy:
 
 
 @pytest.mark.parametrize("chunk", [64, 160, 200, 640])
+@pytest.mark.parametrize("turn", [1, -1])
 @pytest.mark.parametrize("threads", [1, 3])
-def test_chunk_by_chunk_takes_the_bytes_of_one_read_in_few_requests(server, chunk, threads):
+def test_chunk_by_chunk_takes_the_bytes_of_one_read_in_few_requests(server, chunk, threads, turn):
     tiles = GeoboxTiles(GRID, (chunk, chunk))
-    own = policy(chunk + threads)
+    own = policy(chunk + 10 * threads + turn)
 
     def one(index: tuple[int, int]) -> bool:
         planes, _ = rasters.read(
@@ -52,7 +53,7 @@ def test_chunk_by_chunk_takes_the_bytes_of_one_read_in_few_requests(server, chun
         return np.array_equal(planes, NAIP[(slice(3), *tiles.roi[index])])
 
     with ThreadPoolExecutor(threads) as pool:
-        assert all(pool.map(one, itertools.product(*map(range, tiles.shape))))
+        assert all(pool.map(one, list(itertools.product(*map(range, tiles.shape)))[::turn]))
     assert server.bytes_sent < 1.02 * len(FILE)
     # the header; block by block the first rows; then a request a row of chunks
     assert server.requests <= 3 + 2 * -(-chunk // 64) + tiles.shape[0] * (2 if threads > 1 else 1)
@@ -209,6 +210,15 @@ def test_ahead_begins_with_the_second_chunk_of_a_row_and_goes_on_with_the_next_r
     assert seen == [(0, 4), (4, 10), (8, 10), (0, 10)]
 
 
+def test_ahead_goes_the_other_way_too():
+    reading = ReadAhead(limit=1000)
+    seen = [
+        reading.extend(Area(rows, cols), SCENE, 1.0).cols
+        for rows, cols in [((4, 8), (8, 10)), ((4, 8), (4, 8)), ((4, 8), (0, 4)), ((0, 4), (8, 10))]
+    ]
+    assert seen == [(8, 10), (0, 8), (0, 4), (0, 10)]
+
+
 def test_ahead_is_not_begun_by_scattered_windows():
     reading = ReadAhead(limit=1000)
     for rows, cols in [((0, 2), (0, 2)), ((4, 6), (4, 6)), ((0, 2), (7, 9)), ((6, 8), (1, 2))]:
@@ -222,9 +232,8 @@ def test_ahead_never_leaves_the_scene_nor_exceeds_its_limit(corners, limit):
         area = Area((top, top + 1), (left, left + 1))
         wide = reading.extend(area, SCENE, 2.0)
         assert wide.rows == area.rows
-        assert wide.cols[0] == area.cols[0]
-        assert area.cols[1] <= wide.cols[1] <= 10
-        assert (wide.cols[1] - area.cols[1]) * 2.0 <= limit
+        assert 0 <= wide.cols[0] <= area.cols[0] < area.cols[1] <= wide.cols[1] <= 10
+        assert (wide.cols[1] - wide.cols[0] - 1) * 2.0 <= limit
 
 
 def test_workers_of_a_cluster_do_not_read_ahead_of_each_other(monkeypatch):
