@@ -10,6 +10,7 @@ import numpy.typing as npt
 from affine import Affine
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
+from pyproj.exceptions import ProjError
 from shapely.geometry.base import BaseGeometry
 
 from remotesam_geo.errors import InputError
@@ -82,7 +83,10 @@ def footprints(grids: Sequence[GeoBox], crs: CRS | None) -> Floats:
             edges[row] = a * across + b * down + c, d * across + e * down + f
         x, y = edges[:, 0], edges[:, 1]
         if own is not None and crs is not None and own != crs:
-            x, y = own.transformer_to_crs(crs)(x.ravel(), y.ravel())
+            try:
+                x, y = own.transformer_to_crs(crs)(x.ravel(), y.ravel())
+            except ProjError:  # one of them is of another planet
+                continue
             x, y = x.reshape(edges[:, 0].shape), y.reshape(edges[:, 1].shape)
             x = _unwrapped(x) if crs.geographic else x
         known = np.isfinite(x + y).all(axis=1, keepdims=True)
@@ -351,7 +355,10 @@ def lies_in(base: GeoBox, part: GeoBox) -> bool:
 
 
 def pixel_center(geobox: GeoBox) -> tuple[float, float]:
-    """Longitude and latitude of the middle of a grid."""
+    """Longitude and latitude of the middle of a grid; 0, 0 where it is not of this Earth."""
     x, y = geobox.transform * (geobox.shape[1] / 2, geobox.shape[0] / 2)
-    longitude, latitude = crs_of(geobox).transformer_to_crs(LONLAT)(x, y)
+    try:
+        longitude, latitude = crs_of(geobox).transformer_to_crs(LONLAT)(x, y)
+    except ProjError:
+        return 0.0, 0.0
     return float(longitude), float(latitude)

@@ -451,8 +451,9 @@ def test_grids_of_elsewhere(name):
     """A CRS that is not of this Earth, or no grid and a file out of reach."""
     docs = recorded(name)
     for doc in docs:
-        doc["assets"] = {"visual": doc["assets"]["visual"] | {"href": "/nowhere/a.tif"}}
-        doc["links"] = []
+        visual = doc["assets"]["visual"] | {"href": "/nowhere/a.tif", "data_type": "uint8"}
+        visual["eo:bands"] = [{"common_name": n} for n in ("red", "green", "blue")]
+        doc |= {"assets": {"visual": visual}, "links": []}
     with pytest.raises(ReadError, match="nowhere"):
         load(docs)
 
