@@ -180,6 +180,23 @@ def _pixels_are_true(window, resolution):
     assert steps == pytest.approx([resolution] * 2, rel=1e-3)
 
 
+@pytest.mark.parametrize("crs", CRS)
+@pytest.mark.parametrize("offset", [0.0, 0.5])
+def test_the_picture_lies_where_its_truth_lies(crs, offset):
+    """Brightness changes most on the borders of the labels, not a pixel beside them."""
+    sharp = Sensor(name="sharp", noise=(0, 0), haze=(0, 0), blur=(0.3, 0.3))
+    world = World(7, acquisitions=(Acquisition(sensor=sharp),))
+    whole = geobox(crs, (500, 500), world)
+    window = GeoBox(whole.shape, whole.affine @ Affine.translation(offset, offset), whole.crs)
+    grey, labels = world.render(window).mean(-1), world.labels(window)
+    for axis in (0, 1):
+        steps = np.abs(np.diff(grey, axis=axis))
+        border = np.diff(labels, axis=axis) != 0
+        at = [steps[np.roll(border, k, axis)].mean() for k in (-1, 0, 1)]
+        assert at[1] == max(at)
+        assert at[0] == pytest.approx(at[2], rel=0.25)  # and neither side is favoured
+
+
 def test_masks_cover_the_area_that_truth_states():
     window = geobox("EPSG:4326", shape=(600, 700))
     truth, labels = WORLD.truth(window), WORLD.labels(window)
