@@ -123,7 +123,11 @@ class Predictor:
         if batch != "auto" and (type(batch) is not int or batch < 1):
             raise InputError(f'batch={batch!r}: give "auto" or a number of pairs, 1 or more.')
         self._origin = model.origin
-        self._unchanged = self._origin is not None and weights_sha256(model) == self._origin.sha256
+        self._unchanged = (  # so that loading them again gives the same
+            self._origin is not None
+            and model.dtype == torch.float32
+            and weights_sha256(model) == self._origin.in_memory
+        )
         dtype = DTYPES[self.precision]
         if self.device.type == "cpu":
             keep_freed_memory()

@@ -21,6 +21,7 @@ from transformers import AutoConfig, AutoModel
 
 from remotesam_geo.errors import InputError, ModelError
 from remotesam_geo.model import (
+    Predictor,
     RemoteSAMConfig,
     RemoteSAMModel,
     RemoteSAMProcessor,
@@ -30,6 +31,7 @@ from remotesam_geo.model import (
 from remotesam_geo.model import checkpoint as checkpoint_module
 from remotesam_geo.model import pth as pth_module
 from remotesam_geo.model.checkpoint import expected_tensors, locate, read
+from tests.model.reference import reference_model
 
 TEXT = {
     "hidden_size": 8,
@@ -234,6 +236,10 @@ def test_half_precision_is_kept_on_disk_and_widened_in_memory(model, tmp_path):
     assert {tensor.dtype for tensor in stored.values()} == {torch.bfloat16, torch.int64}
     narrow = RemoteSAMModel.from_pretrained(tmp_path / "half", dtype=torch.bfloat16)
     assert same(half.bfloat16(), narrow)
+    processor = RemoteSAMProcessor(CONFIG)
+    assert Predictor(loaded, processor, device="cpu").recipe.weights == identity
+    with pytest.raises(ModelError, match="not as they were loaded"):  # as another would load them
+        _ = Predictor(narrow, processor, device="cpu").recipe
 
 
 def test_loaded_weights_do_not_hang_on_the_file(pth, model, tmp_path):
@@ -757,7 +763,7 @@ def test_optimizer_state_is_not_read(tmp_path):
 def test_peak_memory_of_the_released_size(tmp_path):
     """The whole process, Python and torch included, stays under 1.5 times the weights."""
     config = RemoteSAMConfig()
-    torch.save(with_optimizer(RemoteSAMModel(config)), tmp_path / "run.pth")
+    torch.save(with_optimizer(reference_model()), tmp_path / "run.pth")
     _, after, weights = memory(tmp_path / "run.pth", config)
     assert weights == 966_507_148
     assert after < 1.5 * weights
