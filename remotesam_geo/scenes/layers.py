@@ -117,6 +117,7 @@ def layer_of(
                 scales=tuple(_or(band.scale, 1.0) for _, band in entries) if physical else (),
                 offsets=tuple(_or(band.offset, 0.0) for _, band in entries) if physical else (),
                 nodata=nodata,
+                grid=item.grid(asset) if pick.trusted else None,
             )
         )
     return Layer(

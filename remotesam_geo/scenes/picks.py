@@ -31,11 +31,13 @@ class Pick:
         item: The item.
         bands: Variable name to band.
         grid: Grid of the finest of them; None where neither item nor file was asked or could say.
+        trusted: Whether what the item says of its grids can be believed.
     """
 
     item: Item
     bands: dict[str, Band]
     grid: GeoBox | None = None
+    trusted: bool = True
 
     @property
     def assets(self) -> tuple[str, ...]:
@@ -195,7 +197,10 @@ def place(
     headers.read((picks[position], key) for position in unknown for key in picks[position].assets)
     for position in unknown:
         told[position] = _own_grid(picks[position], headers)
-    return [replace(pick, grid=grid) for pick, grid in zip(picks, told, strict=True)]
+    return [
+        replace(pick, grid=grid, trusted=not lost)
+        for pick, grid, lost in zip(picks, told, wrong, strict=True)
+    ]
 
 
 def _believe_local_files(
@@ -213,7 +218,9 @@ def _believe_local_files(
         kind = (pick.item.collection, pick.assets)
         if doubted.get(kind) is False:
             continue
-        own = _own_grid(pick, headers)
+        own = _file_grid(pick, headers)
+        if own is None:
+            continue
         if kind not in doubted:
             doubted[kind] = own.shape != grid.shape
             if doubted[kind]:
@@ -226,12 +233,17 @@ def _believe_local_files(
     return grids_found
 
 
+def _file_grid(pick: Pick, headers: Headers) -> GeoBox | None:
+    grid = _finest(headers.of(pick, key).geobox for key in pick.assets)
+    return None if grid is None else grids.tidied(grid)
+
+
 def _own_grid(pick: Pick, headers: Headers) -> GeoBox:
     """The finest grid that the files themselves give."""
-    found = [headers.of(pick, key) for key in pick.assets]
-    grid = _finest(header.geobox for header in found)
+    grid = _file_grid(pick, headers)
     if grid is not None:
-        return grids.tidied(grid)
+        return grid
+    found = [headers.of(pick, key) for key in pick.assets]
     if found[0].gcps or found[0].has_rpcs:
         raise InputError(
             f"{found[0].href} of item {pick.item.id} is placed only by ground control points or rational "

@@ -58,7 +58,7 @@ class Source:
         resampling: As the reader understands it.
         cloud_values: Values that are clouds, in a cloud mask.
         cloud_bits: Bits that are.
-        grid: The file's grid where it does not say it itself (`open_raster(crs=...)`, pictures).
+        grid: The file's grid, for where it does not say it itself.
         points: Its ground control points, where it is to be warped by them.
     """
 

@@ -446,6 +446,20 @@ def test_years_of_one_tile():
     assert scene.valid.values[1].mean() > 0.9
 
 
+def test_file_without_crs(tmp_path):
+    """A file without a CRS, which only its item knows."""
+    pixels = noise(1, (3, 30, 30))
+    path = write(tmp_path / "a.tif", pixels, grid(WEST, NORTH, 10), UTM)
+    doc = item("a", path, names=("red", "green", "blue"))
+    write(path, pixels, grid(WEST, NORTH, 10), None)
+    scene = load(doc, mosaic="first")
+    assert scene.rio.crs.to_epsg() == 32631
+    np.testing.assert_array_equal(scene.red, pixels[0])
+    del doc["properties"]["proj:epsg"]
+    with pytest.raises(InputError, match=r"has no CRS, and neither has the item.*proj:code"):
+        load(doc)
+
+
 @pytest.mark.parametrize("name", ["custom_crs", "core_item"])
 def test_grids_of_elsewhere(name):
     """A CRS that is not of this Earth, or no grid and a file out of reach."""
