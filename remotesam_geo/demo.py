@@ -91,7 +91,10 @@ def write_catalogue(folder: Path) -> tuple[Path, World, GeoBox]:
     world = World(SEED, anchor=PLACE)
     grid = world.geobox("EPSG:32632", resolution=RESOLUTION, shape=(SIDE, 2 * SIDE))
     halves = {"west": grid[:, :SIDE], "east": grid[:, SIDE:]}
-    made = [_item(name, half, world.write(folder / name, half)) for name, half in halves.items()]
+    made = [
+        _item(name, half, world.write(folder / f"{name}.tif", half))
+        for name, half in halves.items()
+    ]
     collection = pystac.Collection(
         id="procedural",
         description="Two neighbouring aerial scenes of a procedural world",
