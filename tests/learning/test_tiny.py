@@ -11,9 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from remotesam_geo.learning import exam
 from remotesam_geo.learning.train import tiny
 from remotesam_geo.learning.world import CLASSES, COLOURS, expressions, scene
 from remotesam_geo.model import RemoteSAMModel, RemoteSAMProcessor
+from remotesam_geo.model.inference import InferenceEngine
 
 FOLDER = Path(str(files("remotesam_geo").joinpath("data", "tiny")))
 
@@ -162,3 +164,52 @@ def test_the_shipped_files_are_small_and_complete():
     assert config["image_size"] == 256
     tokenizer = RemoteSAMProcessor.from_pretrained(FOLDER).tokenizer
     assert tokenizer.get_vocab() == tiny.tokenizer().get_vocab()
+
+
+def test_the_card_states_the_exam():
+    figures = json.loads((FOLDER / "exam.json").read_text("utf-8"))
+    table = exam.table(figures)
+    page = Path(__file__).parents[2] / "docs" / "tiny.md"
+    for card in FOLDER / "README.md", page:
+        assert table in card.read_text("utf-8"), card
+    # The exam cannot be passed by colour alone, nor without reading the words.
+    assert figures["pixel classifier"] < 0.4
+    assert figures["exam"]["class mIoU, shuffled prompts"] < 0.15
+    assert figures["exam"]["objects under 24 px"] >= 0.5
+    assert figures["exam"]["fewest objects"] >= 2
+
+
+def test_the_shipped_weights_give_what_the_card_says(shipped):
+    figures = json.loads((FOLDER / "exam.json").read_text("utf-8"))["exam"]
+    few = exam.examine(shipped, tiny.processor(), scenes=12, questions=1)
+    found = few.scores()
+    # Twelve scenes scatter; weights that do not fit the network or the words would give nothing.
+    assert found["class mIoU"] > 0.7 * figures["class mIoU"]
+    assert found["class mIoU"] > 2 * found["class mIoU, whole picture"]
+    assert found["class mIoU"] > 2 * found["class mIoU, shuffled prompts"]
+
+
+def test_unknown_words_neither_crash_nor_match(shipped):
+    engine, processor = InferenceEngine(shipped), tiny.processor()
+    tokens = processor.tokenize(
+        ["zxqj in the image", "platypus", "the blue platypus", "\u00e9\u00e9"]
+    )
+    text = engine.encode(tokens.input_ids, tokens.attention_mask)
+    found = 0.0
+    for seed in range(tiny.EXAM_SEEDS, tiny.EXAM_SEEDS + 6):
+        seen = engine.look(torch.from_numpy(scene(seed).rgb[None]))
+        found += float((engine.ask(seen, text, tokens.attention_mask) > 0.5).float().mean())
+    assert found / 6 < 0.005
+
+
+def test_boxes_are_matched_once_each():
+    view = scene(3)
+    result = exam.Exam()
+    for name in {one.name for one in view.instances}:
+        exam._count_boxes(result, view.mask(name).astype(np.float32), view, name)
+    answered, true, matched = result.boxes["default filter"].tolist()
+    assert matched <= min(answered, true)
+    assert matched > 0.7 * true  # but for touching objects, truth finds itself
+    nothing = exam.Exam()
+    exam._count_boxes(nothing, np.zeros((256, 256), np.float32), view, view.instances[0].name)
+    assert nothing.boxes["default filter"].tolist()[0] == 0

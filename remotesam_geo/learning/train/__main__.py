@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from remotesam_geo.model.inference import keep_freed_memory
+
 from . import tiny
 from .loop import train
 
@@ -25,6 +27,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--visual-steps", type=int, default=None, help="steps without text")
     parser.add_argument("--threads", type=int, default=None)
     options = parser.parse_args(arguments)
+    keep_freed_memory()
     if options.threads:
         torch.set_num_threads(options.threads)
     if "RANK" in os.environ:

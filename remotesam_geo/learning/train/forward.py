@@ -17,7 +17,9 @@ def shared_logits(
     pixels: Tensor,
     input_ids: Tensor,
     attention_mask: Tensor,
+    *,
     taps: list[Tensor] | None = None,
+    features: list[Tensor] | None = None,
 ) -> Tensor:
     """What `model(pixels, ...)` answers, with N expressions for each picture.
 
@@ -31,6 +33,7 @@ def shared_logits(
         attention_mask: The same shape, 1 for real tokens.
         taps: Receives the token stream after the blocks of each stage, P x T x C; of the later
             stages that of each picture's first expression.
+        features: Receives the map of each stage, (P * N) x C x side x side.
 
     Returns:
         Logits (P * N) x 2 x S/patch x S/patch: not yet enlarged to the picture.
@@ -57,6 +60,8 @@ def shared_logits(
         side = backbone.sides[index]
         feature = backbone.get_submodule(f"norm{index}")(feature)
         maps.append(feature.transpose(1, 2).unflatten(2, (side, side)))
+    if features is not None:
+        features += maps
     logits: Tensor = model.classifier(backbone.cim(maps))
     return logits
 
@@ -102,6 +107,25 @@ class InnerHeads(nn.Module):
             nn.Sequential(nn.LayerNorm(width), nn.GELU(), nn.Linear(width, outputs))
             for _ in config.widths
         )
+        self.target = nn.ModuleList(nn.Conv2d(inputs, 1, 1) for inputs in config.widths)
+
+    def masks(self, features: list[Tensor], masks: Tensor) -> Tensor:
+        """The loss of each stage's own idea of the mask: the text has a short way to the pixels.
+
+        Args:
+            features: As `shared_logits` gives them.
+            masks: E x S x S; pixels without truth count as background.
+        """
+        truth = (masks == 1).float()[:, None]
+        total = truth.new_zeros(())
+        for head, feature in zip(self.target, features, strict=True):
+            share = F.adaptive_avg_pool2d(truth, feature.shape[-2:])
+            margin = head(feature).float()
+            # What is to be found counts as much as the ground, however small it is.
+            weight = share / share.mean().clamp(min=1e-4) + (1 - share)
+            loss = F.binary_cross_entropy_with_logits(margin, share, weight, reduction="sum")
+            total = total + loss / weight.sum()
+        return total / len(features)
 
     def forward(self, taps: list[Tensor], planes: Mapping[str, Tensor]) -> Tensor:
         """The heads' loss: the sum over stages of cross-entropies and of the error of the place.

@@ -180,13 +180,20 @@ class _Run:
         config, heads = self.config, self.heads
         if heads is not None and self.step < config.visual_steps:
             return {"inner": heads(visual_taps(self.model, batch.pixels), batch.planes)}
-        taps: list[Tensor] | None = None if heads is None else []
+        taps: list[Tensor] = []
+        features: list[Tensor] = []
         logits = shared_logits(
-            self.model, batch.pixels, batch.input_ids, batch.attention_mask, taps
+            self.model,
+            batch.pixels,
+            batch.input_ids,
+            batch.attention_mask,
+            taps=taps,
+            features=features,
         )
         losses = {"loss": mask_loss(logits, batch.masks, config)}
-        if heads is not None and taps is not None:
+        if heads is not None:
             losses["inner"] = config.auxiliary * heads(taps, batch.planes)
+            losses["stages"] = config.auxiliary * heads.masks(features, batch.masks)
         return losses
 
     def _follow(self) -> None:
