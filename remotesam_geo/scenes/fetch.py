@@ -18,6 +18,7 @@ from remotesam_geo.errors import ReadError
 from .redaction import redact
 from .safety import Limits, RefusedError
 from .signing import Request, Signer, learns, request_for
+from .spool import Spool, SpooledFile
 from .transport import (
     Answer,
     StatusError,
@@ -87,7 +88,8 @@ class Network:
         transport: Connections, patience and trust.
         signers: Who makes requests for hrefs.
         limits: The largest file fetched whole.
-        cache_bytes: Most bytes kept.
+        cache_bytes: Most bytes kept in memory.
+        disk_bytes: Most bytes of whole files kept on disk.
     """
 
     def __init__(
@@ -96,9 +98,11 @@ class Network:
         signers: tuple[Signer, ...],
         limits: Limits,
         cache_bytes: int,
+        disk_bytes: int,
     ) -> None:
         self.transport, self.signers, self.limits = transport, signers, limits
         self.cache = ByteCache(cache_bytes)
+        self.spool = Spool(disk_bytes)
         self.pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="remotesam-read")
         self.lock = threading.Lock()
         self.flights: dict[tuple[str, Span], Future[bytes]] = {}
@@ -120,6 +124,8 @@ class RemoteFile:
         self.size = 0
         self._ranged = True
         self._pages: set[Span] = set()
+        self._whole_lock = threading.Lock()
+        self._key = ""
         self.start = self._first_page(deadline)
 
     def read(self, start: int, stop: int, deadline: float) -> bytes:
@@ -146,7 +152,7 @@ class RemoteFile:
         """
         if not self._ranged:
             whole = self.whole(deadline)
-            return [whole[start:stop] for start, stop in spans]
+            return [whole.read(start, stop) for start, stop in spans]
         found: dict[Span, bytes] = {}
         wanted = sorted(set(spans))
         while missing := [span for span in wanted if span not in found]:
@@ -179,24 +185,35 @@ class RemoteFile:
 
     def forget(self, spans: Sequence[Span]) -> None:
         """Bytes that proved wrong are fetched anew next time."""
+        self._network.spool.drop(self._key)
         for span in spans:
-            self._network.cache.drop((self.href, span))
+            self._network.cache.drop((self._key, span))
             if span[0] < len(self.start):
                 self.start = b""
 
-    def whole(self, deadline: float) -> bytes:
-        """All of the file, if it is not larger than is fetched whole."""
-        self._check_whole(self.size)
-        key = (self.href, (0, self.size))
-        data = self._network.cache.get(key)
-        if data is not None:
-            return data
+    def whole(self, deadline: float) -> SpooledFile:
+        """All of the file, on disk, if it is not larger than is fetched whole."""
+        with self._whole_lock:
+            held = self._network.spool.get(self._key)
+            if held is None:
+                self._check_whole(self.size)
+                held = self._fetch_whole(deadline)
+                self._network.spool.put(self._key, held)
+            return held
+
+    def _fetch_whole(self, deadline: float) -> SpooledFile:
         if not self._ranged:
-            return self._ask(self._take_whole, lambda: (0, PAGE), deadline)
+            held, told = self._ask(self._take_whole, lambda: (0, PAGE), deadline)
+            if (held.size, told) != (self.size, self._version):
+                raise ChangedError(f"{self._name} changed while it was read")
+            return held
+        held = SpooledFile()
         parts = [(at, min(at + PART, self.size)) for at in range(0, self.size, PART)]
-        data = b"".join(self._fetch_each(parts, deadline))
-        self._network.cache.put(key, data)
-        return data
+        for at in range(0, len(parts), AT_ONCE):
+            some = parts[at : at + AT_ONCE]
+            for part, data in zip(some, self._fetch_each(some, deadline), strict=True):
+                held.write(part[0], data)
+        return held
 
     def _claim(
         self, missing: Sequence[Span], found: dict[Span, bytes]
@@ -208,18 +225,18 @@ class RemoteFile:
         with network.lock:
             for span in missing:
                 data = self._kept(span)
-                flight = network.flights.get((self.href, span))
+                flight = network.flights.get((self._key, span))
                 if data is not None:
                     found[span] = data
                 elif flight is not None:
                     others[span] = flight
                 else:
-                    network.flights[self.href, span] = Future()
+                    network.flights[self._key, span] = Future()
                     mine.append(span)
         return mine, others
 
     def _kept(self, span: Span) -> bytes | None:
-        data = self._network.cache.get((self.href, span))
+        data = self._network.cache.get((self._key, span))
         if data is None and span[1] <= len(self.start):
             return self.start[slice(*span)]
         return data
@@ -227,9 +244,9 @@ class RemoteFile:
     def _land(self, mine: Sequence[Span], found: Mapping[Span, bytes]) -> None:
         for span in mine:
             if span in found:
-                self._network.cache.put((self.href, span), found[span])
+                self._network.cache.put((self._key, span), found[span])
             with self._network.lock:
-                flight = self._network.flights.pop((self.href, span))
+                flight = self._network.flights.pop((self._key, span))
             if span in found:
                 flight.set_result(found[span])
             else:
@@ -282,27 +299,30 @@ class RemoteFile:
             check_status(answer, (200, 206))
             self._ranged = answer.status == 206
             if not self._ranged:  # no byte ranges: what comes is all of it
-                return self._take_whole(answer)[:PAGE]
+                held, self._version = self._take_whole(answer)
+                self.size = held.size
+                self._key = f"{self.href}\n{self._version}\n{self.size}"
+                self._network.spool.put(self._key, held)
+                return held.read(0, PAGE)
             self._version, self.size = _version(answer), _content_range(answer)[1]
             page = b"".join(answer.pieces())
+            self._key = f"{self.href}\n{self._version}\n{self.size}"
             if len(page) != min(PAGE, self.size):
                 raise TransientError(f"{self._name}: the first bytes were cut short")
             return page
 
         return self._ask(use, lambda: (0, PAGE), deadline)
 
-    def _take_whole(self, answer: Answer) -> bytes:
+    def _take_whole(self, answer: Answer) -> tuple[SpooledFile, str | None]:
+        """All of a file from one answer, and its version."""
         check_status(answer, (200,))
         told = answer.headers.get("content-length", "")
         self._check_whole(int(told) if told.isdigit() else 0)
-        body = bytearray()
+        held = SpooledFile()
         for piece in answer.pieces():
-            body.extend(piece)
-            self._check_whole(len(body))
-        self.size = len(body)
-        data = bytes(body)
-        self._network.cache.put((self.href, (0, self.size)), data)
-        return data
+            held.write(held.size, piece)
+            self._check_whole(held.size)
+        return held, _version(answer)
 
     def _check_whole(self, size: int) -> None:
         most = self._network.limits.whole_file_bytes

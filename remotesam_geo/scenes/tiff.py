@@ -8,14 +8,10 @@ overviews and internal masks; what a file declares is checked before anything is
 
 import math
 import struct
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from .fetch import Span
-from .pixels import Array
 from .safety import DamagedError, Limits, RefusedError, check_size
 
 Read = Callable[[int, int], bytes]  # first byte, and the one after the last
@@ -42,7 +38,6 @@ SHAPE = (SUBFILE, WIDTH, HEIGHT, STRIP_ROWS, TILE_WIDTH, TILE_HEIGHT)
 KNOWN = frozenset((*DECODING, *MEANING, *TABLES, *SHAPE))
 
 OLD_JPEG, YCBCR, RGB = 6, 6, 2
-DEFLATE = (8, 32946)
 MAX_DIRECTORIES = 256
 MAX_ENTRIES = 4096
 MAX_VALUE_BYTES = 16 << 20
@@ -147,7 +142,7 @@ def read_layout(read: Read, limits: Limits) -> tuple[Level, ...]:
     while place and place not in seen and len(seen) < MAX_DIRECTORIES:
         seen.add(place)
         entries, place = _directory(read, place, order, big=big)
-        kind = _number(entries, SUBFILE, order, default=0)
+        kind = number_of(entries, SUBFILE, order, default=0)
         if not images or kind & 5:  # the picture itself, then its overviews and masks
             images.append((kind, _level(entries, order, limits)))
     if not images:
@@ -211,15 +206,19 @@ def _exactly(read: Read, start: int, length: int) -> bytes:
     return data
 
 
-def _numbers(entries: Mapping[int, Entry], tag: int, order: str) -> tuple[int, ...]:
+def numbers_of(entries: Mapping[int, Entry], tag: int, order: str) -> tuple[int, ...]:
+    """The whole numbers of a tag; none where it is not there or holds others."""
     entry = entries.get(tag)
     if entry is None or entry.data is None or entry.kind not in INTEGERS:
         return ()
     return struct.unpack(f"{order}{entry.count}{INTEGERS[entry.kind]}", entry.data)
 
 
-def _number(entries: Mapping[int, Entry], tag: int, order: str, default: int | None = None) -> int:
-    numbers = _numbers(entries, tag, order)
+def number_of(
+    entries: Mapping[int, Entry], tag: int, order: str, default: int | None = None
+) -> int:
+    """The first whole number of a tag."""
+    numbers = numbers_of(entries, tag, order)
     if numbers:
         return numbers[0]
     if default is None:
@@ -228,22 +227,22 @@ def _number(entries: Mapping[int, Entry], tag: int, order: str, default: int | N
 
 
 def _level(entries: Mapping[int, Entry], order: str, limits: Limits) -> Level:
-    shape = _number(entries, HEIGHT, order), _number(entries, WIDTH, order)
+    shape = number_of(entries, HEIGHT, order), number_of(entries, WIDTH, order)
     tiled = TILE_WIDTH in entries
     block = (
-        (_number(entries, TILE_HEIGHT, order), _number(entries, TILE_WIDTH, order))
+        (number_of(entries, TILE_HEIGHT, order), number_of(entries, TILE_WIDTH, order))
         if tiled
-        else (min(_number(entries, STRIP_ROWS, order, default=shape[0]), shape[0]), shape[1])
+        else (min(number_of(entries, STRIP_ROWS, order, default=shape[0]), shape[0]), shape[1])
     )
-    samples = _number(entries, SAMPLES, order, default=1)
-    separate = _number(entries, PLANAR, order, default=1) == 2
-    bits = _numbers(entries, BITS, order) or (1,)
+    samples = number_of(entries, SAMPLES, order, default=1)
+    separate = number_of(entries, PLANAR, order, default=1) == 2
+    bits = numbers_of(entries, BITS, order) or (1,)
     pixel = max(bits) / 8 * (1 if separate else samples)
     check_size(shape, samples, block, pixel, limits)
-    compression = _number(entries, COMPRESSION, order, default=1)
+    compression = number_of(entries, COMPRESSION, order, default=1)
     if compression == OLD_JPEG:
         raise RefusedError("the TIFF is compressed by the JPEG of before 1995; rewrite it")
-    if set(_numbers(entries, SAMPLE_FORMAT, order)) & {5, 6}:
+    if set(numbers_of(entries, SAMPLE_FORMAT, order)) & {5, 6}:
         raise RefusedError("the raster holds complex numbers; only real ones make a picture")
     offsets, counts = (
         entries.get(tag)
@@ -329,55 +328,10 @@ def small_tiff(blocks: Part, bodies: Sequence[bytes]) -> bytes:
     entries = {tag: level.entries[tag] for tag in DECODING if tag in level.entries}
     if level.separate:  # only the planes wanted
         entries |= _fewer_samples(level, blocks.planes)
-    if _numbers(entries, PHOTOMETRIC, level.order) == (4,):  # a mask is read as a picture
+    entries |= _anywhere(level.order)
+    if numbers_of(entries, PHOTOMETRIC, level.order) == (4,):  # a mask is read as a picture
         entries[PHOTOMETRIC] = _short(level.order, 1)
     return _write(level.order, entries, (height, width), level.block, bodies, tiled=level.tiled)
-
-
-def verify(blocks: Part, bodies: Sequence[bytes], planes: Array) -> None:
-    """Check the decoded pixels against the checksum that Deflate keeps of them; GDAL does not.
-
-    Args:
-        blocks: Which blocks.
-        bodies: Their bytes, in the order of `blocks.spans`.
-        planes: What was decoded of them: B x h x w.
-
-    Raises:
-        DamagedError: They differ.
-    """
-    level = blocks.level
-    if level.compression not in DEFLATE:
-        return
-    (bh, bw), (top, bottom), (left, right) = level.block, blocks.rows, blocks.cols
-    places = [
-        (plane, row * bh, col * bw)
-        for plane in range(len(blocks.planes))
-        for row in range(bottom - top)
-        for col in range(right - left)
-    ]
-    for body, (plane, y, x) in zip(bodies, places, strict=True):
-        own = slice(plane, plane + 1) if level.separate else slice(None)
-        if body and not _sums_up(level, body, planes[own, y : y + bh, x : x + bw]):
-            raise DamagedError("the checksum of a block does not agree with its pixels")
-
-
-def _sums_up(level: Level, body: bytes, pixels: Array) -> bool:
-    """Whether the pixels of a block are those that were compressed: by Adler-32."""
-    predictor = _number(level.entries, PREDICTOR, level.order, default=1)
-    bits = _numbers(level.entries, BITS, level.order) or (1,)
-    if predictor in (1, 2) and set(bits) == {pixels.itemsize * 8}:
-        data = np.moveaxis(pixels, 0, -1).copy().view(f"u{pixels.itemsize}")  # h x w x B
-        if predictor == 2:
-            data[:, 1:] = data[:, 1:] - data[:, :-1]
-        data = data.astype(f"{level.order}u{pixels.itemsize}", copy=False)
-        if zlib.adler32(data.data) == int.from_bytes(body[-4:], "big"):
-            return True
-    try:  # bytes after the stream, or pixels packed in another way: decompress it once more
-        whole = zlib.decompressobj()
-        whole.decompress(body)
-    except zlib.error:
-        return False
-    return whole.eof
 
 
 def header_tiff(level: Level) -> bytes:
@@ -386,16 +340,25 @@ def header_tiff(level: Level) -> bytes:
     kept = (BITS, PHOTOMETRIC, SAMPLES, 320, EXTRA_SAMPLES, SAMPLE_FORMAT, *MEANING)
     entries = {tag: level.entries[tag] for tag in kept if tag in level.entries}
     entries[COMPRESSION], entries[PLANAR] = _short(order, 1), _short(order, 1)
-    if _numbers(entries, PHOTOMETRIC, order) == (YCBCR,):  # JPEG's own affair: it decodes to RGB
+    if numbers_of(entries, PHOTOMETRIC, order) == (YCBCR,):  # JPEG's own affair: it decodes to RGB
         entries[PHOTOMETRIC] = _short(order, RGB)
     return _write(order, entries, (16, 16), (16, 16), [b""], tiled=True)
+
+
+def _anywhere(order: str) -> dict[int, Entry]:
+    """Some georeference: without one rasterio warns, and nobody asks these pixels where they are."""
+    scale, tie = struct.pack(order + "3d", 2, 2, 0), bytes(48)
+    return {
+        33550: Entry(kind=12, count=3, data=scale),
+        33922: Entry(kind=12, count=6, data=tie),
+    }
 
 
 def _fewer_samples(level: Level, planes: Sequence[int]) -> dict[int, Entry]:
     order, count = level.order, len(planes)
     changed = {SAMPLES: _short(order, count), PHOTOMETRIC: _short(order, 1)}
     for tag in (BITS, SAMPLE_FORMAT):
-        values = _numbers(level.entries, tag, order)
+        values = numbers_of(level.entries, tag, order)
         if values:
             changed[tag] = _short(order, *[values[min(p, len(values) - 1)] for p in planes])
     changed[EXTRA_SAMPLES] = _short(order, *[0] * (count - 1))

@@ -1,33 +1,37 @@
 """One HTTP request that cannot hang, cannot be led astray, and says plainly how it failed.
 
-Built on `http.client`, because every promise here needs the socket: the address that was checked is
-the one connected to, each redirect is judged before it is followed, and a clock runs over every
-byte, the header's too. GDAL's own HTTP does none of this, and it remembers failures.
+Each redirect is judged before it is followed, and secrets stay with their host. GDAL's own HTTP
+does neither, and it remembers failures.
 """
 
 import contextlib
 import email.utils
-import functools
 import http.client
-import io
 import logging
 import random
-import socket
 import ssl
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
-import certifi
-
 from remotesam_geo.errors import ReadError
 
 from .redaction import redact
-from .safety import RefusedError, Trust, check_address, check_host, check_href
+from .safety import RefusedError, Trust, check_href
+from .sockets import Clock, Connection, Patience, Place
+
+__all__ = [
+    "Answer",
+    "Patience",
+    "StatusError",
+    "TransientError",
+    "Transport",
+    "check_status",
+    "retry",
+]
 
 T = TypeVar("T")
 
@@ -40,33 +44,6 @@ MAX_REDIRECTS = 5
 IDLE_PER_HOST = 8
 IDLE_SECONDS = 30.0
 _PLAIN = "/%:@!$&'()*+,;=~?-._[]"  # what may stand in a request's target as it is
-
-
-@dataclass(frozen=True, kw_only=True)
-class Patience:
-    """How long to wait, for what, and how often to try again.
-
-    Args:
-        connect: Seconds for a connection to be made.
-        stall: Seconds without a single byte after which an answer is given up.
-        slowest: Bytes a second, over `stall` seconds, below which an answer is given up.
-        total: Seconds for one read with everything in it: all requests, waits and repetitions.
-        retries: Repetitions of one request.
-        first_wait: Seconds before the first repetition; doubled each time, with jitter.
-        longest_wait: Most seconds between two repetitions, unless the server asks for more.
-
-    Example:
-        >>> Patience(total=60).retries
-        8
-    """
-
-    connect: float = 10.0
-    stall: float = 20.0
-    slowest: float = 1024.0
-    total: float = 600.0
-    retries: int = 8
-    first_wait: float = 0.5
-    longest_wait: float = 30.0
 
 
 class TransientError(ReadError):
@@ -99,159 +76,6 @@ class StatusError(ReadError):
         self.headers = dict(headers)
 
 
-class Clock:
-    """The time left to one answer: the read's deadline, the longest silence, the slowest pace."""
-
-    def __init__(self, patience: Patience, deadline: float) -> None:
-        self._patience = patience
-        self._deadline = deadline
-        self._since = time.monotonic()
-        self._bytes = 0
-
-    def allowance(self) -> float:
-        """Seconds that the next piece may take."""
-        now = time.monotonic()
-        spent = now - self._since
-        if spent >= self._patience.stall:
-            if self._bytes < self._patience.slowest * spent:
-                raise TimeoutError(f"{self._bytes} bytes in {spent:.1f} s are too few")
-            self._since, self._bytes = now, 0
-        left = self._deadline - now
-        if left <= 0:
-            raise TimeoutError("the time for this read is over")
-        return min(self._patience.stall, left)
-
-    def note(self, received: int) -> None:
-        """Some bytes came."""
-        self._bytes += received
-
-
-class _TimedRaw(io.RawIOBase):
-    """The receiving end of a socket, every piece under the connection's clock."""
-
-    def __init__(self, raw: io.RawIOBase, sock: socket.socket, owner: "_Connection") -> None:
-        self._raw, self._sock, self._owner = raw, sock, owner
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int | None:  # type: ignore[override]
-        self._sock.settimeout(self._owner.clock.allowance())
-        count: int | None = self._raw.readinto(buffer)
-        self._owner.clock.note(count or 0)
-        return count
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class _TimedSocket:
-    """What `http.client` needs of a socket, receiving under the connection's clock."""
-
-    def __init__(self, sock: socket.socket, owner: "_Connection") -> None:
-        self._sock, self._owner = sock, owner
-
-    def sendall(self, data: bytes) -> None:
-        self._sock.settimeout(self._owner.clock.allowance())
-        self._sock.sendall(data)
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        del mode  # http.client only ever asks for "rb"
-        raw = self._sock.makefile("rb", buffering=0)
-        return io.BufferedReader(_TimedRaw(raw, self._sock, self._owner), 1 << 16)
-
-    def close(self) -> None:
-        self._sock.close()
-
-
-class _Connection(http.client.HTTPConnection):
-    """A connection to an address that was checked, under a clock that each request sets."""
-
-    clock: Clock
-
-    def __init__(self, place: "_Place", patience: Patience, trust: Trust) -> None:
-        super().__init__(place.host, place.port)
-        self._place, self._patience, self._trust = place, patience, trust
-        self.idle_since = 0.0
-
-    def connect(self) -> None:
-        place = self._place
-        if place.proxy is None:
-            sock = _checked_socket(place.host, place.port, self._patience, self._trust)
-        else:
-            with contextlib.suppress(socket.gaierror):  # names that only the proxy can resolve
-                check_host(place.host, place.port, self._trust)
-            sock = socket.create_connection(place.proxy, self._patience.connect)
-            if place.secure:
-                sock = self._tunnelled(sock)
-        if place.secure:
-            sock = _tls().wrap_socket(sock, server_hostname=place.host)
-        self.sock = _TimedSocket(sock, self)
-
-    def _tunnelled(self, sock: socket.socket) -> socket.socket:
-        target = f"{self._place.host}:{self._place.port}"
-        sock.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode("ascii"))
-        with sock.makefile("rb") as lines:
-            status = lines.readline(1 << 12).split()
-            while lines.readline(1 << 12).strip():
-                pass
-        if status[1:2] != [b"200"]:
-            sock.close()
-            raise OSError(f"the proxy refuses a tunnel: {b' '.join(status)!r}")
-        return sock
-
-
-def _checked_socket(host: str, port: int, patience: Patience, trust: Trust) -> socket.socket:
-    """Connect to the host, having checked every address that its name stands for."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    for *_, address in found:
-        check_address(host, str(address[0]), trust)
-    problem = OSError(f"{host} has no address")
-    for family, kind, protocol, _, address in found:
-        sock = socket.socket(family, kind, protocol)
-        sock.settimeout(patience.connect)
-        try:
-            sock.connect(address)
-        except OSError as error:
-            sock.close()
-            problem = error
-        else:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return sock
-    raise problem
-
-
-@functools.cache
-def _tls() -> ssl.SSLContext:
-    # Authorities the user added (SSL_CERT_FILE and the system's) count beside the bundled ones.
-    context = ssl.create_default_context()
-    context.load_verify_locations(certifi.where())
-    return context
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where a connection leads: host and port, by TLS or not, through a proxy or not."""
-
-    host: str
-    port: int
-    secure: bool
-    proxy: tuple[str, int] | None
-
-    @classmethod
-    def of(cls, url: str) -> "_Place":
-        parts = urlsplit(url)
-        host, secure = parts.hostname or "", parts.scheme.lower() == "https"
-        proxy = None
-        named = urllib.request.getproxies().get(parts.scheme.lower())
-        here = host in ("localhost", "127.0.0.1", "::1")
-        if named and not here and not urllib.request.proxy_bypass(host):
-            at = urlsplit(named if "//" in named else f"//{named}")
-            proxy = (at.hostname or "", at.port or 8080)
-        return cls(host, parts.port or (443 if secure else 80), secure, proxy)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Answer:
     """An HTTP answer whose body is still to be read.
@@ -280,7 +104,7 @@ class Transport:
     def __init__(self, patience: Patience, trust: Trust) -> None:
         self.patience, self.trust = patience, trust
         self._lock = threading.Lock()
-        self._idle: dict[_Place, list[_Connection]] = {}
+        self._idle: dict[Place, list[Connection]] = {}
         self._not_before: dict[str, float] = {}
 
     @contextlib.contextmanager
@@ -310,7 +134,9 @@ class Transport:
         for _ in range(MAX_REDIRECTS + 1):
             check_href(url, origin=url, trust=self.trust)
             here = urlsplit(url)
-            same = (here.scheme, here.netloc) == (first.scheme, first.netloc)
+            same = here.hostname == first.hostname and (
+                here.netloc == first.netloc or here.port in (None, 443)  # to https meanwhile
+            )
             sent = {**(headers or {}), **(secret if same else {})}
             with self._one(url, sent, deadline, body) as answer:
                 target = answer.headers.get("location")
@@ -327,7 +153,7 @@ class Transport:
     def _one(
         self, url: str, headers: Mapping[str, str], deadline: float, body: bytes | None
     ) -> Iterator[Answer]:
-        place = _Place.of(url)
+        place = Place.of(url)
         self._wait_for(urlsplit(url).netloc, deadline)
         connection, response = self._exchange(place, url, headers, deadline, body)
         whole = False
@@ -354,12 +180,12 @@ class Transport:
 
     def _exchange(
         self,
-        place: _Place,
+        place: Place,
         url: str,
         headers: Mapping[str, str],
         deadline: float,
         body: bytes | None,
-    ) -> tuple[_Connection, http.client.HTTPResponse]:
+    ) -> tuple[Connection, http.client.HTTPResponse]:
         parts = urlsplit(url)
         target = quote(parts.path or "/", safe=_PLAIN)
         if parts.query:
@@ -371,10 +197,10 @@ class Transport:
             connection = self._kept(place)
             reused = connection is not None
             if connection is None:
-                connection = _Connection(place, self.patience, self.trust)
+                connection = Connection(place, self.patience, self.trust)
             connection.clock = Clock(self.patience, deadline)
 
-            def exchange(via: _Connection = connection) -> http.client.HTTPResponse:
+            def exchange(via: Connection = connection) -> http.client.HTTPResponse:
                 via.request("GET" if body is None else "POST", target, body, fields)
                 return via.getresponse()
 
@@ -389,7 +215,7 @@ class Transport:
                 connection.close()
                 raise
 
-    def _kept(self, place: _Place) -> _Connection | None:
+    def _kept(self, place: Place) -> Connection | None:
         with self._lock:
             kept = self._idle.get(place, [])
             while kept:
@@ -399,7 +225,7 @@ class Transport:
                 connection.close()
         return None
 
-    def _keep(self, place: _Place, connection: _Connection) -> None:
+    def _keep(self, place: Place, connection: Connection) -> None:
         connection.idle_since = time.monotonic()
         with self._lock:
             kept = self._idle.setdefault(place, [])

@@ -1,5 +1,6 @@
 """Bytes: each once, in few requests, no more than are wanted, and no more kept than is allowed."""
 
+import gc
 import itertools
 import sys
 import threading
@@ -15,8 +16,9 @@ from odc.geo.geobox import GeoboxTiles
 from remotesam_geo.scenes import ahead, fetch
 from remotesam_geo.scenes.ahead import Area, ReadAhead
 from remotesam_geo.scenes.raster import ReadPolicy
+from remotesam_geo.scenes.spool import Spool, SpooledFile
 from tests.scenes import rasters
-from tests.scenes.fault_server import FaultServer, Status
+from tests.scenes.fault_server import FaultServer, NoRanges, Status
 
 pytestmark = pytest.mark.server
 
@@ -180,7 +182,7 @@ def session_network(limit: int) -> fetch.Network:
     from remotesam_geo.scenes.safety import Limits
     from remotesam_geo.scenes.transport import Transport
 
-    return fetch.Network(Transport(rasters.BRISK, rasters.HERE), (), Limits(), limit)
+    return fetch.Network(Transport(rasters.BRISK, rasters.HERE), (), Limits(), limit, 1 << 20)
 
 
 def test_memory_stays_flat_over_many_windows(server):
@@ -194,6 +196,43 @@ def test_memory_stays_flat_over_many_windows(server):
     network = session(own)._network
     assert network.cache._held == sum(map(len, network.cache._items.values())) <= 100_000
     assert not network.flights
+
+
+# --- whole files on disk ------------------------------------------------------------------------
+
+
+def test_a_file_without_ranges_is_fetched_once_and_leaves_no_trace(server):
+    server.script("/a.tif", lambda _: NoRanges())
+    own = policy(11, cache_bytes=1000)
+    for top in range(0, 640, 160):
+        part = GRID[top : top + 160]
+        planes, _ = rasters.read(f"{server.url}/a.tif", part, policy=own, alpha=False)
+        assert np.array_equal(planes, NAIP[:3, top : top + 160])
+    assert server.requests == 1
+
+
+def test_spooled_files_are_removed_with_their_last_user():
+    spool = Spool(limit=10)
+    files = [SpooledFile() for _ in range(3)]
+    for number, file in enumerate(files):
+        file.write(0, b"123456")
+        spool.put(str(number), file)
+    paths = [file.path for file in files]
+    assert [spool.get(str(number)) is None for number in range(3)] == [True, True, False]
+    assert files[0].read(1, 3) == b"23"  # still in use here
+    del file, files
+    gc.collect()
+    assert [path.exists() for path in paths] == [False, False, True]
+    spool.drop("2")
+    gc.collect()
+    assert not paths[2].exists()
+
+
+def test_one_file_larger_than_the_spool_is_kept_while_it_is_used():
+    spool, file = Spool(limit=3), SpooledFile()
+    file.write(0, b"123456")
+    spool.put("a", file)
+    assert spool.get("a") is file
 
 
 # --- reading ahead --------------------------------------------------------------------------------

@@ -239,6 +239,18 @@ def test_a_file_that_changed_meanwhile_is_opened_anew(server):
     assert np.array_equal(planes, rasters.pixels_of(other))
 
 
+def test_no_window_is_of_two_files(server):
+    """Blocks that were kept of the old file are not mixed with those of the new one."""
+    other = rasters.tiff(
+        rasters.picture(3, 300, 300, seed=7), tiled=True, blockxsize=128, blockysize=128
+    )
+    url = serve(server, DATA)
+    rasters.read(url, GRID[:100, :100])
+    server.script(url.removeprefix(server.url), Replaced(other))
+    planes, _ = rasters.read(url, GRID)
+    assert np.array_equal(planes, rasters.pixels_of(other))
+
+
 def test_a_file_that_keeps_changing_is_an_error(server):
     url = serve(server, DATA)
     versions = itertools.count()

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from odc.loader.types import RasterLoadParams, RasterSource
 
+from remotesam_geo.scenes import onto, raster
 from remotesam_geo.scenes import pixels as px
-from remotesam_geo.scenes import raster, reader
 from remotesam_geo.scenes.reader import (
     AssetBands,
     ReadPolicy,
@@ -263,7 +263,7 @@ def test_a_target_on_the_other_side_of_the_world(plain):
 def test_a_raster_without_overviews_is_averaged_in_parts(plain, monkeypatch):
     targets = [GRID.zoom_out(8), GRID.to_crs("EPSG:3857", resolution=83.0)]
     expected = [local(plain, target) for target in targets]
-    monkeypatch.setattr(reader, "MOST_AT_ONCE", 5000)
+    monkeypatch.setattr(onto, "MOST_AT_ONCE", 5000)
     for target, (planes, valid) in zip(targets, expected, strict=True):
         found, known = local(plain, target)
         assert np.array_equal(found, planes)
@@ -338,6 +338,19 @@ def test_near_infrared_that_is_called_alpha_masks_nothing(name):
     planes, valid = local(RASTERS / name, grid)
     assert valid.all()
     assert np.array_equal(planes, expected)
+
+
+def test_alpha_is_judged_once_a_file(folder, monkeypatch):
+    planes = rasters.picture(4, 60, 60)
+    path = written(folder, "nir.tif", rasters.tiff(planes, photometric="rgb", alpha="yes"))
+    judged = []
+    looks = onto.Reading._looks_like_alpha
+    monkeypatch.setattr(
+        onto.Reading, "_looks_like_alpha", lambda self, n: judged.append(n) or looks(self, n)
+    )
+    for _ in range(3):
+        assert local(path, rasters.grid_of(rasters.tiff(planes)))[1].all()
+    assert judged == [4]
 
 
 def test_a_true_alpha_band_is_a_mask():

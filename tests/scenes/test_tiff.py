@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rasterio.io import MemoryFile
 
 from remotesam_geo.errors import ReadError
-from remotesam_geo.scenes import raster, tiff
+from remotesam_geo.scenes import decoding, tiff
 from remotesam_geo.scenes.safety import DamagedError, Limits, RefusedError
 from tests.scenes import rasters
 
@@ -28,8 +28,8 @@ def window_of(data, level, rows, cols, planes):
     """Pixels of a window by way of a small TIFF: all planes of the part, and the window's place."""
     part = tiff.part(level, rows, cols, planes, lambda start, stop: data[start:stop])
     bodies = [data[start:stop] for start, stop in part.spans]
-    found = raster.decode(tiff.small_tiff(part, bodies))
-    tiff.verify(part, bodies, found)
+    found = decoding.decode(tiff.small_tiff(part, bodies))
+    decoding.verify(part, bodies, found)
     top, left = part.origin
     return found[:, rows[0] - top : rows[1] - top, cols[0] - left : cols[1] - left]
 

@@ -1,0 +1,141 @@
+"""Bytes to pixels by GDAL, in memory, with its doubts taken seriously.
+
+GDAL passes over what it could know: it does not check Deflate's checksum in every case, and where
+libjpeg loses pixels it only warns. Here either is an error.
+"""
+
+import functools
+import logging
+import re
+import threading
+import warnings
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import DatasetReader, MemoryFile
+
+from .pixels import Array
+from .redaction import redact_text
+from .safety import DamagedError
+from .tiff import BITS, PREDICTOR, Level, Part, number_of, numbers_of
+
+DEFLATE = (8, 32946)
+CACHE_MB = 128  # of GDAL's own; left to itself it takes a share of the machine
+
+
+def decode(data: bytes) -> Array:
+    """All bands of a TIFF in memory."""
+    with (
+        damage(),
+        rasterio.Env(GDAL_CACHEMAX=CACHE_MB),
+        MemoryFile(data) as memory,
+        memory.open(driver="GTiff") as file,
+    ):
+        planes: Array = file.read()
+        return planes
+
+
+def verify(blocks: Part, bodies: Sequence[bytes], planes: Array) -> None:
+    """Check the decoded pixels against the checksum that Deflate keeps of them; GDAL does not.
+
+    Args:
+        blocks: Which blocks.
+        bodies: Their bytes, in the order of `blocks.spans`.
+        planes: What was decoded of them: B x h x w.
+
+    Raises:
+        DamagedError: They differ.
+    """
+    level = blocks.level
+    if level.compression not in DEFLATE:
+        return
+    (bh, bw), (top, bottom), (left, right) = level.block, blocks.rows, blocks.cols
+    places = [
+        (plane, row * bh, col * bw)
+        for plane in range(len(blocks.planes))
+        for row in range(bottom - top)
+        for col in range(right - left)
+    ]
+    for body, (plane, y, x) in zip(bodies, places, strict=True):
+        own = slice(plane, plane + 1) if level.separate else slice(None)
+        if body and not _sums_up(level, body, planes[own, y : y + bh, x : x + bw]):
+            raise DamagedError("the checksum of a block does not agree with its pixels")
+
+
+def _sums_up(level: Level, body: bytes, pixels: Array) -> bool:
+    """Whether the pixels of a block are those that were compressed: by Adler-32."""
+    predictor = number_of(level.entries, PREDICTOR, level.order, default=1)
+    bits = numbers_of(level.entries, BITS, level.order) or (1,)
+    if predictor in (1, 2) and set(bits) == {pixels.itemsize * 8}:
+        data = np.moveaxis(pixels, 0, -1).copy().view(f"u{pixels.itemsize}")  # h x w x B
+        if predictor == 2:
+            data[:, 1:] = data[:, 1:] - data[:, :-1]
+        data = data.astype(f"{level.order}u{pixels.itemsize}", copy=False)
+        if zlib.adler32(data.data) == int.from_bytes(body[-4:], "big"):
+            return True
+    try:  # bytes after the stream, or pixels packed in another way: decompress it once more
+        whole = zlib.decompressobj()
+        whole.decompress(body)
+    except zlib.error:
+        return False
+    return whole.eof
+
+
+class _Ear(logging.Handler):
+    """What GDAL warns of in this thread: libjpeg only warns where pixels are lost."""
+
+    lost = re.compile(r"JPEG.*(Corrupt JPEG data(?!: \d+ extraneous)|Premature end)", re.IGNORECASE)
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.here = threading.local()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        heard = getattr(self.here, "heard", None)
+        if heard is not None and self.lost.search(record.getMessage()):
+            heard.append(record.getMessage())
+
+
+@functools.cache
+def _ear() -> _Ear:
+    ear = _Ear()
+    logging.getLogger("rasterio._err").addHandler(ear)
+    return ear
+
+
+@contextmanager
+def damage() -> Iterator[None]:
+    """What cannot be decoded inside, or only in part, is damaged."""
+    here = _ear().here
+    heard: list[str] = []
+    here.heard = heard
+    try:
+        yield
+    except RasterioError as error:
+        raise DamagedError(redact_text(_reason(error))) from error
+    finally:
+        here.heard = None
+    if heard:
+        raise DamagedError(heard[0])
+
+
+def _reason(error: BaseException) -> str:
+    """GDAL's own words, which rasterio keeps as the cause."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error)
+
+
+_WARNINGS = threading.Lock()
+
+
+def silently(opening: Callable[[], DatasetReader]) -> DatasetReader:
+    """Open without a warning about missing georeference: whether it matters is judged elsewhere."""
+    with _WARNINGS, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        file: DatasetReader = opening()
+        return file

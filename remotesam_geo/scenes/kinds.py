@@ -1,0 +1,218 @@
+"""The kinds of opened rasters: a remote TIFF, and what GDAL opens itself.
+
+Remote TIFFs are read block by block through `fetch`; what can only be read whole (JPEG 2000, PNG,
+JPEG, WebP) is fetched whole; files of this machine are GDAL's own affair. GDAL never opens a URL.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import rasterio
+from rasterio.enums import MaskFlags
+from rasterio.io import DatasetReader, MemoryFile
+from rasterio.windows import Window
+
+from . import tiff
+from .ahead import Area, ReadAhead
+from .decoding import CACHE_MB, damage, decode, silently, verify
+from .fetch import RemoteFile, Span
+from .info import info_of
+from .pixels import Array, Mask
+from .safety import DamagedError, Limits, check_size
+from .sockets import Patience
+
+
+class TiffRaster:
+    """A remote TIFF: only the blocks of a window are fetched, each once."""
+
+    def __init__(self, file: RemoteFile, limits: Limits, ahead_bytes: int, deadline: float) -> None:
+        self._file = file
+        self._levels = tiff.read_layout(lambda a, b: file.read(a, b, deadline), limits)
+        self._ahead = [ReadAhead(ahead_bytes) for _ in self._levels]
+        first = self._levels[0]
+        with (
+            damage(),
+            MemoryFile(tiff.header_tiff(first)) as memory,
+            silently(lambda: memory.open(driver="GTiff")) as header,
+        ):
+            self.info = info_of(
+                header,
+                href=file.href,
+                shape=first.shape,
+                levels=tuple(level.shape for level in self._levels),
+                block=first.block,
+                has_mask=first.mask is not None,
+            )
+
+    def read(
+        self,
+        level: int,
+        window: Window,
+        bands: Sequence[int],
+        deadline: float,
+        scene: Window | None = None,
+    ) -> tuple[Array, Mask | None]:
+        """As `Raster.read`."""
+        (top, bottom), (left, right) = rows, cols = window.toranges()
+        chosen, planes_wanted = self._levels[level], tuple(band - 1 for band in bands)
+
+        def blocks(cols: Span) -> list[tiff.Part]:
+            read = lambda a, b: self._file.read(a, b, deadline)  # noqa: E731
+            found = [tiff.part(chosen, rows, cols, planes_wanted, read)]
+            if chosen.mask is not None:
+                found.append(tiff.part(chosen.mask, rows, cols, (0,), read))
+            return found
+
+        parts = blocks(cols)
+        spans = [span for part in parts for span in part.spans]
+        later = None if scene is None else self._later(level, parts[0], spans, scene)
+        ahead = [] if later is None else [s for part in blocks(later) for s in part.spans]
+        bodies = self._bodies(spans, deadline, ahead)
+        try:
+            found = self._decoded(parts, bodies)
+        except DamagedError as error:  # was it fetched wrong, or is it stored wrong?
+            self._file.forget(spans)
+            again = self._bodies(spans, deadline)
+            if again == bodies:
+                raise DamagedError(f"the file itself is damaged here: {error}") from error
+            found = self._decoded(parts, again)
+        y, x = parts[0].origin
+        inside = np.s_[:, top - y : bottom - y, left - x : right - x]
+        planes = found[0][inside]
+        if not chosen.separate:  # of separate bands only those wanted were fetched, in their order
+            planes = planes[[band - 1 for band in bands]]
+        if chosen.mask is None:
+            return planes, None
+        y, x = parts[1].origin
+        return planes, found[1][0, top - y : bottom - y, left - x : right - x] > 0
+
+    def _later(
+        self, level: int, part: tiff.Part, spans: Sequence[Span], scene: Window
+    ) -> Span | None:
+        """Columns of pixels beside the part that will be wanted next, None where that is not plain."""
+        (bh, bw), (rows, cols) = part.level.block, scene.toranges()
+        whole = Area(
+            (int(rows[0]) // bh, -(-int(rows[1]) // bh)),
+            (int(cols[0]) // bw, -(-int(cols[1]) // bw)),
+        )
+        blocks = (part.rows[1] - part.rows[0]) * (part.cols[1] - part.cols[0])
+        weight = sum(stop - start for start, stop in spans) / max(1, blocks)
+        wide = self._ahead[level].extend(Area(part.rows, part.cols), whole, weight)
+        if wide.cols[1] > part.cols[1]:
+            return part.cols[1] * bw, min(wide.cols[1] * bw, part.level.shape[1])
+        if wide.cols[0] < part.cols[0]:
+            return wide.cols[0] * bw, part.cols[0] * bw
+        return None
+
+    def _bodies(
+        self, spans: Sequence[Span], deadline: float, ahead: Sequence[Span] = ()
+    ) -> list[bytes]:
+        end = max((stop for _, stop in spans), default=0)
+        if end > self._file.size:
+            raise DamagedError(
+                f"the file ends at byte {self._file.size:,}, before its block at {end:,}"
+            )
+        ahead = [span for span in ahead if 0 < span[1] <= self._file.size]
+        held = iter(self._file.read_many([s for s in spans if s[1]], deadline, ahead))
+        return [next(held) if span[1] else b"" for span in spans]
+
+    @staticmethod
+    def _decoded(parts: Sequence[tiff.Part], bodies: Sequence[bytes]) -> list[Array]:
+        """All pixels of the blocks, their checksums verified."""
+        found, at = [], 0
+        for part in parts:
+            mine = bodies[at : at + len(part.spans)]
+            at += len(part.spans)
+            planes = decode(tiff.small_tiff(part, mine))
+            verify(part, mine, planes)
+            found.append(planes)
+        return found
+
+
+class GdalRaster:
+    """A file that GDAL opens itself: one of this machine, or one that was fetched whole."""
+
+    def __init__(
+        self, source: "LocalPath | FetchedWhole", href: str, limits: Limits, deadline: float
+    ) -> None:
+        self._source = source
+        with damage(), source.open(deadline) as file:
+            width = max(np.dtype(name).itemsize for name in file.dtypes)
+            check_size(file.shape, file.count, file.block_shapes[0], width, limits)
+            flags = file.mask_flag_enums[0]
+            shapes = [file.shape]
+            for number in range(len(file.overviews(1))):
+                with source.open(deadline, overview_level=number) as overview:
+                    shapes.append(overview.shape)
+            self.info = info_of(
+                file,
+                href=href,
+                shape=file.shape,
+                levels=tuple(shapes),
+                block=file.block_shapes[0],
+                has_mask=MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags,
+            )
+
+    def read(
+        self,
+        level: int,
+        window: Window,
+        bands: Sequence[int],
+        deadline: float,
+        scene: Window | None = None,
+    ) -> tuple[Array, Mask | None]:
+        """As `Raster.read`."""
+        del scene  # GDAL and the disk look after themselves
+        options = {"overview_level": level - 1} if level else {}
+        with damage(), self._source.open(deadline, **options) as file:
+            mask = file.read_masks(1, window=window) > 0 if self.info.has_mask else None
+            return file.read(list(bands), window=window), mask
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalPath:
+    """A file of this machine."""
+
+    path: str
+    driver: str | None
+    patience: Patience
+
+    @contextmanager
+    def open(self, deadline: float, **options: int) -> Iterator[DatasetReader]:
+        """Open it; a VRT that the user names may lead GDAL to the network, but not to wait there."""
+        del deadline
+        wait = self.patience
+        with (
+            rasterio.Env(
+                GDAL_CACHEMAX=CACHE_MB,
+                GDAL_HTTP_CONNECTTIMEOUT=wait.connect,
+                GDAL_HTTP_TIMEOUT=wait.total,
+                GDAL_HTTP_LOW_SPEED_TIME=math.ceil(wait.stall),
+                GDAL_HTTP_LOW_SPEED_LIMIT=wait.slowest,
+                GDAL_HTTP_MAX_RETRY=wait.retries,
+                GDAL_HTTP_RETRY_DELAY=wait.first_wait,
+            ),
+            silently(lambda: rasterio.open(self.path, driver=self.driver, **options)) as file,
+        ):
+            yield file
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchedWhole:
+    """A remote file that can only be read whole."""
+
+    file: RemoteFile
+    driver: str
+
+    @contextmanager
+    def open(self, deadline: float, **options: int) -> Iterator[DatasetReader]:
+        """Fetch it, or take what is kept, and open it."""
+        held = self.file.whole(deadline)
+        with (
+            rasterio.Env(GDAL_CACHEMAX=CACHE_MB, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"),
+            silently(lambda: rasterio.open(held.path, driver=self.driver, **options)) as file,
+        ):
+            yield file
