@@ -346,14 +346,6 @@ def anchored(base: GeoBox, wanted: GeoBox) -> GeoBox:
     return GeoBox(wanted.shape, base.transform * shift, base.crs)
 
 
-def lies_in(base: GeoBox, part: GeoBox) -> bool:
-    """Whether a grid that lies on the pixels of `base` lies inside it."""
-    relation = ~base.transform * part.transform
-    column, row = round(relation.c), round(relation.f)
-    (height, width), (h, w) = base.shape.yx, part.shape.yx
-    return bool(0 <= row <= height - h and 0 <= column <= width - w)
-
-
 def pixel_center(geobox: GeoBox) -> tuple[float, float]:
     """Longitude and latitude of the middle of a grid; 0, 0 where it is not of this Earth."""
     x, y = geobox.transform * (geobox.shape[1] / 2, geobox.shape[0] / 2)

@@ -194,6 +194,8 @@ class TestPlacement:
         with pytest.warns(RemoteSAMWarning):
             whole = open_raster(path, chunks=-1).compute()
         xr.testing.assert_identical(whole, found)
+        again = Recipe.from_json(Recipe.of(scene).to_json()).open()
+        xr.testing.assert_identical(again.compute(), found)
 
     def test_real_control_points_agree_with_the_same_map_in_its_own_crs(self):
         with pytest.warns(RemoteSAMWarning, match="24 ground control points"):
