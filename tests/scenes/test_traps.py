@@ -1,6 +1,7 @@
 """What is wrong in the wild, on the real item or raster where there is one: a row of docs/scenes.md each."""
 
 import copy
+import json
 import warnings
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import rasterio
 from odc.geo.geobox import GeoBox
 
-from remotesam_geo import load, open_raster, render
+from remotesam_geo import load, open_raster, render, search
 from remotesam_geo.errors import InputError, ReadError, RemoteSAMWarning
 from remotesam_geo.scenes import ReadPolicy, Recipe
 from remotesam_geo.scenes.safety import Trust
@@ -78,7 +79,11 @@ def test_the_ten_lines_on_a_page_of_overlapping_naip_items(tmp_path):
     """Items of several years and resolutions over one place."""
     docs = naip(tmp_path)
     newest = sorted(range(len(docs)), key=lambda i: docs[i]["properties"]["datetime"], reverse=True)
-    scene = load(docs, resolution=60, mosaic="latest", policy=LOCAL).compute()
+    page = tmp_path / "page.json"
+    page.write_text(json.dumps({"type": "FeatureCollection", "features": docs}))
+    items = search(page, "naip", bbox=(-73.21, 43.99, -73.12, 44.05))  # what was asked for then
+    assert len(items) == len(docs)
+    scene = load(items, resolution=60, mosaic="latest", policy=LOCAL).compute()
     assert scene.red.dims == ("y", "x"), "each place once"
     ys, xs = np.meshgrid(scene.y.values, scene.x.values, indexing="ij")
     expected = np.full(scene.red.shape, -1)
