@@ -119,7 +119,7 @@ class InnerHeads(nn.Module):
         truth = (masks == 1).float()[:, None]
         total = truth.new_zeros(())
         for head, feature in zip(self.target, features, strict=True):
-            share = F.adaptive_avg_pool2d(truth, feature.shape[-2:])
+            share = F.adaptive_avg_pool2d(truth, feature.shape[-1])
             margin = head(feature).float()
             # What is to be found counts as much as the ground, however small it is.
             weight = share / share.mean().clamp(min=1e-4) + (1 - share)
