@@ -70,7 +70,7 @@ def build(recipe: Recipe, policy: ReadPolicy | None = None) -> xr.Dataset:
     if recipe.geobox.crs is not None:
         for name in scene.data_vars:
             scene[name].encoding["grid_mapping"] = "spatial_ref"
-    return recipe.attach(scene)
+    return recipe.attach(scene, policy)
 
 
 def _attrs(variable: Variable) -> dict[str, Any]:

@@ -32,6 +32,15 @@ _KEY = "remotesam_recipe"  # in a scene's encoding, which nobody writes to files
 _MOVED = "rechunk"  # layers of dask that only cut the same values differently
 
 
+def policy_of(scene: "xr.Dataset") -> "ReadPolicy | None":
+    """The policy that a scene was loaded with, None for the default.
+
+    It is noted on the scene beside its recipe, and is no part of it, as it may hold secrets.
+    """
+    noted = scene.encoding.get(_KEY)
+    return None if noted is None else noted[2]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Points:
     """Ground control points: rows, columns, and where they lie."""
@@ -173,7 +182,7 @@ class Recipe:
                 "since. Give the area and bands to load(...) itself, or keep the changed scene with "
                 "scene.to_zarr(path) and use that."
             )
-        recipe, marks = noted
+        recipe, marks, _ = noted
         changed = _changes(scene, marks)
         if changed:
             raise InputError(
@@ -185,9 +194,9 @@ class Recipe:
             raise InputError(f"not a recipe: {recipe!r}")
         return recipe
 
-    def attach(self, scene: "xr.Dataset") -> "xr.Dataset":
-        """Note the recipe on the scene that was made from it."""
-        scene.encoding[_KEY] = (self, _marks(scene))
+    def attach(self, scene: "xr.Dataset", policy: "ReadPolicy | None") -> "xr.Dataset":
+        """Note the recipe on the scene that was made from it, and how it is read."""
+        scene.encoding[_KEY] = (self, _marks(scene), policy)
         return scene
 
     def open(

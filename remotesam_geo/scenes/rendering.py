@@ -38,7 +38,7 @@ def render(
         stretch: None for the default: 8-bit untouched, reflectance 0 to 0.3, else percentiles 2 to
             98, read once and logged. Or "percentiles"; (low, high); three such pairs; a mapping of
             band to pair; a `Stretch`, or `attrs["stretch"]` of another rendered scene.
-        policy: How to read overviews, for percentiles.
+        policy: How to read overviews, for percentiles; None for as the scene is read.
 
     Returns:
         A Dataset with `rgb` (..., y, x, band; uint8, 0 where not valid) and `valid` (..., y, x); its

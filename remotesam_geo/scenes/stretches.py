@@ -21,7 +21,7 @@ from .bands import RGB
 from .blocks import read_block
 from .colors import REFLECTANCE_UNIT, Array, Colors, paint
 from .raster import ReadPolicy
-from .recipe import Recipe
+from .recipe import Recipe, policy_of
 
 REFLECTANCE = (0.0, 0.3)  # black and white of surface reflectance in a picture
 PERCENTILES = (2.0, 98.0)
@@ -192,8 +192,10 @@ def _overview(
     )
     names = [str(plane.data.name) for plane in colors.planes]
 
+    how = policy_of(scene) if policy is None else policy
+
     def read(time: int) -> Array:
-        block = read_block(recipe, small, time, policy=policy)
+        block = read_block(recipe, small, time, policy=how)
         return np.stack([block.bands[name][block.valid] for name in names])
 
     with ThreadPoolExecutor(8) as pool:

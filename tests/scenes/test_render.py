@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from remotesam_geo import load, open_raster, render
-from remotesam_geo.errors import InputError, RemoteSAMWarning
-from remotesam_geo.scenes import Recipe, Stretch, render_block
+from remotesam_geo.errors import InputError, ReadError, RemoteSAMWarning
+from remotesam_geo.scenes import ReadPolicy, Recipe, Stretch, Trust, render_block
+from remotesam_geo.scenes.recipe import policy_of
 
 from .places import grid, item, noise, raster, write
 
@@ -323,6 +324,16 @@ class TestPercentiles:
         render(scene, stretch="percentiles")
         assert len(asked) == 2, "one read a time"
         assert all(box.shape == (75, 65) for box in asked), "a quarter: an overview of the file"
+
+    def test_they_are_read_as_the_scene_is(self, unknown):
+        for doc in unknown:
+            doc["links"] = [{"rel": "self", "href": "https://a.org/item.json"}]
+        trusting = ReadPolicy(trust=Trust(local_files=True))
+        scene = load(unknown, policy=trusting)
+        assert policy_of(scene) == trusting
+        render(scene, stretch="percentiles")
+        with pytest.raises(ReadError, match="local_files"):
+            render(scene, stretch="percentiles", policy=ReadPolicy())
 
     def test_without_a_recipe_windows_are_taken_wherever_chunks_lie(self):
         pixels = np.random.default_rng(1).normal(3000, 400, (3, 700, 900)).astype("uint16")
