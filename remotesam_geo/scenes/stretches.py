@@ -177,11 +177,11 @@ def _overview(
     scene: xr.Dataset | xr.DataArray, colors: Colors, policy: ReadPolicy | None
 ) -> Array | None:
     """A small version of every time of a scene with a recipe, its valid pixels: 3 x n."""
+    if not isinstance(scene, xr.Dataset):
+        return None
     try:
-        recipe = Recipe.of(scene) if isinstance(scene, xr.Dataset) else None
+        recipe = Recipe.of(scene)
     except InputError:
-        recipe = None
-    if recipe is None:
         return None
     height, width = recipe.geobox.shape
     step = max(1, math.ceil(max(height, width) / _SAMPLE_SIDE))
