@@ -204,7 +204,25 @@ def paint(
 ) -> tuple[Array, Array]:
     """Three arrays (... h x w) to uint8 (... h x w x 3) and validity (... h x w)."""
     planes = (red, green, blue)
-    valid = np.ones(red.shape, bool)
+    valid = valid_of(planes, masks, missing)
+    out = np.empty((*red.shape, 3), np.uint8)
+    for position, plane in enumerate(planes):
+        if limits is None:
+            out[..., position] = np.where(valid, plane, 0)
+            continue
+        low, high = limits[position]
+        wide = plane.astype(np.promote_types(plane.dtype, np.float32))
+        with np.errstate(invalid="ignore"):
+            level = (wide - wide.dtype.type(low)) * wide.dtype.type(255 / (high - low))
+            out[..., position] = np.where(valid, np.clip(level + 0.5, 0, 255), 0)
+    return out, valid
+
+
+def valid_of(
+    planes: Sequence[Array], masks: Sequence[Array], missing: tuple[float | None, ...] | None
+) -> Array:
+    """Which pixels are valid: by masks, by nodata where there are none, and never where NaN is."""
+    valid = np.ones(planes[0].shape, bool)
     for mask in masks:
         valid &= mask != 0
     if missing is not None:
@@ -218,14 +236,4 @@ def paint(
     for plane in planes:
         if plane.dtype.kind == "f":
             valid &= np.isfinite(plane)
-    out = np.empty((*red.shape, 3), np.uint8)
-    for position, plane in enumerate(planes):
-        if limits is None:
-            out[..., position] = np.where(valid, plane, 0)
-            continue
-        low, high = limits[position]
-        wide = plane.astype(np.promote_types(plane.dtype, np.float32))
-        with np.errstate(invalid="ignore"):
-            level = (wide - wide.dtype.type(low)) * wide.dtype.type(255 / (high - low))
-            out[..., position] = np.where(valid, np.clip(level + 0.5, 0, 255), 0)
-    return out, valid
+    return valid

@@ -19,7 +19,7 @@ from remotesam_geo.errors import InputError, RemoteSAMWarning
 
 from .bands import RGB
 from .blocks import read_block
-from .colors import REFLECTANCE_UNIT, Array, Colors, paint
+from .colors import REFLECTANCE_UNIT, Array, Colors, valid_of
 from .raster import ReadPolicy
 from .recipe import Recipe, policy_of
 
@@ -191,7 +191,6 @@ def _overview(
         recipe.geobox.crs,
     )
     names = [str(plane.data.name) for plane in colors.planes]
-
     how = policy_of(scene) if policy is None else policy
 
     def read(time: int) -> Array:
@@ -219,5 +218,5 @@ def _windows(colors: Colors) -> Array:
         for part in (*(plane.data for plane in colors.planes), *colors.masks)
     ]
     red, green, blue, *masks = map(np.asarray, compute(*arrays))  # type: ignore[no-untyped-call]
-    _, valid = paint(red, green, blue, *masks, limits=None, missing=colors.missing)
+    valid = valid_of((red, green, blue), masks, colors.missing)
     return np.stack([plane[valid] for plane in (red, green, blue)])

@@ -351,6 +351,15 @@ class TestPercentiles:
         expected = np.percentile(pixels[0], (2, 98))
         assert (low, high) == pytest.approx(expected, rel=0.02)
 
+    def test_floats_with_holes_of_nan(self):
+        pixels = np.random.default_rng(1).normal(-3e5, 4e4, (3, 300, 300)).astype("float32")
+        pixels[:, :200] = np.nan
+        out = render(dataset(pixels), stretch="percentiles")
+        low, high = Stretch.from_json(out.attrs["stretch"]).limits[0]
+        assert (low, high) == pytest.approx(np.nanpercentile(pixels[0], (2, 98)), rel=0.03)
+        assert not out.valid.values[:200].any()
+        assert out.valid.values[200:].all()
+
     def test_a_changed_scene_still_gets_one_rule(self, unknown):
         scene = load(unknown)
         brighter = scene.assign({n: scene[n] + 500 for n in ("red", "green", "blue")})
