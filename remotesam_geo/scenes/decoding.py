@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-import numpy as np
+import cv2
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader, MemoryFile
@@ -24,6 +24,7 @@ from .safety import DamagedError
 from .tiff import BITS, PREDICTOR, Level, Part, number_of, numbers_of
 
 DEFLATE = (8, 32946)
+_MERGED = {1: "u1", 2: "u2", 4: "i4", 8: "f8"}  # types that OpenCV knows
 CACHE_MB = 128  # of GDAL's own; left to itself it takes a share of the machine
 
 
@@ -71,7 +72,8 @@ def _sums_up(level: Level, body: bytes, pixels: Array) -> bool:
     predictor = number_of(level.entries, PREDICTOR, level.order, default=1)
     bits = numbers_of(level.entries, BITS, level.order) or (1,)
     if predictor in (1, 2) and set(bits) == {pixels.itemsize * 8}:
-        data = np.moveaxis(pixels, 0, -1).copy().view(f"u{pixels.itemsize}")  # h x w x B
+        # h x w x B, as in the file; OpenCV interleaves many times faster than NumPy copies
+        data = cv2.merge(list(pixels.view(_MERGED[pixels.itemsize]))).view(f"u{pixels.itemsize}")
         if predictor == 2:
             data[:, 1:] = data[:, 1:] - data[:, :-1]
         data = data.astype(f"{level.order}u{pixels.itemsize}", copy=False)
