@@ -13,6 +13,7 @@ in its place is asked for each request: `server.script("/a.tif", lambda n: Statu
 import contextlib
 import re
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -133,6 +134,7 @@ class FaultServer:
         self._scripts: dict[str, Script] = {}
         self._counts: dict[str, int] = {}
         self._lock = threading.Lock()
+        self._scheme = "http"
         self._closing = threading.Event()
         self._open: set[socket.socket] = set()
         server = self
@@ -163,9 +165,14 @@ class FaultServer:
         self._http.handle_error = lambda *_: None  # type: ignore[method-assign]
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
 
+    def wrap(self, context: ssl.SSLContext) -> None:
+        """Serve over TLS, from before it is started."""
+        self._http.socket = context.wrap_socket(self._http.socket, server_side=True)
+        self._scheme = "https"
+
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._http.server_address[1]}"
+        return f"{self._scheme}://127.0.0.1:{self._http.server_address[1]}"
 
     @property
     def requests(self) -> int:
