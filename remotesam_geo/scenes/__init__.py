@@ -4,8 +4,13 @@ import importlib
 from typing import Any
 
 _HOME = {
+    "HrefSigner": "signing",
+    "Limits": "safety",
+    "Patience": "transport",
+    "PlanetaryComputer": "signing",
     "ReadPolicy": "raster",
     "Recipe": "recipe",
+    "S3": "signing",
     "Stretch": "stretches",
     "Trust": "safety",
     "load": "loading",
@@ -17,8 +22,13 @@ _HOME = {
 }
 
 __all__ = [
+    "HrefSigner",
+    "Limits",
+    "Patience",
+    "PlanetaryComputer",
     "ReadPolicy",
     "Recipe",
+    "S3",
     "Stretch",
     "Trust",
     "load",
