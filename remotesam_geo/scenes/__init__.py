@@ -22,13 +22,13 @@ _HOME = {
 }
 
 __all__ = [
+    "S3",
     "HrefSigner",
     "Limits",
     "Patience",
     "PlanetaryComputer",
     "ReadPolicy",
     "Recipe",
-    "S3",
     "Stretch",
     "Trust",
     "load",
