@@ -24,6 +24,7 @@ from .transport import (
     StatusError,
     TransientError,
     Transport,
+    body_of,
     check_status,
     retry,
 )
@@ -284,7 +285,10 @@ class RemoteFile:
             self._check_range(answer, start + len(got))
             for piece in answer.pieces():
                 got.extend(piece)
-            if len(got) != stop - start:
+                if len(got) > stop - start:
+                    got.clear()
+                    raise TransientError(f"{self._name}: more came than {stop - start} bytes")
+            if len(got) < stop - start:
                 raise TransientError(f"{self._name}: {len(got)} bytes came for {stop - start}")
 
         self._ask(use, lambda: (start + len(got), stop), deadline)
@@ -305,7 +309,7 @@ class RemoteFile:
                 self._network.spool.put(self._key, held)
                 return held.read(0, PAGE)
             self._version, self.size = _version(answer), _content_range(answer)[1]
-            page = b"".join(answer.pieces())
+            page = body_of(answer, PAGE)
             self._key = f"{self.href}\n{self._version}\n{self.size}"
             if len(page) != min(PAGE, self.size):
                 raise TransientError(f"{self._name}: the first bytes were cut short")

@@ -23,7 +23,7 @@ from remotesam_geo.errors import InputError, ReadError
 
 from .redaction import redact
 from .safety import matches
-from .transport import StatusError, Transport, check_status, retry
+from .transport import StatusError, Transport, body_of, check_status, retry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +189,7 @@ def _ask(place: str, transport: Transport, deadline: float) -> tuple[str, float]
             if answer.status == 404:  # not one of its containers: public, or not ours to sign
                 return "", time.time() + 600
             check_status(answer, (200,))
-            return _token(b"".join(answer.pieces()), place)
+            return _token(body_of(answer, 1 << 16), place)
 
     return retry(once, transport=transport, deadline=deadline)
 

@@ -29,6 +29,7 @@ __all__ = [
     "StatusError",
     "TransientError",
     "Transport",
+    "body_of",
     "check_status",
     "retry",
 ]
@@ -287,6 +288,20 @@ def _drained(response: http.client.HTTPResponse) -> bool:
     except (OSError, http.client.HTTPException):
         return False
     return True
+
+
+def body_of(answer: Answer, most: int) -> bytes:
+    """All of a body that should be short.
+
+    Raises:
+        TransientError: It is longer than that.
+    """
+    body = bytearray()
+    for piece in answer.pieces():
+        body.extend(piece)
+        if len(body) > most:
+            raise TransientError(f"{redact(answer.url)}: more came than {most} bytes")
+    return bytes(body)
 
 
 def check_status(answer: Answer, expected: tuple[int, ...]) -> None:

@@ -103,6 +103,13 @@ class OtherRange(Fault):
 
 
 @dataclass(frozen=True)
+class TooMuch(Fault):
+    """206 of the right place, with more bytes than were asked for."""
+
+    more: int = 1 << 20
+
+
+@dataclass(frozen=True)
 class Replaced(Fault):
     """The file is another one from now on."""
 
@@ -266,6 +273,8 @@ class FaultServer:
         body = data[start:stop]
         if ranged:
             headers["Content-Range"] = f"bytes {start}-{start + len(body) - 1}/{len(data)}"
+        if isinstance(fault, TooMuch):
+            body += bytes(fault.more)
         if isinstance(fault, Wrong):
             end = min(len(body), fault.start + fault.length)
             wrong = bytes(b ^ 0x5A for b in body[fault.start : end])

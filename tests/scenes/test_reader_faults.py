@@ -23,6 +23,7 @@ from tests.scenes.fault_server import (
     Reset,
     Stall,
     Status,
+    TooMuch,
     Truncate,
     Wrong,
 )
@@ -73,6 +74,8 @@ PASSING = {
     "wrong bytes at the start": [Wrong()],
     "wrong bytes in a block": [None, Wrong(9000, 1)],
     "bytes of another range": [None, OtherRange()],
+    "more bytes than the header's": [TooMuch()],
+    "more bytes than a block's": [None, TooMuch()],
     "all of the file for a part of it": [None, NoRanges()],
     "no byte ranges at all": [NoRanges()] * 9,
 }
