@@ -26,6 +26,7 @@ from .transport import (
     Transport,
     body_of,
     check_status,
+    in_turn,
     retry,
 )
 
@@ -194,7 +195,7 @@ class RemoteFile:
 
     def whole(self, deadline: float) -> SpooledFile:
         """All of the file, on disk, if it is not larger than is fetched whole."""
-        with self._whole_lock:
+        with in_turn(self._whole_lock, deadline):
             held = self._network.spool.get(self._key)
             if held is None:
                 self._check_whole(self.size)

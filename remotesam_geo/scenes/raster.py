@@ -25,7 +25,7 @@ from .safety import (
 )
 from .signing import S3, PlanetaryComputer, Signer
 from .sockets import Patience
-from .transport import Transport
+from .transport import Transport, in_turn
 
 __all__ = ["Raster", "RasterInfo", "ReadPolicy", "Session", "deadline", "session"]
 
@@ -91,7 +91,7 @@ class Session:
         key = href if remote else f"{_state(local_path(href))}|{origin is None}"
         with self._lock:
             opening = self._opening.setdefault(key, threading.Lock())
-        with opening:
+        with in_turn(opening, deadline):
             with self._lock:
                 raster = self._rasters.pop(key, None)
             if raster is None:

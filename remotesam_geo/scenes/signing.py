@@ -23,7 +23,7 @@ from remotesam_geo.errors import InputError, ReadError
 
 from .redaction import redact
 from .safety import matches
-from .transport import StatusError, Transport, body_of, check_status, retry
+from .transport import StatusError, Transport, body_of, check_status, in_turn, retry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +168,7 @@ class PlanetaryComputer:
         container = parts.path.lstrip("/").partition("/")[0]
         place = f"{self.endpoint}/{quote(account)}/{quote(container)}"
         stale = urlsplit(refused.url).query if refused is not None else None
-        token = _TOKENS.get(place, stale, lambda: _ask(place, transport, deadline))
+        token = _TOKENS.get(place, stale, lambda: _ask(place, transport, deadline), deadline)
         if not token:
             return Request(url=href)
         return Request(url=f"{href}{'&' if parts.query else '?'}{token}")
@@ -213,11 +213,17 @@ class _Tokens:
         self._asking: dict[str, threading.Lock] = {}
         self._kept: dict[str, tuple[str, float]] = {}
 
-    def get(self, place: str, stale: str | None, ask: Callable[[], tuple[str, float]]) -> str:
+    def get(
+        self,
+        place: str,
+        stale: str | None,
+        ask: Callable[[], tuple[str, float]],
+        deadline: float,
+    ) -> str:
         """The token of a place, a new one if it ends soon or is the one that was refused."""
         with self._lock:
             asking = self._asking.setdefault(place, threading.Lock())
-        with asking:
+        with in_turn(asking, deadline):
             token, ends = self._kept.get(place, ("", 0.0))
             refused = stale is not None and (not token or token in stale)
             if time.time() > ends - self.margin or refused:

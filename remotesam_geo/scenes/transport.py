@@ -31,6 +31,7 @@ __all__ = [
     "Transport",
     "body_of",
     "check_status",
+    "in_turn",
     "retry",
 ]
 
@@ -288,6 +289,22 @@ def _drained(response: http.client.HTTPResponse) -> bool:
     except (OSError, http.client.HTTPException):
         return False
     return True
+
+
+@contextlib.contextmanager
+def in_turn(lock: threading.Lock, deadline: float) -> Iterator[None]:
+    """Hold a lock, unless waiting for it takes longer than this read may.
+
+    Raises:
+        ReadError: The time for this read is over.
+    """
+    left = min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX)
+    if not lock.acquire(timeout=left):
+        raise ReadError("the time for this read is over: another one did not finish before it")
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def body_of(answer: Answer, most: int) -> bytes:

@@ -1,9 +1,11 @@
 """Bytes: each once, in few requests, no more than are wanted, and no more kept than is allowed."""
 
+import contextlib
 import gc
 import itertools
 import sys
 import threading
+import time
 import types
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,12 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoboxTiles
 
+from remotesam_geo.errors import ReadError
 from remotesam_geo.scenes import ahead, fetch
 from remotesam_geo.scenes.ahead import Area, ReadAhead
-from remotesam_geo.scenes.raster import ReadPolicy
+from remotesam_geo.scenes.raster import ReadPolicy, session
+from remotesam_geo.scenes.safety import Limits
 from remotesam_geo.scenes.spool import Spool, SpooledFile
+from remotesam_geo.scenes.transport import Patience, Transport
 from tests.scenes import rasters
-from tests.scenes.fault_server import FaultServer, NoRanges, Status
+from tests.scenes.fault_server import FaultServer, NoRanges, Stall, Status
 
 pytestmark = pytest.mark.server
 
@@ -179,9 +184,6 @@ def test_any_ranges_are_the_files_own_bytes_whatever_is_kept(spans, limit, numbe
 
 
 def session_network(limit: int) -> fetch.Network:
-    from remotesam_geo.scenes.safety import Limits
-    from remotesam_geo.scenes.transport import Transport
-
     return fetch.Network(Transport(rasters.BRISK, rasters.HERE), (), Limits(), limit, 1 << 20)
 
 
@@ -191,8 +193,6 @@ def test_memory_stays_flat_over_many_windows(server):
     for top, left in itertools.product(range(0, 640, 64), repeat=2):
         part = GRID[top : top + 64, left : left + 64]
         rasters.read(f"{server.url}/a.tif", part, policy=own, scene=GRID, alpha=False)
-    from remotesam_geo.scenes.raster import session
-
     network = session(own)._network
     assert network.cache._held == sum(map(len, network.cache._items.values())) <= 100_000
     assert not network.flights
@@ -289,10 +289,28 @@ def test_workers_of_a_cluster_do_not_read_ahead_of_each_other(monkeypatch):
     assert not ahead.on_cluster()
 
 
+def test_waiting_for_another_read_has_an_end_too(server):
+    server.files["/slow.tif"] = FILE
+    server.script("/slow.tif", lambda _: Stall(seconds=3))
+    patient = Patience(stall=3, total=3, retries=0)
+    shared = session(ReadPolicy(patience=patient, trust=rasters.HERE))
+
+    def one() -> None:
+        with contextlib.suppress(ReadError):
+            shared.raster(f"{server.url}/slow.tif", None, time.monotonic() + patient.total)
+
+    first = threading.Thread(target=one)
+    first.start()
+    while not server.seen:
+        time.sleep(0.005)
+    with pytest.raises(ReadError, match="another one did not finish"):
+        shared.raster(f"{server.url}/slow.tif", None, time.monotonic() + 0.2)
+    server.hang_up()
+    first.join()
+
+
 def test_threads_do_not_wait_for_each_others_files(server):
     """A file that stalls holds up no other."""
-    from tests.scenes.fault_server import Stall
-
     server.files["/slow.tif"] = server.files["/fast.tif"] = FILE
     server.script("/slow.tif", Stall(seconds=0.2))
     own, done = policy(10), []
