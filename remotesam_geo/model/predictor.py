@@ -88,7 +88,7 @@ class Predictor:
             for what fits on others. It is halved, with a warning, when memory runs out.
         deterministic: Use only kernels that give the same bits every time. On the CPU they do
             anyway, for one number of threads.
-        compiled: Send the network through torch.compile: minutes at the first answer.
+        compiled: Send the network through torch.compile, on a GPU: minutes at the first answer.
 
     Example:
         >>> import numpy as np
@@ -122,6 +122,8 @@ class Predictor:
         self.deterministic, self.compiled = deterministic, compiled
         if batch != "auto" and (type(batch) is not int or batch < 1):
             raise InputError(f'batch={batch!r}: give "auto" or a number of pairs, 1 or more.')
+        if compiled and self.device.type == "cpu":
+            raise InputError("compiled=True is for GPUs: on the CPU torch.compile brings nothing.")
         self._origin = model.origin
         self._unchanged = (  # so that loading them again gives the same
             self._origin is not None

@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from remotesam_geo.model import RemoteSAMConfig, RemoteSAMModel, weights_sha256
-from remotesam_geo.model.inference import Arrangement, InferenceEngine, Seen
+from remotesam_geo.model.inference import Arrangement, InferenceEngine, Seen, kernels
 from remotesam_geo.model.inference.blocks import Block
 from remotesam_geo.model.inference.kernels import (
     FoldedUpsampling,
     Pointwise,
     Weights,
     keep_freed_memory,
+    packs,
     position_mean,
 )
 from tests.model.reference import picture, pixel_values, reference_model, small_config, tokens
@@ -25,13 +26,14 @@ CPU = torch.device("cpu")
 EXPRESSIONS = ([1, 9, 2], [1, 40, 41, 42, 43, 2], list(range(1, 30)))  # the last one is cut
 
 
-def plan(dtype: torch.dtype = torch.float32, **changes: bool) -> Arrangement:
+def plan(dtype: torch.dtype = torch.float32, **changes: object) -> Arrangement:
     """The CPU's arrangement, or another device's with the same tensors here."""
-    chosen = {"linear_as_convolution": True, "folded_upsampling": True, "fused_attention": False}
+    chosen = {"linear": "packed", "folded_upsampling": True, "fused_attention": False}
     return Arrangement(device=CPU, dtype=dtype, **(chosen | changes))
 
 
-ELSEWHERE = {"linear_as_convolution": False, "folded_upsampling": False, "fused_attention": True}
+LINEARS = ("packed", "convolution", "plain")
+ELSEWHERE = {"linear": "plain", "folded_upsampling": False, "fused_attention": True}
 
 
 def exact(model: RemoteSAMModel, images: np.ndarray, ids: torch.Tensor, mask: torch.Tensor):
@@ -81,11 +83,11 @@ def test_float32_agrees_with_the_plain_network_in_float64(sizes, seed):
     assert difference.abs().mean() < 5e-6
 
 
-@pytest.mark.parametrize("name", sorted(ELSEWHERE))
-def test_every_arrangement_gives_the_same_answers(model, name):
+@pytest.mark.parametrize(("name", "value"), [*sorted(ELSEWHERE.items()), ("linear", "convolution")])
+def test_every_arrangement_gives_the_same_answers(model, name, value):
     images, ids, mask = cases(model.config)
     here = answers(InferenceEngine(model, plan()), images, ids, mask)
-    there = answers(InferenceEngine(model, plan(**{name: ELSEWHERE[name]})), images, ids, mask)
+    there = answers(InferenceEngine(model, plan(**{name: value})), images, ids, mask)
     assert (here - there).abs().max() < 1e-5
 
 
@@ -149,8 +151,8 @@ def test_the_engine_never_drops_out_nor_touches_the_model(model):
 
 def test_float32_on_the_cpu_shares_what_it_can(model):
     engine = InferenceEngine(model)
-    ours = engine.stages[2].blocks[0].fc1.weight
-    assert ours.data_ptr() == model.backbone.layers[2].blocks[0].mlp.fc1.weight.data_ptr()
+    ours = engine.stages[2].blocks[0].norm1.weight
+    assert ours.data_ptr() == model.backbone.layers[2].blocks[0].norm1.weight.data_ptr()
     embeddings = engine.text_encoder.embeddings.word_embeddings.weight
     assert embeddings.data_ptr() == model.text_encoder.embeddings.word_embeddings.weight.data_ptr()
 
@@ -202,7 +204,7 @@ def test_the_softmax_without_a_shift_falls_back_where_it_must(model, scale, monk
 )
 def test_folded_upsampling_is_upsampling_and_convolution(half, coarse, finer, out, batch):
     generator = torch.Generator().manual_seed(half)
-    exactly = plan(torch.float64, linear_as_convolution=False)
+    exactly = plan(torch.float64, linear="plain")
     weight = torch.randn(out, coarse + finer, 3, 3, generator=generator).double()
     bias = torch.randn(out, generator=generator).double()
     x = torch.randn(batch, coarse, half, half, generator=generator).double()
@@ -214,13 +216,40 @@ def test_folded_upsampling_is_upsampling_and_convolution(half, coarse, finer, ou
     assert torch.allclose(folded(*packed), expected, atol=1e-10)
 
 
-@pytest.mark.parametrize("as_convolution", [True, False])
-def test_a_bias_for_each_member(as_convolution):
+@pytest.mark.parametrize("linear", LINEARS)
+def test_a_bias_for_each_member(linear):
     weight, x, bias = torch.randn(5, 7), torch.randn(3, 11, 7), torch.randn(3, 5)
-    layer = Pointwise(weight, None, plan(linear_as_convolution=as_convolution))
+    layer = Pointwise(weight, None, plan(linear=linear))
     expected = x @ weight.t() + bias[:, None]
     assert torch.allclose(layer.with_bias(x, bias), expected, atol=1e-5)
     assert torch.allclose(layer.with_bias(x[:1], bias[:1]), expected[:1], atol=1e-5)
+
+
+@pytest.mark.parametrize("linear", LINEARS)
+@pytest.mark.parametrize("activation", ["none", "gelu", "relu", "tanh"])
+def test_activations_are_the_exact_ones(linear, activation):
+    weight, bias, x = torch.randn(5, 7), torch.randn(5), torch.randn(3, 11, 7)
+    layer = Pointwise(weight, bias, plan(linear=linear), activation)
+    y = functional.linear(x.double(), weight.double(), bias.double())
+    exactly = {"none": y, "gelu": functional.gelu(y), "relu": y.relu(), "tanh": y.tanh()}
+    assert torch.allclose(layer(x).double(), exactly[activation], atol=1e-5)
+
+
+def test_without_packed_products_the_public_way_is_taken(monkeypatch):
+    packs.cache_clear()
+    assert Arrangement.choose(CPU, torch.float32).linear == "packed"
+    for fault in (AttributeError("no such operator"), RuntimeError("no such processor")):
+
+        def failing(*_, fault=fault):
+            raise fault
+
+        monkeypatch.setattr(kernels, "_packed_product", failing)
+        packs.cache_clear()
+        assert Arrangement.choose(CPU, torch.float32).linear == "convolution"
+    monkeypatch.setattr(kernels, "_packed_product", lambda *_: torch.zeros(2, 3))
+    packs.cache_clear()
+    assert Arrangement.choose(CPU, torch.float32).linear == "convolution"
+    packs.cache_clear()
 
 
 def test_means_in_bfloat16_keep_their_digits():

@@ -18,7 +18,7 @@ from remotesam_geo.errors import InputError, ModelError, RemoteSAMWarning
 from remotesam_geo.model import Predictor, Recipe, RemoteSAMModel
 from remotesam_geo.model import predictor as module
 from remotesam_geo.model.hardware import choose_precision, exact_float32
-from remotesam_geo.model.inference import InferenceEngine
+from remotesam_geo.model.inference import Arrangement, InferenceEngine
 from remotesam_geo.model.predictor import to_codes
 from tests.model.reference import picture, pixel_values, reference_model, small_config, tokens
 
@@ -197,6 +197,7 @@ def test_unusable_expressions_are_explained(model, images, expressions):
         ({"precision": "float16"}, '"float32" or "bfloat16"'),
         ({"batch": 0}, "1 or more"),
         ({"batch": True}, "1 or more"),
+        ({"compiled": True}, "for GPUs"),
     ],
 )
 def test_unusable_options_are_explained(model, options, told):
@@ -222,10 +223,14 @@ def test_automatic_precision_asks_the_processor(flags, expected, monkeypatch):
     assert choose_precision("float32", CPU) == "float32"
 
 
-def test_bfloat16_stays_near(model, images):
-    ours, exact = predictor(model, precision="bfloat16"), predictor(model)
-    difference = np.abs(ours.probabilities(images, ["a"]) - exact.probabilities(images, ["a"]))
-    assert difference.mean() < 5e-3
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_engine_is_the_one_that_was_asked_for(model, images, precision):
+    engine = InferenceEngine(model, Arrangement.choose(CPU, getattr(torch, precision)))
+    ids, mask = Letters().tokenize(["a"])
+    seen = engine.look(torch.from_numpy(images[:1]))
+    expected = engine.ask(seen, engine.encode(ids, mask), mask).numpy()
+    answers = predictor(model, precision=precision).probabilities(images[:1], ["a"])
+    assert np.array_equal(answers[0], expected)
 
 
 def test_float32_is_exact_whatever_the_process_allows():

@@ -9,7 +9,7 @@ from torch import Tensor
 from remotesam_geo.model.inference.kernels import Arrangement, Pointwise, Weights
 from remotesam_geo.model.swin import relative_position_index, shift_mask
 
-__all__ = ["Block", "Norm", "add_gated"]
+__all__ = ["Block", "Norm"]
 
 
 class Norm:
@@ -87,7 +87,8 @@ class Block:
         self.qkv = Pointwise(qkv * scale[:, None], bias * scale, plan)
         self.padding = plan.put(bias * scale).view(3, heads, -1)
         self.proj = Pointwise.of(attention.at("proj"), plan)
-        self.fc1, self.fc2 = (Pointwise.of(weights.at(f"mlp.fc{i}"), plan) for i in (1, 2))
+        self.fc1 = Pointwise.of(weights.at("mlp.fc1"), plan, "gelu")
+        self.fc2 = Pointwise.of(weights.at("mlp.fc2"), plan)
         self.norm1, self.norm2 = (Norm(weights.at(f"norm{i}"), plan) for i in (1, 2))
         bias = table[relative_position_index(window, table.device)].permute(2, 0, 1)
         mask = None
@@ -105,8 +106,7 @@ class Block:
     def __call__(self, x: Tensor) -> Tensor:
         """The same shape comes back."""
         x = self._attend(self.norm1(x)).add_(x)
-        hidden = self.fc1(self.norm2(x))
-        return self.fc2(gelu_(hidden)).add_(x)
+        return self.fc2(self.fc1(self.norm2(x))).add_(x)
 
     def _attend(self, x: Tensor) -> Tensor:
         B, T, C = x.shape
@@ -170,15 +170,3 @@ def _select(rows: Tensor, index: Tensor) -> Tensor:
     if len(rows) == 1:
         return rows[0].index_select(0, index)[None]
     return rows.index_select(1, index)
-
-
-def gelu_(x: Tensor) -> Tensor:
-    """GELU (the exact one) in place where torch can."""
-    y: Tensor = torch.ops.aten.gelu_(x)
-    return y
-
-
-def add_gated(x: Tensor, gates: tuple[Pointwise, Pointwise]) -> Tensor:
-    """gate(x) * x, for a gate of two linear layers."""
-    first, second = gates
-    return second(first(x).relu_()).tanh_().mul_(x)

@@ -3,9 +3,9 @@
 import ctypes
 import functools
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,16 @@ __all__ = [
 ]
 
 
+Linear = Literal["packed", "convolution", "plain"]
+Activation = Literal["none", "gelu", "relu", "tanh"]
+IN_PLACE: dict[Activation, Callable[[Tensor], Tensor]] = {
+    "none": lambda x: x,
+    "gelu": torch.ops.aten.gelu_,
+    "relu": torch.relu_,
+    "tanh": torch.tanh_,
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Arrangement:
     """How the weights are laid out and multiplied; `choose` knows what suits a device.
@@ -29,15 +39,17 @@ class Arrangement:
     Attributes:
         device: Where the weights live.
         dtype: The precision of the products: float32 or bfloat16.
-        linear_as_convolution: Linear layers as channels-last 1x1 convolutions. With oneDNN these
-            run at the full rate on every processor, where a matrix product may run at half of it.
+        linear: How linear layers are computed. `"packed"`: by oneDNN, from weights in its own
+            layout, the activation in the same pass; torch's compiler does the same, through
+            operators that have no public name. `"convolution"`: as channels-last 1x1 convolutions,
+            by oneDNN from weights that it lays out each time. `"plain"`: as they are written.
         folded_upsampling: The decoder never forms its upsampled maps.
         fused_attention: One fused kernel for the attention in windows.
     """
 
     device: torch.device
     dtype: torch.dtype
-    linear_as_convolution: bool
+    linear: Linear
     folded_upsampling: bool
     fused_attention: bool
 
@@ -45,10 +57,13 @@ class Arrangement:
     def choose(cls, device: torch.device, dtype: torch.dtype) -> Self:
         """The arrangement for a device and a precision."""
         on_cpu = device.type == "cpu"
+        linear: Linear = "plain"
+        if on_cpu and torch.backends.mkldnn.is_available():
+            linear = "packed" if packs(dtype) else "convolution"
         return cls(
             device=device,
             dtype=dtype,
-            linear_as_convolution=on_cpu and torch.backends.mkldnn.is_available(),
+            linear=linear,
             folded_upsampling=on_cpu,
             fused_attention=not on_cpu,
         )
@@ -98,36 +113,74 @@ class Weights:
 
 
 class Pointwise:
-    """A linear layer over the last axis of x, with its bias or with another one."""
+    """A linear layer over the last axis, with an activation if wished."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, plan: Arrangement) -> None:
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        plan: Arrangement,
+        activation: Activation = "none",
+    ) -> None:
         self.weight = plan.put(weight)  # O x C
         self.bias = None if bias is None else plan.put(bias)
-        self.as_convolution = plan.linear_as_convolution
+        self.linear, self.activation = plan.linear, activation
+        if self.linear == "packed":
+            self.weight = torch.ops.mkldnn._reorder_linear_weight(self.weight)
 
     @classmethod
-    def of(cls, weights: Weights, plan: Arrangement) -> Self:
+    def of(cls, weights: Weights, plan: Arrangement, activation: Activation = "none") -> Self:
         """From a layer's own weights; a 1x1 convolution's trailing axes go."""
         weight = weights["weight"]
-        return cls(weight.view(weight.shape[:2]), weights.get("bias"), plan)
+        return cls(weight.view(weight.shape[:2]), weights.get("bias"), plan, activation)
 
     def __call__(self, x: Tensor) -> Tensor:
         """... x C to ... x O."""
         return self._product(x, self.bias)
 
     def with_bias(self, x: Tensor, bias: Tensor) -> Tensor:
-        """The same for x B x T x C, with a bias for each member, B x O."""
-        bias = bias.to(self.weight.dtype)
+        """The same for x B x T x C with a bias for each member, B x O."""
+        bias = bias.to(x.dtype)
         if len(x) == 1:
             return self._product(x, bias[0])
-        return torch.baddbmm(bias[:, None], x, self.weight.t().expand(len(x), -1, -1))
+        if self.linear == "plain":
+            weight = self.weight.t().expand(len(x), -1, -1)
+            return IN_PLACE[self.activation](torch.baddbmm(bias[:, None], x, weight))
+        members = zip(x.split(1), bias, strict=True)
+        return torch.cat([self._product(member, shift) for member, shift in members])
 
     def _product(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        if not self.as_convolution:
-            return F.linear(x, self.weight, bias)
-        columns = x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)  # 1 x C x rows x 1
-        y = F.conv2d(columns, self.weight[:, :, None, None], bias)
-        return y.permute(0, 2, 3, 1).reshape(*x.shape[:-1], -1)
+        if self.linear == "packed":
+            return _packed_product(x, self.weight, bias, self.activation)
+        if self.linear == "plain":
+            y = F.linear(x, self.weight, bias)
+        else:
+            columns = x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)  # 1 x C x rows x 1
+            y = F.conv2d(columns, self.weight[:, :, None, None], bias)
+            y = y.permute(0, 2, 3, 1).reshape(*x.shape[:-1], -1)
+        return IN_PLACE[self.activation](y)
+
+
+def _packed_product(
+    x: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation
+) -> Tensor:
+    kind = "none" if activation == "gelu" else ""  # of GELU: not the approximation by tanh
+    y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, activation, [], kind)
+    return y
+
+
+@functools.cache
+def packs(dtype: torch.dtype) -> bool:
+    """Whether oneDNN's packed products are there and right; they have no public name in torch."""
+    weight = torch.linspace(-1, 1, 15).view(3, 5).to(dtype)
+    x = torch.linspace(-2, 2, 10).view(2, 5).to(dtype)
+    try:
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight)
+        y = _packed_product(x, packed, None, "gelu")
+    except (AttributeError, NotImplementedError, RuntimeError, TypeError):
+        return False
+    expected = F.gelu(F.linear(x.double(), weight.double()))
+    return y.dtype == dtype and torch.allclose(y.double(), expected, rtol=0.01, atol=1e-5)
 
 
 class Convolution:

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from remotesam_geo.model.inference.blocks import Block, Norm, add_gated, gelu_
+from remotesam_geo.model.inference.blocks import Block, Norm
 from remotesam_geo.model.inference.kernels import Arrangement, Pointwise, Weights
 from remotesam_geo.model.swin import block_shift
 
@@ -90,8 +90,8 @@ class LanguageBranch:
     """The fusion with the text, well-conditioned (see the top of this file)."""
 
     def __init__(self, weights: Weights, plan: Arrangement) -> None:
-        self.project = Pointwise.of(weights.at("vis_project.0"), plan)
-        self.merge = Pointwise.of(weights.at("project_mm.0"), plan)
+        self.project = Pointwise.of(weights.at("vis_project.0"), plan, "gelu")
+        self.merge = Pointwise.of(weights.at("project_mm.0"), plan, "gelu")
         attention = weights.at("image_lang_att")
         query = attention["f_query.0.weight"][..., 0]  # its bias goes with the mean
         self.query = Pointwise(query, None, plan)
@@ -110,7 +110,7 @@ class LanguageBranch:
 
     def look(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """From the picture alone: what the text multiplies, queries, their mean and scale."""
-        projected = gelu_(self.project(x))
+        projected = self.project(x)
         # The mean of the queries is known beforehand. As part of the bias it costs nothing, and
         # the queries lose no digits to a common offset; what rounding leaves of it is taken later.
         mean = F.linear(x.mean(1, dtype=torch.float32), self.query_weight)  # B x C
@@ -138,7 +138,19 @@ class LanguageBranch:
         values = values * (variance + self.eps).rsqrt()
         dtype = seen.projected.dtype
         answer = torch.matmul(weights.to(dtype), values.to(dtype)).mul_(seen.projected)
-        return gelu_(self.merge(answer))
+        return self.merge(answer)
+
+
+class Gate:
+    """A branch's tokens times their gate: gate(x) * x, B x T x C."""
+
+    def __init__(self, weights: Weights, plan: Arrangement) -> None:
+        self.first = Pointwise.of(weights.at("0"), plan, "relu")
+        self.second = Pointwise.of(weights.at("2"), plan, "tanh")
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The same shape comes back."""
+        return self.second(self.first(x)).mul_(x)
 
 
 class InferenceStage:
@@ -172,13 +184,8 @@ class InferenceStage:
         self.merging: tuple[Norm, Pointwise] | None = None
         if weights.get("downsample.reduction.weight") is not None:
             self.visual = VisualGate(weights.at("visual_residual.repblock"), plan)
-            self.visual_gate, self.language_gate = (
-                (
-                    Pointwise.of(weights.at(f"{gate}.0"), plan),
-                    Pointwise.of(weights.at(f"{gate}.2"), plan),
-                )
-                for gate in ("visual_gate", "res_gate")
-            )
+            self.visual_gate = Gate(weights.at("visual_gate"), plan)
+            self.language_gate = Gate(weights.at("res_gate"), plan)
             merging = weights.at("downsample")
             self.merging = (
                 Norm(merging.at("norm"), plan),
@@ -193,7 +200,7 @@ class InferenceStage:
         if self.merging is not None:
             plane = x.mean(-1, dtype=torch.float32).view(-1, 1, self.side, self.side)
             visual = x * self.visual(plane).view(*x.shape[:2], 1).to(x.dtype)
-            stream = add_gated(visual, self.visual_gate).add_(x)
+            stream = self.visual_gate(visual).add_(x)
         projected, query, mean, scale = self.language.look(x)
         return Seen(
             projected=projected, query=query, query_mean=mean, query_scale=scale, stream=stream
@@ -208,6 +215,6 @@ class InferenceStage:
         if self.merging is None or seen.stream is None:
             return feature_map, None
         norm, reduction = self.merging
-        x = add_gated(feature, self.language_gate).add_(seen.stream)
+        x = self.language_gate(feature).add_(seen.stream)
         x = x.view(B, half, 2, half, 2, C).permute(0, 1, 3, 4, 2, 5)  # as PatchMerging
         return feature_map, reduction(norm(x.reshape(B, half * half, 4 * C)))
