@@ -64,12 +64,12 @@ def main() -> None:
             answers.append((kind, score, overlay(view, answer, truth), expression.text))
     out.mkdir(parents=True, exist_ok=True)
     first = [(score, panel, text) for _, score, panel, text in answers[:: len(answers) // 12]]
-    sheet(first).save(out / "tiny-answers.png", optimize=True)
+    sheet(first).save(out / "tiny-answers.jpg", quality=80)
     worst: list[tuple[float, Image.Image, str]] = []
     for kind in ("class", "colour", "absent", "position", "size", "absent colour"):
         of = sorted((a for a in answers if a[0] == kind), key=lambda a: a[1])
         worst += [(score, panel, text) for _, score, panel, text in of[:2]]
-    sheet(worst).save(out / "tiny-failures.png", optimize=True)
+    sheet(worst).save(out / "tiny-failures.jpg", quality=80)
 
 
 if __name__ == "__main__":

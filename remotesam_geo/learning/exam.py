@@ -257,7 +257,8 @@ def table(figures: dict[str, Any]) -> str:
     """The model card's table.
 
     Args:
-        figures: "exam" and "heldout sensor" as `Exam.scores` gives them, and "pixel classifier".
+        figures: "scenes" (their number), "exam" and "heldout sensor" as `Exam.scores` gives them, and
+            "pixel classifier".
     """
     scores, heldout = figures["exam"], figures["heldout sensor"]
     rows: list[tuple[str, float, float | None, str]] = [
@@ -299,7 +300,8 @@ def table(figures: dict[str, Any]) -> str:
             "every instance of the class",
         ),
     ]
-    lines = ["| | tiny | trivial | which is |", "| --- | --- | --- | --- |"]
+    lines = [f"{figures['scenes']} scenes of seeds never trained on:", ""]
+    lines += ["| | tiny | trivial | which is |", "| --- | --- | --- | --- |"]
     lines += [f"| {title} | {own:.2f} | {other:.2f} | {what} |" for title, own, other, what in rows]
     lines += [
         "",
@@ -332,15 +334,24 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m remotesam_geo.learning.exam")
     parser.add_argument("folder", help='a model folder, or "tiny"')
     parser.add_argument("--scenes", type=int, default=500)
+    parser.add_argument("--questions", type=int, default=3, help="of each kind a scene, at most")
     parser.add_argument("--json", type=Path, help="write all figures here")
     options = parser.parse_args(arguments)
     model = RemoteSAMModel.from_pretrained(options.folder).float()
     processor = tiny.processor()
-    scores = examine(model, processor, scenes=options.scenes, progress=True).scores()
+    exam = examine(
+        model, processor, scenes=options.scenes, questions=options.questions, progress=True
+    )
+    scores = exam.scores()
     heldout = examine(
         model, processor, scenes=max(1, options.scenes // 5), sensor=SENSORS["heldout"]
     ).scores()
-    figures = {"exam": scores, "heldout sensor": heldout, "pixel classifier": pixel_classifier()}
+    figures = {
+        "scenes": options.scenes,
+        "exam": scores,
+        "heldout sensor": heldout,
+        "pixel classifier": pixel_classifier(),
+    }
     print(table(figures))  # noqa: T201 - the answer of a command
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
