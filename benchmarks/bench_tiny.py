@@ -18,7 +18,7 @@ from remotesam_geo.model import RemoteSAMModel, RemoteSAMProcessor
 from remotesam_geo.model.checkpoint import locate
 from remotesam_geo.model.inference import Arrangement, InferenceEngine
 
-ROUNDS = 30
+ROUNDS = 15
 
 
 def main() -> None:
