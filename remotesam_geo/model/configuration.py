@@ -1,6 +1,7 @@
 """Every size of the network, checked when it is stated."""
 
-from typing import Any, ClassVar, NoReturn
+from collections.abc import Mapping
+from typing import Any, NoReturn
 
 from transformers import BertConfig, PreTrainedConfig
 
@@ -73,7 +74,6 @@ class RemoteSAMConfig(PreTrainedConfig):
     """
 
     model_type = "remotesam"
-    sub_configs_defaults: ClassVar[dict[str, Any]] = {"text_config": BertConfig}
 
     image_size: int = 896
     patch_size: int = 4
@@ -97,17 +97,14 @@ class RemoteSAMConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Refuse unknown names, build the text encoder's configuration, check the sizes."""
-        unknown = {
-            name
-            for name in kwargs.keys() - _FROM_TRANSFORMERS
-            if not name.startswith("_") and not hasattr(PreTrainedConfig, name)
-        }
-        if unknown:
-            raise ModelError(
-                f"RemoteSAMConfig knows no {', '.join(sorted(unknown))}. Known sizes: "
-                f"{', '.join(self.__annotations__)}. (Was the file written by a newer version?)"
-            )
+        _refuse_unknown(kwargs, RemoteSAMConfig, "RemoteSAMConfig")
         super().__post_init__(**kwargs)
+        if not isinstance(self.text_config, BertConfig):
+            text = {} if self.text_config is None else self.text_config
+            if not isinstance(text, Mapping):
+                _refuse(f"text_config={text!r}", "give a BertConfig or a mapping of its fields")
+            _refuse_unknown(text, BertConfig, "text_config")
+            self.text_config = BertConfig(**text)
         for name in ("widths", "depths", "heads", "image_mean", "image_std"):
             setattr(self, name, tuple(getattr(self, name)))
         self._check()
@@ -185,6 +182,22 @@ class RemoteSAMConfig(PreTrainedConfig):
                 f"{text.max_position_embeddings}",
                 "shorten max_tokens or lengthen the text encoder",
             )
+
+
+def _refuse_unknown(given: Mapping[str, Any], kind: type[PreTrainedConfig], where: str) -> None:
+    """Mistyped names: transformers would keep them as attributes that nothing reads."""
+    known = {*kind.__annotations__, *_FROM_TRANSFORMERS}
+    unknown = [
+        name
+        for name in given
+        if name not in known and not name.startswith("_") and not hasattr(PreTrainedConfig, name)
+    ]
+    if unknown:
+        _refuse(
+            f"{where} knows no {', '.join(sorted(unknown))}",
+            f"known are {', '.join(kind.__annotations__)} (or was the file written by a newer "
+            f"version?)",
+        )
 
 
 def _is_count(value: object) -> bool:
