@@ -130,7 +130,16 @@ def test_what_a_raster_says_of_itself_survives():
         MemoryFile(tiff.header_tiff(layout(data)[0])) as header,
         header.open() as found,
     ):
-        for name in ["crs", "transform", "nodatavals", "dtypes", "count", "descriptions", "scales", "offsets"]:
+        for name in [
+            "crs",
+            "transform",
+            "nodatavals",
+            "dtypes",
+            "count",
+            "descriptions",
+            "scales",
+            "offsets",
+        ]:
             assert getattr(found, name) == getattr(expected, name)
         assert found.colorinterp == expected.colorinterp
         assert found.tags() == expected.tags()
