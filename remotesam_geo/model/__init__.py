@@ -9,7 +9,7 @@ from typing import Any
 _HOME = {
     "ContourModel": "contours",
     "Predictor": "predictor",
-    "Recipe": "predictor",
+    "PredictorRecipe": "predictor",
     "RemoteSAMConfig": "configuration",
     "RemoteSAMModel": "network",
     "RemoteSAMOutput": "network",
@@ -22,7 +22,7 @@ _HOME = {
 __all__ = [
     "ContourModel",
     "Predictor",
-    "Recipe",
+    "PredictorRecipe",
     "RemoteSAMConfig",
     "RemoteSAMModel",
     "RemoteSAMOutput",

@@ -27,7 +27,7 @@ from .inference import Arrangement, InferenceEngine, Seen, keep_freed_memory
 from .network import RemoteSAMModel
 from .processor import RemoteSAMProcessor
 
-__all__ = ["Predictor", "Recipe", "Tokenizer", "to_codes"]
+__all__ = ["Predictor", "PredictorRecipe", "Tokenizer", "to_codes"]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 NOT_A_NUMBER = 250  # a code that no probability has
@@ -43,7 +43,7 @@ class Tokenizer(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class PredictorRecipe:
     """All that another process needs to answer alike; plain strings and numbers.
 
     Attributes:
@@ -142,7 +142,7 @@ class Predictor:
         self._lock = Lock()
 
     @classmethod
-    def open(cls, recipe: Recipe) -> "Predictor":
+    def open(cls, recipe: PredictorRecipe) -> "Predictor":
         """The predictor of a recipe; this process opens it once, and keeps the last two."""
         with _opening:
             return _open(recipe)
@@ -153,7 +153,7 @@ class Predictor:
         return self._batch
 
     @property
-    def recipe(self) -> Recipe:
+    def recipe(self) -> PredictorRecipe:
         """How to open the same predictor in another process.
 
         Raises:
@@ -165,7 +165,7 @@ class Predictor:
                 f"another process cannot open this predictor: its weights {state}. Save the model "
                 f"(save_pretrained), load it from there, and build the predictor of that."
             )
-        return Recipe(
+        return PredictorRecipe(
             source=self._origin.source,
             revision=self._origin.revision,
             weights=self._origin.sha256,
@@ -399,7 +399,7 @@ _opening = Lock()
 
 
 @functools.lru_cache(maxsize=2)
-def _open(recipe: Recipe) -> Predictor:
+def _open(recipe: PredictorRecipe) -> Predictor:
     model = RemoteSAMModel.from_pretrained(
         recipe.source, revision=recipe.revision, sha256=recipe.weights
     )

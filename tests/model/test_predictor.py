@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from remotesam_geo.errors import InputError, ModelError, RemoteSAMWarning
-from remotesam_geo.model import Predictor, Recipe, RemoteSAMModel
+from remotesam_geo.model import Predictor, PredictorRecipe, RemoteSAMModel
 from remotesam_geo.model import predictor as module
 from remotesam_geo.model.hardware import choose_precision, exact_float32
 from remotesam_geo.model.inference import Arrangement, InferenceEngine
@@ -323,8 +323,8 @@ def test_another_process_opens_the_same(folder, images, tmp_path):
     np.save(tmp_path / "images.npy", images)
     code = (
         "import json, sys, numpy as np, torch; torch.set_num_threads(int(sys.argv[3]));"
-        "from remotesam_geo.model import Predictor, Recipe;"
-        "predictor = Predictor.open(Recipe(**json.loads(sys.argv[1])));"
+        "from remotesam_geo.model import Predictor, PredictorRecipe;"
+        "predictor = Predictor.open(PredictorRecipe(**json.loads(sys.argv[1])));"
         "assert Predictor.open(predictor.recipe) is predictor;"
         "images = np.load(sys.argv[2] + '/images.npy');"
         "np.save(sys.argv[2] + '/codes.npy', predictor.predict(images, ['a ship', 'the red roof']))"
@@ -346,7 +346,7 @@ def test_a_recipe_is_opened_once(folder):
 def test_other_weights_are_not_opened(folder):
     recipe = asdict(opened(folder).recipe) | {"weights": "0" * 64}
     with pytest.raises(ModelError, match="SHA-256"):
-        Predictor.open(Recipe(**recipe))
+        Predictor.open(PredictorRecipe(**recipe))
 
 
 def test_weights_that_no_other_process_can_have_have_no_recipe(model, folder):
