@@ -1,5 +1,6 @@
 """Prompts over a whole scene at one resolution: answered block by block, outlined, joined, chosen."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -7,6 +8,7 @@ from functools import partial
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from rasterio.errors import NotGeoreferencedWarning
 
 from remotesam_geo.tasks import (
     MIN_SCORE,
@@ -81,11 +83,15 @@ def survey(
     parts: dict[tuple[int, int], list[Features]] = {}
     failures: list[Failure] = []
     finish = partial(_outlined, prompts=prompts, members=members, outline=_drawn(choice))
-    for answer, pieces in run(work, predict, finish, progress=progress):
-        failures.extend(answer.failures)
-        for index, piece in enumerate(pieces):
-            joiner = joiners.setdefault((answer.moment, index), Joiner(work.grid))
-            parts.setdefault((answer.moment, index), []).extend(joiner.add(answer.block, piece))
+    with warnings.catch_warnings():
+        # rasterio silences this one for arrays of its own, but what one thread silences another may let speak again:
+        # the filters are the whole process's.
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        for answer, pieces in run(work, predict, finish, progress=progress):
+            failures.extend(answer.failures)
+            for index, piece in enumerate(pieces):
+                joiner = joiners.setdefault((answer.moment, index), Joiner(work.grid))
+                parts.setdefault((answer.moment, index), []).extend(joiner.add(answer.block, piece))
     for key, joiner in joiners.items():
         parts[key].extend(joiner.finish())
 

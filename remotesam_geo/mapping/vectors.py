@@ -12,7 +12,6 @@ from typing import Literal, get_args
 
 import numpy as np
 import shapely
-from affine import Affine
 from numpy.typing import NDArray
 from rasterio.features import shapes
 from shapely.geometry.base import BaseGeometry
@@ -317,10 +316,7 @@ def _polygons(found: Components, box: Box) -> Geometries:
     coordinates: list[tuple[float, float]] = []
     rings, polygons, owner = [0], [0], []
     # 4-connected: polygons that touch themselves in a corner would not be valid. Their parts are joined below.
-    # Moved by one pixel and back: of an identity transform rasterio warns, and silences that in a way that is not
-    # safe among threads.
-    moved = Affine.translation(1, 1)
-    for outline, label in shapes(labels, mask=labels > 0, connectivity=4, transform=moved):
+    for outline, label in shapes(labels, mask=labels > 0, connectivity=4):
         for ring in outline["coordinates"]:
             coordinates.extend(ring)
             rings.append(len(coordinates))
@@ -328,7 +324,7 @@ def _polygons(found: Components, box: Box) -> Geometries:
         owner.append(int(label) - 1)
     parts = shapely.from_ragged_array(
         shapely.GeometryType.POLYGON,
-        np.array(coordinates) + np.array([box.left - 1, box.top - 1]),
+        np.array(coordinates) + np.array([box.left, box.top]),
         (np.array(rings), np.array(polygons)),
     )
     return _collected(parts, np.array(owner), found.n)
