@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import cached_property, partial, reduce
 from itertools import chain
 from typing import Literal, TypeVar
 
@@ -75,6 +75,7 @@ class Work:
         grid: Windows and cores over them.
         expressions: What the network is asked (P).
         tiles: The tiles to ask; None for all.
+        todo: Moment and number of the blocks still to answer; None for all.
         seam: How windows are joined.
         batch: Windows that are given to the network at once.
         on_error: "raise" stops at the first failure, "skip" notes it and goes on.
@@ -84,13 +85,14 @@ class Work:
     grid: Grid
     expressions: tuple[str, ...]
     tiles: NDArray[np.int64] | None = None
+    todo: frozenset[tuple[int, int]] | None = None
     seam: Seam = "paste"
     batch: int = 1
     on_error: OnError = "raise"
 
     @property
     def blocks(self) -> tuple[int, ...]:
-        """The blocks there are to answer, in plan order."""
+        """The blocks that hold tiles to ask, in plan order."""
         if self.tiles is None:
             rows, cols = self.grid.blocks
             return tuple(range(rows * cols))
@@ -99,8 +101,21 @@ class Work:
     @property
     def size(self) -> int:
         """How many tiles there are to ask, over all times."""
+        if self.todo is not None:
+            return sum(len(self.own(self.grid.block_at(index))) for _, index in self.todo)
         tiles = len(self.grid) if self.tiles is None else len(self.tiles)
         return tiles * len(self.source.moments)
+
+    def own(self, block: Block) -> tuple[Tile, ...]:
+        """The tiles to ask that a block answers for."""
+        chosen = self.chosen
+        tiles = self.grid.owners(block.core)
+        return tuple(tile for tile in tiles if chosen is None or tile.index in chosen)
+
+    @cached_property
+    def chosen(self) -> frozenset[int] | None:
+        """The tiles to ask, to look them up; None for all."""
+        return None if self.tiles is None else frozenset(self.tiles.tolist())
 
 
 def run(
@@ -143,16 +158,17 @@ def _answers(
 ) -> Iterator[Answer]:
     kept: dict[int, Codes | None] = {}  # answers that blocks still to come will blend with
     causes: dict[int, str] = {}
+    moment = 0
     for seen in reading.map(partial(_read, work), _errands(work)):
-        if seen.block.index == work.blocks[0]:
-            kept, causes = {}, {}  # another moment
+        if seen.moment != moment:
+            kept, causes, moment = {}, {}, seen.moment
         for tile, cause in seen.failed:
             kept[tile.index], causes[tile.index] = None, cause
         for tile, codes, cause in _ask(work, predict, seen.pictures):
             kept[tile.index] = codes
             if cause:
                 causes[tile.index] = cause
-        own = work.grid.owners(seen.block.core)
+        own = work.own(seen.block)
         yield Answer(
             moment=seen.moment,
             block=seen.block,
@@ -167,17 +183,19 @@ def _answers(
                 if tile.index in causes
             ),
         )
-        progress(sum(1 for tile in own if work.tiles is None or tile.index in work.tiles))
+        progress(len(own))
         for index in [index for index in kept if _last_block(work, index) <= seen.block.index]:
             kept.pop(index)
 
 
 def _errands(work: Work) -> Iterator[tuple[int, Block, tuple[Tile, ...]]]:
     """For each moment and block, the tiles that no block before it has needed."""
-    chosen = None if work.tiles is None else set(work.tiles.tolist())
+    chosen = work.chosen
     for moment in range(len(work.source.moments)):
         asked: set[int] = set()
         for index in work.blocks:
+            if work.todo is not None and (moment, index) not in work.todo:
+                continue
             block = work.grid.block_at(index)
             tiles = tuple(
                 tile

@@ -160,3 +160,20 @@ def test_an_abandoned_run_ends_its_threads():
     next(results)
     results.close()
     assert threading.active_count() == before
+
+
+@settings(max_examples=25)
+@given(st.data(), st.sampled_from(["paste", "blend"]))
+def test_blocks_answered_alone_are_those_of_the_whole(data, seam):
+    grid = Grid(shape=(90, 130), window=24, overlap=8, block=data.draw(st.integers(1, 4)))
+    source = Picture(grid.shape, moments=2)
+    expected, _ = whole(Work(source=source, grid=grid, expressions=("x",), seam=seam))
+    every = [(moment, index) for moment in (0, 1) for index in range(np.prod(grid.blocks))]
+    todo = frozenset(data.draw(st.lists(st.sampled_from(every), min_size=1, unique=True)))
+    work = Work(source=source, grid=grid, expressions=("x",), seam=seam, todo=todo)
+    done, answers = [], list(run(work, predict, lambda answer: answer, progress=done.append))
+    assert {(answer.moment, answer.block.index) for answer in answers} == todo
+    assert sum(done) == work.size
+    for answer in answers:
+        here = answer.block.core.within(grid.raster)
+        np.testing.assert_array_equal(answer.codes, expected[answer.moment][:, *here])

@@ -1,0 +1,221 @@
+"""Where a job's pixels come from, as plain JSON: any process makes the same source of it again."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import xarray as xr
+from odc.geo.geobox import GeoBox
+
+from remotesam_geo.errors import InputError, ReadError
+from remotesam_geo.scenes import ReadPolicy, Recipe, render, render_block
+
+from .grid import Box
+from .ground import Resolution, plan_geobox
+from .source import Moment, Pixels, Source, scene_source
+
+__all__ = ["Origin"]
+
+_COLOURS = ("red", "green", "blue")
+_AROUND = 8
+"""Pixels beyond a region within which items are still sent with it: warping looks over its border."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What a source is made of: a recipe, or a Zarr store.
+
+    Attributes:
+        recipe: Of a scene made by `load` or `open_raster`.
+        store: Path of a Zarr store that holds a scene.
+        digest: Of the store's metadata: another store at the same path is told apart.
+        bands: Names of the bands that are red, green and blue, or of the one that is grey.
+        stretch: `attrs["stretch"]` of the scene rendered: limits are measured once, when a job is created.
+    """
+
+    recipe: Recipe | None = None
+    store: str | None = None
+    digest: str = ""
+    bands: tuple[str, ...]
+    stretch: str
+
+    @classmethod
+    def of(
+        cls,
+        scene: xr.Dataset,
+        *,
+        bands: str | Sequence[str | int] | None = None,
+        stretch: Any = None,
+        store: Path | None = None,
+    ) -> Self:
+        """Fix how a scene becomes pictures; limits that are not known are measured now.
+
+        Args:
+            scene: As `load` or `open_raster` returned it, or as it was opened from a store.
+            bands: As in `render`.
+            stretch: As in `render`.
+            store: Where it was opened from, if from a store.
+
+        Raises:
+            InputError: It has neither a recipe nor a store, or cannot be rendered.
+        """
+        recipe = Recipe.of(scene) if store is None else None
+        rendered = render(scene, bands, stretch)
+        return cls(
+            recipe=None if recipe is None else _absolute(recipe),
+            store=None if store is None else str(store.resolve()),
+            digest="" if store is None else _metadata_digest(store),
+            bands=_names(scene, bands),
+            stretch=rendered.attrs["stretch"],
+        )
+
+    def source(self, resolution: Resolution = "native", policy: ReadPolicy | None = None) -> Source:
+        """The pixels at a resolution.
+
+        Args:
+            resolution: Metres on the ground a pixel, or "native".
+            policy: How recipes are read; it is no part of an origin, as it may hold secrets.
+        """
+        if self.recipe is not None:
+            plan = plan_geobox(self.recipe.geobox, resolution)
+            recipe = self.recipe if plan == self.recipe.geobox else self.recipe.on(plan)
+            return RecipeSource(origin=replace(self, recipe=recipe), geobox=plan, policy=policy)
+        scene = open_store(Path(self.store or ""), self.digest)
+        # "" says that pixels pass untouched, which is also what scenes of bytes do by default.
+        return scene_source(
+            scene, bands=self.bands, stretch=self.stretch or None, resolution=resolution
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {
+            "recipe": None if self.recipe is None else self.recipe.to_dict(),
+            "store": self.store,
+            "digest": self.digest,
+            "bands": list(self.bands),
+            "stretch": self.stretch,
+        }
+
+    @classmethod
+    def from_json(cls, doc: Mapping[str, Any]) -> Self:
+        """Read what `to_json` gave."""
+        recipe = doc["recipe"]
+        return cls(
+            recipe=None if recipe is None else Recipe.from_dict(recipe),
+            store=doc["store"],
+            digest=doc["digest"],
+            bands=tuple(doc["bands"]),
+            stretch=doc["stretch"],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeSource:
+    """The pixels of a recipe, read without any graph.
+
+    Attributes:
+        origin: The recipe on the plan's grid, and how it is rendered.
+        geobox: The plan's grid.
+        policy: How to read.
+    """
+
+    origin: Origin
+    geobox: GeoBox
+    policy: ReadPolicy | None = None
+
+    @property
+    def moments(self) -> tuple[Moment, ...]:
+        """The times there are."""
+        recipe = self._recipe
+        ids = [" ".join(recipe.layers[index].item for index in group) for group in recipe.groups]
+        times = recipe.times or (None,)
+        return tuple(
+            Moment(time=None if time is None else np.datetime64(time, "ns"), items=items)
+            for time, items in zip(times, ids, strict=True)
+        )
+
+    def read(self, box: Box, moment: int) -> Pixels:
+        """Colours (h x w x 3) and validity (h x w) of a box."""
+        rgb, valid = render_block(
+            self._recipe,
+            self._part(box),
+            moment,
+            bands=self.origin.bands,
+            stretch=self.origin.stretch,
+            policy=self.policy,
+        )
+        return rgb, valid
+
+    def near(self, box: Box) -> "RecipeSource":
+        """The same pixels, of the items that touch a box only: small enough to be sent about."""
+        recipe = self._recipe.on(self._part(box).pad(_AROUND))
+        return replace(self, origin=replace(self.origin, recipe=recipe))
+
+    @property
+    def _recipe(self) -> Recipe:
+        if self.origin.recipe is None:
+            raise InputError("this source has no recipe: open its store instead")
+        return self.origin.recipe
+
+    def _part(self, box: Box) -> GeoBox:
+        return self.geobox[box.top : box.bottom, box.left : box.right]
+
+
+def open_store(path: Path, digest: str = "") -> xr.Dataset:
+    """Open the scene in a Zarr store.
+
+    Args:
+        path: Of the store.
+        digest: What its metadata must have; "" for any.
+
+    Raises:
+        InputError: There is no store.
+        ReadError: It cannot be read, or is another than it was.
+    """
+    if not path.is_dir():
+        raise InputError(f"{path} is no Zarr store: give the folder that scene.to_zarr wrote")
+    if digest and _metadata_digest(path) != digest:
+        raise ReadError(
+            f"the Zarr store {path} was written anew since the job was created: create a new job"
+        )
+    try:
+        # Chunks are read as they are wanted; a graph over all of them would hold the whole scene's plan.
+        scene: xr.Dataset = xr.open_zarr(path, chunks={}, mask_and_scale=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ReadError(f"cannot open the Zarr store {path}: {error}") from error
+    return scene
+
+
+def _metadata_digest(path: Path) -> str:
+    names = ("zarr.json", ".zmetadata", ".zgroup")
+    texts = [(path / name).read_bytes() for name in names if (path / name).is_file()]
+    return hashlib.sha256(b"\n".join(texts)).hexdigest()[:32]
+
+
+def _names(scene: xr.Dataset, bands: str | Sequence[str | int] | None) -> tuple[str, ...]:
+    """The bands that `render` takes, by name."""
+    if isinstance(bands, str):
+        return (bands,)
+    if bands is not None:
+        return tuple(map(str, bands))
+    names = [str(name) for name in scene.data_vars if name not in ("valid", "source", "alpha")]
+    return _COLOURS if set(_COLOURS) <= set(names) else tuple(names)
+
+
+def _absolute(recipe: Recipe) -> Recipe:
+    """Files named from where they are, so that a job can be opened from another folder."""
+
+    def place(href: str) -> str:
+        return str(Path(href).resolve()) if "://" not in href and Path(href).exists() else href
+
+    layers = [
+        replace(
+            layer,
+            sources=tuple(replace(source, href=place(source.href)) for source in layer.sources),
+        )
+        for layer in recipe.layers
+    ]
+    return replace(recipe, layers=tuple(layers))
