@@ -171,7 +171,8 @@ def test_blocks_answered_alone_are_those_of_the_whole(data, seam):
     every = [(moment, index) for moment in (0, 1) for index in range(np.prod(grid.blocks))]
     todo = frozenset(data.draw(st.lists(st.sampled_from(every), min_size=1, unique=True)))
     work = Work(source=source, grid=grid, expressions=("x",), seam=seam, todo=todo)
-    done, answers = [], list(run(work, predict, lambda answer: answer, progress=done.append))
+    done = []
+    answers = list(run(work, predict, lambda answer: answer, progress=done.append))
     assert {(answer.moment, answer.block.index) for answer in answers} == todo
     assert sum(done) == work.size
     for answer in answers:
