@@ -1,7 +1,7 @@
 """Prompts over a whole scene at one resolution: answered block by block, outlined, joined, chosen."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,10 +24,12 @@ from remotesam_geo.words import Prompt
 
 from .executor import Answer, Failure, Predict, Work, run
 from .frames import Found
+from .grid import Block, Grid
+from .source import Moment
 from .stitch import Codes
 from .vectors import Features, Joiner, Outline, Pieces, extract
 
-__all__ = ["Choice", "Survey", "survey"]
+__all__ = ["Choice", "Survey", "drawn", "gather", "joined", "survey"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,19 +81,47 @@ def survey(
         choice: What is wanted of it.
         progress: Told how many tiles were done.
     """
-    joiners: dict[tuple[int, int], Joiner] = {}
-    parts: dict[tuple[int, int], list[Features]] = {}
     failures: list[Failure] = []
-    finish = partial(_outlined, prompts=prompts, members=members, outline=_drawn(choice))
+    finish = partial(_outlined, prompts=prompts, members=members, outline=drawn(choice))
+
+    def blocks() -> Iterator[tuple[int, Block, Sequence[Pieces]]]:
+        for answer, pieces in run(work, predict, finish, progress=progress):
+            failures.extend(answer.failures)
+            yield answer.moment, answer.block, pieces
+
     with warnings.catch_warnings():
         # rasterio silences this one for arrays of its own, but what one thread silences another may let speak again:
         # the filters are the whole process's.
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        for answer, pieces in run(work, predict, finish, progress=progress):
-            failures.extend(answer.failures)
-            for index, piece in enumerate(pieces):
-                joiner = joiners.setdefault((answer.moment, index), Joiner(work.grid))
-                parts.setdefault((answer.moment, index), []).extend(joiner.add(answer.block, piece))
+        found, dropped = gather(blocks(), work.grid, work.source.moments, prompts, choice)
+    return Survey(found=found, failures=tuple(failures), dropped=dropped)
+
+
+def gather(
+    blocks: Iterable[tuple[int, Block, Sequence[Pieces]]],
+    grid: Grid,
+    moments: Sequence[Moment],
+    prompts: Sequence[Prompt],
+    choice: Choice,
+) -> tuple[tuple[Found, ...], dict[str, Dropped]]:
+    """Join the pieces of blocks to whole features, and choose among them.
+
+    Args:
+        blocks: Moment, block, and a piece for each prompt; in plan order.
+        grid: The plan.
+        moments: The times there are.
+        prompts: What was asked.
+        choice: What is wanted of it.
+
+    Returns:
+        Features by label and time, and by label what was dropped.
+    """
+    joiners: dict[tuple[int, int], Joiner] = {}
+    parts: dict[tuple[int, int], list[Features]] = {}
+    for moment, block, pieces in blocks:
+        for index, piece in enumerate(pieces):
+            joiner = joiners.setdefault((moment, index), Joiner(grid))
+            parts.setdefault((moment, index), []).extend(joiner.add(block, piece))
     for key, joiner in joiners.items():
         parts[key].extend(joiner.finish())
 
@@ -104,12 +134,12 @@ def survey(
         chosen, left_out = _chosen(whole, choice)
         label = prompts[index].label
         dropped[label] = _sum(dropped.get(label, Dropped()), left_out)
-        found.append(Found(label=label, moment=work.source.moments[moment], features=chosen))
-    return Survey(found=tuple(found), failures=tuple(failures), dropped=dropped)
+        found.append(Found(label=label, moment=moments[moment], features=chosen))
+    return tuple(found), dropped
 
 
-def _drawn(choice: Choice) -> Outline:
-    # What lies in a hole of what is seen from the polygons alone.
+def drawn(choice: Choice) -> Outline:
+    """The outline that a choice is made from: what lies in a hole of what is seen from the polygons alone."""
     return (
         "polygon" if choice.suppress == "enclosed" and choice.outline == "box" else choice.outline
     )
@@ -124,7 +154,7 @@ def _outlined(
 ) -> tuple[Answer, tuple[Pieces, ...]]:
     return answer, tuple(
         extract(
-            _joined(answer.codes, own),
+            joined(answer.codes, own),
             answer.block.core,
             threshold=prompt.threshold,
             outline=outline,
@@ -133,10 +163,13 @@ def _outlined(
     )
 
 
-def _joined(codes: Codes, members: Sequence[int]) -> Codes:
-    # Failed and no data are the largest codes, and all expressions of a window share them.
-    joined: Codes = codes[list(members)].max(axis=0)
-    return joined
+def joined(codes: Codes, members: Sequence[int]) -> Codes:
+    """The map of a prompt (h x w) from those of the expressions (P x h x w).
+
+    Failed and no data are the largest codes, and all expressions of a window share them.
+    """
+    one: Codes = codes[list(members)].max(axis=0)
+    return one
 
 
 def _together(parts: Sequence[Features]) -> Features | None:
