@@ -160,7 +160,7 @@ def _turn(crs: CRS) -> float | None:
         return None
     to_crs = Transformer.from_crs(crs.geodetic_crs, crs, always_xy=True)
     zero, right = (to_crs.transform(longitude, 0.0)[0] for longitude in (0.0, 10.0))
-    return 36 * abs(right - zero)
+    return float(36 * abs(right - zero))
 
 
 def _around(geobox: GeoBox, crs: CRS) -> BaseGeometry:

@@ -4,8 +4,8 @@ What is wrong with zones is said before the first pixel is read. A pixel belongs
 rule that gives each centre to exactly one of the zones that partition an area, wherever borders run; it is worked out
 in coordinates of the whole raster, so that no cut into blocks can change it.
 
-How the rest goes on from here: `zone_sums` adds up maps zone by zone (`tally_zones` in any thread, `ZoneSums` joins),
-`zone_objects` gives objects to zones, `zone_frames` makes the tables of `label`, `classify`, `count` and `caption`.
+From here `zone_sums` adds up maps zone by zone, `zone_objects` gives objects to zones, and `zone_frames` makes the
+tables of `label`, `classify`, `count` and `caption`.
 """
 
 from collections.abc import Collection, Sequence
@@ -82,6 +82,11 @@ class Zones:
     def bounds(self) -> F64:
         """Left, top, right and bottom of each in pixels (n x 4); NaN for those that lie elsewhere."""
         return np.asarray(shapely.bounds(self.shapes), np.float64)
+
+    @cached_property
+    def tree(self) -> shapely.STRtree:
+        """An index of them."""
+        return shapely.STRtree(self.shapes)
 
     @cached_property
     def outside(self) -> F64:

@@ -1,6 +1,7 @@
 """Zones on the grid: each pixel in the one zone that holds its centre, whatever the cut, the CRS and the place."""
 
 from fractions import Fraction
+from itertools import pairwise
 
 import geopandas as gpd
 import numpy as np
@@ -20,7 +21,7 @@ from remotesam_geo.mapping.zones import Zones, core_zones, place_zones
 UTM = "EPSG:32633"
 
 
-def geobox(height=40, width=50, crs=UTM, left=500000.0, top=5000000.0, size=1.0):
+def geobox(height=40, width=50, *, crs=UTM, left=500000.0, top=5000000.0, size=1.0):
     return GeoBox.from_bbox(
         (left, top - height * size, left + width * size, top), crs=crs, shape=(height, width)
     )
@@ -55,7 +56,7 @@ def holds(polygon, x, y):
         ring for part in shapely.get_parts(polygon) for ring in (part.exterior, *part.interiors)
     ]:
         points = [(Fraction(px), Fraction(py)) for px, py in ring.coords]
-        for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+        for (x0, y0), (x1, y1) in pairwise(points):
             if (y0 <= y) != (y1 <= y) and x0 + (y - y0) * (x1 - x0) / (y1 - y0) <= x:
                 inside = not inside
     return inside

@@ -1,0 +1,199 @@
+"""Maps added up zone by zone, in whole numbers: sums of any cut of a raster add up to exactly those of the whole.
+
+`tally_zones` takes one block and may run in any thread or process; `ZoneSums` joins what it gives, in any order.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from remotesam_geo.tasks import FULL, Tally, label_scores, tally, threshold_steps
+from remotesam_geo.words import Prompt
+
+from .executor import Answer
+from .grid import Grid
+from .source import Moment
+from .zones import Zones
+
+__all__ = ["Sums", "ZonePart", "ZoneSums", "tally_zones"]
+
+I64 = NDArray[np.int64]
+F64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ZonePart:
+    """What one block holds of the zones that have pixels there.
+
+    Attributes:
+        moment: Which time of the scene.
+        block: Which block.
+        zones: The zones (k).
+        tallies: Their pixels and probabilities, one a prompt (P, each over k zones).
+        above: How many of their pixels exceed the threshold (P x k).
+    """
+
+    moment: int
+    block: int
+    zones: I64
+    tallies: tuple[Tally, ...]
+    above: I64
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sums:
+    """What maps hold in each of n zones, over the whole raster and at all of its times.
+
+    Attributes:
+        zones: The zones.
+        prompts: What was asked (P).
+        moments: The times (T).
+        tallies: Pixels and probabilities, one a time and prompt (T of P, each over n zones); pixels of blocks that were
+            not asked have no data.
+        above: How many pixels exceed the threshold (T x P x n).
+    """
+
+    zones: Zones
+    prompts: tuple[Prompt, ...]
+    moments: tuple[Moment, ...]
+    tallies: tuple[tuple[Tally, ...], ...]
+    above: I64
+
+    def scores(self, moment: int, *, balance: float) -> F64:
+        """The score of each prompt in each zone, NaN where nothing was answered (P x n)."""
+        return label_scores(self.tallies[moment], balance=balance)
+
+    def score_max(self, moment: int) -> F64:
+        """The largest probability of each prompt in each zone, NaN where nothing was answered (P x n)."""
+        # The score of a single label is its maximum.
+        return label_scores(self.tallies[moment], balance=1.0)
+
+    def covered(self, moment: int) -> F64:
+        """The share of answered pixels that exceed the threshold, NaN where there are none (P x n)."""
+        return _share(self.above[moment], np.stack([part.count for part in self.tallies[moment]]))
+
+    def valid_fraction(self, moment: int) -> F64:
+        """The share of each zone, what lies outside the raster included, that was answered (P x n)."""
+        return np.nan_to_num(_share(self._count(moment, "count"), self._whole(moment)))
+
+    def failed_fraction(self, moment: int) -> F64:
+        """The share of each zone, what lies outside the raster included, whose answer failed (P x n)."""
+        return np.nan_to_num(_share(self._count(moment, "failed"), self._whole(moment)))
+
+    def _count(self, moment: int, name: str) -> F64:
+        return np.stack([getattr(part, name) for part in self.tallies[moment]]).astype(np.float64)
+
+    def _whole(self, moment: int) -> F64:
+        pixels = sum(self._count(moment, name) for name in ("count", "failed", "no_data"))
+        return np.asarray(pixels + self.zones.outside, np.float64)
+
+
+def tally_zones(
+    answer: Answer, zones: Zones, prompts: Sequence[Prompt], members: Sequence[Sequence[int]]
+) -> ZonePart:
+    """Add up the map of one block, zone by zone.
+
+    Args:
+        answer: The block's map.
+        zones: The zones, on the grid of the map.
+        prompts: What is asked; each map is the maximum over its expressions' maps.
+        members: Which of the expressions belong to each prompt.
+    """
+    which, painted = zones.paint(answer.block.core)
+    tallies, above = [], np.zeros((len(prompts), len(which)), np.int64)
+    for row, prompt, own in zip(above, prompts, members, strict=True):
+        # Failed and no data are the largest codes, and all expressions of a window share them.
+        codes = answer.codes[list(own)].max(axis=0)
+        tallies.append(tally(codes, painted, len(which)))
+        over = (codes > threshold_steps(prompt.threshold)) & (codes <= FULL)
+        row[:] = np.bincount(painted[over], minlength=len(which) + 1)[1:]
+    return ZonePart(
+        moment=answer.moment,
+        block=answer.block.index,
+        zones=which,
+        tallies=tuple(tallies),
+        above=above,
+    )
+
+
+@dataclass(kw_only=True, eq=False)
+class ZoneSums:
+    """Joins the parts of blocks as they come, in any order, each once.
+
+    Memory is that of the sums: six whole numbers a zone, prompt and time.
+
+    Args:
+        zones: The zones.
+        grid: The plan.
+        prompts: What is asked.
+        moments: The times of the scene.
+    """
+
+    zones: Zones
+    grid: Grid
+    prompts: tuple[Prompt, ...]
+    moments: tuple[Moment, ...]
+    _sums: NDArray[np.int64] = field(init=False)  # T x P x (what) x n
+    _peak: NDArray[np.int64] = field(init=False)  # T x P x n
+    _seen: list[set[int]] = field(init=False)  # blocks, by time
+    _scale: int = 1
+
+    def __post_init__(self) -> None:
+        shape = len(self.moments), len(self.prompts)
+        self._sums = np.zeros((*shape, 5, len(self.zones)), np.int64)
+        self._peak = np.full((*shape, len(self.zones)), -1, np.int64)
+        self._seen = [set() for _ in self.moments]
+
+    def add(self, part: ZonePart) -> None:
+        """Take one block's part."""
+        self._seen[part.moment].add(part.block)
+        at = part.zones
+        for number, (one, above) in enumerate(zip(part.tallies, part.above, strict=True)):
+            sums = self._sums[part.moment, number]
+            sums[:, at] += np.stack([one.count, one.failed, one.no_data, one.total, above])
+            peak = self._peak[part.moment, number]
+            peak[at] = np.maximum(peak[at], one.peak)
+            self._scale = one.scale
+
+    def finish(self) -> Sums:
+        """The sums over the whole raster: pixels of blocks that never came have no data."""
+        blocks = self.grid.blocks[0] * self.grid.blocks[1]
+        missing = [sorted(set(range(blocks)) - seen) for seen in self._seen]
+        pixels = {block: self._pixels(block) for block in sorted(set().union(*missing))}
+        for sums, blocks_missing in zip(self._sums, missing, strict=True):
+            for block in blocks_missing:
+                sums[:, 2] += pixels[block]
+        return Sums(
+            zones=self.zones,
+            prompts=self.prompts,
+            moments=self.moments,
+            tallies=tuple(
+                tuple(
+                    Tally(
+                        count=sums[0],
+                        failed=sums[1],
+                        no_data=sums[2],
+                        total=sums[3],
+                        peak=peak,
+                        scale=self._scale,
+                    )
+                    for sums, peak in zip(*at_a_time, strict=True)
+                )
+                for at_a_time in zip(self._sums, self._peak, strict=True)
+            ),
+            above=self._sums[:, :, 4],
+        )
+
+    def _pixels(self, block: int) -> I64:
+        runs = self.zones.runs(self.grid.block_at(block).core)
+        counts = np.bincount(runs.zone, weights=runs.stop - runs.start, minlength=len(self.zones))
+        return counts.astype(np.int64)
+
+
+def _share(part: NDArray[np.number], of: NDArray[np.number]) -> F64:
+    """Their ratio, NaN where there is nothing to have a share of."""
+    out: F64 = np.full(np.shape(of), np.nan)
+    np.divide(part, of, out=out, where=np.asarray(of) > 0)
+    return out
