@@ -72,6 +72,25 @@ class Origin:
             stretch=rendered.attrs["stretch"],
         )
 
+    @property
+    def geobox(self) -> GeoBox:
+        """The scene's own grid.
+
+        Raises:
+            InputError: It has no CRS.
+        """
+        geobox = open_store(Path(self.store)).odc.geobox if self.store else self._grid
+        if not isinstance(geobox, GeoBox) or geobox.crs is None:
+            raise InputError(
+                "this scene has no CRS, so its answers would lie nowhere on Earth: assign one "
+                "(scene.rio.write_crs, or crs= in open_raster)"
+            )
+        return geobox
+
+    @property
+    def _grid(self) -> GeoBox | None:
+        return None if self.recipe is None else self.recipe.geobox
+
     def source(self, resolution: Resolution = "native", policy: ReadPolicy | None = None) -> Source:
         """The pixels at a resolution.
 

@@ -44,6 +44,7 @@ class RotatedConv:
         """B x C x H x W to the same shape."""
         around = self.norm(self.around(x).permute(0, 2, 3, 1)).relu_()  # B x H x W x C
         seen = position_mean(around)
+        del around  # as large as the largest map there is
         gain = F.linear(seen, *self.gain).sigmoid()
         angle = F.softsign(F.linear(seen, self.angle)[:, 0]) * self.max_angle
         turns = rotation_matrix(angle) * gain[:, None]  # B x 9 x 9

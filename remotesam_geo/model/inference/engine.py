@@ -105,6 +105,7 @@ class InferenceEngine:
             maps.append(feature_map)
             if x is not None:
                 seen = self.stages[index + 1].look(x)
+        del seen, x, feature_map
         return self.decoder(self.interaction(maps))
 
 
