@@ -4,12 +4,15 @@ Blocks are read by a few threads ahead of the network, which is asked in the cal
 one), and finished blocks are worked on by other threads. Everything is bounded, and results come in plan order.
 """
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cached_property, partial, reduce
 from itertools import chain
+from queue import SimpleQueue
+from threading import Event, Thread
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -21,12 +24,15 @@ from .grid import Block, Box, Grid, Tile
 from .source import Source
 from .stitch import Codes, Seam, look, mark, needed, stitch
 
-__all__ = ["Answer", "Failure", "OnError", "Predict", "Work", "run"]
+__all__ = ["Answer", "Failure", "OnError", "Pool", "Predict", "Work", "run"]
 
 Predict = Callable[[NDArray[np.uint8], Sequence[str]], Codes]
 """A model: pictures (B x S x S x 3) and P expressions to codes (B x P x S x S)."""
 
 OnError = Literal["raise", "skip"]
+
+LINGER = 1.5
+"""Seconds that work which is broken off waits for its threads."""
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -138,7 +144,7 @@ def run(
     Raises:
         ReadError: A read failed, with on_error="raise".
     """
-    with _Pool(readers) as reading, _Pool(readers) as finishing:
+    with Pool(readers) as reading, Pool(readers) as finishing:
         answers = _answers(work, predict, reading, progress)
         yield from finishing.map(finish, answers)
 
@@ -154,7 +160,7 @@ class _Look:
 
 
 def _answers(
-    work: Work, predict: Predict, reading: "_Pool", progress: Callable[[int], object]
+    work: Work, predict: Predict, reading: "Pool", progress: Callable[[int], object]
 ) -> Iterator[Answer]:
     kept: dict[int, Codes | None] = {}  # answers that blocks still to come will blend with
     causes: dict[int, str] = {}
@@ -266,24 +272,63 @@ def _ask(
             yield tile, mark(answer, known), ""
 
 
-class _Pool:
-    """A few threads that work ahead by a bounded number of tasks, and give results in order."""
+class Pool:
+    """A few threads that work ahead by a bounded number of tasks, and give results in order.
+
+    When work is broken off (Ctrl-C, an error) what waits is dropped and the threads are joined. One that then still
+    waits for a server is left after a moment: it ends with its read, holds nothing up, and its result is dropped.
+
+    Args:
+        threads: How many.
+    """
 
     def __init__(self, threads: int) -> None:
-        self.ahead = threads
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="remotesam")
+        self._ahead = threads
+        self._tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._broken = Event()
+        # Not the executor of the standard library: it would keep a script that was broken off from ending.
+        self._threads = [
+            Thread(target=_serve, args=(self._tasks, self._broken), name="remotesam", daemon=True)
+            for _ in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def map(self, work: Callable[[In], Out], items: Iterable[In]) -> Iterator[Out]:
+        """What `work` makes of each item, in order."""
         waiting: deque[Future[Out]] = deque()
         for item in items:
-            waiting.append(self._threads.submit(work, item))
-            if len(waiting) > self.ahead:
+            future: Future[Out] = Future()
+            self._tasks.put(partial(_fulfil, future, work, item))
+            waiting.append(future)
+            if len(waiting) > self._ahead:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
-    def __enter__(self) -> "_Pool":
+    def __enter__(self) -> "Pool":
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._broken.set()
+        for _ in self._threads:
+            self._tasks.put(None)
+        until = time.monotonic() + LINGER
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+
+
+def _serve(tasks: "SimpleQueue[Callable[[], None] | None]", broken: Event) -> None:
+    while (task := tasks.get()) is not None:
+        if not broken.is_set():
+            task()
+        del task  # and with it what it holds, while waiting for the next
+
+
+def _fulfil(future: "Future[Out]", work: Callable[[In], Out], item: In) -> None:
+    try:
+        result = work(item)
+    except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits for the result
+        future.set_exception(error)
+    else:
+        future.set_result(result)

@@ -24,7 +24,7 @@ from remotesam_geo.tasks import Hulls, Table, upright
 
 from .vectors import SIDES, Features, Outline, Pieces
 
-__all__ = ["pack", "unpack"]
+__all__ = ["about", "pack", "unpack"]
 
 I64 = NDArray[np.int64]
 
@@ -32,13 +32,13 @@ _KEY = b"remotesam_geo"
 _COLUMNS = ("count", "total", "peak", "x0", "y0", "x1", "y1", "row", "col", "parent")
 
 
-def pack(pieces: Pieces, geobox: GeoBox, about: Mapping[str, Any]) -> bytes:
+def pack(pieces: Pieces, geobox: GeoBox, told: Mapping[str, Any]) -> bytes:
     """A GeoParquet file of a block's pieces.
 
     Args:
         pieces: What the block holds.
         geobox: The plan's grid, in whose CRS the file is.
-        about: What it is a part of, as plain JSON values.
+        told: What it is a part of, as plain JSON values.
     """
     features, table = pieces.features, pieces.features.table
     numbers = np.column_stack([table.count, table.total, table.peak, table.box, table.first])
@@ -50,7 +50,7 @@ def pack(pieces: Pieces, geobox: GeoBox, about: Mapping[str, Any]) -> bytes:
         "parent": pa.array(np.asarray(pieces.parent, np.int64)),
     }
     note = {
-        "about": dict(about),
+        "about": dict(told),
         "outline": _outline(features),
         "scale": table.scale,
         "wholes": pieces.wholes,
@@ -119,6 +119,20 @@ def unpack(data: bytes, geobox: GeoBox) -> Pieces:
         whole_edges=whole_edges,
         piece_edges=piece_edges,
     )
+
+
+def about(data: bytes) -> dict[str, Any]:
+    """What `pack` was told of a part.
+
+    Raises:
+        JobError: It is damaged, or no part.
+    """
+    try:
+        note = json.loads(pq.read_schema(io.BytesIO(data)).metadata[_KEY])
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        raise JobError(f"a part is damaged ({type(error).__name__}: {error})") from error
+    told: dict[str, Any] = note["about"]
+    return told
 
 
 def _outline(features: Features) -> Outline:

@@ -1,0 +1,209 @@
+"""The frozen plan of a job: all that its maps depend on, as plain JSON with a hash, and what differs from another."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+from remotesam_geo.errors import JobError
+from remotesam_geo.scenes import ReadPolicy
+from remotesam_geo.words import Prompt, auto_resolution, distinct_expressions
+
+from .grid import Grid
+from .ground import Resolution, pixel_size
+from .origin import Origin
+from .source import Source
+from .stitch import Seam
+
+__all__ = ["Group", "Plan", "Weights", "groups", "prompt_from_json", "prompt_to_json"]
+
+_SHOWN = 5
+"""Differences between two plans that a message names."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """What answers, as far as answers depend on it.
+
+    Attributes:
+        identity: The hash of the weights, or a name.
+        image_size: Side of the pictures it takes.
+        precision: Of its products, where it has any.
+        device: Kind of the device: answers differ in their last digits between kinds.
+        batch: Pairs of picture and expression that are computed together.
+    """
+
+    identity: str
+    image_size: int
+    precision: str = ""
+    device: str = ""
+    batch: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What the maps of a job depend on, but for the prompts.
+
+    Attributes:
+        origin: Where the pixels come from.
+        weights: What answers.
+        overlap: Pixels that neighbouring windows share.
+        seam: How windows are joined.
+        block: Tiles along the side of a block.
+        keep_probabilities: Whether the maps are kept, or only what was outlined at the prompts' thresholds.
+    """
+
+    origin: Origin
+    weights: Weights
+    overlap: int
+    seam: Seam
+    block: int
+    keep_probabilities: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {
+            "source": self.origin.to_json(),
+            "weights": vars(self.weights),
+            "overlap": self.overlap,
+            "seam": self.seam,
+            "block": self.block,
+            "keep_probabilities": self.keep_probabilities,
+        }
+
+    @classmethod
+    def from_json(cls, doc: Mapping[str, Any]) -> Self:
+        """Read what `to_json` gave."""
+        return cls(
+            origin=Origin.from_json(doc["source"]),
+            weights=Weights(**doc["weights"]),
+            overlap=doc["overlap"],
+            seam=doc["seam"],
+            block=doc["block"],
+            keep_probabilities=doc["keep_probabilities"],
+        )
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash over everything in it."""
+        text = json.dumps(self.to_json(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def key(self, *parts: Any) -> str:
+        """A name for something of this plan, which no other plan has."""
+        text = json.dumps([self.digest, *parts], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def check_same(self, other: "Plan", place: object) -> None:
+        """Make sure that a folder's plan is the one wanted.
+
+        Raises:
+            JobError: It is another, and in what.
+        """
+        if self.digest == other.digest:
+            return
+        ours, theirs = dict(_leaves(self.to_json())), dict(_leaves(other.to_json()))
+        different = [
+            f"{name} is {_short(ours.get(name))} there, {_short(theirs.get(name))} here"
+            for name in sorted({*ours, *theirs})
+            if ours.get(name) != theirs.get(name)
+        ]
+        more = len(different) - _SHOWN
+        raise JobError(
+            f"{place} holds a job of another plan: {'; '.join(different[:_SHOWN])}"
+            f"{f'; and {more} more differences' if more > 0 else ''}. Give this one a folder of its own."
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Group:
+    """Prompts that are asked at one resolution together.
+
+    Attributes:
+        resolution: Metres on the ground a pixel, or "native".
+        prompts: What is asked.
+        expressions: What the network is asked, each once.
+        members: Which of the expressions belong to each prompt.
+        source: The pixels.
+        grid: Windows and cores over them.
+    """
+
+    resolution: Resolution
+    prompts: tuple[Prompt, ...]
+    expressions: tuple[str, ...]
+    members: tuple[tuple[int, ...], ...]
+    source: Source
+    grid: Grid
+
+
+def groups(plan: Plan, prompts: Sequence[Prompt], policy: ReadPolicy | None) -> tuple[Group, ...]:
+    """Prompts by resolution, in the order asked, with the pixels and windows of each."""
+    size = plan.weights.image_size
+    native = pixel_size(plan.origin.geobox).metres
+    by_resolution: dict[Resolution, list[Prompt]] = {}
+    for prompt in prompts:
+        wanted = prompt.resolution
+        if wanted == "auto":
+            wanted = auto_resolution(prompt.expressions[0], size)
+        # Nothing is gained by asking finer than the scene was seen.
+        key: Resolution = "native" if wanted is None or wanted <= native else float(wanted)
+        by_resolution.setdefault(key, []).append(prompt)
+    found = []
+    for resolution, own in by_resolution.items():
+        source = plan.origin.source(resolution, policy)
+        expressions, members = distinct_expressions(own)
+        found.append(
+            Group(
+                resolution=resolution,
+                prompts=tuple(own),
+                expressions=expressions,
+                members=members,
+                source=source,
+                grid=Grid(
+                    shape=source.geobox.shape.yx,
+                    window=size,
+                    overlap=plan.overlap,
+                    block=plan.block,
+                ),
+            )
+        )
+    return tuple(found)
+
+
+def prompt_to_json(prompt: Prompt) -> dict[str, Any]:
+    """A prompt as plain JSON values."""
+    return {
+        "label": prompt.label,
+        "expressions": list(prompt.expressions),
+        "threshold": prompt.threshold,
+        "resolution": prompt.resolution,
+    }
+
+
+def prompt_from_json(doc: Mapping[str, Any]) -> Prompt:
+    """Read what `prompt_to_json` gave."""
+    return Prompt(
+        label=doc["label"],
+        expressions=tuple(doc["expressions"]),
+        threshold=doc["threshold"],
+        resolution=doc["resolution"],
+    )
+
+
+def _leaves(doc: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of a JSON document by its path."""
+    if isinstance(doc, Mapping):
+        for key, value in doc.items():
+            yield from _leaves(value, f"{name}.{key}" if name else str(key))
+    elif isinstance(doc, list) and any(isinstance(value, Mapping) for value in doc):
+        for index, value in enumerate(doc):
+            yield from _leaves(value, f"{name}[{index}]")
+    else:
+        yield name, doc
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
