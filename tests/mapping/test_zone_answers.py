@@ -242,8 +242,10 @@ def test_captions_say_where_by_the_compass(asked):
     table = caption_frame(sums, objects, ["ship", "tank"], view="map", run_id="r")
     check(table, frame, CAPTION_COLUMNS)
     assert table["caption"].fillna("-").tolist() == [
-        "The area shows two ships and a tank. "
-        + "The ships are in the north-west and in the centre; the tank is in the south-west.",
+        (
+            "The area shows two ships and a tank. "
+            "The ships are in the north-west and in the centre; the tank is in the south-west."
+        ),
         "-",
         "The area shows a ship. It is in the north-west.",
         "-",
