@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial, reduce
 from itertools import chain
 from queue import SimpleQueue
@@ -24,10 +24,13 @@ from .grid import Block, Box, Grid, Tile
 from .source import Source
 from .stitch import Codes, Seam, look, mark, needed, stitch
 
-__all__ = ["Answer", "Failure", "OnError", "Pool", "Predict", "Work", "run"]
+__all__ = ["Answer", "Contours", "Failure", "OnError", "Pool", "Predict", "Work", "run", "windows"]
 
 Predict = Callable[[NDArray[np.uint8], Sequence[str]], Codes]
 """A model: pictures (B x S x S x 3) and P expressions to codes (B x P x S x S)."""
+
+Contours = Callable[[NDArray[np.uint8]], Codes]
+"""A contour model: pictures (B x S x S x 3) to codes (B x S x S)."""
 
 OnError = Literal["raise", "skip"]
 
@@ -62,7 +65,7 @@ class Answer:
     Attributes:
         moment: Which time of the scene.
         block: Which block.
-        codes: Its codes (P x h x w).
+        codes: Its codes (P x h x w), one expression a plane; the map of contours, where asked for, comes last.
         failures: Its own tiles that failed.
     """
 
@@ -85,6 +88,7 @@ class Work:
         seam: How windows are joined.
         batch: Windows that are given to the network at once.
         on_error: "raise" stops at the first failure, "skip" notes it and goes on.
+        contours: Asked for the map of contours as well.
     """
 
     source: Source
@@ -95,6 +99,12 @@ class Work:
     seam: Seam = "paste"
     batch: int = 1
     on_error: OnError = "raise"
+    contours: Contours | None = None
+
+    @property
+    def planes(self) -> int:
+        """How many maps there are."""
+        return len(self.expressions) + (self.contours is not None)
 
     @property
     def blocks(self) -> tuple[int, ...]:
@@ -138,7 +148,7 @@ def run(
         work: What is to be asked.
         predict: The model.
         finish: Works on each finished block, in another thread.
-        readers: Threads that read ahead, and that finish.
+        readers: Threads that read ahead, and as many that finish; with none all is done in the caller's.
         progress: Told with each block how many tiles were done; by default nobody is.
 
     Raises:
@@ -147,6 +157,21 @@ def run(
     with Pool(readers) as reading, Pool(readers) as finishing:
         answers = _answers(work, predict, reading, progress)
         yield from finishing.map(finish, answers)
+
+
+def windows(work: Work, predict: Predict, moment: int, block: Block) -> dict[int, Codes]:
+    """The marked codes (P x S x S) of a block's own tiles, by number; windows without data are left out.
+
+    Raises:
+        ReadError: A read failed.
+    """
+    work = replace(work, on_error="raise")
+    seen = _read(work, (moment, block, work.own(block)))
+    return {
+        tile.index: codes
+        for tile, codes, _ in _ask(work, predict, seen.pictures)
+        if codes is not None
+    }
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -178,9 +203,7 @@ def _answers(
         yield Answer(
             moment=seen.moment,
             block=seen.block,
-            codes=stitch(
-                work.grid, seen.block.core, kept, prompts=len(work.expressions), seam=work.seam
-            ),
+            codes=stitch(work.grid, seen.block.core, kept, prompts=work.planes, seam=work.seam),
             failures=tuple(
                 Failure(
                     moment=seen.moment, tile=tile.index, core=tile.core, cause=causes[tile.index]
@@ -258,7 +281,10 @@ def _ask(
     for start in range(0, len(pictures), work.batch):
         part = pictures[start : start + work.batch]
         try:
-            codes = predict(np.stack([picture for _, picture, _ in part]), work.expressions)
+            images = np.stack([picture for _, picture, _ in part])
+            codes = predict(images, work.expressions)
+            if work.contours is not None:
+                codes = np.concatenate([codes, work.contours(images)[:, None]], axis=1)
         except (RemoteSAMError, RuntimeError, MemoryError) as error:
             if work.on_error == "raise":
                 raise
@@ -279,7 +305,7 @@ class Pool:
     waits for a server is left after a moment: it ends with its read, holds nothing up, and its result is dropped.
 
     Args:
-        threads: How many.
+        threads: How many; none works in the caller's own.
     """
 
     def __init__(self, threads: int) -> None:
@@ -296,6 +322,9 @@ class Pool:
 
     def map(self, work: Callable[[In], Out], items: Iterable[In]) -> Iterator[Out]:
         """What `work` makes of each item, in order."""
+        if not self._threads:
+            yield from map(work, items)
+            return
         waiting: deque[Future[Out]] = deque()
         for item in items:
             future: Future[Out] = Future()

@@ -118,6 +118,19 @@ class Ledger:
     def __exit__(self, *error: object) -> None:
         self.close()
 
+    @property
+    def complete(self) -> bool:
+        """Whether all that was written is entered; not in one that is new, or was lost."""
+        row = self._base.execute("select value from about where name = 'complete'").fetchone()
+        return row is not None
+
+    @complete.setter
+    def complete(self, value: bool) -> None:
+        with self._writing() as base:
+            base.execute("delete from about where name = 'complete'")
+            if value:
+                base.execute("insert into about values ('complete', 'yes')")
+
     def enter(self, entries: Iterable[Entry]) -> None:
         """Enter blocks, all or none, in place of what was known of them; attempts add up.
 

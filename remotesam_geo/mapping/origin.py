@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -102,11 +103,7 @@ class Origin:
             plan = plan_geobox(self.recipe.geobox, resolution)
             recipe = self.recipe if plan == self.recipe.geobox else self.recipe.on(plan)
             return RecipeSource(origin=replace(self, recipe=recipe), geobox=plan, policy=policy)
-        scene = open_store(Path(self.store or ""), self.digest)
-        # "" says that pixels pass untouched, which is also what scenes of bytes do by default.
-        return scene_source(
-            scene, bands=self.bands, stretch=self.stretch or None, resolution=resolution
-        )
+        return StoreSource(origin=self, resolution=resolution)
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -181,6 +178,46 @@ class RecipeSource:
 
     def _part(self, box: Box) -> GeoBox:
         return self.geobox[box.top : box.bottom, box.left : box.right]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreSource:
+    """The pixels of a Zarr store, which each process opens for itself.
+
+    Attributes:
+        origin: Where it is, and how it is rendered.
+        resolution: Metres on the ground a pixel, or "native".
+    """
+
+    origin: Origin
+    resolution: Resolution
+
+    @property
+    def geobox(self) -> GeoBox:
+        """The plan's grid."""
+        return self._opened.geobox
+
+    @property
+    def moments(self) -> Sequence[Moment]:
+        """The times there are."""
+        return self._opened.moments
+
+    def read(self, box: Box, moment: int) -> Pixels:
+        """Colours (h x w x 3) and validity (h x w) of a box."""
+        return self._opened.read(box, moment)
+
+    @property
+    def _opened(self) -> Source:
+        return _opened_store(self.origin, self.resolution)
+
+
+@lru_cache(maxsize=8)
+def _opened_store(origin: Origin, resolution: Resolution) -> Source:
+    scene = open_store(Path(origin.store or ""), origin.digest)
+    # "" says that pixels pass untouched, which is also what scenes of bytes do by default.
+    return scene_source(
+        scene, bands=origin.bands, stretch=origin.stretch or None, resolution=resolution
+    )
 
 
 def open_store(path: Path, digest: str = "") -> xr.Dataset:

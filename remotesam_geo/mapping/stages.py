@@ -162,7 +162,7 @@ def needed_by(wanted: Sequence[Layer]) -> tuple[int, ...]:
     return tuple(sorted({index for layer in wanted for index in layer.needs}))
 
 
-def made(answer: Answer, work: Work, group: Group, wanted: Sequence[Layer]) -> Outcome:
+def made(answer: Answer, work: Work, wanted: Sequence[Layer]) -> Outcome:
     """What a block's answer is kept as."""
     place = {index: row for row, index in enumerate(needed_by(wanted))}
     own = work.own(answer.block)
@@ -184,7 +184,7 @@ def made(answer: Answer, work: Work, group: Group, wanted: Sequence[Layer]) -> O
             kept.append(
                 pack(
                     found,
-                    group.source.geobox,
+                    work.source.geobox,
                     _told(layer.prompt, answer.moment, answer.block)
                     | {"empty": empty, "misses": [[miss.tile, miss.cause] for miss in misses]},
                 )
@@ -241,7 +241,7 @@ def ask_here(
         def finish(
             answer: Answer, wanted: Sequence[Layer] = wanted, work: Work = work
         ) -> tuple[Entry, ...]:
-            return file(records, group, wanted, made(answer, work, group, wanted))
+            return file(records, group, wanted, made(answer, work, wanted))
 
         for entries in run(work, predict, finish, readers=READERS, progress=progress):
             records.ledger.enter(entries)

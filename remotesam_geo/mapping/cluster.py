@@ -1,0 +1,230 @@
+"""Blocks asked on the workers of any dask.distributed cluster; only the driver writes.
+
+A task is one block: the items it needs and the numbers of its windows go out, its maps come back as bytes. Nothing is
+kept on a worker, so any task can be done again anywhere, and no graph is larger than what is in flight.
+"""
+
+import uuid
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, reduce
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from remotesam_geo.errors import InputError, JobError
+from remotesam_geo.tasks import FAILED
+
+from .executor import Answer, Failure, OnError, Predict, Work, run
+from .grid import Block, Box
+from .ledger import POISON
+from .origin import RecipeSource
+from .plan import Group
+from .stages import Layer, Outcome, Records, Todo, file, made, work_of
+from .stitch import Codes, needed
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["Opener", "ask_there"]
+
+TRIES = 3
+"""How often a block is given out again whose workers died; each time the scheduler itself has tried several."""
+
+Place = tuple[int, int]
+"""Moment and number of a block."""
+
+
+class Opener(Protocol):
+    """How a process opens the model; equal ones are opened once a process. It travels to the workers."""
+
+    def __hash__(self) -> int: ...
+
+    def open(self) -> Predict:
+        """Open it."""
+
+
+def ask_there(
+    records: Records,
+    group: Group,
+    lacking: Todo,
+    opener: Opener,
+    client: "Client",
+    *,
+    on_error: OnError,
+    progress: Callable[[int], object],
+) -> None:
+    """Ask what is lacking on a cluster, and file it here.
+
+    Args:
+        records: What is on disk.
+        group: What is asked.
+        lacking: Which blocks.
+        opener: How a worker opens the model.
+        client: Of any cluster; it may grow, shrink and lose workers.
+        on_error: "raise" stops at the first failure, "skip" notes it and goes on.
+        progress: Told with each block how many tiles were done.
+
+    Raises:
+        JobError: Workers that were given one block died again and again, with on_error="raise".
+    """
+    if client.asynchronous:
+        raise InputError(
+            "this client is asynchronous: give a Client(...) without asynchronous=True; it works in notebooks too"
+        )
+    for wanted, blocks in lacking.items():
+        work = work_of(records.plan, group, wanted, blocks, on_error)
+        for place, answer in _answers(work, wanted, sorted(blocks), opener, client):
+            outcome = answer if answer is not None else _given_up(work, wanted, place)
+            if answer is None and on_error == "raise":
+                raise JobError(
+                    f"{TRIES} times the workers that were given block {place[1]} of time {place[0]} died: see their "
+                    "logs; memory is the usual cause. on_error='skip' leaves it out and goes on."
+                )
+            block = group.grid.block_at(place[1])
+            filed = file(records, group, wanted, _opened_up(outcome, wanted, block))
+            records.ledger.enter(filed)
+            progress(outcome.windows)
+
+
+def _answers(
+    work: Work,
+    wanted: Sequence[Layer],
+    places: Sequence[Place],
+    opener: Opener,
+    client: Any,
+) -> Iterator[tuple[Place, Outcome | None]]:
+    """What each block gave, in any order; None where its workers died again and again."""
+    from distributed import KilledWorker, as_completed  # noqa: PLC0415 - behind an extra
+
+    waiting, tries = deque(places), Counter[Place]()
+    flying: dict[Any, Place] = {}
+    finished: Any = as_completed()  # type: ignore[no-untyped-call]
+    try:
+        while waiting or flying:
+            while waiting and len(flying) < _room(client):
+                place = waiting.popleft()
+                future = client.submit(
+                    _answer,
+                    _errand(work, wanted, place, opener),
+                    key=f"remotesam-{uuid.uuid4().hex}",
+                    pure=False,
+                )
+                flying[future] = place
+                finished.add(future)
+            future = next(finished)
+            place = flying.pop(future)
+            if future.status == "finished":
+                yield place, future.result()
+                continue
+            error = future.exception() if future.status == "error" else None
+            if error is not None and not isinstance(error, KilledWorker):
+                raise error
+            # Its worker died, or the cluster lost it; no other block need be to blame.
+            tries[place] += 1
+            if tries[place] < TRIES:
+                waiting.append(place)
+            else:
+                yield place, None
+    finally:
+        client.cancel(list(flying))
+
+
+def _room(client: Any) -> int:
+    """Blocks in flight: one in work and one waiting for each thread there is now."""
+    threads: int = sum(client.nthreads().values())
+    return max(2, 2 * threads)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Errand:
+    """One block for a worker."""
+
+    work: Work
+    wanted: tuple[Layer, ...]
+    opener: Opener
+
+
+def _errand(work: Work, wanted: Sequence[Layer], place: Place, opener: Opener) -> _Errand:
+    block = work.grid.block_at(place[1])
+    tiles = needed(work.grid, block.core, work.seam)
+    region = reduce(Box.hull, (tile.window for tile in tiles)).common(work.grid.raster)
+    source = work.source
+    if isinstance(source, RecipeSource):
+        source = source.near(region or work.grid.raster)
+    return _Errand(
+        work=replace(work, source=source, todo=frozenset([place])),
+        wanted=tuple(wanted),
+        opener=opener,
+    )
+
+
+def _answer(errand: _Errand) -> Outcome:
+    """On a worker: read, ask, and give back bytes."""
+    work, predict = errand.work, _opened(errand.opener)
+    # In the task's own thread: a worker's threads take a task each, so that one reads while another asks.
+    (outcome,) = run(work, predict, lambda answer: made(answer, work, errand.wanted), readers=0)
+    squeezed = [
+        kept
+        if isinstance(kept, bytes)
+        else pa.compress(np.ascontiguousarray(kept).data, codec="zstd", asbytes=True)
+        for kept in outcome.kept
+    ]
+    return replace(outcome, kept=tuple(squeezed))
+
+
+def _opened_up(outcome: Outcome, wanted: Sequence[Layer], block: Block) -> Outcome:
+    """The maps in what a worker gave back."""
+    size = block.core.shape[0] * block.core.shape[1]
+    kept = [
+        np.frombuffer(pa.decompress(kept, size, codec="zstd"), np.uint8).reshape(block.core.shape)
+        if layer.prompt is None and isinstance(kept, bytes)
+        else kept
+        for layer, kept in zip(wanted, outcome.kept, strict=True)
+    ]
+    return replace(outcome, kept=tuple(kept))
+
+
+def _given_up(work: Work, wanted: Sequence[Layer], place: Place) -> Outcome:
+    """A block of which every window has failed, as often as may be."""
+    block = work.grid.block_at(place[1])
+    answer = Answer(
+        moment=place[0],
+        block=block,
+        codes=np.full((len(work.expressions), *block.core.shape), FAILED, np.uint8),
+        failures=tuple(
+            Failure(
+                moment=place[0],
+                tile=tile.index,
+                core=tile.core,
+                cause=f"the workers that were given it died, {TRIES} times",
+            )
+            for tile in work.own(block)
+        ),
+    )
+    outcome = made(answer, work, wanted)
+    return replace(outcome, misses=tuple(replace(miss, attempts=POISON) for miss in outcome.misses))
+
+
+_opening = Lock()
+
+
+def _opened(opener: Opener) -> Predict:
+    with _opening:
+        return _open(opener)
+
+
+@lru_cache(maxsize=2)
+def _open(opener: Opener) -> Predict:
+    """The model, once a process; one thread asks it at a time."""
+    predict, turn = opener.open(), Lock()
+
+    def one_by_one(images: NDArray[np.uint8], expressions: Sequence[str]) -> Codes:
+        with turn:
+            return predict(images, expressions)
+
+    return one_by_one
