@@ -1,0 +1,144 @@
+"""What may be wrong with files of others: said clearly, or counted and passed over, as the user chose."""
+
+import contextlib
+import json
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from remotesam_geo.errors import InputError, RemoteSAMWarning
+
+__all__ = ["LIMITS", "DamageError", "Faults", "Limits", "OnError"]
+
+OnError = Literal["raise", "skip"]
+
+
+class DamageError(InputError):
+    """Something in a data set that cannot be used.
+
+    Attributes:
+        kind: A few words, by which it is counted.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How large a thing may be before it is taken for an attack or an accident.
+
+    Attributes:
+        pixels: Of one picture or mask.
+        label_bytes: Of one file of labels.
+    """
+
+    pixels: int = 150_000_000
+    label_bytes: int = 2_000_000_000
+
+    def check_size(self, shape: tuple[int, int], what: str) -> None:
+        """Refuse an empty or absurd size."""
+        height, width = shape
+        if height < 1 or width < 1 or height * width > self.pixels:
+            raise DamageError(
+                "size",
+                f"{what} of {height} x {width} pixels: 1 to {self.pixels:,} are accepted; "
+                "give limits=Limits(pixels=...) for more",
+            )
+
+
+LIMITS = Limits()
+
+
+@dataclass
+class Faults:
+    """What was passed over, counted by kind.
+
+    Attributes:
+        counts: How often.
+        first: The first message of each kind.
+
+    Example:
+        >>> from remotesam_geo.learning.triplets import DamageError, Faults
+        >>> faults = Faults()
+        >>> with faults.passing("skip", "a.txt"):
+        ...     raise DamageError("outside", "the box 9, 9, 9, 9 holds no pixel")
+        >>> dict(faults.counts), faults.first["outside"]
+        ({'outside': 1}, 'a.txt: the box 9, 9, 9, 9 holds no pixel')
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    first: dict[str, str] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def passing(self, on_error: OnError, name: str) -> Iterator[None]:
+        """Name the file in what goes wrong inside; with "skip", count it and go on after the block."""
+        try:
+            yield
+        except DamageError as damage:
+            message = f"{name}: {damage}" if not str(damage).startswith(name) else str(damage)
+            if on_error == "raise":
+                raise DamageError(damage.kind, message) from damage
+            self.counts[damage.kind] += 1
+            self.first.setdefault(damage.kind, message)
+
+    def warn(self, what: str) -> None:
+        """Say what was passed over, if anything."""
+        if self.counts:
+            said = ", ".join(f"{kind} ({times})" for kind, times in sorted(self.counts.items()))
+            example = next(iter(self.first.values()))
+            warnings.warn(
+                f"{what}: {self.counts.total()} passed over: {said}. The first: {example}",
+                RemoteSAMWarning,
+                stacklevel=3,
+            )
+
+
+def label_bytes(path: Path, limits: Limits) -> bytes:
+    """A file of labels, all of it, unless it is missing or absurdly large."""
+    try:
+        size = path.stat().st_size
+        if size > limits.label_bytes:
+            raise DamageError("size", f"{path.name} has {size:,} bytes of labels")
+        return path.read_bytes()
+    except OSError as error:
+        raise DamageError("missing labels", f"{path.name}: {error.strerror or error}") from error
+
+
+def label_text(path: Path, limits: Limits) -> str:
+    """The same as text."""
+    try:
+        return label_bytes(path, limits).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DamageError("label file", f"{path.name} is no text: {error}") from error
+
+
+def label_json(path: Path, limits: Limits) -> Any:
+    """The same as JSON."""
+    try:
+        return json.loads(label_text(path, limits))
+    except (ValueError, RecursionError) as error:
+        raise DamageError("label file", f"{path.name} is no JSON: {error}") from error
+
+
+def number(value: Any, what: str) -> float:
+    """A finite number out of a file."""
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        found = float("nan")
+    if not abs(found) < 1e12:  # false for NaN as well
+        raise DamageError("number", f"{what} is {str(value)[:40]!r}, no number")
+    return found
+
+
+def entry(row: Any, key: str, kind: type | tuple[type, ...], what: str) -> Any:
+    """A value of a mapping out of a file, of a type."""
+    if not isinstance(row, dict) or not isinstance(row.get(key), kind):
+        found = row.get(key) if isinstance(row, dict) else row
+        raise DamageError("label file", f"{what} has {key}={str(found)[:40]!r}")
+    return row[key]
