@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from remotesam_geo.tasks import FULL, Tally, label_scores, tally, threshold_steps
+from remotesam_geo.tasks import Tally, label_scores, refer, tally
 from remotesam_geo.words import Prompt
 
 from .executor import Answer
 from .grid import Grid
 from .source import Moment
+from .stitch import joined
 from .zones import Zones
 
 __all__ = ["Sums", "ZonePart", "ZoneSums", "tally_zones"]
@@ -104,10 +105,9 @@ def tally_zones(
     which, painted = zones.paint(answer.block.core)
     tallies, above = [], np.zeros((len(prompts), len(which)), np.int64)
     for row, prompt, own in zip(above, prompts, members, strict=True):
-        # Failed and no data are the largest codes, and all expressions of a window share them.
-        codes = answer.codes[list(own)].max(axis=0)
+        codes = joined(answer.codes, own)
         tallies.append(tally(codes, painted, len(which)))
-        over = (codes > threshold_steps(prompt.threshold)) & (codes <= FULL)
+        over = refer(codes, threshold=prompt.threshold)
         row[:] = np.bincount(painted[over], minlength=len(which) + 1)[1:]
     return ZonePart(
         moment=answer.moment,

@@ -1,0 +1,295 @@
+"""Objects over time: which persist, change, appear, disappear, split or merge, and which nobody could see.
+
+Times are gone through in order. Objects of one time are matched with those known before, per label and one to one, such
+that overlap and nearness sum to the most there can be. What is hidden is never taken for gone: an object whose place
+has no valid pixels waits for the next look, and what comes to light where nobody looked before has not appeared.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from itertools import count as counting
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+import xarray as xr
+from numpy.typing import NDArray
+
+from remotesam_geo.errors import InputError
+
+from .course import Course
+from .looks import Looks, ObservedLike, observed_area, utc
+from .plane import Plane
+
+__all__ = ["COLUMNS", "STATES", "match_over_time"]
+
+Geometries = NDArray[np.object_]
+
+STATES = (
+    "first",
+    "appeared",
+    "persisted",
+    "changed",
+    "split",
+    "merged",
+    "disappeared",
+    "not observed",
+)
+"""What can be said of an object at a time; "first" is what was there when its place was first looked at."""
+COLUMNS = {
+    "track": "str",
+    "state": "str",
+    "parents": "str",
+    "iou": "float64",
+    "moved_m": "float64",
+    "last_seen": "datetime64[ns]",
+    "visible": "float64",
+    "shift_x_m": "float64",
+    "shift_y_m": "float64",
+}
+"""Columns that matching adds, with types."""
+
+PIXELS = 3.0
+"""The tolerance where none is given, in pixels of the coarsest resolution."""
+
+
+def match_over_time(
+    gdf: gpd.GeoDataFrame,
+    *,
+    tolerance: float | None = None,
+    observed: ObservedLike | None = None,
+    max_shift: float = 0.0,
+    same: float = 0.7,
+    visible: float = 0.9,
+) -> gpd.GeoDataFrame:
+    """Follow objects through time.
+
+    Args:
+        gdf: Objects with `label`, `time` and polygons, such as `segment` and `detect` give for a scene with times.
+        tolerance: Metres by which an object that stays in place may seem to move (pixels, where there is no CRS); by
+            default three pixels of the coarsest `resolution` in the table.
+        observed: Where there was something to see at each time: the scene itself, a table with `time` and `geometry`,
+            or a mapping from time to geometry in the CRS of the objects. It also names times at which nothing was
+            found. Without it everything is taken as seen, at the times in the table.
+        max_shift: Metres by which one time's pictures may lie off those before; the shift is then estimated from
+            objects that agree on it, and taken off. 0 for none.
+        same: Least intersection over union of an object that has not changed, once laid upon what it was.
+        visible: Share of an object's place that must have been seen for it to have changed, appeared or disappeared.
+
+    Returns:
+        The rows of `gdf`, and one for each object and time at which it has just disappeared or cannot be seen, which
+        carries what was last known of it. Sorted by time, label and track, with these columns beside its own:
+        `track` (the same over all times: the `id` of its first row, where there are ids), `state` (one of `STATES`),
+        `parents` (tracks it split or merged from), `iou` and `moved_m` (against where it was last seen),
+        `last_seen`, `visible` (share of its place seen now), `shift_x_m` and `shift_y_m` (taken off this time).
+
+    Raises:
+        InputError: No labels or times, rows that are no polygons, a time that `observed` does not know.
+
+    Example:
+        >>> import geopandas as gpd, shapely
+        >>> from remotesam_geo import match_over_time
+        >>> frame = gpd.GeoDataFrame(
+        ...     {"label": "ship", "time": ["2021-06-01", "2022-06-01", "2022-06-01"]},
+        ...     geometry=[shapely.box(0, 0, 9, 30), shapely.box(1, 0, 10, 30), shapely.box(60, 0, 70, 30)],
+        ...     crs="EPSG:32633",
+        ... )
+        >>> match_over_time(frame, tolerance=2).state.tolist()
+        ['first', 'persisted', 'appeared']
+    """
+    _check(gdf, tolerance, max_shift, same, visible)
+    plane = Plane.of(gdf)
+    table, shapes = _sorted(gdf, plane)
+    at = table["time"].to_numpy().astype("datetime64[ns]")
+    times, parts = _times(at, observed, gdf, plane)
+    metres = _tolerance(gdf) if tolerance is None else float(tolerance)
+    course = Course(
+        looks=Looks(parts),
+        shapes=shapes,
+        label=np.unique(table["label"], return_inverse=True)[1].astype(np.int64),
+        when=np.searchsorted(times, at),
+        scale=plane.scale(shapes),
+        names=_names(table),
+        shift=np.zeros((len(times), 2)),
+        tolerance=metres,
+        max_shift=float(max_shift),
+        same=float(same),
+        visible=float(visible),
+    )
+    for time in range(len(times)):
+        course.step(time)
+    return _frame(gdf, table, times, course)
+
+
+def _check(
+    gdf: gpd.GeoDataFrame, tolerance: float | None, max_shift: float, same: float, visible: float
+) -> None:
+    if not isinstance(gdf, gpd.GeoDataFrame):
+        raise InputError(f"objects come as a GeoDataFrame, not as a {type(gdf).__name__}")
+    missing = [name for name in ("label", "time") if name not in gdf.columns]
+    if missing:
+        raise InputError(
+            f"the table has no column {' and no '.join(map(repr, missing))}: matching takes what segment and detect "
+            "give for a scene with times"
+        )
+    twice = [name for name in gdf.columns if name in COLUMNS]
+    if twice:
+        raise InputError(
+            f"the table has the columns {twice}, which matching would add: drop or rename them"
+        )
+    kinds = shapely.get_type_id(np.asarray(gdf.geometry.array, object))
+    areas = np.isin(kinds, [shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON])
+    wrong = ~areas | (gdf.geometry.area <= 0).to_numpy() | ~gdf.geometry.is_valid.to_numpy()
+    if wrong.any():
+        raise InputError(
+            f"{int(wrong.sum())} rows are no valid polygons, the first at {gdf.index[wrong][0]!r}: objects are areas; "
+            "mend them with gdf.set_geometry(gdf.make_valid()), buffer points, or drop them"
+        )
+    if (
+        gdf.duplicated([name for name in ("time", "label", "id") if name in gdf.columns]).any()
+        and "id" in gdf
+    ):
+        raise InputError(
+            "several rows of one time share an id, so they are pieces of one object: join them first, "
+            "gdf.dissolve(['time', 'label', 'id'], as_index=False)"
+        )
+    for name, value, most in (
+        ("same", same, 1.0),
+        ("visible", visible, 1.0),
+        ("max_shift", max_shift, np.inf),
+    ):
+        if not 0 <= value <= most:
+            raise InputError(
+                f"{name} is {value!r}: give a number from 0" + (" to 1" if most == 1 else " up")
+            )
+    if tolerance is not None and not (np.isfinite(tolerance) and tolerance > 0):
+        raise InputError(
+            f"tolerance is {tolerance!r}: give metres above 0 (pixels, where there is no CRS)"
+        )
+
+
+def _tolerance(gdf: gpd.GeoDataFrame) -> float:
+    if "resolution" not in gdf.columns or not (gdf["resolution"] > 0).any():
+        raise InputError(
+            "the table does not say at which resolution objects were found: "
+            "give the metres by which they may seem to move, tolerance=2"
+        )
+    return PIXELS * float(gdf["resolution"].max())
+
+
+def _sorted(gdf: gpd.GeoDataFrame, plane: Plane) -> tuple[pd.DataFrame, Geometries]:
+    """Rows in an order of their own, so that the order they come in changes nothing; and their shapes in the plane."""
+    at = np.array([utc(time) for time in gdf["time"]], "datetime64[ns]")
+    table = pd.DataFrame(gdf.drop(columns=gdf.geometry.name)).assign(time=at)
+    keys = table[["time", "label"]].astype({"label": str})
+    keys["shape"] = shapely.to_wkb(
+        np.asarray(shapely.normalize(gdf.geometry.array), object), hex=True
+    )
+    keys["id"] = gdf["id"].astype(str) if "id" in gdf.columns else ""
+    order = np.asarray(
+        keys.reset_index(drop=True).sort_values(keys.columns.tolist(), kind="stable").index
+    )
+    shapes = plane.lay(shapely.force_2d(np.asarray(gdf.geometry.array, object)[order]))
+    return table.iloc[order].assign(
+        **{_SHAPE: keys["shape"].to_numpy()[order], _PLACE: order}
+    ), shapes
+
+
+_SHAPE, _PLACE = "__shape__", "__place__"
+
+
+def _names(table: pd.DataFrame) -> list[str]:
+    """What each row's track is called if it begins with it."""
+    if "id" in table.columns:
+        names = table["id"].astype(str).tolist()
+    else:
+        keys = zip(table["time"], table["label"], table[_SHAPE], strict=True)
+        names = [
+            hashlib.blake2b("|".join(map(str, key)).encode(), digest_size=8).hexdigest()
+            for key in keys
+        ]
+    taken: dict[str, Any] = {}
+    return [
+        name if (number := next(taken.setdefault(name, counting()))) == 0 else f"{name}-{number}"
+        for name in names
+    ]
+
+
+def _times(
+    at: NDArray[np.datetime64], observed: ObservedLike | None, gdf: gpd.GeoDataFrame, plane: Plane
+) -> tuple[NDArray[np.datetime64], list[Geometries] | None]:
+    """All times there are, and what was seen at each."""
+    if observed is None:
+        return np.unique(at), None
+    seen = _observed(observed, gdf)
+    times = np.array(sorted(seen), "datetime64[ns]")
+    unknown = np.setdiff1d(at, times)
+    if len(unknown):
+        raise InputError(
+            f"there are objects at {unknown[0]}, but observed knows only {', '.join(map(str, times[:5]))}: "
+            "give what was seen at every time"
+        )
+    return times, [plane.lay(seen[time]) for time in times]
+
+
+def _observed(observed: ObservedLike, gdf: gpd.GeoDataFrame) -> dict[np.datetime64, Geometries]:
+    """Polygons that do not overlap, by time, in the objects' CRS."""
+    if isinstance(observed, xr.Dataset | xr.DataArray):
+        area = observed_area(observed)
+        times = area.attrs["times"]
+        placed = area if gdf.crs is None else area.to_crs(gdf.crs)
+        return {
+            time: np.asarray(placed.geometry.array[(area["time"] == time).to_numpy()], object)
+            for time in times
+        }
+    if isinstance(observed, gpd.GeoDataFrame):
+        if "time" not in observed.columns or (observed.crs is None) != (gdf.crs is None):
+            raise InputError(
+                f"observed has the columns {list(observed.columns)} and the CRS {observed.crs}: "
+                "give time and geometry, with a CRS if the objects have one"
+            )
+        placed = observed if gdf.crs is None else observed.to_crs(gdf.crs)
+        at = np.array([utc(time) for time in placed["time"]], "datetime64[ns]")
+        return {time: _apart(placed.geometry.array[at == time]) for time in np.unique(at)}
+    if isinstance(observed, Mapping):
+        return {utc(time): _apart([geometry]) for time, geometry in observed.items()}
+    raise InputError(
+        f"observed is a {type(observed).__name__}: give the scene, a GeoDataFrame with time and geometry, or a mapping "
+        "from time to geometry"
+    )
+
+
+def _apart(geometries: Any) -> Geometries:
+    return np.asarray(shapely.get_parts(shapely.union_all(np.asarray(geometries, object))), object)
+
+
+def _frame(
+    gdf: gpd.GeoDataFrame, table: pd.DataFrame, times: NDArray[np.datetime64], course: Course
+) -> gpd.GeoDataFrame:
+    """All rows with the columns of the objects, in the order of time, label and track."""
+    nothing = pd.DataFrame(
+        columns=["row", "track", "state", "parents", "iou", "moved_m", "last", "visible", "time"]
+    )
+    rows = pd.concat([part for part in course.parts if len(part)] or [nothing], ignore_index=True)
+    row, when = rows["row"].to_numpy(np.int64), rows["time"].to_numpy(np.int64)
+    last = rows["last"].to_numpy(np.int64)
+    out = gdf.iloc[table[_PLACE].to_numpy()[row]].reset_index(drop=True)
+    known = np.append(times, np.datetime64("NaT", "ns"))
+    scale = course.scale[row]
+    added = rows.assign(
+        last_seen=known[last],
+        shift_x_m=course.shift[when, 0] / scale if len(row) else 0.0,
+        shift_y_m=course.shift[when, 1] / scale if len(row) else 0.0,
+    )
+    out["time"] = times[when] if len(row) else np.zeros(0, "datetime64[ns]")
+    added = added.astype(COLUMNS)
+    for name in COLUMNS:
+        out[name] = added[name].array
+    order = (
+        out.assign(__label__=out["label"].astype(str))
+        .sort_values(["time", "__label__", "track"], kind="stable")
+        .index
+    )
+    return out.loc[order].reset_index(drop=True)
