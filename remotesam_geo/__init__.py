@@ -9,6 +9,7 @@ from typing import Any
 __version__ = "0.1.0.dev0"
 
 _HOME = {
+    "Job": "job",
     "RemoteSAM": "remotesam",
     "RemoteSAMError": "errors",
     "RemoteSAMWarning": "errors",
@@ -22,6 +23,7 @@ _HOME = {
 }
 
 __all__ = [
+    "Job",
     "RemoteSAM",
     "RemoteSAMError",
     "RemoteSAMWarning",

@@ -77,14 +77,14 @@ class Ledger:
     """The record of a job, in SQLite.
 
     Args:
-        path: Of its file; made where there is none.
+        path: Of its file, made where there is none; or ":memory:".
         plan: The hash of the plan that its rows belong to.
 
     Raises:
         JobError: It belongs to another plan, or is no ledger.
     """
 
-    def __init__(self, path: Path, plan: str) -> None:
+    def __init__(self, path: Path | str, plan: str) -> None:
         self.path = path
         # Jupyter may go on in another thread; the lock on the folder keeps drivers apart.
         self._base = sqlite3.connect(path, isolation_level=None, check_same_thread=False)

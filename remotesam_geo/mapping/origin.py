@@ -239,15 +239,15 @@ def open_store(path: Path, digest: str = "") -> xr.Dataset:
         )
     try:
         # Chunks are read as they are wanted; a graph over all of them would hold the whole scene's plan.
-        scene: xr.Dataset = xr.open_zarr(path, chunks={}, mask_and_scale=False)
+        scene: xr.Dataset = xr.open_zarr(path, chunks={}, mask_and_scale=False, consolidated=False)
     except (OSError, ValueError, KeyError) as error:
         raise ReadError(f"cannot open the Zarr store {path}: {error}") from error
     return scene
 
 
 def _metadata_digest(path: Path) -> str:
-    names = ("zarr.json", ".zmetadata", ".zgroup")
-    texts = [(path / name).read_bytes() for name in names if (path / name).is_file()]
+    names = ("zarr.json", ".zgroup", "*/zarr.json", "*/.zarray", "*/.zattrs")
+    texts = [found.read_bytes() for name in names for found in sorted(path.glob(name))]
     return hashlib.sha256(b"\n".join(texts)).hexdigest()[:32]
 
 

@@ -21,9 +21,8 @@ from .grid import Block
 from .ledger import Entry, Ledger, Miss
 from .parts import about, pack, unpack
 from .plan import Group, Plan
-from .stitch import Codes
+from .stitch import Codes, joined
 from .store import Store, digest, replace_file, writing
-from .survey import joined
 from .vectors import Outline, Pieces, extract
 
 __all__ = [
@@ -306,21 +305,20 @@ def outline(
 
 
 def pieces(
-    records: Records, group: Group, prompts: Sequence[Prompt], kind: Outline
+    records: Records, group: Group, prompt: Prompt, kind: Outline
 ) -> Iterator[tuple[int, Block, Sequence[Pieces]]]:
-    """The pieces of each block that was outlined, one for each prompt, in plan order.
+    """The pieces of each block that was outlined, in plan order.
 
     Raises:
         JobError: A part is damaged or gone; it is made anew the next time.
     """
     stored: Outline = kind if records.plan.keep_probabilities else "polygon"
-    keys = [part_key(records.plan, group, prompt, stored) for prompt in prompts]
-    known = [set(records.ledger.known(key)) for key in keys]
-    for place in sorted(set.intersection(*known)):
-        found = [_piece(records, group, key, place) for key in keys]
+    key = part_key(records.plan, group, prompt, stored)
+    for place in sorted(records.ledger.known(key)):
+        piece = _piece(records, group, key, place)
         if kind == "oriented" and stored == "polygon":
-            found = [_with_hulls(piece) for piece in found]
-        yield place[0], group.grid.block_at(place[1]), found
+            piece = _with_hulls(piece)
+        yield place[0], group.grid.block_at(place[1]), [piece]
 
 
 def rebuild(records: Records, group: Group) -> None:

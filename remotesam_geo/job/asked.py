@@ -1,0 +1,161 @@
+"""Who answers a job, and how another process opens the same."""
+
+import importlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from remotesam_geo.errors import InputError, ModelError
+from remotesam_geo.mapping.cluster import Opener
+from remotesam_geo.mapping.executor import Predict
+from remotesam_geo.mapping.plan import Weights
+from remotesam_geo.remotesam import Model, RemoteSAM
+
+__all__ = ["Asked", "ModelLike", "asked", "reopened"]
+
+ModelLike = str | Path | RemoteSAM | Model
+"""What can answer: weights by name or path, an opened model, or "module:name" of something that makes one."""
+
+_NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Asked:
+    """A model that a job asks.
+
+    Attributes:
+        model: The model, opened here.
+        opener: How a worker opens it.
+        weights: What answers depend on.
+        recipe: How a later process opens it, as plain JSON; None where only the user can.
+    """
+
+    model: Model
+    opener: Opener
+    weights: Weights
+    recipe: dict[str, Any] | None
+
+
+def asked(model: ModelLike) -> Asked:
+    """Open a model.
+
+    Raises:
+        InputError: It is none.
+        ModelError: Its weights are missing or damaged.
+    """
+    if isinstance(model, str) and _NAME.fullmatch(model):
+        return _plain(_Named(name=model).model(), _Named(name=model))
+    if isinstance(model, str | Path):
+        model = RemoteSAM.from_pretrained(model)
+    inner = model.model if isinstance(model, RemoteSAM) else model
+    if not all(hasattr(inner, name) for name in ("image_size", "identity", "predict")):
+        raise InputError(
+            f"{model!r} is no model: give the name or path of weights, a RemoteSAM, 'module:name', or an object with "
+            "image_size, identity and predict"
+        )
+    predictor = getattr(inner, "predictor", None)
+    if predictor is None:
+        return _plain(inner, _Given(inner))
+    weights = Weights(
+        identity=inner.identity,
+        image_size=inner.image_size,
+        precision=predictor.precision,
+        device=predictor.device.type,
+        batch=predictor.batch,
+    )
+    try:
+        recipe = asdict(predictor.recipe)
+    except ModelError:  # weights of this process alone: they are asked here, and nowhere else
+        return Asked(model=inner, opener=_Nowhere(predictor), weights=weights, recipe=None)
+    return Asked(
+        model=inner, opener=_Weighed(recipe=json.dumps(recipe)), weights=weights, recipe=recipe
+    )
+
+
+def reopened(recipe: Mapping[str, Any], weights: Weights) -> Asked:
+    """Open the model of a job's recipe."""
+    opener = _Weighed(recipe=json.dumps(dict(recipe)))
+    model = _Reopened(
+        image_size=weights.image_size, identity=weights.identity, predict=opener.open()
+    )
+    return Asked(model=model, opener=opener, weights=weights, recipe=dict(recipe))
+
+
+def _plain(model: Model, opener: Opener) -> Asked:
+    return Asked(
+        model=model,
+        opener=opener,
+        weights=Weights(identity=str(model.identity), image_size=int(model.image_size)),
+        recipe=None,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Reopened:
+    """A predictor as a model."""
+
+    image_size: int
+    identity: str
+    predict: Predict
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Weighed:
+    """The network with its weights, by its predictor's recipe."""
+
+    recipe: str
+
+    def open(self) -> Predict:
+        from remotesam_geo.model import Predictor, PredictorRecipe  # noqa: PLC0415 - torch
+
+        predict: Predict = Predictor.open(PredictorRecipe(**json.loads(self.recipe))).predict
+        return predict
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Named:
+    """A model that an importable function or class makes: "module:name"."""
+
+    name: str
+
+    def model(self) -> Model:
+        module, name = self.name.split(":")
+        try:
+            found: Model = getattr(importlib.import_module(module), name)()
+        except (ImportError, AttributeError, TypeError) as error:
+            raise InputError(
+                f"{self.name!r} makes no model: {error}. Give 'module:name' of a function or class without arguments."
+            ) from error
+        return found
+
+    def open(self) -> Predict:
+        return self.model().predict
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A model that travels by itself."""
+
+    given: Model
+
+    def open(self) -> Predict:
+        return self.given.predict
+
+
+@dataclass(frozen=True)
+class _Nowhere:
+    """A network whose weights no other process can open."""
+
+    predictor: Any
+
+    def open(self) -> Predict:
+        predict: Predict = self.predictor.predict
+        return predict
+
+    def __reduce__(self) -> Any:
+        recipe = asdict(self.predictor.recipe)  # or why there is none, and what to do
+        return partial(_Weighed, recipe=json.dumps(recipe)), ()

@@ -1,0 +1,568 @@
+"""The class `Job`: a plan frozen in a folder, and the questions asked of it."""
+
+import json
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+
+import geopandas as gpd
+import pandas as pd
+import xarray as xr
+from pyproj import CRS
+from rasterio.errors import NotGeoreferencedWarning
+from tqdm.auto import tqdm
+
+from remotesam_geo import __version__
+from remotesam_geo.errors import InputError, JobError, RemoteSAMWarning
+from remotesam_geo.mapping.cluster import ask_there
+from remotesam_geo.mapping.executor import OnError
+from remotesam_geo.mapping.ground import ground_area
+from remotesam_geo.mapping.ledger import POISON, Ledger, lock
+from remotesam_geo.mapping.origin import Origin, open_store
+from remotesam_geo.mapping.plan import Group, Plan, groups, prompt_from_json, prompt_to_json
+from remotesam_geo.mapping.stages import (
+    Records,
+    Todo,
+    again,
+    ask_here,
+    layers,
+    outline,
+    rebuild,
+    todo,
+)
+from remotesam_geo.mapping.stitch import Seam
+from remotesam_geo.mapping.store import Store, replace_file, writing
+from remotesam_geo.mapping.survey import Choice, drawn
+from remotesam_geo.mapping.vectors import Outline
+from remotesam_geo.remotesam.asking import OVERLAP
+from remotesam_geo.scenes import ReadPolicy, load, open_raster
+from remotesam_geo.scenes.recipe import policy_of
+from remotesam_geo.tasks import MIN_SCORE, Suppress
+from remotesam_geo.words import CLASS_TEMPLATE, Prompt, PromptLike, ResolutionLike, parse_prompts
+
+from .asked import Asked, ModelLike, asked, reopened
+from .tables import Estimate, estimate, failed_windows, joined, state_of
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["Job"]
+
+VERSION = 1
+LONG = 8
+"""Tiles from which progress is shown."""
+
+Verb = Literal["segment", "refer", "detect"]
+Ask = Callable[[Records, Group, Todo, Callable[[int], object]], None]
+
+
+class Job:
+    """Questions over a large area: asked block by block, kept in a folder, resumed after anything.
+
+    A job is made by `Job.create` and found again by `Job.open`.
+
+    Example:
+        >>> from remotesam_geo import Job, load, search                              # doctest: +SKIP
+        >>> scene = load(search("planetary-computer", "naip", bbox=(-87.92, 41.96, -87.88, 41.99)),
+        ...              resolution=0.6, mosaic="latest")                            # doctest: +SKIP
+        >>> job = Job.create("out/tanks", scene, ["storage tank"], model="tiny")     # doctest: +SKIP
+        >>> job.run()                                                                # doctest: +SKIP
+        >>> tanks = job.answer("detect", threshold=0.4)                              # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        plan: Plan,
+        prompts: tuple[Prompt, ...],
+        recipe: Mapping[str, Any] | None,
+        model: Asked | None,
+        policy: ReadPolicy | None,
+    ) -> None:
+        self.folder = folder
+        self.prompts = prompts
+        self.frozen = plan
+        self._recipe, self._asked, self._policy = recipe, model, policy
+
+    @classmethod
+    def create(
+        cls,
+        folder: str | PathLike[str],
+        source: Any,
+        prompts: PromptLike,
+        model: ModelLike = "1e12Leon/RemoteSAM",
+        *,
+        load: Mapping[str, Any] | None = None,
+        threshold: float | Mapping[str, float] | None = None,
+        resolution: ResolutionLike | Mapping[str, ResolutionLike] | None = None,
+        bands: str | Sequence[str | int] | None = None,
+        stretch: Any = None,
+        overlap: float = OVERLAP,
+        seam: Seam = "paste",
+        block: int = 4,
+        keep_probabilities: bool = True,
+        policy: ReadPolicy | None = None,
+    ) -> Self:
+        """Plan a job, and freeze the plan in a folder; nothing is asked yet.
+
+        Where the folder holds a job of the same plan already, that one is taken up, with prompts that are new to it
+        added: a script that is run again goes on.
+
+        Args:
+            folder: Where all of it is kept.
+            source: A scene made by `load` or `open_raster`; the path or URL of a raster; the path of a Zarr store that
+                holds a scene; or items, to be loaded with `load`.
+            prompts: Class names; or a mapping from label to free expressions.
+            model: What answers: weights by name or path, "tiny", a `RemoteSAM`, or "module:name" of something that can
+                be imported and makes a model.
+            load: Arguments of `load`, where the source is items.
+            threshold: A pixel belongs where its probability is larger: one, or by label.
+            resolution: Metres on the ground a pixel, "native", or "auto": one, or by label.
+            bands: As in `render`.
+            stretch: As in `render`; limits that must be measured are read now, once.
+            overlap: Share of a window that neighbours have in common, up to a half.
+            seam: "paste" takes each pixel from one window, "blend" weighs all that see it.
+            block: Windows along the side of a block, the unit of work.
+            keep_probabilities: Whether maps are kept, so that other thresholds can be answered without the model.
+            policy: How patient and how trusting to read; it is not kept in the folder, as it may hold secrets.
+
+        Raises:
+            InputError: Something cannot be used as given; a scene without a recipe, for example.
+            JobError: The folder holds a job of another plan, or is in use.
+        """
+        place = Path(folder)
+        who = asked(model)
+        scene, store, policy = _scene(source, load, policy)
+        plan = Plan(
+            origin=Origin.of(scene, bands=bands, stretch=stretch, store=store),
+            weights=who.weights,
+            overlap=2 * round(overlap * who.weights.image_size / 2),
+            seam=seam,
+            block=block,
+            keep_probabilities=keep_probabilities,
+        )
+        parsed = _parsed(prompts, threshold, resolution, who)
+        groups(plan, parsed, policy)  # whatever is wrong with it is said before anything is written
+        job = cls(place, plan=plan, prompts=parsed, recipe=who.recipe, model=who, policy=policy)
+        with writing(place):
+            place.mkdir(parents=True, exist_ok=True)
+        with lock(place):
+            if (place / "plan.json").exists():
+                known = cls.open(place, policy=policy)
+                known.frozen.check_same(plan, place)
+                job.prompts = _with_new(known.prompts, parsed)
+            elif any(path.name != "lock" for path in place.iterdir()):
+                raise JobError(
+                    f"{place} holds other things than a job: give it a folder of its own"
+                )
+            job._freeze()
+        return job
+
+    @classmethod
+    def open(
+        cls,
+        folder: str | PathLike[str],
+        *,
+        model: ModelLike | None = None,
+        policy: ReadPolicy | None = None,
+    ) -> Self:
+        """Find a job again.
+
+        Args:
+            folder: Where it is kept.
+            model: What answers, where that is no network with weights; else it is opened when it is needed.
+            policy: How to read.
+
+        Raises:
+            JobError: There is no job, or the model is another.
+        """
+        place = Path(folder)
+        path = place / "plan.json"
+        try:
+            doc = json.loads(path.read_text())
+            plan = Plan.from_json(doc["plan"])
+            prompts = tuple(map(prompt_from_json, doc["prompts"]))
+            recipe, noted, version = doc["model"], doc["hash"], doc["version"]
+        except FileNotFoundError:
+            raise JobError(f"{place} holds no job: make one with Job.create") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise JobError(f"cannot understand {path}: {type(error).__name__}: {error}") from error
+        if version != VERSION or noted != plan.digest:
+            raise JobError(
+                f"{path} was changed, or written by another version ({doc.get('remotesam_geo')}): its plan is not the "
+                "one that its maps were made by. Restore it, or create a new job."
+            )
+        who = None if model is None else asked(model)
+        if who is not None:
+            plan.check_same(replace(plan, weights=who.weights), place)
+        return cls(place, plan=plan, prompts=prompts, recipe=recipe, model=who, policy=policy)
+
+    def __repr__(self) -> str:
+        table = self.status()
+        asked_for, of = table[["done", "empty"]].to_numpy().sum(), table["asks"].sum()
+        bad = table[["failed", "poison"]].to_numpy().sum()
+        named = ", ".join(prompt.label for prompt in self.prompts[:4])
+        more = len(self.prompts) - 4
+        return (
+            f"Job({str(self.folder)!r}: {named}{f' and {more} more' if more > 0 else ''}; "
+            f"{asked_for:,} of {of:,} answered{f', {bad:,} failed' if bad else ''})"
+        )
+
+    def plan(self, *, measure: bool = True) -> Estimate:
+        """What a run would take; nothing is written.
+
+        Args:
+            measure: Whether to read and ask one batch, so that the time is known.
+
+        Returns:
+            Windows, pixels, bytes and time, and the windows' footprints as a GeoDataFrame.
+        """
+        predict = self._model.model.predict if measure else None
+        return estimate(self.frozen, self._groups, predict)
+
+    def run(
+        self,
+        client: "Client | None" = None,
+        *,
+        on_error: OnError = "raise",
+        progress: bool | None = None,
+    ) -> pd.DataFrame:
+        """Ask all that was not asked yet. Whatever ends it, the next run goes on.
+
+        Args:
+            client: A client of any dask.distributed cluster; None works in this process.
+            on_error: "raise" stops at the first window that fails, "skip" notes it and goes on.
+            progress: Whether to show progress; by default for long work.
+
+        Returns:
+            `status()`.
+
+        Raises:
+            ReadError: Pixels could not be read.
+            JobError: The folder is in use, or cannot be written.
+        """
+        return self._ask(todo, client, on_error, progress)
+
+    def retry_failures(
+        self,
+        client: "Client | None" = None,
+        *,
+        poison: bool = False,
+        on_error: OnError = "skip",
+        progress: bool | None = None,
+    ) -> pd.DataFrame:
+        """Ask again what failed.
+
+        Args:
+            client: As in `run`.
+            poison: Whether to try those again that failed three times.
+            on_error: As in `run`.
+            progress: As in `run`.
+
+        Returns:
+            `status()`.
+        """
+        most = 1 << 30 if poison else POISON
+        return self._ask(
+            lambda records, group: again(records, group, most), client, on_error, progress
+        )
+
+    def add(
+        self,
+        prompts: PromptLike,
+        *,
+        threshold: float | Mapping[str, float] | None = None,
+        resolution: ResolutionLike | Mapping[str, ResolutionLike] | None = None,
+    ) -> None:
+        """Add prompts; the next run asks them, and nothing else again.
+
+        Args:
+            prompts: As in `create`.
+            threshold: As in `create`.
+            resolution: As in `create`.
+        """
+        parsed = _parsed(prompts, threshold, resolution, self._asked)
+        groups(self.frozen, parsed, self._policy)
+        with lock(self.folder):
+            known = type(self).open(self.folder, policy=self._policy)
+            self.prompts = _with_new(known.prompts, parsed)
+            self.__dict__.pop("_groups", None)
+            self._freeze()
+
+    def status(self) -> pd.DataFrame:
+        """How far the job is: a row per label, counting windows times times times expressions.
+
+        Columns: asks (all there are), done, empty (no data), failed, poison (failed three times), waiting.
+        """
+        with self._records(look=True) as records:
+            return state_of(records, self._groups)
+
+    def failures(self) -> gpd.GeoDataFrame:
+        """Windows that failed: where, when, for which labels, why, and how often they were tried."""
+        with self._records(look=True) as records:
+            return failed_windows(records, self._groups)
+
+    def answer(
+        self,
+        verb: Verb = "segment",
+        *,
+        threshold: float | Mapping[str, float] | None = None,
+        oriented: bool = False,
+        suppress: Suppress = "none",
+        min_score: float = MIN_SCORE,
+        crs: Any = None,
+        partial: bool = False,
+        progress: bool | None = None,
+    ) -> gpd.GeoDataFrame:
+        """Answer from what was kept; the model is not asked.
+
+        Args:
+            verb: "segment" or "refer" outline, "detect" draws boxes.
+            threshold: In place of the prompts' own: one, or by label.
+            oriented: Whether boxes may be turned.
+            suppress: As in `RemoteSAM.segment`.
+            min_score: As in `RemoteSAM.segment`.
+            crs: CRS of the result; by default the scene's.
+            partial: Whether to answer before all was asked.
+            progress: Whether to show progress; by default for long work.
+
+        Returns:
+            As from the verb of `RemoteSAM`.
+
+        Raises:
+            JobError: Not all was asked yet; other thresholds are wanted, but maps were not kept.
+        """
+        choice = _choice(verb, oriented=oriented, suppress=suppress, min_score=min_score)
+        prompts = parse_prompts(self.prompts, threshold=threshold, suggest=False)
+        if not self.frozen.keep_probabilities and prompts != self.prompts:
+            raise JobError(
+                "this job keeps no probabilities (keep_probabilities=False), so it answers at the thresholds it was "
+                "made with: leave threshold out"
+            )
+        with self._driving() as records:
+            table = state_of(records, self._groups)
+            waiting = int(table["waiting"].sum())
+            if waiting and not partial:
+                raise JobError(
+                    f"{waiting:,} of {table['asks'].sum():,} were not asked yet: run() first, or answer(partial=True)"
+                )
+            wanted = [_with_thresholds(group, prompts) for group in self._groups]
+            with _bar(None, "outlining", "block", progress) as bar, _quietly():
+                for group in wanted:
+                    outline(records, group, group.prompts, drawn(choice), bar.update)
+                found = joined(records, wanted, prompts, choice, crs)
+            missing = failed_windows(records, self._groups)
+        if len(missing):
+            warnings.warn(
+                f"{len(missing):,} windows failed, {_area(missing):,.0f} m2 of ground without an answer: failures() "
+                f"lists them; the first: {missing['cause'].iloc[0]}",
+                RemoteSAMWarning,
+                stacklevel=2,
+            )
+        return found
+
+    # --- inside ---------------------------------------------------------------------------------
+
+    @property
+    def _model(self) -> Asked:
+        if self._asked is None and self._recipe is not None:
+            self._asked = reopened(self._recipe, self.frozen.weights)
+        if self._asked is None:
+            raise JobError(
+                f"this job was made with the model {self.frozen.weights.identity!r}, which only you can open: "
+                "Job.open(folder, model=...)"
+            )
+        return self._asked
+
+    @cached_property
+    def _groups(self) -> tuple[Group, ...]:
+        return groups(self.frozen, self.prompts, self._policy)
+
+    def _ask(
+        self,
+        lacking: Callable[[Records, Group], Todo],
+        client: "Client | None",
+        on_error: OnError,
+        progress: bool | None,
+    ) -> pd.DataFrame:
+        with self._driving() as records, _quietly():
+            every = [(group, lacking(records, group)) for group in self._groups]
+            total = sum(_tiles(group, blocks) for group, blocks in every)
+            if total:
+                with _bar(total, "asking", "tile", progress) as bar:
+                    for group, blocks in every:
+                        self._make_room(records, group)
+                        if client is None:
+                            ask_here(
+                                records, group, blocks, self._model.model.predict,
+                                on_error=on_error, progress=bar.update,
+                            )  # fmt: skip
+                        else:
+                            ask_there(
+                                records, group, blocks, self._model.opener, client,
+                                on_error=on_error, progress=bar.update,
+                            )  # fmt: skip
+            table = state_of(records, self._groups)
+        bad = table[["failed", "poison"]].to_numpy().sum()
+        if bad:
+            warnings.warn(
+                f"{bad:,} of {table['asks'].sum():,} failed: failures() lists them with their causes, retry_failures() "
+                "asks them again",
+                RemoteSAMWarning,
+                stacklevel=3,
+            )
+        return table
+
+    def _make_room(self, records: Records, group: Group) -> None:
+        geobox = group.source.geobox
+        for layer in layers(self.frozen, group):
+            if layer.prompt is None:
+                about = {
+                    "expression": group.expressions[layer.needs[0]],
+                    "resolution": group.resolution,
+                    "grid": group.grid.to_json(),
+                    "crs": str(geobox.crs),
+                    "transform": list(geobox.affine[:6]),
+                }
+                moments = len(group.source.moments)
+                records.store.create(layer.key, group.grid, moments, about)
+
+    @contextmanager
+    def _driving(self) -> Iterator[Records]:
+        """The records, for the one driver that may write."""
+        with lock(self.folder) as taken_over, self._records() as records:
+            if taken_over:
+                records.store.tidy()
+            if not records.ledger.complete:  # new, or lost and made anew
+                for group in self._groups:
+                    rebuild(records, group)
+                records.ledger.complete = True
+            yield records
+
+    @contextmanager
+    def _records(self, *, look: bool = False) -> Iterator[Records]:
+        path = self.folder / "ledger.sqlite"
+        # Whoever only looks leaves no trace.
+        place = path if path.exists() or not look else ":memory:"
+        with Ledger(place, self.frozen.digest) as ledger:
+            yield Records(
+                plan=self.frozen,
+                store=Store(self.folder / "probabilities.zarr"),
+                parts=self.folder / "parts",
+                ledger=ledger,
+            )
+
+    def _freeze(self) -> None:
+        doc = {
+            "version": VERSION,
+            "remotesam_geo": __version__,
+            "written": datetime.now(UTC).isoformat(timespec="seconds"),
+            "hash": self.frozen.digest,
+            "prompts": [prompt_to_json(prompt) for prompt in self.prompts],
+            "model": self._recipe,
+            "plan": self.frozen.to_json(),
+        }
+        replace_file(self.folder / "plan.json", json.dumps(doc, indent=1).encode())
+
+
+def _scene(
+    source: Any, arguments: Mapping[str, Any] | None, policy: ReadPolicy | None
+) -> tuple[xr.Dataset, Path | None, ReadPolicy | None]:
+    """The scene that a source is, the Zarr store it lies in, and how it is read."""
+    if arguments is not None:
+        source = load(source, **{"policy": policy, **arguments})
+    if isinstance(source, str | PathLike):
+        path = Path(source)
+        if path.is_dir() or path.suffix == ".zarr":
+            return open_store(path), path, policy
+        source = open_raster(str(source), policy=policy)
+    if isinstance(source, xr.Dataset):
+        return source, None, policy_of(source) if policy is None else policy
+    if isinstance(source, xr.DataArray):
+        raise InputError(
+            "a DataArray has no recipe, so no other process could make it again: keep it with "
+            "array.to_dataset('band').to_zarr(path), and give the path"
+        )
+    raise InputError(
+        "the source of a job is a scene made by load or open_raster, the path of a raster or of a Zarr store, or "
+        f"items together with load={{...}}, not a {type(source).__name__}"
+    )
+
+
+def _parsed(
+    prompts: PromptLike,
+    threshold: float | Mapping[str, float] | None,
+    resolution: ResolutionLike | Mapping[str, ResolutionLike] | None,
+    who: Asked | None,
+) -> tuple[Prompt, ...]:
+    return parse_prompts(
+        prompts,
+        template=CLASS_TEMPLATE,
+        threshold=threshold,
+        resolution=resolution,
+        cut_words=None if who is None else getattr(who.model, "cut_words", None),
+    )
+
+
+def _with_new(known: Sequence[Prompt], more: Sequence[Prompt]) -> tuple[Prompt, ...]:
+    """Prompts with those that are new to them."""
+    by_label = {prompt.label: prompt for prompt in known}
+    for prompt in more:
+        before = by_label.setdefault(prompt.label, prompt)
+        if before != prompt:
+            raise JobError(
+                f"the job asks {prompt.label!r} already, but otherwise: {prompt_to_json(before)} there, "
+                f"{prompt_to_json(prompt)} here. Give one of them another label."
+            )
+    return tuple(by_label.values())
+
+
+def _with_thresholds(group: Group, prompts: Sequence[Prompt]) -> Group:
+    by_label = {prompt.label: prompt for prompt in prompts}
+    return replace(group, prompts=tuple(by_label[prompt.label] for prompt in group.prompts))
+
+
+def _choice(verb: str, *, oriented: bool, suppress: Suppress, min_score: float) -> Choice:
+    if verb not in get_args(Verb):
+        raise InputError(f"verb is {verb!r}: give one of {', '.join(get_args(Verb))}")
+    if oriented and verb != "detect":
+        raise InputError(f"oriented=True turns boxes, and {verb!r} draws none: leave it out")
+    boxes: Outline = "oriented" if oriented else "box"
+    return Choice(
+        outline=boxes if verb == "detect" else "polygon", suppress=suppress, min_score=min_score
+    )
+
+
+def _tiles(group: Group, lacking: Todo) -> int:
+    return sum(
+        len(group.grid.owners(group.grid.block_at(block).core))
+        for blocks in lacking.values()
+        for _, block in blocks
+    )
+
+
+def _area(windows: gpd.GeoDataFrame) -> float:
+    crs = windows.crs
+    if crs is None:
+        raise InputError("windows without a CRS have no area")
+    return float(ground_area(windows.geometry.to_numpy(), CRS(crs)).sum())
+
+
+def _bar(total: int | None, what: str, unit: str, progress: bool | None) -> Any:
+    show = (total or 0) >= LONG if progress is None else progress
+    return tqdm(total=total, desc=what, unit=unit, disable=not show)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without rasterio's word about arrays, which have no place of their own, in any thread."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield

@@ -1,0 +1,252 @@
+"""What a job tells of itself: what it would take, how far it is, what failed, and its answers."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+from pyproj import CRS
+
+from remotesam_geo import __version__
+from remotesam_geo.mapping.executor import Predict
+from remotesam_geo.mapping.frames import Found, Style, to_frame
+from remotesam_geo.mapping.grid import Grid
+from remotesam_geo.mapping.ledger import POISON
+from remotesam_geo.mapping.plan import Group, Plan
+from remotesam_geo.mapping.stages import Records, layers, pieces
+from remotesam_geo.mapping.stitch import look
+from remotesam_geo.mapping.survey import Choice, drawn, gather
+from remotesam_geo.tasks import Dropped
+from remotesam_geo.words import Prompt
+
+__all__ = ["Estimate", "estimate", "failed_windows", "joined", "state_of"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Estimate:
+    """What a run would take.
+
+    Attributes:
+        windows: Windows to ask, over all times.
+        asks: Pairs of window and expression.
+        pixels: Pixels to read, overlaps once.
+        kept_bytes: Most bytes that the maps may take; less by far where little is found.
+        seconds: For reading and asking all of it in this process, one after the other where they do not overlap; None
+            where it was not measured.
+        footprints: The cores of the windows, in the scene's CRS.
+    """
+
+    windows: int
+    asks: int
+    pixels: int
+    kept_bytes: int
+    seconds: float | None
+    footprints: gpd.GeoDataFrame
+
+    def __repr__(self) -> str:
+        about = "" if self.seconds is None else f", about {_duration(self.seconds)}"
+        return (
+            f"{self.windows:,} windows, {self.asks:,} asks, {self.pixels / 1e6:,.1f} million pixels to read, at most "
+            f"{self.kept_bytes / 1e6:,.1f} MB to keep{about}"
+        )
+
+
+def estimate(plan: Plan, every: Sequence[Group], predict: Predict | None) -> Estimate:
+    """Add up what a plan asks for; with a predictor, time one batch of each group."""
+    windows = asks = pixels = kept = 0
+    seconds = 0.0
+    tables = []
+    for group in every:
+        times = len(group.source.moments)
+        tiles = len(group.grid) * times
+        windows += tiles
+        asks += tiles * len(group.expressions)
+        pixels += group.grid.shape[0] * group.grid.shape[1] * times
+        if plan.keep_probabilities:
+            kept += group.grid.shape[0] * group.grid.shape[1] * times * len(group.expressions)
+        if predict is not None:
+            seconds += _slower(group, predict) * tiles
+        tables.append(_footprints(group, plan.origin.geobox.crs))
+    return Estimate(
+        windows=windows,
+        asks=asks,
+        pixels=pixels,
+        kept_bytes=kept,
+        seconds=None if predict is None else seconds,
+        footprints=gpd.GeoDataFrame(pd.concat(tables, ignore_index=True)),
+    )
+
+
+def state_of(records: Records, every: Sequence[Group]) -> pd.DataFrame:
+    """A row per label: what became of each of its asks."""
+    rows: dict[str, dict[str, int]] = {}
+    for group in every:
+        total = len(group.grid) * len(group.source.moments)
+        counts = [records.ledger.counts(layer.key) for layer in layers(records.plan, group)]
+        for index, (prompt, members) in enumerate(zip(group.prompts, group.members, strict=True)):
+            own = [
+                counts[each] for each in (members if records.plan.keep_probabilities else [index])
+            ]
+            row = {name: sum(each[name] for each in own) for name in own[0]}
+            rows[prompt.label] = {
+                "asks": total * len(own),
+                **row,
+                "waiting": total * len(own) - sum(row.values()),
+            }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("label")
+
+
+def failed_windows(records: Records, every: Sequence[Group]) -> gpd.GeoDataFrame:
+    """A row per window and time that failed."""
+    rows: dict[tuple[int, int, int], dict[str, Any]] = {}
+    crs = records.plan.origin.geobox.crs
+    for number, group in enumerate(every):
+        kept = layers(records.plan, group)
+        for prompt, members in zip(group.prompts, group.members, strict=True):
+            own = (
+                [kept[index] for index in members]
+                if records.plan.keep_probabilities
+                else [layer for layer in kept if layer.prompt == prompt]
+            )
+            for layer in own:
+                for moment, block, miss in records.ledger.misses(layer.key):
+                    row = rows.setdefault((number, moment, miss.tile), {"label": {}})
+                    row["label"][prompt.label] = None
+                    row |= {
+                        "time": group.source.moments[moment].time,
+                        "items": group.source.moments[moment].items,
+                        "resolution": str(group.resolution),
+                        "tile": miss.tile,
+                        "block": block,
+                        "state": "poison" if miss.attempts >= POISON else "failed",
+                        "attempts": miss.attempts,
+                        "cause": miss.cause,
+                        "geometry": _cores(group.grid, [miss.tile])[0],
+                        "group": number,
+                    }
+    columns = {
+        "label": "str",
+        "time": "datetime64[ns]",
+        "items": "str",
+        "resolution": "str",
+        "tile": "int64",
+        "block": "int64",
+        "state": "str",
+        "attempts": "int64",
+        "cause": "str",
+    }
+    table = pd.DataFrame(
+        [row | {"label": ", ".join(row["label"])} for row in rows.values()],
+        columns=[*columns, "geometry", "group"],
+    ).astype(columns)
+    parts = [
+        _placed(table[table["group"] == number], group, crs) for number, group in enumerate(every)
+    ]
+    return gpd.GeoDataFrame(pd.concat(parts, ignore_index=True)).drop(columns="group")
+
+
+def joined(
+    records: Records,
+    every: Sequence[Group],
+    prompts: Sequence[Prompt],
+    choice: Choice,
+    crs: Any,
+) -> gpd.GeoDataFrame:
+    """The features of all that was outlined, in the order asked."""
+    plan, tables, notes = records.plan, [], []
+    target = CRS.from_user_input(str(plan.origin.geobox.crs) if crs is None else crs)
+    for group in every:
+        found: list[Found] = []
+        dropped: dict[str, Dropped] = {}
+        for prompt in group.prompts:
+            blocks = pieces(records, group, prompt, drawn(choice))
+            own, left_out = gather(blocks, group.grid, group.source.moments, [prompt], choice)
+            found += own
+            dropped |= left_out
+        tables.append(
+            to_frame(
+                found,
+                group.source.geobox,
+                crs=target,
+                style=Style(outline=choice.outline),
+                view="map",
+                run_id=plan.digest,
+            )
+        )
+        notes.append(
+            {
+                "prompts": [asdict(prompt) for prompt in group.prompts],
+                "grid": group.grid.to_json(),
+                "crs": str(group.source.geobox.crs),
+                "transform": list(group.source.geobox.affine[:6]),
+                "seam": plan.seam,
+                "dropped": {label: asdict(count) for label, count in dropped.items()},
+            }
+        )
+    order = {prompt.label: index for index, prompt in enumerate(prompts)}
+    table = pd.concat(tables, ignore_index=True).sort_values(
+        "label", key=lambda labels: labels.map(order), kind="stable", ignore_index=True
+    )
+    table.attrs["remotesam"] = json.dumps(
+        {
+            "remotesam_geo": __version__,
+            "model": plan.weights.identity,
+            "run_id": plan.digest,
+            "asked": notes,
+        }
+    )
+    return gpd.GeoDataFrame(table)
+
+
+def _slower(group: Group, predict: Predict) -> float:
+    """Seconds for the window in the middle: reading or asking, whichever takes longer."""
+    rows, cols = group.grid.tiles
+    tile = group.grid.tile(rows // 2 * cols + cols // 2)
+    box = tile.window.common(group.grid.raster) or group.grid.raster
+    begin = time.perf_counter()
+    rgb, valid = group.source.read(box, 0)
+    read = time.perf_counter()
+    predict(look(rgb, valid, box, tile.window)[0][None], group.expressions)
+    return max(read - begin, time.perf_counter() - read)
+
+
+def _footprints(group: Group, crs: Any) -> gpd.GeoDataFrame:
+    tiles = np.arange(len(group.grid))
+    row, col = np.divmod(tiles, group.grid.tiles[1])
+    across, side = group.grid.blocks[1], group.grid.block
+    table = pd.DataFrame(
+        {
+            "tile": tiles,
+            "block": row // side * across + col // side,
+            "resolution": str(group.resolution),
+            "geometry": _cores(group.grid, tiles),
+        }
+    )
+    return _placed(table, group, crs)
+
+
+def _cores(grid: Grid, tiles: Sequence[int] | np.ndarray[Any, Any]) -> Any:
+    cores = [grid.tile(int(index)).core for index in tiles]
+    sides = np.array([[core.left, core.top, core.right, core.bottom] for core in cores], float)
+    return shapely.box(*sides.T) if cores else np.zeros(0, object)
+
+
+def _placed(table: pd.DataFrame, group: Group, crs: Any) -> gpd.GeoDataFrame:
+    """Pixels of a group's grid as places in the scene's CRS."""
+    affine, own = group.source.geobox.affine, group.source.geobox.crs
+    shapes = gpd.GeoSeries(list(table["geometry"]), index=table.index).affine_transform(
+        [affine.a, affine.b, affine.d, affine.e, affine.c, affine.f]
+    )
+    frame = gpd.GeoDataFrame(table.drop(columns="geometry"), geometry=shapes, crs=str(own))
+    return frame.to_crs(str(crs))
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
