@@ -13,7 +13,7 @@ from functools import cached_property, partial, reduce
 from itertools import chain
 from queue import SimpleQueue
 from threading import Event, Thread
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,13 +65,14 @@ class Answer:
     Attributes:
         moment: Which time of the scene.
         block: Which block.
-        codes: Its codes (P x h x w), one expression a plane; the map of contours, where asked for, comes last.
+        codes: Its codes (P x h x w), one expression a plane; the map of contours, where asked for, comes last. A
+            picture's are probabilities.
         failures: Its own tiles that failed.
     """
 
     moment: int
     block: Block
-    codes: Codes
+    codes: NDArray[Any]
     failures: tuple[Failure, ...]
 
 
@@ -330,7 +331,8 @@ class Pool:
             future: Future[Out] = Future()
             self._tasks.put(partial(_fulfil, future, work, item))
             waiting.append(future)
-            if len(waiting) > self._ahead:
+            # What is done goes on at once: whoever keeps it has it before the next is begun.
+            while waiting and (len(waiting) > self._ahead or waiting[0].done()):
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

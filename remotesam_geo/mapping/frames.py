@@ -13,13 +13,17 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
 
+from remotesam_geo.errors import InputError
 from remotesam_geo.tasks import smallest_rectangles, upright
 
 from .ground import ground_area, near_meridian, pixel_size
 from .source import Moment
-from .vectors import Features, Outline
+from .vectors import Features, Outline, gathered
 
-__all__ = ["COLUMNS", "Found", "to_frame"]
+__all__ = ["COLUMNS", "Found", "Style", "columns_of", "to_frame"]
+
+MOST_SMOOTH = 5
+"""Each time doubles the number of points."""
 
 COLUMNS = {
     "label": "str",
@@ -34,7 +38,15 @@ COLUMNS = {
     "id": "str",
     "run_id": "str",
 }
-"""Columns beside the geometry, with their types."""
+"""Columns beside the geometry, with their types; those of pictures have `area_px` in place of `area_m2`."""
+
+
+def columns_of(geobox: GeoBox) -> dict[str, str]:
+    """The columns of results on a grid: on the ground where it has a CRS, else in pixels of a picture."""
+    return {
+        "area_px" if name == "area_m2" and geobox.crs is None else name: kind
+        for name, kind in COLUMNS.items()
+    }
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,12 +64,35 @@ class Found:
     features: Features
 
 
+@dataclass(frozen=True, kw_only=True)
+class Style:
+    """How outlines are drawn.
+
+    Attributes:
+        outline: Which geometry.
+        simplify: Metres (pixels of a picture) by which a polygon may leave its outline.
+        smooth: How often corners are cut, which rounds the steps of pixels; 0 for never.
+    """
+
+    outline: Outline = "polygon"
+    simplify: float = 0.0
+    smooth: int = 0
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.simplify) and self.simplify >= 0):
+            raise InputError(f"simplify is {self.simplify!r}: give metres, 0 or more")
+        if type(self.smooth) is not int or not 0 <= self.smooth <= MOST_SMOOTH:
+            raise InputError(
+                f"smooth is {self.smooth!r}: give how often to cut corners, 0 to {MOST_SMOOTH}"
+            )
+
+
 def to_frame(
     found: Iterable[Found],
     geobox: GeoBox,
     *,
-    crs: CRS,
-    outline: Outline,
+    crs: CRS | None,
+    style: Style,
     view: str,
     run_id: str,
 ) -> gpd.GeoDataFrame:
@@ -65,41 +100,49 @@ def to_frame(
 
     Args:
         found: Features by label and time, each part in any order.
-        geobox: The plan's grid.
-        crs: CRS of the table.
-        outline: Which geometry to draw.
+        geobox: The plan's grid; that of a picture has no CRS.
+        crs: CRS of the table; None for a picture's pixels.
+        style: How to draw them.
         view: "map", "scene" or "zone".
         run_id: Names the run.
     """
-    parts = [_part(each, geobox, crs, outline) for each in found if len(each.features)]
-    nothing = pd.DataFrame(columns=["geometry", *COLUMNS])
+    columns = columns_of(geobox)
+    parts = [_part(each, geobox, crs, style) for each in found if len(each.features)]
+    nothing = pd.DataFrame(columns=["geometry", *columns])
     table = pd.concat(parts, ignore_index=True) if parts else nothing
-    table = table.assign(resolution=pixel_size(geobox).metres, view=view, run_id=run_id)
+    metres = np.nan if geobox.crs is None else pixel_size(geobox).metres
+    table = table.assign(resolution=metres, view=view, run_id=run_id)
     return gpd.GeoDataFrame(
-        table[["geometry", *COLUMNS]].astype(COLUMNS), geometry="geometry", crs=crs
+        table[["geometry", *columns]].astype(columns), geometry="geometry", crs=crs
     )
 
 
-def _part(found: Found, geobox: GeoBox, crs: CRS, outline: Outline) -> gpd.GeoDataFrame:
+def _part(found: Found, geobox: GeoBox, crs: CRS | None, style: Style) -> gpd.GeoDataFrame:
     features = found.features
-    order = np.lexsort(features.table.first.T[::-1])
-    features = features.take(order)
+    # Pieces of one whole have its table entry, and stay in the order in which they came.
+    features = features.take(np.lexsort(features.table.first.T[::-1]))
     table = features.table
-    on_grid = _on_grid(_outlines(features, outline), geobox.affine)
+    on_grid = _on_grid(_drawn(_outlines(features, style.outline), geobox, style), geobox.affine)
     height, width = geobox.shape.yx
-    geometry = gpd.GeoSeries(on_grid, crs=str(geobox.crs)).to_crs(crs)
-    if crs.is_geographic:
-        middle = _middle(geobox, crs)
-        geometry = geometry.transform(
-            lambda points: np.stack([near_meridian(points[:, 0], middle), points[:, 1]], axis=1)
-        )
+    geometry = gpd.GeoSeries(on_grid)
+    if crs is None:
+        area = shapely.area(on_grid)
+    else:
+        area = ground_area(on_grid, CRS(str(geobox.crs)))
+        geometry = gpd.GeoSeries(on_grid, crs=str(geobox.crs)).to_crs(crs)
+        if crs.is_geographic:
+            middle = _middle(geobox, crs)
+            geometry = geometry.transform(
+                lambda points: np.stack([near_meridian(points[:, 0], middle), points[:, 1]], axis=1)
+            )
+    _, whole = np.unique(table.first, axis=0, return_inverse=True)
     return gpd.GeoDataFrame(
         {
             "geometry": geometry,
             "label": found.label,
             "score": table.score,
             "score_max": table.score_max,
-            "area_m2": ground_area(on_grid, CRS(str(geobox.crs))),
+            "area_px" if crs is None else "area_m2": np.bincount(whole, area)[whole],
             "time": pd.Series(found.moment.time, range(len(table)), "datetime64[ns]"),
             "items": found.moment.items,
             "touches_edge": (table.box[:, :2] <= 0).any(axis=1)
@@ -115,6 +158,35 @@ def _outlines(features: Features, outline: Outline) -> NDArray[np.object_]:
     if outline == "oriented" and features.hulls is not None:
         return np.asarray(shapely.polygons(smallest_rectangles(features.hulls)), object)
     return np.asarray(shapely.polygons(upright(features.table.box)), object)
+
+
+def _drawn(outlines: NDArray[np.object_], geobox: GeoBox, style: Style) -> NDArray[np.object_]:
+    """Outlines in pixels, smoothed and simplified where that is wanted of polygons."""
+    if style.outline != "polygon":
+        return outlines
+    for _ in range(style.smooth):
+        outlines = _with_corners_cut(outlines)
+    if style.simplify:
+        metres = 1.0 if geobox.crs is None else pixel_size(geobox).metres
+        outlines = shapely.simplify(outlines, style.simplify / metres)
+    changed = bool(style.smooth or style.simplify)
+    return np.asarray(shapely.make_valid(outlines) if changed else outlines, object)
+
+
+def _with_corners_cut(outlines: NDArray[np.object_]) -> NDArray[np.object_]:
+    """Each corner replaced by two points, at a quarter of the edges that meet there."""
+    parts, owner = shapely.get_parts(outlines, return_index=True)
+    kind, points, (rings, polygons) = shapely.to_ragged_array(parts)
+    last = np.zeros(len(points), np.bool_)
+    last[rings[1:] - 1] = True
+    step = np.flatnonzero(~last)  # from each point to the next of its ring
+    one, other = points[step], points[step + 1]
+    cut = np.stack([0.75 * one + 0.25 * other, 0.25 * one + 0.75 * other], axis=1).reshape(-1, 2)
+    begin = 2 * (rings - np.arange(len(rings)))
+    # Each ring is closed by its own first point.
+    closed = np.insert(cut, begin[1:], cut[begin[:-1]], axis=0)
+    smooth = shapely.from_ragged_array(kind, closed, (begin + np.arange(len(rings)), polygons))
+    return gathered(smooth, owner, len(outlines))
 
 
 def _on_grid(outlines: NDArray[np.object_], affine: Affine) -> NDArray[np.object_]:
@@ -139,7 +211,9 @@ def _middle(geobox: GeoBox, crs: CRS) -> float:
 
 def _ids(found: Found, geobox: GeoBox, first: NDArray[np.int64]) -> list[str]:
     """Names that the same feature of the same plan keeps in another run."""
-    key = f"{geobox.crs}|{geobox.affine[:6]}|{found.moment.time}|{found.label}"
+    # One CRS has many spellings: files write it out, users name it.
+    crs = None if geobox.crs is None else geobox.crs.epsg or str(geobox.crs)
+    key = f"{crs}|{geobox.affine[:6]}|{found.moment.time}|{found.label}"
     return [
         hashlib.blake2b(f"{key}|{row}|{col}".encode(), digest_size=8).hexdigest()
         for row, col in first.tolist()

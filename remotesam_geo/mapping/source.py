@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import xarray as xr
+from affine import Affine
 from dask.base import compute
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
@@ -18,7 +19,7 @@ from .grid import Box
 from .ground import Resolution, plan_geobox
 from .resample import Resampling
 
-__all__ = ["Moment", "Source", "scene_source"]
+__all__ = ["Moment", "Source", "picture_source", "scene_source"]
 
 Pixels = tuple[NDArray[np.uint8], NDArray[np.bool_]]
 
@@ -86,8 +87,9 @@ def scene_source(
     bands: str | Sequence[str | int] | None = None,
     stretch: Any = None,
     resolution: Resolution = "native",
+    geobox: GeoBox | None = None,
 ) -> Source:
-    """Make a scene askable at a resolution.
+    """Make a scene askable at a resolution, or on a grid.
 
     A scene with a recipe is loaded anew on a coarser grid, so that overviews are read; any other is averaged here.
     Colours are stretched alike at every resolution.
@@ -97,13 +99,14 @@ def scene_source(
         bands: As in `render`.
         stretch: As in `render`.
         resolution: Metres on the ground a pixel, or "native".
+        geobox: The plan's grid; by default that of the resolution.
 
     Raises:
         InputError: The scene has no CRS, or cannot be rendered.
     """
     rendered = render(scene, bands, stretch)
     native = _geobox(rendered)
-    plan = plan_geobox(native, resolution)
+    plan = plan_geobox(native, resolution) if geobox is None else geobox
     if plan != native and (recipe := _recipe(scene)) is not None:
         rendered = render(recipe.open(geobox=plan), bands, rendered.attrs["stretch"] or None)
         native = plan
@@ -116,6 +119,35 @@ def scene_source(
         rgb=rgb.transpose(..., *space, "band"),
         valid=valid.transpose(..., *space),
         resampling=None if plan == native else Resampling(source=native, target=plan),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _PictureSource:
+    """A picture at its own scale; its grid has no CRS."""
+
+    geobox: GeoBox
+    moments: tuple[Moment, ...]
+    rgb: NDArray[np.uint8]
+    valid: NDArray[np.bool_]
+
+    def read(self, box: Box, moment: int) -> Pixels:  # noqa: ARG002 - a picture has one time
+        rows, cols = slice(box.top, box.bottom), slice(box.left, box.right)
+        return self.rgb[rows, cols], self.valid[rows, cols]
+
+
+def picture_source(rgb: NDArray[np.uint8], valid: NDArray[np.bool_]) -> Source:
+    """Make a picture askable window by window.
+
+    Args:
+        rgb: Its pixels (H x W x 3).
+        valid: Which of them are data (H x W).
+    """
+    return _PictureSource(
+        geobox=GeoBox(valid.shape, Affine.identity(), None),
+        moments=(Moment(time=None, items=""),),
+        rgb=rgb,
+        valid=valid,
     )
 
 

@@ -281,9 +281,7 @@ def outline(
                 marks: Mapping[tuple[int, int], str] = marks,
             ) -> Entry:
                 block = group.grid.block_at(place[1])
-                codes = np.stack([records.store.read(each.key, place[0], block) for each in maps])
-                if _mark(codes) != marks[place]:
-                    raise _DamagedError(place, maps)
+                codes = _stored(records, maps, place, marks[place])
                 found = extract(
                     joined(codes, range(len(maps))), block.core,
                     threshold=prompt.threshold, outline=kind,
@@ -424,8 +422,16 @@ def _marks(records: Records, maps: Sequence[Layer]) -> dict[tuple[int, int], str
     return {place: "+".join(each[place] for each in known) for place in places}
 
 
-def _mark(codes: Codes) -> str:
-    return "+".join(digest(each) for each in codes)
+def _stored(records: Records, maps: Sequence[Layer], place: tuple[int, int], mark: str) -> Codes:
+    """A block of some maps (P x h x w), if it still is what was written."""
+    block = records.store.read
+    try:
+        codes = [block(layer.key, *place) for layer in maps]
+    except JobError as error:
+        raise _DamagedError(place, maps) from error
+    if "+".join(map(digest, codes)) != mark:
+        raise _DamagedError(place, maps)
+    return np.stack(codes)
 
 
 def _digest_of(data: bytes) -> str:

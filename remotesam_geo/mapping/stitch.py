@@ -5,8 +5,8 @@ every window that sees it, summed in plan order in integers. So neither chunks n
 answered can change it.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from remotesam_geo.tasks import FAILED, NO_DATA
 
 from .grid import Box, Grid, Tile
 
-__all__ = ["Codes", "Seam", "look", "mark", "needed", "stitch"]
+__all__ = ["Codes", "Seam", "joined", "look", "mark", "needed", "stitch"]
 
 Seam = Literal["paste", "blend"]
 Codes = NDArray[np.uint8]
@@ -93,6 +93,15 @@ def stitch(
             own = codes[:, *core.within(tile.window)]
             out[:, *here] = np.where(own >= FAILED, own, blended[:, *here])
     return out
+
+
+def joined(codes: NDArray[Any], members: Sequence[int]) -> NDArray[Any]:
+    """The map of a prompt (h x w) from those of the expressions (P x h x w).
+
+    Failed and no data are the largest codes, and all expressions of a window share them.
+    """
+    one: NDArray[Any] = codes[list(members)].max(axis=0)
+    return one
 
 
 def _blend(grid: Grid, box: Box, answers: Mapping[int, Codes | None], prompts: int) -> Codes:

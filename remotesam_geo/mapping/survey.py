@@ -1,35 +1,43 @@
-"""Prompts over a whole scene at one resolution: answered block by block, outlined, joined, chosen."""
+"""Prompts over a whole scene at one resolution: outlined block by block, joined, chosen, added up over zones."""
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any, get_args
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 
+from remotesam_geo.errors import InputError
 from remotesam_geo.tasks import (
+    CONTOUR_THRESHOLD,
     MIN_SCORE,
+    NOT_ANSWERED,
     Dropped,
     Hulls,
     Suppress,
     merge,
     select,
+    semantic,
     smallest_rectangles,
     upright,
 )
 from remotesam_geo.words import Prompt
 
-from .executor import Answer, Failure, Predict, Work, run
+from .executor import Answer, Failure
 from .frames import Found
-from .grid import Block, Grid
+from .grid import Block, Box, Grid
+from .maps import Maps
 from .source import Moment
-from .stitch import Codes
-from .vectors import Features, Joiner, Outline, Pieces, extract
+from .stitch import joined
+from .vectors import Features, Joiner, Outline, Parts, Pieces, extract
+from .zone_sums import Sums, ZonePart, ZoneSums, tally_zones
+from .zones import Zones
 
-__all__ = ["Choice", "Survey", "drawn", "gather", "joined", "survey"]
+__all__ = ["Choice", "Survey", "drawn", "gather", "outlined", "survey"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +48,28 @@ class Choice:
         outline: Which geometry.
         suppress: Which components give way to others.
         min_score: Least mean probability.
+        min_area: Least number of pixels.
+        exclusive: Whether each pixel belongs to its most probable prompt only.
+        contour_threshold: Above it a pixel of the map of contours parts touching objects; None for no such map.
+        parts: Whether features stay cut at block borders.
     """
 
     outline: Outline = "polygon"
     suppress: Suppress = "none"
     min_score: float = MIN_SCORE
+    min_area: int = 1
+    exclusive: bool = False
+    contour_threshold: float | None = None
+    parts: Parts = "whole"
+
+    def __post_init__(self) -> None:
+        if self.parts not in get_args(Parts):
+            raise InputError(f"parts is {self.parts!r}: give one of {', '.join(get_args(Parts))}")
+        if self.parts == "blocks" and self.suppress == "enclosed":
+            raise InputError(
+                "parts='blocks' leaves features cut, and what lies in a hole of one cannot be told: "
+                "leave out suppress='enclosed'"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,46 +80,59 @@ class Survey:
         found: Features by label and time.
         failures: Tiles that could not be answered.
         dropped: By label, what was found but dropped.
+        sums: What the maps hold in each zone; None where no zones were given.
     """
 
     found: tuple[Found, ...]
     failures: tuple[Failure, ...]
     dropped: dict[str, Dropped]
+    sums: Sums | None = None
 
 
 def survey(
-    work: Work,
-    predict: Predict,
+    maps: Maps,
     prompts: Sequence[Prompt],
     members: Sequence[Sequence[int]],
-    choice: Choice,
     *,
+    choice: Choice | None = None,
+    zones: Zones | None = None,
     progress: Callable[[int], object] = int,
 ) -> Survey:
-    """Find what prompts ask for.
+    """Find what prompts ask for, in one pass over the maps.
 
     Args:
-        work: The scene, and the expressions to ask.
-        predict: The model.
+        maps: The maps of the expressions.
         prompts: What is asked; each map is the maximum over its expressions' maps.
         members: Which of the expressions belong to each prompt.
-        choice: What is wanted of it.
+        choice: Which features are wanted; None for none.
+        zones: What to add the maps up over; None for nothing.
         progress: Told how many tiles were done.
     """
     failures: list[Failure] = []
-    finish = partial(_outlined, prompts=prompts, members=members, outline=drawn(choice))
+    moments = tuple(maps.moments)
+    sums = None
+    if zones is not None:
+        sums = ZoneSums(zones=zones, grid=maps.grid, prompts=tuple(prompts), moments=moments)
+    finish = partial(_finished, prompts=prompts, members=members, choice=choice, zones=zones)
 
     def blocks() -> Iterator[tuple[int, Block, Sequence[Pieces]]]:
-        for answer, pieces in run(work, predict, finish, progress=progress):
+        for answer, pieces, part in maps.answers(finish, progress=progress):
             failures.extend(answer.failures)
+            if sums is not None and part is not None:
+                sums.add(part)
             yield answer.moment, answer.block, pieces
 
     with warnings.catch_warnings():
         # rasterio silences this one for arrays of its own, but what one thread silences another may let speak again:
         # the filters are the whole process's.
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        found, dropped = gather(blocks(), work.grid, work.source.moments, prompts, choice)
-    return Survey(found=found, failures=tuple(failures), dropped=dropped)
+        found, dropped = gather(blocks(), maps.grid, moments, prompts, choice or Choice())
+    return Survey(
+        found=found,
+        failures=tuple(failures),
+        dropped=dropped,
+        sums=None if sums is None else sums.finish(),
+    )
 
 
 def gather(
@@ -120,7 +158,7 @@ def gather(
     parts: dict[tuple[int, int], list[Features]] = {}
     for moment, block, pieces in blocks:
         for index, piece in enumerate(pieces):
-            joiner = joiners.setdefault((moment, index), Joiner(grid))
+            joiner = joiners.setdefault((moment, index), Joiner(grid, parts=choice.parts))
             parts.setdefault((moment, index), []).extend(joiner.add(block, piece))
     for key, joiner in joiners.items():
         parts[key].extend(joiner.finish())
@@ -145,31 +183,58 @@ def drawn(choice: Choice) -> Outline:
     )
 
 
-def _outlined(
+def _finished(
     answer: Answer,
     *,
     prompts: Sequence[Prompt],
     members: Sequence[Sequence[int]],
-    outline: Outline,
-) -> tuple[Answer, tuple[Pieces, ...]]:
-    return answer, tuple(
-        extract(
-            joined(answer.codes, own),
-            answer.block.core,
-            threshold=prompt.threshold,
-            outline=outline,
-        )
-        for prompt, own in zip(prompts, members, strict=True)
+    choice: Choice | None,
+    zones: Zones | None,
+) -> tuple[Answer, tuple[Pieces, ...], ZonePart | None]:
+    pieces = (
+        ()
+        if choice is None
+        else outlined(answer.codes, answer.block.core, prompts, members, choice)
     )
+    part = None if zones is None else tally_zones(answer, zones, prompts, members)
+    return replace(answer, codes=answer.codes[:0]), pieces, part
 
 
-def joined(codes: Codes, members: Sequence[int]) -> Codes:
-    """The map of a prompt (h x w) from those of the expressions (P x h x w).
+def outlined(
+    codes: NDArray[Any],
+    box: Box,
+    prompts: Sequence[Prompt],
+    members: Sequence[Sequence[int]],
+    choice: Choice,
+) -> tuple[Pieces, ...]:
+    """The pieces that one block holds of each prompt's components.
 
-    Failed and no data are the largest codes, and all expressions of a window share them.
+    Args:
+        codes: Its maps (P x h x w), one expression a plane; that of contours last, where the choice wants them.
+        box: Where it lies.
+        prompts: What is asked.
+        members: Which of the expressions belong to each prompt.
+        choice: What is wanted of it.
     """
-    one: Codes = codes[list(members)].max(axis=0)
-    return one
+    own = [joined(codes, which) for which in members]
+    if choice.exclusive:
+        winner = semantic(own, threshold=[prompt.threshold for prompt in prompts])
+        own = [
+            np.where((winner == number) | (winner == NOT_ANSWERED), one, one.dtype.type(0))
+            for number, one in enumerate(own, start=1)
+        ]
+    contours = choice.contour_threshold
+    return tuple(
+        extract(
+            one,
+            box,
+            threshold=prompt.threshold,
+            contour=None if contours is None else codes[-1],
+            contour_threshold=CONTOUR_THRESHOLD if contours is None else contours,
+            outline=drawn(choice),
+        )
+        for prompt, one in zip(prompts, own, strict=True)
+    )
 
 
 def _together(parts: Sequence[Features]) -> Features | None:
@@ -197,21 +262,25 @@ def _all_hulls(parts: Sequence[Hulls]) -> Hulls:
 
 
 def _chosen(features: Features, choice: Choice) -> tuple[Features, Dropped]:
-    oriented = features.hulls is not None
+    # Pieces of one whole share its table entry, and are kept or dropped together.
+    first = features.table.first
+    begins = np.ones(len(features), np.bool_)
+    begins[1:] = (first[1:] != first[:-1]).any(axis=1)
+    wholes = features.take(begins) if not begins.all() else features
+    oriented = wholes.hulls is not None
     corners = (
-        smallest_rectangles(features.hulls)
-        if features.hulls is not None
-        else upright(features.table.box)
+        smallest_rectangles(wholes.hulls) if wholes.hulls is not None else upright(wholes.table.box)
     )
     keep, dropped = select(
-        features.table,
+        wholes.table,
         corners,
         oriented=oriented,
         min_score=choice.min_score,
+        min_area=choice.min_area,
         suppress=choice.suppress,
-        enclosed_by=_enclosers(features) if choice.suppress == "enclosed" else None,
+        enclosed_by=_enclosers(wholes) if choice.suppress == "enclosed" else None,
     )
-    return features.take(keep), dropped
+    return features.take(keep[np.cumsum(begins) - 1]), dropped
 
 
 def _enclosers(features: Features) -> NDArray[np.int64]:

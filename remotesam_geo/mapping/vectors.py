@@ -5,6 +5,7 @@ polygon that the whole raster would have given. Only components that touch a blo
 all others are finished with their block. Sums are integers: scores do not depend on the cut either.
 """
 
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from rasterio.features import shapes
 from shapely.geometry.base import BaseGeometry
 
+from remotesam_geo.errors import RemoteSAMWarning
 from remotesam_geo.tasks import (
     CONTOUR_THRESHOLD,
     SHARE,
@@ -34,9 +36,12 @@ from remotesam_geo.tasks import (
 from .grid import Block, Box, Grid
 from .stitch import Codes
 
-__all__ = ["Features", "Joiner", "Outline", "Pieces", "extract"]
+__all__ = ["Features", "Joiner", "Outline", "Parts", "Pieces", "extract", "gathered"]
 
 Outline = Literal["polygon", "box", "oriented"]
+Parts = Literal["whole", "blocks"]
+MOST_VERTICES = 1_000_000
+"""A component of more vertices stays cut at block borders: few programs draw such a polygon."""
 I64 = NDArray[np.int64]
 Geometries = NDArray[np.object_]
 
@@ -143,10 +148,13 @@ class Joiner:
     Args:
         grid: The plan.
         share: A piece must exceed this share of the largest piece of its whole.
+        parts: "whole" joins components to one feature each; "blocks" leaves polygons cut at block borders, each with
+            the table entry of its whole.
     """
 
     grid: Grid
     share: float = SHARE
+    parts: Parts = "whole"
     _wholes: "_Frontier" = field(init=False)
     _pieces: "_Frontier" = field(init=False)
     _open: "list[_Part]" = field(default_factory=list)
@@ -222,14 +230,44 @@ class Joiner:
         n = len(names)
         parent = np.empty(n, np.int64)
         parent[group] = np.unique(whole, return_inverse=True)[1]
+        table = merge([part.features.table for part in parts], group, n)
+        large = large_pieces(table.count, parent, share=self.share)
         polygons = [part.features.polygons for part in parts if part.features.polygons is not None]
         outlines = [part.features.hulls for part in parts if part.features.hulls is not None]
-        joined = Features(
-            table=merge([part.features.table for part in parts], group, n),
-            polygons=_union(np.concatenate(polygons), group, n) if polygons else None,
-            hulls=merge_hulls(outlines, group, n) if outlines else None,
+        if not polygons:
+            boxes = Features(
+                table=table,
+                polygons=None,
+                hulls=merge_hulls(outlines, group, n) if outlines else None,
+            )
+            return boxes.take(large)
+        pieces = np.concatenate(polygons)
+        cut = self._stay_cut(pieces, group, n)
+        joins = ~cut[group]
+        joined, place = np.unique(group[joins], return_inverse=True)
+        owner = np.concatenate([joined, group[~joins]])
+        features = Features(
+            table=table.take(owner),
+            polygons=np.concatenate([_union(pieces[joins], place, len(joined)), pieces[~joins]]),
+            hulls=None,
         )
-        return joined.take(large_pieces(joined.table.count, parent, share=self.share))
+        return features.take(large[owner])
+
+    def _stay_cut(self, pieces: Geometries, group: I64, n: int) -> NDArray[np.bool_]:
+        """Which components keep their pieces apart (n)."""
+        if self.parts == "blocks":
+            return np.ones(n, np.bool_)
+        vertices = np.bincount(group, shapely.get_num_coordinates(pieces), minlength=n)
+        cut: NDArray[np.bool_] = vertices > MOST_VERTICES
+        if cut.any():
+            warnings.warn(
+                f"{int(cut.sum())} features have more than {MOST_VERTICES:,} vertices, the largest "
+                f"{int(vertices.max()):,}: they stay cut at block borders, their pieces sharing one id. Say "
+                "parts='blocks' to expect it, or simplify=... and a coarser resolution",
+                RemoteSAMWarning,
+                stacklevel=2,
+            )
+        return cut
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -327,11 +365,11 @@ def _polygons(found: Components, box: Box) -> Geometries:
         np.array(coordinates) + np.array([box.left, box.top]),
         (np.array(rings), np.array(polygons)),
     )
-    return _collected(parts, np.array(owner), found.n)
+    return gathered(parts, np.array(owner), found.n)
 
 
-def _collected(parts: Geometries, owner: I64, n: int) -> Geometries:
-    """Parts gathered to one polygon or multipolygon an owner, in one normal form."""
+def gathered(parts: Geometries, owner: I64, n: int) -> Geometries:
+    """Polygons (m) gathered to one polygon or multipolygon an owner, in one normal form."""
     order = np.argsort(owner, kind="stable")
     parts, owner = parts[order], owner[order]
     count = np.bincount(owner, minlength=n)

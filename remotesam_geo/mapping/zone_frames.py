@@ -236,13 +236,14 @@ def caption_frame(
             for zone in np.unique(member.zone).tolist():
                 places[zone][labels[part]] = relative[member.zone == zone] * _UNIT
         known = asked.stack(Sums.valid_fraction, moment).min(axis=0) > 0
-        norths = north(asked.zones)
+        picture = asked.zones.geobox.crs is None
+        norths = [None] * n if picture else north(asked.zones).tolist()
         sentences = [
             caption(
                 {label: place[label] for label in labels if label in place},
                 (_UNIT, _UNIT),
-                north=float(turn),
-                subject="area",
+                north=turn,
+                subject="picture" if picture else "area",
             )
             if ok or place
             else None
@@ -288,7 +289,10 @@ class _Asked:
         self._order = [names.index(label) for label in labels]
         self.thresholds = np.array([prompts[at].threshold for at in self._order])
         metres = np.repeat(
-            [pixel_size(part.zones.geobox).metres for part in sums],
+            [
+                np.nan if part.zones.geobox.crs is None else pixel_size(part.zones.geobox).metres
+                for part in sums
+            ],
             [len(part.prompts) for part in sums],
         )
         self.resolution = metres[self._order]

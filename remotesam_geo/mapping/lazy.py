@@ -1,0 +1,177 @@
+"""The maps themselves, lazily: each window is asked once, whatever the chunks, when their values are wanted."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+from dask.base import compute, tokenize
+from dask.highlevelgraph import HighLevelGraph
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from odc.geo.xr import xr_coords
+
+from remotesam_geo.errors import InputError
+from remotesam_geo.tasks import NOT_ANSWERED, decode, encode, semantic
+from remotesam_geo.words import Prompt
+
+from .executor import Predict, Work, windows
+from .grid import Grid
+from .maps import Held
+from .source import Moment
+from .stitch import Codes, joined, needed, stitch
+
+__all__ = ["class_array", "held_maps", "probability_array"]
+
+BLOCK = 1024
+"""Side of the blocks in which a finished map is worked on, in pixels."""
+STEP = 0.005
+ENCODING = {"dtype": "uint8", "scale_factor": STEP, "add_offset": -STEP / 2, "_FillValue": 255}
+"""By which Zarr and COG store a probability as the byte that it was."""
+
+
+def probability_array(
+    work: Work,
+    predict: Predict,
+    prompts: Sequence[Prompt],
+    members: Sequence[Sequence[int]],
+    about: Mapping[str, Any],
+) -> xr.DataArray:
+    """Probabilities in 0..1 (time, prompt, y, x), NaN where there is no answer.
+
+    Args:
+        work: The scene, and the expressions to ask.
+        predict: The model.
+        prompts: What is asked; each map is the maximum over its expressions' maps.
+        members: Which of the expressions belong to each prompt.
+        about: How it was asked, as plain JSON.
+    """
+    maps = _maps(work, predict, members)
+    array = _array(
+        da.map_blocks(decode, maps, dtype=np.float32),  # type: ignore[no-untyped-call]
+        work,
+        ("prompt",),
+        {
+            "prompt": np.array([prompt.label for prompt in prompts], object)
+        },  # strings as Zarr knows them
+    )
+    array.name = "probability"
+    array.attrs["remotesam"] = json.dumps(about)
+    array.encoding = dict(ENCODING)
+    return array
+
+
+def class_array(
+    work: Work,
+    predict: Predict,
+    prompts: Sequence[Prompt],
+    members: Sequence[Sequence[int]],
+    about: Mapping[str, Any],
+) -> xr.DataArray:
+    """One class a pixel (time, y, x): its number from 1, 0 for background, -1 where there is no answer."""
+    thresholds = [prompt.threshold for prompt in prompts]
+
+    def classes(maps: Codes) -> NDArray[np.int16]:
+        best = [semantic(list(each), threshold=thresholds) for each in maps]
+        return np.where(np.stack(best) == NOT_ANSWERED, np.int16(-1), best)
+
+    maps = _maps(work, predict, members)
+    data = da.map_blocks(classes, maps, dtype=np.int16, drop_axis=1)  # type: ignore[no-untyped-call]
+    array = _array(data, work, (), {})
+    array.name = "class"
+    labels = ["background", *(prompt.label for prompt in prompts)]
+    array.attrs["flag_values"] = list(range(len(labels)))
+    array.attrs["flag_meanings"] = " ".join(label.replace(" ", "_") for label in labels)
+    array.attrs["remotesam"] = json.dumps(about)
+    array.encoding = {"_FillValue": -1}
+    return array
+
+
+def held_maps(probabilities: xr.DataArray, geobox: GeoBox) -> Held:
+    """Maps of probabilities that were computed, saved, or come from elsewhere.
+
+    Args:
+        probabilities: Dimensions prompt, two of space, and time if there are several; NaN where not answered.
+        geobox: Their grid.
+    """
+    space = [str(dim) for dim in probabilities.odc.spatial_dims]
+    others = [str(dim) for dim in probabilities.dims if dim not in (*space, "prompt", "time")]
+    if others:
+        raise InputError(
+            f"probabilities have the dimensions {others} beside prompt, time and space: select one of each"
+        )
+    times: list[Any] = [None]
+    if "time" in probabilities.coords:
+        times = np.atleast_1d(probabilities.coords["time"].values).tolist()
+    ordered = probabilities if "time" in probabilities.dims else probabilities.expand_dims("time")
+    data = ordered.transpose("time", "prompt", *space).data
+
+    def read(moment: int, place: tuple[slice, slice]) -> Codes:
+        (part,) = compute(data[moment, :, *place], scheduler="synchronous")  # type: ignore[no-untyped-call]
+        # Storage by whole steps brings the byte 0 back as half a step below zero.
+        codes: Codes = encode(np.where((part < 0) & (part > -STEP), np.float32(0), part))
+        return codes
+
+    return Held(
+        read=read,
+        grid=Grid(shape=geobox.shape.yx, window=BLOCK, overlap=0, block=1),
+        geobox=geobox,
+        moments=tuple(
+            Moment(time=None if time is None else np.datetime64(time, "ns"), items="")
+            for time in times
+        ),
+    )
+
+
+def _maps(work: Work, predict: Predict, members: Sequence[Sequence[int]]) -> "da.Array":
+    """Codes of each prompt (time, prompt, y, x), one chunk a block of the plan."""
+    grid, moments = work.grid, range(len(work.source.moments))
+    rows, cols = grid.blocks
+    token = tokenize(work.expressions, grid, work.source.geobox, id(work), members)
+    asked, name = f"remotesam-windows-{token}", f"remotesam-map-{token}"
+
+    def ask(moment: int, index: int) -> dict[int, Codes]:
+        return windows(work, predict, moment, grid.block_at(index))
+
+    def join(index: int, *parts: dict[int, Codes]) -> Codes:
+        known = {tile: codes for part in parts for tile, codes in part.items()}
+        codes = stitch(grid, grid.block_at(index).core, known, prompts=work.planes, seam=work.seam)
+        return np.stack([joined(codes, own) for own in members])[None]
+
+    graph: dict[Any, Any] = {}
+    for moment in moments:
+        for index in range(rows * cols):
+            near = grid.blocks_of(
+                [t.index for t in needed(grid, grid.block_at(index).core, work.seam)]
+            )
+            graph[asked, moment, index] = (ask, moment, index)
+            graph[name, moment, 0, *divmod(index, cols)] = (
+                join, index, *((asked, moment, int(other)) for other in near),
+            )  # fmt: skip
+    high = [grid.block_at(row * cols).core.shape[0] for row in range(rows)]
+    wide = [grid.block_at(col).core.shape[1] for col in range(cols)]
+    return da.Array(  # type: ignore[no-untyped-call]
+        HighLevelGraph.from_collections(name, graph),
+        name,
+        chunks=((1,) * len(moments), (len(members),), tuple(high), tuple(wide)),
+        dtype=np.uint8,
+    )
+
+
+def _array(
+    data: "da.Array", work: Work, dims: tuple[str, ...], coords: Mapping[str, Any]
+) -> xr.DataArray:
+    """Data (time, ..., y, x) on the plan's grid; without the dimension time where the scene has none."""
+    place = xr_coords(work.source.geobox)
+    y, x = (str(name) for name in list(place)[:2])
+    times = [moment.time for moment in work.source.moments]
+    along: dict[Any, Any] = {**coords, **place}
+    if len(times) == 1:
+        data = data[0]
+        if times[0] is not None:
+            along["time"] = times[0]
+        return xr.DataArray(data, dims=(*dims, y, x), coords=along)
+    along["time"] = times
+    return xr.DataArray(data, dims=("time", *dims, y, x), coords=along)

@@ -1,0 +1,133 @@
+"""Where maps come from: asked of the network, read again from what it answered, or held in memory."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from .executor import Answer, Pool, Predict, Work, run
+from .grid import Grid
+from .source import Moment
+from .stitch import Codes
+
+__all__ = ["Asked", "Held", "Maps"]
+
+Out = TypeVar("Out")
+Progress = Callable[[int], object]
+
+
+class Maps(Protocol):
+    """Maps over a raster, one an expression, block by block."""
+
+    @property
+    def grid(self) -> Grid:
+        """The plan."""
+
+    @property
+    def geobox(self) -> GeoBox:
+        """The plan's grid."""
+
+    @property
+    def moments(self) -> Sequence[Moment]:
+        """The times there are."""
+
+    @property
+    def size(self) -> int:
+        """Tiles there are to tell the progress of."""
+
+    def answers(
+        self, finish: Callable[[Answer], Out], *, progress: Progress = int
+    ) -> Iterator[Out]:
+        """What `finish` makes of each block of each time, in plan order.
+
+        Args:
+            finish: Works on a block, in another thread.
+            progress: Told with each block how many tiles were done.
+        """
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Asked:
+    """Maps that the network is asked for.
+
+    Attributes:
+        work: The scene and the expressions.
+        predict: The model.
+    """
+
+    work: Work
+    predict: Predict
+
+    @property
+    def grid(self) -> Grid:
+        """The plan."""
+        return self.work.grid
+
+    @property
+    def geobox(self) -> GeoBox:
+        """The plan's grid."""
+        return self.work.source.geobox
+
+    @property
+    def moments(self) -> Sequence[Moment]:
+        """The times there are."""
+        return self.work.source.moments
+
+    @property
+    def size(self) -> int:
+        """Tiles there are to ask."""
+        return self.work.size
+
+    def answers(
+        self, finish: Callable[[Answer], Out], *, progress: Progress = int
+    ) -> Iterator[Out]:
+        """See `Maps`."""
+        return run(self.work, self.predict, finish, progress=progress)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Held:
+    """Maps that are there already.
+
+    Attributes:
+        read: Gives the maps (P x h x w; codes, or probabilities of a picture) of a block at a time.
+        grid: How they are cut into blocks.
+        geobox: The grid they lie on.
+        moments: The times there are.
+    """
+
+    read: Callable[[int, tuple[slice, slice]], Codes | NDArray[np.float32]]
+    grid: Grid
+    geobox: GeoBox
+    moments: tuple[Moment, ...]
+
+    @property
+    def size(self) -> int:
+        """Tiles there are to read."""
+        return len(self.grid) * len(self.moments)
+
+    def answers(
+        self, finish: Callable[[Answer], Out], *, progress: Progress = int
+    ) -> Iterator[Out]:
+        """See `Maps`."""
+        rows, cols = self.grid.blocks
+        errands = (
+            (moment, index) for moment in range(len(self.moments)) for index in range(rows * cols)
+        )
+        with Pool(2) as pool:
+            for done, tiles in pool.map(partial(self._finished, finish), errands):
+                progress(tiles)
+                yield done
+
+    def _finished(
+        self, finish: Callable[[Answer], Out], errand: tuple[int, int]
+    ) -> tuple[Out, int]:
+        moment, index = errand
+        block = self.grid.block_at(index)
+        codes = self.read(moment, block.core.within(self.grid.raster))
+        answer = Answer(moment=moment, block=block, codes=codes, failures=())
+        return finish(answer), len(self.grid.owners(block.core))

@@ -1,0 +1,6 @@
+"""The class `RemoteSAM`: questions in words over scenes and pictures, answered with GeoDataFrames."""
+
+from .network import Model
+from .verbs import RemoteSAM
+
+__all__ = ["Model", "RemoteSAM"]

@@ -1,0 +1,410 @@
+"""From a question to its answer: parse, ask, survey, and lay out as a table with how it was made."""
+
+import json
+import uuid
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+import xarray as xr
+from pyproj import CRS
+from tqdm.auto import tqdm
+
+from remotesam_geo import __version__
+from remotesam_geo.errors import InputError, RemoteSAMWarning
+from remotesam_geo.mapping.executor import Contours, Failure, Predict, Work
+from remotesam_geo.mapping.frames import Found, Style, to_frame
+from remotesam_geo.mapping.ground import pixel_size
+from remotesam_geo.mapping.maps import Asked
+from remotesam_geo.mapping.survey import Choice, Survey, survey
+from remotesam_geo.mapping.vectors import Features
+from remotesam_geo.mapping.zone_frames import wide_columns
+from remotesam_geo.mapping.zone_sums import Sums
+from remotesam_geo.mapping.zones import Zones, core_zones, place_zones
+from remotesam_geo.scenes.areas import shape_in_degrees
+from remotesam_geo.tasks import CONTOUR_THRESHOLD, Suppress, merge
+from remotesam_geo.words import Prompt, PromptLike, parse_prompts, view_words
+
+from .asking import Group, Question, ceil_pixels, held_prompts, map_groups, native_crs
+from .network import Model, contour_model
+from .subjects import Picture, Scene, is_probabilities, subject
+
+__all__ = ["Asker", "ZoneAnswers", "features", "one_map", "over_zones"]
+
+LONG = 8
+"""Tiles from which progress is shown."""
+
+
+@dataclass(eq=False)
+class Asker:
+    """A model, and the contour model once it is wanted."""
+
+    model: Model
+
+    @cached_property
+    def published_contours(self) -> Contours:
+        """The published contour network, opened once."""
+        return contour_model()
+
+    def contours(self, question: Question) -> Contours | None:
+        """Who is asked for contours, if anyone."""
+        if question.refine is None or callable(question.refine):
+            return question.refine
+        if question.refine != "contours":
+            raise InputError(
+                f"refine is {question.refine!r}: give None, 'contours', or a contour model"
+            )
+        return self.published_contours
+
+    def opened(self, question: Question) -> tuple[Scene | Picture, Question, tuple[Prompt, ...]]:
+        """What is looked at, the question as it then stands, and its prompts."""
+        scene = subject(question.scene, question.how.bands, question.how.stretch)
+        if isinstance(scene, Picture) and not question.how.tiles:
+            question = replace(question, how=replace(question.how, view="scene"))
+        return scene, question, self._parsed(scene, question)
+
+    def _parsed(self, scene: Scene | Picture, question: Question) -> tuple[Prompt, ...]:
+        if isinstance(scene, xr.DataArray) and is_probabilities(scene):
+            if question.resolution is not None:
+                raise InputError("probabilities have their resolution: leave out resolution=")
+            held = _chosen(scene, question.prompts)
+            return parse_prompts(held, threshold=question.threshold, suggest=False)
+        if question.prompts is None:
+            raise InputError("prompts= is missing: say in words what to look for")
+        parsed = parse_prompts(
+            question.prompts,
+            template=question.template,
+            threshold=question.threshold,
+            resolution=question.resolution,
+            cut_words=getattr(self.model, "cut_words", None),
+        )
+        if question.how.view == "map":
+            _warn_of_view_words(parsed)
+        return parsed
+
+    def about(self, groups: Sequence[Group]) -> dict[str, Any]:
+        """How prompts were asked, as plain JSON."""
+        return {
+            "remotesam_geo": __version__,
+            "model": self.model.identity,
+            "asked": [group.note() for group in groups],
+        }
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ZoneAnswers:
+    """What was found over zones.
+
+    Attributes:
+        sums: What the maps hold in each zone, for each resolution.
+        features: The objects, for each resolution.
+        labels: In the order asked.
+        view: How the network looked.
+        run_id: Names the run.
+    """
+
+    sums: tuple[Sums, ...]
+    features: tuple[tuple[Found, ...], ...]
+    labels: tuple[str, ...]
+    view: str
+    run_id: str
+
+
+def features(
+    asker: Asker,
+    question: Question,
+    choice: Choice,
+    style: Style,
+    *,
+    crs: Any,
+    one_each: bool = False,
+) -> gpd.GeoDataFrame:
+    """A row per feature.
+
+    Args:
+        asker: Who is asked.
+        question: What is asked.
+        choice: Which features are wanted.
+        style: How they are drawn.
+        crs: CRS of the result; None for the scene's.
+        one_each: Whether all features of a prompt and time make one.
+    """
+    scene, question, prompts = asker.opened(question)
+    groups = map_groups(
+        asker.model, scene, prompts, question.how, contours=asker.contours(question)
+    )
+    target = native_crs(scene)
+    if target is not None and crs is not None:
+        target = CRS.from_user_input(crs)
+    run_id = uuid.uuid4().hex
+    tables, results = [], []
+    with _progress(groups, question) as advance:
+        for group in groups:
+            wanted = _wanted(choice, question, group, scene)
+            result = survey(
+                group.maps, group.prompts, group.members, choice=wanted, progress=advance
+            )
+            found = tuple(map(_in_one, result.found)) if one_each else result.found
+            tables.append(
+                to_frame(
+                    found,
+                    group.maps.geobox,
+                    crs=target,
+                    style=style,
+                    view=group.view,
+                    run_id=run_id,
+                )
+            )
+            results.append(result)
+    joined = pd.concat(tables, ignore_index=True) if len(tables) > 1 else tables[0]
+    order = [prompt.label for prompt in prompts]
+    joined = joined.sort_values(
+        "label", key=lambda labels: labels.map(order.index), kind="stable", ignore_index=True
+    )
+    return _noted(joined, asker.about(groups), groups, results, run_id)
+
+
+def over_zones(
+    asker: Asker,
+    question: Question,
+    zones: gpd.GeoDataFrame | None,
+    rows: Callable[[ZoneAnswers], gpd.GeoDataFrame],
+    *,
+    columns: Mapping[str, str] | None,
+    choice: Choice | None = None,
+    contour_threshold: float = CONTOUR_THRESHOLD,
+) -> gpd.GeoDataFrame:
+    """The zones with rows of answers.
+
+    Args:
+        asker: Who is asked.
+        question: What is asked.
+        zones: The user's zones, if any.
+        rows: Lays answers out.
+        columns: What the answer adds; None for a column a label.
+        choice: Which objects are wanted; None for none.
+        contour_threshold: Above it a pixel of the map of contours parts touching objects.
+    """
+    scene, question, prompts = asker.opened(question)
+    if isinstance(scene, Picture) and zones is not None:
+        raise InputError(
+            "a picture has no place on Earth, and zones do: give a scene with a CRS, or no zones"
+        )
+    labels = tuple(prompt.label for prompt in prompts)
+    columns = wide_columns(labels) if columns is None else columns
+    contours = asker.contours(question)
+    looks: list[tuple[tuple[Group, ...], gpd.GeoDataFrame | None]]
+    if question.how.view == "zone":
+        looks = list(_a_look_a_zone(asker, scene, prompts, question, zones, columns=columns))
+    else:
+        looks = [(map_groups(asker.model, scene, prompts, question.how, contours=contours), zones)]
+    run_id = uuid.uuid4().hex
+    frames, results = [], []
+    every = [group for groups, _ in looks for group in groups]
+    with _progress(every, question) as advance:
+        for groups, frame in looks:
+            answers = [
+                survey(
+                    group.maps,
+                    group.prompts,
+                    group.members,
+                    choice=choice and _wanted(choice, question, group, scene, contour_threshold),
+                    zones=placed,
+                    progress=advance,
+                )
+                for group, placed in zip(
+                    groups, _placed(groups, frame, native_crs(scene), columns), strict=True
+                )
+            ]
+            frames.append(
+                rows(
+                    ZoneAnswers(
+                        sums=tuple(one.sums for one in answers if one.sums is not None),
+                        features=tuple(one.found for one in answers),
+                        labels=labels,
+                        view=groups[0].view,
+                        run_id=run_id,
+                    )
+                )
+            )
+            results.extend(answers)
+    joined = pd.concat(frames) if len(frames) > 1 else frames[0]
+    return _noted(joined, asker.about(every), every, results, run_id)
+
+
+def one_map(
+    asker: Asker, question: Question
+) -> tuple[Work, Predict, tuple[Prompt, ...], tuple[tuple[int, ...], ...], dict[str, Any]]:
+    """What a lazy map is made of: the work, the model, the prompts with their maps, and a note of it."""
+    scene, question, prompts = asker.opened(question)
+    if isinstance(scene, Picture):
+        raise InputError(
+            "a lazy map is for scenes: give a raster with a CRS, or ask segment(picture)"
+        )
+    groups = map_groups(asker.model, scene, prompts, question.how)
+    if len(groups) > 1:
+        asked = ", ".join(f"{prompt.label!r} at {prompt.resolution}" for prompt in prompts)
+        raise InputError(
+            f"one map has one resolution, but these are asked at several ({asked}): ask them apart"
+        )
+    (group,) = groups
+    if not isinstance(group.maps, Asked):
+        raise InputError("these are probabilities already: give the scene they were computed from")
+    return group.maps.work, group.maps.predict, group.prompts, group.members, asker.about(groups)
+
+
+def _chosen(probabilities: xr.DataArray, prompts: PromptLike | None) -> list[Prompt]:
+    """The labels of computed probabilities that are wanted."""
+    held = {prompt.label: prompt for prompt in held_prompts(probabilities)}
+    if prompts is None:
+        return list(held.values())
+    labels = [prompt.label for prompt in parse_prompts(prompts, suggest=False)]
+    unknown = [label for label in labels if label not in held]
+    if unknown:
+        raise InputError(
+            f"these probabilities do not hold {unknown}, only {list(held)}: ask the scene for them"
+        )
+    return [held[label] for label in labels]
+
+
+def _warn_of_view_words(prompts: Sequence[Prompt]) -> None:
+    for prompt in prompts:
+        for expression in prompt.expressions:
+            if words := view_words(expression):
+                warnings.warn(
+                    f"{', '.join(map(repr, words))} in {expression!r} makes sense in one view only, but a scene is "
+                    "asked window by window: each answers for itself. Ask with view='scene', or ground",
+                    RemoteSAMWarning,
+                    stacklevel=6,
+                )
+
+
+def _wanted(
+    choice: Choice,
+    question: Question,
+    group: Group,
+    scene: Scene | Picture,
+    contour_threshold: float = CONTOUR_THRESHOLD,
+) -> Choice:
+    """A choice with what follows from the scene and its grid."""
+    usual: Suppress = "published" if isinstance(scene, Picture) else "none"
+    return replace(
+        choice,
+        suppress=usual if question.suppress is None else question.suppress,
+        min_area=ceil_pixels(question.min_area, group.maps.geobox),
+        contour_threshold=None if question.refine is None else contour_threshold,
+    )
+
+
+def _in_one(found: Found) -> Found:
+    """All features as one: their common box, with the score of all their pixels."""
+    table = found.features.table
+    if not len(table):
+        return found
+    whole = merge([table], np.zeros(len(table), np.int64), 1)
+    return replace(found, features=Features(table=whole, polygons=None, hulls=None))
+
+
+def _a_look_a_zone(
+    asker: Asker,
+    scene: Scene | Picture,
+    prompts: Sequence[Prompt],
+    question: Question,
+    zones: gpd.GeoDataFrame | None,
+    *,
+    columns: Mapping[str, str],
+) -> Iterator[tuple[tuple[Group, ...], gpd.GeoDataFrame]]:
+    if zones is None:
+        raise InputError("view='zone' takes one look at each zone: give zones=")
+    (whole,) = map_groups(asker.model, scene, prompts, replace(question.how, view="scene"))
+    place_zones(zones, whole.maps.geobox, adds=columns)  # says what is wrong with them
+    contours = asker.contours(question)
+    for row in range(len(zones)):
+        one = zones.iloc[[row]]
+        around = shape_in_degrees(one.geometry, "zones")
+        yield (
+            map_groups(asker.model, scene, prompts, question.how, contours=contours, around=around),
+            one,
+        )
+
+
+def _placed(
+    groups: Sequence[Group],
+    zones: gpd.GeoDataFrame | None,
+    crs: CRS | None,
+    columns: Mapping[str, str],
+) -> list[Zones]:
+    """The zones on each group's grid: those given, else the windows' cores, else all of a view."""
+    first = groups[0].maps
+    if zones is not None:
+        return [place_zones(zones, group.maps.geobox, adds=columns) for group in groups]
+    if crs is None:
+        return [_all_of(first.geobox.shape.yx, group) for group in groups]
+    if groups[0].view == "map":
+        tiles = first.work.tiles if isinstance(first, Asked) else None
+        own = core_zones(first.grid, first.geobox, crs=crs, tiles=tiles)
+        return [own, *(place_zones(own.frame, group.maps.geobox) for group in groups[1:])]
+    view = gpd.GeoDataFrame(geometry=[first.geobox.extent.geom], crs=str(first.geobox.crs))
+    return [place_zones(view.to_crs(crs), group.maps.geobox) for group in groups]
+
+
+def _all_of(shape: tuple[int, int], group: Group) -> Zones:
+    """All of a picture as one zone."""
+    height, width = shape
+    shapes = np.array([shapely.box(0, 0, width, height)], object)
+    return Zones(
+        frame=gpd.GeoDataFrame(geometry=shapes),
+        shapes=shapes,
+        size=shapely.area(shapes),
+        geobox=group.maps.geobox,
+    )
+
+
+@contextmanager
+def _progress(groups: Sequence[Group], question: Question) -> Iterator[Callable[[int], object]]:
+    size = sum(group.maps.size for group in groups)
+    show = size >= LONG if question.progress is None else question.progress
+    with tqdm(total=size, desc="asking", unit="tile", disable=not show) as bar:
+        yield bar.update
+
+
+def _noted(
+    table: gpd.GeoDataFrame,
+    about: dict[str, Any],
+    groups: Sequence[Group],
+    results: Sequence[Survey],
+    run_id: str,
+) -> gpd.GeoDataFrame:
+    """With how it was made in attrs, as plain JSON; failures are warned of."""
+    for note, group, result in zip(about["asked"], groups, results, strict=True):
+        _warn_of_failures(result.failures, group)
+        note["failures"] = [asdict(failure) for failure in result.failures]
+        note["dropped"] = {label: asdict(count) for label, count in result.dropped.items()}
+    table.attrs["remotesam"] = json.dumps({**about, "run_id": run_id})
+    if table.crs is None:
+        table.attrs["space"] = "pixel"
+    return table
+
+
+def _warn_of_failures(failures: Sequence[Failure], group: Group) -> None:
+    if failures:
+        pixels = sum(np.prod(failure.core.shape) for failure in failures)
+        geobox = group.maps.geobox
+        missing = (
+            f"{pixels:,.0f} pixels"
+            if geobox.crs is None
+            else f"{pixels * pixel_size(geobox).metres ** 2:,.0f} m2 of ground"
+        )
+        warnings.warn(
+            f"{len(failures)} of {group.maps.size} tiles failed, {missing} without an answer; the first: "
+            f"{failures[0].cause}",
+            RemoteSAMWarning,
+            stacklevel=5,
+        )

@@ -1,0 +1,376 @@
+"""From a scene and prompts to maps: on which grid, in which view, which expressions together."""
+
+import json
+import logging
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import shapely
+import xarray as xr
+from affine import Affine
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from PIL import Image
+from pyproj import CRS
+from shapely.geometry.base import BaseGeometry
+
+from remotesam_geo.errors import InputError, RemoteSAMWarning
+from remotesam_geo.mapping.executor import Contours, OnError, Work
+from remotesam_geo.mapping.grid import Grid
+from remotesam_geo.mapping.ground import Resolution, pixel_size, plan_geobox
+from remotesam_geo.mapping.lazy import held_maps
+from remotesam_geo.mapping.maps import Asked, Held, Maps
+from remotesam_geo.mapping.source import Moment, Source, picture_source, scene_source
+from remotesam_geo.mapping.stitch import Seam
+from remotesam_geo.mapping.views import square_round
+from remotesam_geo.mapping.zone_shapes import onto_grid
+from remotesam_geo.scenes.areas import shape_in_degrees
+from remotesam_geo.tasks import Suppress, decode
+from remotesam_geo.words import (
+    CLASS_TEMPLATE,
+    Prompt,
+    PromptLike,
+    ResolutionLike,
+    auto_resolution,
+    distinct_expressions,
+)
+
+from .network import Model, exactly
+from .subjects import Picture, Scene, SceneLike, is_probabilities, place_of
+
+__all__ = [
+    "OVERLAP", "Bands", "Group", "How", "Question", "Refine", "Resolutions", "Thresholds", "View", "ceil_pixels",
+    "held_prompts", "map_groups", "native_crs",
+]  # fmt: skip
+
+View = Literal["map", "scene", "zone"]
+Bands = str | Sequence[str | int] | None
+Refine = Literal["contours"] | Contours | None
+Resolutions = ResolutionLike | Mapping[str, ResolutionLike] | None
+Thresholds = float | Mapping[str, float] | None
+
+OVERLAP = 1 / 4
+"""Share of a window that neighbouring windows have in common."""
+MANY = 2000
+"""Tiles from which a call suggests a job."""
+
+log = logging.getLogger("remotesam_geo")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class How:
+    """How a scene is asked; see the verbs.
+
+    Attributes:
+        bands: Which bands are red, green and blue.
+        stretch: How their values become 8-bit.
+        view: Window by window, or in one square look at the scene or at a zone.
+        overlap: Share of a window that neighbours have in common.
+        seam: How windows are joined.
+        area: Only tiles that touch it are asked.
+        tiles: Whether a picture is asked window by window.
+        on_error: What happens where a tile fails.
+    """
+
+    bands: Bands = None
+    stretch: Any = None
+    view: View = "map"
+    overlap: float = OVERLAP
+    seam: Seam = "paste"
+    area: Any = None
+    tiles: bool = False
+    on_error: OnError = "raise"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Question:
+    """What a verb was called with; see there.
+
+    Attributes:
+        scene: What to look at.
+        prompts: What to look for.
+        template: What a bare name is asked as; None for as it is.
+        threshold: Where a pixel belongs.
+        resolution: Metres on the ground a pixel.
+        how: How the scene is asked.
+        refine: What parts touching objects.
+        suppress: Which components give way; None for what is usual.
+        min_area: Least area of a component.
+        progress: Whether to show progress.
+    """
+
+    scene: SceneLike
+    prompts: PromptLike | None
+    template: str | None = CLASS_TEMPLATE
+    threshold: Thresholds = None
+    resolution: Resolutions = None
+    how: How
+    refine: Refine = None
+    suppress: Suppress | None = None
+    min_area: float = 0
+    progress: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Group:
+    """Prompts that are asked together, and the maps that answer them.
+
+    Attributes:
+        prompts: What is asked.
+        members: Which of the maps belong to each prompt.
+        maps: The maps.
+        view: How the network looked.
+    """
+
+    prompts: tuple[Prompt, ...]
+    members: tuple[tuple[int, ...], ...]
+    maps: Maps
+    view: View
+
+    def note(self) -> dict[str, Any]:
+        """How they were asked, as plain JSON."""
+        geobox = self.maps.geobox
+        return {
+            "prompts": [asdict(prompt) for prompt in self.prompts],
+            "view": self.view,
+            "grid": self.maps.grid.to_json(),
+            "crs": None if geobox.crs is None else str(geobox.crs),
+            "transform": list(geobox.affine[:6]),
+            "seam": self.maps.work.seam if isinstance(self.maps, Asked) else None,
+        }
+
+
+def native_crs(scene: Scene | Picture) -> CRS | None:
+    """The CRS in which results return; None for pictures."""
+    return None if isinstance(scene, Picture) else CRS.from_user_input(str(place_of(scene).crs))
+
+
+def held_prompts(probabilities: xr.DataArray) -> list[Prompt]:
+    """What computed probabilities were asked, in their order; without a note of it, their labels."""
+    noted = json.loads(probabilities.attrs.get("remotesam", "{}")).get("asked", [])
+    known = {
+        prompt["label"]: Prompt(**{**prompt, "expressions": tuple(prompt["expressions"])})
+        for group in noted
+        for prompt in group["prompts"]
+    }
+    labels = [str(label) for label in np.atleast_1d(probabilities.coords["prompt"].values)]
+    return [known.get(label) or Prompt(label=label, expressions=(label,)) for label in labels]
+
+
+def map_groups(
+    model: Model,
+    scene: Scene | Picture,
+    prompts: Sequence[Prompt],
+    how: How,
+    *,
+    contours: Contours | None = None,
+    around: BaseGeometry | None = None,
+) -> tuple[Group, ...]:
+    """The maps that answer prompts, those of one resolution together.
+
+    Args:
+        model: Who is asked.
+        scene: What is looked at.
+        prompts: What is asked.
+        how: In which way.
+        contours: Who is asked for contours.
+        around: With ``view="zone"``, the zone in degrees.
+
+    Raises:
+        InputError: It cannot be asked as given.
+    """
+    if isinstance(scene, Picture):
+        return (_picture_group(model, scene, prompts, how, contours),)
+    if isinstance(scene, xr.DataArray) and is_probabilities(scene):
+        return (_held_group(scene, prompts, how, contours),)
+    if how.tiles:
+        raise InputError("tiles= is for pictures: a scene is asked window by window anyway")
+    place = place_of(scene)
+    if how.view != "map":
+        geobox = _view(place, model.image_size, around)
+        source = scene_source(scene, bands=how.bands, stretch=how.stretch, geobox=geobox)
+        return (_asked(model, source, prompts, replace(how, area=None), contours),)
+    groups = tuple(
+        _asked(
+            model,
+            scene_source(scene, bands=how.bands, stretch=how.stretch, resolution=metres),
+            group,
+            how,
+            contours,
+        )
+        for metres, group in _by_resolution(prompts, place, model.image_size)
+    )
+    _announce(groups)
+    return groups
+
+
+def _asked(
+    model: Model, source: Source, prompts: Sequence[Prompt], how: How, contours: Contours | None
+) -> Group:
+    size = model.image_size
+    if not 0 <= how.overlap <= 0.5:
+        raise InputError(f"overlap is {how.overlap}: give a share of a window, 0 to 0.5")
+    grid = Grid(
+        shape=source.geobox.shape.yx, window=size, overlap=2 * round(how.overlap * size / 2)
+    )
+    expressions, members = distinct_expressions(prompts)
+    work = Work(
+        source=source,
+        grid=grid,
+        expressions=expressions,
+        tiles=None if how.area is None else _tiles_in(how.area, grid, source.geobox),
+        seam=how.seam,
+        on_error=how.on_error,
+        contours=contours,
+    )
+    return Group(
+        prompts=tuple(prompts),
+        members=members,
+        maps=Asked(work=work, predict=model.predict),
+        view=how.view,
+    )
+
+
+def _view(place: GeoBox, size: int, around: BaseGeometry | None) -> GeoBox:
+    plan = plan_geobox(place)
+    if around is None:
+        return square_round(plan, size)
+    (zone,), _ = onto_grid(np.array([around], object), CRS("EPSG:4326"), plan)
+    return square_round(plan, size, zone)
+
+
+def _tiles_in(area: Any, grid: Grid, geobox: GeoBox) -> NDArray[np.int64]:
+    """The tiles whose cores touch an area of interest."""
+    shape = shapely.make_valid(shape_in_degrees(area, "area"))
+    polygons = shapely.multipolygons(
+        [part for part in shapely.get_parts([shape]) if part.geom_type == "Polygon"]
+    )
+    (placed,), _ = onto_grid(np.array([polygons], object), CRS("EPSG:4326"), geobox)
+    tiles = grid.touching(placed)
+    if not len(tiles):
+        raise InputError(
+            f"area= does not touch the scene: in degrees it spans {_degrees(shape)}, the scene "
+            f"{_degrees(geobox.extent.to_crs('EPSG:4326').geom)}"
+        )
+    return tiles
+
+
+def _degrees(shape: BaseGeometry) -> str:
+    return ", ".join(f"{value:.4f}" for value in shape.bounds)
+
+
+def _by_resolution(
+    prompts: Sequence[Prompt], place: GeoBox, window: int
+) -> list[tuple[Resolution, list[Prompt]]]:
+    """Prompts that are asked at one resolution together, in the order asked."""
+    native = pixel_size(place).metres
+    groups: dict[Resolution, list[Prompt]] = {}
+    for prompt in prompts:
+        wanted = prompt.resolution
+        if wanted == "auto":
+            wanted = auto_resolution(prompt.expressions[0], window)
+        # Nothing is gained by asking finer than the scene was seen.
+        key: Resolution = "native" if wanted is None or wanted <= native else float(wanted)
+        groups.setdefault(key, []).append(prompt)
+    return list(groups.items())
+
+
+def _announce(groups: Sequence[Group]) -> None:
+    times = len(groups[0].maps.moments)
+    if times > 1:
+        log.info("%d times over one place: each is answered apart", times)
+    tiles = sum(group.maps.size for group in groups)
+    if tiles > MANY:
+        warnings.warn(
+            f"{tiles:,} windows are to be asked: a Job keeps what was answered, and goes on after an interruption",
+            RemoteSAMWarning,
+            stacklevel=5,
+        )
+
+
+def _held_group(
+    probabilities: xr.DataArray, prompts: Sequence[Prompt], how: How, contours: Contours | None
+) -> Group:
+    if contours is not None:
+        raise InputError("contours are seen in pictures, not in probabilities: leave out refine=")
+    if how.view != "map" or how.area is not None:
+        raise InputError("probabilities are a map that is there already: leave out view= and area=")
+    labels = [str(label) for label in np.atleast_1d(probabilities.coords["prompt"].values)]
+    return Group(
+        prompts=tuple(prompts),
+        members=tuple((labels.index(prompt.label),) for prompt in prompts),
+        maps=held_maps(probabilities, place_of(probabilities)),
+        view="map",
+    )
+
+
+def _picture_group(
+    model: Model,
+    picture: Picture,
+    prompts: Sequence[Prompt],
+    how: How,
+    contours: Contours | None,
+) -> Group:
+    if how.area is not None:
+        raise InputError("a picture has no place on Earth: leave out area=, or cut the picture")
+    for prompt in prompts:
+        if prompt.resolution is not None:
+            raise InputError(
+                f"a picture has no metres: leave out resolution={prompt.resolution!r}, or give it a CRS"
+            )
+    if how.tiles:
+        source = picture_source(picture.rgb, picture.valid)
+        return _asked(model, source, prompts, replace(how, view="map"), contours)
+    height, width = picture.valid.shape
+    size = model.image_size
+    if max(height, width) > 2 * size:
+        warnings.warn(
+            f"a picture of {width} x {height} pixels is shrunk to {size} x {size}: what is small in it may be lost. "
+            "Ask with tiles=True to look at it window by window",
+            RemoteSAMWarning,
+            stacklevel=5,
+        )
+    expressions, members = distinct_expressions(prompts)
+    square = _resized(picture.rgb, (size, size))[None]
+    answers = exactly(model, square, expressions)[0]
+    if contours is not None:
+        answers = np.concatenate([answers, decode(contours(square))])
+    maps = np.stack([_resized(answer, (height, width)) for answer in answers])
+    maps[:, ~picture.valid] = 0
+
+    def read(_: int, place: tuple[slice, slice]) -> NDArray[np.float32]:
+        return maps[:, *place]
+
+    return Group(
+        prompts=tuple(prompts),
+        members=members,
+        maps=Held(
+            read=read,
+            grid=Grid(shape=(height, width), window=max(2, height, width), overlap=0),
+            geobox=GeoBox((height, width), Affine.identity(), None),
+            moments=(Moment(time=None, items=""),),
+        ),
+        view="scene",
+    )
+
+
+def _resized(array: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
+    """To another height and width, bilinear and anti-aliased, as the network was trained."""
+    if array.shape[:2] == shape:
+        return array
+    picture = Image.fromarray(array)
+    return np.asarray(picture.resize(shape[::-1], Image.Resampling.BILINEAR))
+
+
+def ceil_pixels(area: float, geobox: GeoBox) -> int:
+    """How many pixels an area takes: square metres on the ground, or pixels of a picture."""
+    if not (math.isfinite(area) and area >= 0):
+        raise InputError(
+            f"min_area is {area!r}: give square metres (pixels of a picture), 0 or more"
+        )
+    metres = 1.0 if geobox.crs is None else pixel_size(geobox).metres
+    return max(1, math.ceil(area / metres**2))

@@ -1,0 +1,113 @@
+"""What answers: the network with its weights, or any function of pictures and words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from remotesam_geo.mapping.executor import Contours
+from remotesam_geo.mapping.stitch import Codes
+from remotesam_geo.tasks import decode
+
+if TYPE_CHECKING:
+    from remotesam_geo.model import Predictor, RemoteSAMProcessor
+
+__all__ = ["Model", "Network", "contour_model", "exactly"]
+
+
+class Model(Protocol):
+    """What `RemoteSAM` asks: a network with its weights, or any function of pictures and words."""
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square pictures it takes, in pixels."""
+
+    @property
+    def identity(self) -> str:
+        """What its answers depend on: the hash of its weights, or a name."""
+
+    def predict(self, images: NDArray[np.uint8], expressions: Sequence[str]) -> Codes:
+        """Pictures (B x S x S x 3) and P expressions to codes (B x P x S x S)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """The network with its weights, as a model to ask."""
+
+    predictor: "Predictor"
+    processor: "RemoteSAMProcessor"
+    identity: str
+
+    @classmethod
+    def open(
+        cls,
+        source: str | Path | None,
+        *,
+        device: str,
+        precision: Literal["auto", "float32", "bfloat16"],
+        revision: str | None,
+        sha256: str | None,
+        local_files_only: bool,
+    ) -> "Network":
+        """See `RemoteSAM.from_pretrained`."""
+        from remotesam_geo.model import (  # noqa: PLC0415 - torch takes its time
+            Predictor,
+            RemoteSAMModel,
+            RemoteSAMProcessor,
+            weights_sha256,
+        )
+
+        network = RemoteSAMModel.from_pretrained(
+            source, revision=revision, sha256=sha256, local_files_only=local_files_only
+        )
+        processor = RemoteSAMProcessor.from_pretrained(
+            source, config=network.config, revision=revision, local_files_only=local_files_only
+        )
+        return cls(
+            predictor=Predictor(network, processor, device=device, precision=precision),
+            processor=processor,
+            identity=weights_sha256(network),
+        )
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square pictures it takes, in pixels."""
+        return int(self.predictor.config.image_size)
+
+    def predict(self, images: NDArray[np.uint8], expressions: Sequence[str]) -> Codes:
+        """See `Model`."""
+        codes: Codes = self.predictor.predict(images, expressions)
+        return codes
+
+    def probabilities(
+        self, images: NDArray[np.uint8], expressions: Sequence[str]
+    ) -> NDArray[np.float32]:
+        """The same as probabilities."""
+        answers: NDArray[np.float32] = self.predictor.probabilities(images, expressions)
+        return answers
+
+    def cut_words(self, expression: str) -> str:
+        """The end of an expression that it does not read."""
+        cut: str = self.processor.cut_words(expression)
+        return cut
+
+
+def exactly(
+    model: Model, images: NDArray[np.uint8], expressions: Sequence[str]
+) -> NDArray[np.float32]:
+    """Probabilities (B x P x S x S) as the model gives them, or as its codes stand for."""
+    if hasattr(model, "probabilities"):
+        answers: NDArray[np.float32] = model.probabilities(images, expressions)
+        return answers
+    return decode(model.predict(images, expressions))
+
+
+def contour_model() -> Contours:
+    """The published contour network."""
+    from remotesam_geo.model import ContourModel  # noqa: PLC0415 - torch takes its time
+
+    contours: Contours = ContourModel.from_pretrained()
+    return contours

@@ -1,0 +1,566 @@
+"""The eight verbs, each a question in words."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import geopandas as gpd
+import xarray as xr
+
+from remotesam_geo.errors import InputError
+from remotesam_geo.mapping.executor import OnError
+from remotesam_geo.mapping.frames import Style
+from remotesam_geo.mapping.lazy import class_array, probability_array
+from remotesam_geo.mapping.stitch import Seam
+from remotesam_geo.mapping.survey import Choice
+from remotesam_geo.mapping.vectors import Parts
+from remotesam_geo.mapping.zone_frames import (
+    CAPTION_COLUMNS,
+    COUNT_COLUMNS,
+    LABEL_COLUMNS,
+    caption_frame,
+    classify_frame,
+    count_frame,
+    label_frame,
+)
+from remotesam_geo.mapping.zone_objects import Within
+from remotesam_geo.tasks import COUNT_CONTOUR_THRESHOLD, MIN_SCORE, MULTI_LABEL_BALANCE, Suppress
+from remotesam_geo.words import PromptLike, ResolutionLike
+
+from .answering import Asker, ZoneAnswers, features, one_map, over_zones
+from .asking import OVERLAP, Bands, How, Question, Refine, Resolutions, Thresholds, View
+from .network import Model, Network
+from .subjects import SceneLike, is_probabilities
+
+__all__ = ["RemoteSAM"]
+
+
+class RemoteSAM:
+    """Questions in words, over scenes on the ground, pictures, and probabilities that were computed before.
+
+    Most verbs share these arguments:
+
+    - ``scene``: an xarray Dataset or DataArray, the path or URL of a raster, a picture (uint8 NumPy array, Pillow, a
+      file without georeference), or what `probabilities` returned: then no model is run, and ``prompts`` may choose
+      among its labels or be left out.
+    - ``prompts``: class names (asked as "{name} in the image"), or a mapping from label to free expressions.
+    - ``threshold``: a pixel belongs where its probability is larger; one, or by label.
+    - ``resolution``: metres on the ground a pixel, "native", or "auto" for what suits the class; one, or by label.
+    - ``bands``, ``stretch``: as in `render`.
+    - ``overlap``: share of a window that neighbouring windows have in common, up to a half.
+    - ``seam``: "paste" takes each pixel from one window, "blend" weighs all that see it.
+    - ``area``: only windows whose cores touch it are asked: shapely (degrees), GeoJSON, a GeoDataFrame or GeoSeries.
+    - ``tiles``: ask a picture window by window at its own scale, not as one shrunken square.
+    - ``on_error``: "raise" stops at the first window that fails; "skip" goes on, warns, and states the failed area.
+    - ``progress``: whether to show progress; by default for long work.
+
+    Args:
+        model: What answers.
+
+    Example:
+        >>> from remotesam_geo import RemoteSAM, open_raster                      # doctest: +SKIP
+        >>> model = RemoteSAM.from_pretrained("tiny")                              # doctest: +SKIP
+        >>> model.detect(open_raster("harbour.tif"), ["ship", "storage tank"])     # doctest: +SKIP
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path | None = None,
+        *,
+        device: str = "auto",
+        precision: Literal["auto", "float32", "bfloat16"] = "auto",
+        revision: str | None = None,
+        sha256: str | None = None,
+        local_files_only: bool = False,
+    ) -> Self:
+        """Open a network with its weights.
+
+        Args:
+            source: Nothing for the released weights (downloaded once), "tiny" for the small model of this package, a
+                model folder, or a published `.pth`.
+            device: "auto" for CUDA, then MPS, then the CPU; or a torch device.
+            precision: "auto" for bfloat16 where the hardware is fast at it.
+            revision: Commit, where the source is a repository.
+            sha256: The identity the weights must have.
+            local_files_only: Never ask the network.
+
+        Raises:
+            ModelError: The weights are missing, damaged, unsafe, or others than they should be.
+        """
+        return cls(
+            Network.open(
+                source, device=device, precision=precision, revision=revision, sha256=sha256,
+                local_files_only=local_files_only,
+            )
+        )  # fmt: skip
+
+    @cached_property
+    def _asker(self) -> Asker:
+        return Asker(self.model)
+
+    def __repr__(self) -> str:
+        return f"RemoteSAM({self.model.identity}, {self.model.image_size} px)"
+
+    # --- features -------------------------------------------------------------------------------
+
+    def segment(
+        self,
+        scene: SceneLike,
+        prompts: PromptLike | None = None,
+        *,
+        exclusive: bool = False,
+        threshold: Thresholds = None,
+        resolution: Resolutions = None,
+        bands: Bands = None,
+        stretch: Any = None,
+        refine: Refine = None,
+        suppress: Suppress | None = None,
+        min_score: float = MIN_SCORE,
+        min_area: float = 0,
+        simplify: float = 0,
+        smooth: int = 0,
+        parts: Parts = "whole",
+        overlap: float = OVERLAP,
+        seam: Seam = "paste",
+        area: Any = None,
+        tiles: bool = False,
+        crs: Any = None,
+        on_error: OnError = "raise",
+        progress: bool | None = None,
+    ) -> gpd.GeoDataFrame:
+        """Outline everything of each class.
+
+        Args:
+            scene: What to look at.
+            prompts: Class names; or a mapping from label to free expressions.
+            exclusive: Whether a pixel belongs to its most probable class only; else classes may overlap.
+            threshold: A pixel belongs where its probability is larger: one, or by label.
+            resolution: Metres on the ground a pixel, "native", or "auto": one, or by label.
+            bands: As in `render`.
+            stretch: As in `render`.
+            refine: "contours", or a contour model, to part touching objects.
+            suppress: Which components give way: "none" (the default for scenes), "enclosed" (those in holes of others),
+                "published" (inner boxes and overlaps; the default for pictures).
+            min_score: Least mean probability of a component.
+            min_area: Least area in square metres, of a picture in pixels.
+            simplify: Metres (pixels of a picture) by which an outline may be left for fewer points.
+            smooth: How often corners are cut, which rounds the steps of pixels.
+            parts: "whole" gives one feature an object; "blocks" leaves large ones cut at block borders, their pieces
+                sharing `id`, score and area.
+            overlap: Share of a window that neighbours have in common, up to a half.
+            seam: "paste" takes each pixel from one window, "blend" weighs all that see it.
+            area: Only windows whose cores touch it are asked.
+            tiles: Whether a picture is asked window by window.
+            crs: CRS of the result; by default the scene's.
+            on_error: "raise" stops at the first window that fails, "skip" goes on, warns, and states the failed area.
+            progress: Whether to show progress; by default for long work.
+
+        Returns:
+            A row per component: its outline, label, score and more (see "Results").
+
+        Raises:
+            InputError: Something cannot be asked as given.
+            ReadError: Pixels could not be read.
+        """
+        question = Question(
+            scene=scene, prompts=prompts, threshold=threshold, resolution=resolution, refine=refine,
+            suppress=suppress, min_area=min_area, progress=progress,
+            how=How(
+                bands=bands, stretch=stretch, overlap=overlap, seam=seam, area=area, tiles=tiles, on_error=on_error
+            ),
+        )  # fmt: skip
+        choice = Choice(min_score=min_score, exclusive=exclusive, parts=parts)
+        return features(
+            self._asker, question, choice, Style(simplify=simplify, smooth=smooth), crs=crs
+        )
+
+    def refer(
+        self,
+        scene: SceneLike,
+        prompts: PromptLike | None = None,
+        *,
+        view: Literal["map", "scene"] = "map",
+        threshold: Thresholds = None,
+        resolution: Resolutions = None,
+        bands: Bands = None,
+        stretch: Any = None,
+        refine: Refine = None,
+        suppress: Suppress | None = None,
+        min_score: float = MIN_SCORE,
+        min_area: float = 0,
+        simplify: float = 0,
+        smooth: int = 0,
+        parts: Parts = "whole",
+        overlap: float = OVERLAP,
+        seam: Seam = "paste",
+        area: Any = None,
+        tiles: bool = False,
+        crs: Any = None,
+        on_error: OnError = "raise",
+        progress: bool | None = None,
+    ) -> gpd.GeoDataFrame:
+        """Outline what free expressions refer to, asked exactly as they are written.
+
+        With ``view="map"`` a scene is asked window by window, and words that only make sense in one view (left,
+        largest) warn; ``view="scene"`` asks one square look at all of it.
+
+        The other arguments and the result are those of `segment`.
+        """
+        if view not in ("map", "scene"):
+            raise InputError(f"view is {view!r}: give 'map' or 'scene'")
+        question = Question(
+            scene=scene, prompts=prompts, template=None, threshold=threshold, resolution=resolution, refine=refine,
+            suppress=suppress, min_area=min_area, progress=progress,
+            how=How(
+                bands=bands, stretch=stretch, view=view, overlap=overlap, seam=seam, area=area, tiles=tiles,
+                on_error=on_error,
+            ),
+        )  # fmt: skip
+        choice = Choice(min_score=min_score, parts=parts)
+        return features(
+            self._asker, question, choice, Style(simplify=simplify, smooth=smooth), crs=crs
+        )
+
+    def detect(
+        self,
+        scene: SceneLike,
+        prompts: PromptLike | None = None,
+        *,
+        oriented: bool = False,
+        threshold: Thresholds = None,
+        resolution: Resolutions = None,
+        bands: Bands = None,
+        stretch: Any = None,
+        refine: Refine = None,
+        suppress: Suppress | None = None,
+        min_score: float = MIN_SCORE,
+        min_area: float = 0,
+        overlap: float = OVERLAP,
+        seam: Seam = "paste",
+        area: Any = None,
+        tiles: bool = False,
+        crs: Any = None,
+        on_error: OnError = "raise",
+        progress: bool | None = None,
+    ) -> gpd.GeoDataFrame:
+        """Find the objects of each class: a row per object, with its box.
+
+        The other arguments and the result are those of `segment`; `oriented` draws the smallest rectangle at any angle
+        in place of the box along the grid. `area_m2` is the area of what is drawn.
+        """
+        question = Question(
+            scene=scene, prompts=prompts, threshold=threshold, resolution=resolution, refine=refine,
+            suppress=suppress, min_area=min_area, progress=progress,
+            how=How(
+                bands=bands, stretch=stretch, overlap=overlap, seam=seam, area=area, tiles=tiles, on_error=on_error
+            ),
+        )  # fmt: skip
+        outline: Literal["oriented", "box"] = "oriented" if oriented else "box"
+        choice = Choice(outline=outline, min_score=min_score)
+        return features(self._asker, question, choice, Style(outline=outline), crs=crs)
+
+    def ground(
+        self,
+        scene: SceneLike,
+        prompts: PromptLike,
+        *,
+        threshold: Thresholds = None,
+        bands: Bands = None,
+        stretch: Any = None,
+        min_score: float = MIN_SCORE,
+        crs: Any = None,
+        on_error: OnError = "raise",
+        progress: bool | None = None,
+    ) -> gpd.GeoDataFrame:
+        """Find the one box of each free expression, in one square look at all of the scene.
+
+        The other arguments are those of `segment`.
+
+        Returns:
+            A row per expression that was found: the box round all that belongs to it.
+        """
+        if is_probabilities(scene):
+            raise InputError(
+                "ground asks one look at a whole scene, which probabilities no longer hold: give the scene"
+            )
+        question = Question(
+            scene=scene, prompts=prompts, template=None, threshold=threshold, suppress="none", progress=progress,
+            how=How(bands=bands, stretch=stretch, view="scene", on_error=on_error),
+        )  # fmt: skip
+        choice = Choice(outline="box", min_score=min_score)
+        return features(self._asker, question, choice, Style(outline="box"), crs=crs, one_each=True)
+
+    # --- zones ----------------------------------------------------------------------------------
+
+    def label(
+        self,
+        scene: SceneLike,
+        prompts: PromptLike | None = None,
+        *,
+        zones: gpd.GeoDataFrame | None = None,
+        view: View = "map",
+        balance: float = MULTI_LABEL_BALANCE,
+        threshold: Thresholds = None,
+        resolution: Resolutions = None,
+        bands: Bands = None,
+        stretch: Any = None,
+        overlap: float = OVERLAP,
+        seam: Seam = "paste",
+        area: Any = None,
+        tiles: bool = False,
+        on_error: OnError = "raise",
+        progress: bool | None = None,
+    ) -> gpd.GeoDataFrame:
+        """Say which of several classes each zone shows.
+
+        Args:
+            scene: What to look at.
+            prompts: Class names; or a mapping from label to free expressions.
+            zones: Polygons; their index, columns and order are kept. By default the windows' cores; all of a picture,
+                and of a scene with ``view="scene"``.
+            view: "map" reduces one map over the zones; "scene" reduces one square look at all of the scene; "zone"
+                takes one look a zone, a square round it.
+            balance: Weight of the largest probability against the mean in a zone's score.
+            threshold: A label holds where its score is larger: one, or by label.
+            resolution: As in `segment`.
+            bands: As in `render`.
+            stretch: As in `render`.
+            overlap: As in `segment`.
+            seam: As in `segment`.
+            area: As in `segment`.
+            tiles: As in `segment`.
+            on_error: As in `segment`.
+            progress: As in `segment`.
+
+        Returns:
+            The zones, a row for each time and label that holds; one without a label (NA) where none does.
+        """
+        question = Question(
+            scene=scene, prompts=prompts, threshold=threshold, resolution=resolution, progress=progress,
+            how=How(
+                bands=bands, stretch=stretch, view=view, overlap=overlap, seam=seam, area=area, tiles=tiles,
+                on_error=on_error,
+            ),
+        )  # fmt: skip
+
+        def rows(found: ZoneAnswers) -> gpd.GeoDataFrame:
+            return label_frame(
+                found.sums, found.labels, view=found.view, run_id=found.run_id, balance=balance
+            )
+
+        return over_zones(self._asker, question, zones, rows, columns=LABEL_COLUMNS)
+
+    def classify(
+        self,
+        scene: SceneLike,
+        prompts: PromptLike | None = None,
+        *,
+        zones: gpd.GeoDataFrame | None = None,
+        view: View = "map",
+        threshold: Thresholds = None,
+        resolution: Resolutions = None,
+        bands: Bands = None,
+        stretch: Any = None,
+        overlap: float = OVERLAP,
+        seam: Seam = "paste",
+        area: Any = None,
+        tiles: bool = False,
+        on_error: OnError = "raise",
+        progress: bool | None = None,
+    ) -> gpd.GeoDataFrame:
+        """Give each zone its one label: the best of those that reach their thresholds, or none (NA).
+
+        The arguments are those of `label`.
+
+        Returns:
+            The zones, a row for each time.
+        """
+        question = Question(
+            scene=scene, prompts=prompts, threshold=threshold, resolution=resolution, progress=progress,
+            how=How(
+                bands=bands, stretch=stretch, view=view, overlap=overlap, seam=seam, area=area, tiles=tiles,
+                on_error=on_error,
+            ),
+        )  # fmt: skip
+
+        def rows(found: ZoneAnswers) -> gpd.GeoDataFrame:
+            return classify_frame(found.sums, found.labels, view=found.view, run_id=found.run_id)
+
+        return over_zones(self._asker, question, zones, rows, columns=LABEL_COLUMNS)
+
+    def count(
+        self,
+        scene: SceneLike,
+        prompts: PromptLike | None = None,
+        *,
+        zones: gpd.GeoDataFrame | None = None,
+        wide: bool = False,
+        within: Within = "point",
+        threshold: Thresholds = None,
+        resolution: Resolutions = None,
+        bands: Bands = None,
+        stretch: Any = None,
+        refine: Refine = None,
+        suppress: Suppress | None = None,
+        min_score: float = MIN_SCORE,
+        min_area: float = 0,
+        overlap: float = OVERLAP,
+        seam: Seam = "paste",
+        area: Any = None,
+        tiles: bool = False,
+        on_error: OnError = "raise",
+        progress: bool | None = None,
+    ) -> gpd.GeoDataFrame:
+        """Count the objects of each class in each zone.
+
+        Args:
+            scene: What to look at.
+            prompts: Class names; or a mapping from label to free expressions.
+            zones: Polygons; their index, columns and order are kept. By default the windows' cores; all of a picture.
+            wide: Whether labels become columns.
+            within: An object belongs to the zone of a point in it ("point"), to each that it touches ("intersects"), or
+                by shares of its area ("area").
+            threshold: As in `segment`.
+            resolution: As in `segment`.
+            bands: As in `render`.
+            stretch: As in `render`.
+            refine: As in `segment`.
+            suppress: As in `segment`.
+            min_score: As in `segment`.
+            min_area: As in `segment`.
+            overlap: As in `segment`.
+            seam: As in `segment`.
+            area: As in `segment`.
+            tiles: As in `segment`.
+            on_error: As in `segment`.
+            progress: As in `segment`.
+
+        Returns:
+            The zones, a row for each time and label; 0 where nothing is found, NA where nothing is valid.
+        """
+        question = Question(
+            scene=scene, prompts=prompts, threshold=threshold, resolution=resolution, refine=refine,
+            suppress=suppress, min_area=min_area, progress=progress,
+            how=How(
+                bands=bands, stretch=stretch, overlap=overlap, seam=seam, area=area, tiles=tiles, on_error=on_error
+            ),
+        )  # fmt: skip
+
+        def rows(found: ZoneAnswers) -> gpd.GeoDataFrame:
+            return count_frame(
+                found.sums, found.features, found.labels, view=found.view, run_id=found.run_id,
+                within=within, wide=wide,
+            )  # fmt: skip
+
+        return over_zones(
+            self._asker, question, zones, rows, columns=None if wide else COUNT_COLUMNS,
+            choice=Choice(min_score=min_score), contour_threshold=COUNT_CONTOUR_THRESHOLD,
+        )  # fmt: skip
+
+    def caption(
+        self,
+        scene: SceneLike,
+        prompts: PromptLike | None = None,
+        *,
+        zones: gpd.GeoDataFrame | None = None,
+        view: View = "map",
+        threshold: Thresholds = None,
+        resolution: Resolutions = None,
+        bands: Bands = None,
+        stretch: Any = None,
+        refine: Refine = None,
+        suppress: Suppress | None = None,
+        min_score: float = MIN_SCORE,
+        min_area: float = 0,
+        overlap: float = OVERLAP,
+        seam: Seam = "paste",
+        area: Any = None,
+        tiles: bool = False,
+        on_error: OnError = "raise",
+        progress: bool | None = None,
+    ) -> gpd.GeoDataFrame:
+        """Describe each zone in a sentence: what there is of the classes asked for, how many, and where.
+
+        The arguments are those of `label` and `count`.
+
+        Returns:
+            The zones, a row for each time; no sentence (NA) where nothing is valid.
+        """
+        question = Question(
+            scene=scene, prompts=prompts, threshold=threshold, resolution=resolution, progress=progress, refine=refine,
+            suppress=suppress, min_area=min_area,
+            how=How(
+                bands=bands, stretch=stretch, view=view, overlap=overlap, seam=seam, area=area, tiles=tiles,
+                on_error=on_error,
+            ),
+        )  # fmt: skip
+
+        def rows(found: ZoneAnswers) -> gpd.GeoDataFrame:
+            return caption_frame(
+                found.sums, found.features, found.labels, view=found.view, run_id=found.run_id
+            )
+
+        return over_zones(
+            self._asker, question, zones, rows, columns=CAPTION_COLUMNS, choice=Choice(min_score=min_score)
+        )  # fmt: skip
+
+    # --- the map itself -------------------------------------------------------------------------
+
+    def probabilities(
+        self,
+        scene: SceneLike,
+        prompts: PromptLike,
+        *,
+        resolution: ResolutionLike | None = None,
+        bands: Bands = None,
+        stretch: Any = None,
+        overlap: float = OVERLAP,
+        seam: Seam = "paste",
+        area: Any = None,
+    ) -> xr.DataArray:
+        """The map of each prompt, lazily: the network is asked when values are wanted, each window once.
+
+        Every other verb but `ground` takes it in place of a scene, and then runs no model.
+
+        The arguments are those of `segment`; all prompts are asked at one resolution.
+
+        Returns:
+            Probabilities in 0..1 (time if there are several, prompt, y, x) on the scene's grid, or on that of the
+            resolution; NaN where there is no answer. Zarr and COG store a byte for each.
+        """
+        question = Question(
+            scene=scene, prompts=prompts, resolution=resolution,
+            how=How(bands=bands, stretch=stretch, overlap=overlap, seam=seam, area=area),
+        )  # fmt: skip
+        return probability_array(*one_map(self._asker, question))
+
+    def classmap(
+        self,
+        scene: SceneLike,
+        classes: PromptLike,
+        *,
+        threshold: Thresholds = None,
+        resolution: ResolutionLike | None = None,
+        bands: Bands = None,
+        stretch: Any = None,
+        overlap: float = OVERLAP,
+        seam: Seam = "paste",
+        area: Any = None,
+    ) -> xr.DataArray:
+        """The most probable class of each pixel, lazily.
+
+        The arguments are those of `segment`; all classes are asked at one resolution.
+
+        Returns:
+            Numbers of classes from 1 in the order asked, 0 for background, -1 where there is no answer; names in
+            `attrs["flag_meanings"]`.
+        """
+        question = Question(
+            scene=scene, prompts=classes, threshold=threshold, resolution=resolution,
+            how=How(bands=bands, stretch=stretch, overlap=overlap, seam=seam, area=area),
+        )  # fmt: skip
+        return class_array(*one_map(self._asker, question))
