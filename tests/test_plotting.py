@@ -50,7 +50,7 @@ def test_nothing_found_is_still_a_picture():
 
 
 def test_a_large_scene_is_averaged_to_what_a_picture_can_show():
-    scene = scene_of([(BAR, RED)], size=3000)
+    scene = scene_of([(BAR, RED)], size=2000)
     ax = plot(scene, MODEL.segment(scene, "red", progress=False))
     assert max(ax.images[0].get_array().shape) <= 1210
 
