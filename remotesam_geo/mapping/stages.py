@@ -281,7 +281,7 @@ def outline(
                 marks: Mapping[tuple[int, int], str] = marks,
             ) -> Entry:
                 block = group.grid.block_at(place[1])
-                codes = _stored(records, maps, place, marks[place])
+                codes = _stored(records, maps, place, block, marks[place])
                 found = extract(
                     joined(codes, range(len(maps))), block.core,
                     threshold=prompt.threshold, outline=kind,
@@ -422,11 +422,12 @@ def _marks(records: Records, maps: Sequence[Layer]) -> dict[tuple[int, int], str
     return {place: "+".join(each[place] for each in known) for place in places}
 
 
-def _stored(records: Records, maps: Sequence[Layer], place: tuple[int, int], mark: str) -> Codes:
+def _stored(
+    records: Records, maps: Sequence[Layer], place: tuple[int, int], block: Block, mark: str
+) -> Codes:
     """A block of some maps (P x h x w), if it still is what was written."""
-    block = records.store.read
     try:
-        codes = [block(layer.key, *place) for layer in maps]
+        codes = [records.store.read(layer.key, place[0], block) for layer in maps]
     except JobError as error:
         raise _DamagedError(place, maps) from error
     if "+".join(map(digest, codes)) != mark:

@@ -1,0 +1,253 @@
+"""Whatever goes wrong, a job that is run again ends as one that nothing happened to."""
+
+import asyncio
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+from geopandas.testing import assert_geodataframe_equal
+
+from remotesam_geo.errors import JobError, ReadError, RemoteSAMWarning
+from remotesam_geo.mapping import store
+from remotesam_geo.mapping.origin import RecipeSource
+
+from .colours import Counting
+from .job_folder import make_job, write_raster
+
+RUN = "from remotesam_geo import Job; Job.open({folder!r}, model='tests.colours:Killing').run(progress=False)"
+
+
+@pytest.fixture(scope="module")
+def raster(tmp_path_factory):
+    return write_raster(tmp_path_factory.mktemp("raster") / "blobs.tif", shape=(120, 120))
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory, raster):
+    """A job that nothing happened to."""
+    job = make_job(tmp_path_factory.mktemp("clean"), raster)
+    job.run()
+    return job
+
+
+def is_whole(job, clean):
+    """The same answer as of a clean run, every window accounted for once."""
+    table = job.status()
+    assert table.equals(clean.status())
+    assert_geodataframe_equal(job.answer(), clean.answer())
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_driver_that_is_killed_is_taken_over(tmp_path, raster, clean, keep):
+    job = make_job(tmp_path, raster, keep_probabilities=keep)
+    before = 0
+    for after in (2, 20):
+        environment = os.environ | {"REMOTESAM_KILL_AFTER": str(after)}
+        with pytest.raises(subprocess.CalledProcessError) as killed:
+            subprocess.run(
+                [sys.executable, "-W", "ignore", "-c", RUN.format(folder=str(tmp_path))],
+                env=environment, check=True, capture_output=True,
+            )  # fmt: skip
+        assert killed.value.returncode == -signal.SIGKILL
+        table = job.status()
+        assert (table[["done", "empty", "waiting"]].sum(axis=1) == table["asks"]).all()
+        done = int(table["done"].sum())
+        assert done >= before
+        before = done
+    assert 0 < before < job.status()["asks"].sum()
+    with pytest.warns(RemoteSAMWarning, match="taking over"):
+        job.run()
+    if keep:
+        is_whole(job, clean)
+    assert_geodataframe_equal(
+        job.answer().drop(columns="run_id"), clean.answer().drop(columns="run_id")
+    )
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, MemoryError, KeyboardInterrupt, SystemError])
+def test_a_predictor_that_raises_costs_no_more_than_its_block(tmp_path, raster, clean, kind):
+    def fail(count, images):
+        if count == 9:
+            raise kind("out of memory")
+
+    first = Counting(fail)
+    with pytest.raises(kind):
+        make_job(tmp_path / "job", raster, model=first).run()
+    assert not [thread for thread in threading.enumerate() if thread.name == "remotesam"]
+    second, whole = Counting(), Counting()
+    job = make_job(tmp_path / "job", raster, model=second)
+    job.run()
+    is_whole(job, clean)
+    make_job(tmp_path / "whole", raster, model=whole).run()
+    assert len(first.asked) == 9
+    assert {*first.asked, *second.asked} == {*whole.asked}
+    assert len(second.asked) <= len(whole.asked)
+    assert len(first.asked) + len(second.asked) - len(whole.asked) <= 9
+
+
+def test_a_place_that_cannot_be_read_is_noted_retried_and_heals(
+    tmp_path, raster, clean, monkeypatch
+):
+    read = RecipeSource.read
+
+    def broken(self, box, moment):
+        if box.top <= 60 < box.bottom and box.left <= 70 < box.right:
+            raise ReadError("a bad sector")
+        return read(self, box, moment)
+
+    monkeypatch.setattr(RecipeSource, "read", broken)
+    job = make_job(tmp_path, raster)
+    with pytest.raises(ReadError, match="a bad sector"):
+        job.run()
+    with pytest.warns(RemoteSAMWarning, match=r"failures\(\) lists them"):
+        table = job.run(on_error="skip")
+    assert (table.drop(columns="asks").sum(axis=1) == table["asks"]).all()
+    failures = job.failures()
+    assert table["failed"].tolist() == [len(failures)] * 2
+    assert set(failures["cause"]) == {"a bad sector"}
+    assert set(failures["label"]) == {"red, green"}
+    with pytest.warns(RemoteSAMWarning, match="m2 of ground without an answer"):
+        partial = job.answer()
+    assert partial.area.sum() < clean.answer().area.sum()
+
+    for _ in range(4):
+        with pytest.warns(RemoteSAMWarning):
+            table = job.retry_failures()
+    assert (table["poison"] == len(failures)).all()
+    assert (job.failures()["attempts"] == 3).all()
+    monkeypatch.setattr(RecipeSource, "read", read)
+    with pytest.warns(RemoteSAMWarning):
+        assert (job.retry_failures()["poison"] > 0).all()  # poison is left alone
+    job.retry_failures(poison=True)
+    assert job.failures().empty
+    is_whole(job, clean)
+
+
+@pytest.mark.parametrize("seam", ["paste", "blend"])
+def test_one_window_that_fails_is_told_from_the_others(tmp_path, raster, seam):
+    whole = make_job(tmp_path / "whole", raster, seam=seam, overlap=0.5)
+    whole.run()
+
+    def fail(count, images):
+        if count < 60 and (images[0, 0, 0] == images[0, 5, 5]).all() and count % 7 == 3:
+            raise RuntimeError("a bad day")
+
+    job = make_job(tmp_path / "job", raster, seam=seam, overlap=0.5, model=Counting(fail))
+    with pytest.warns(RemoteSAMWarning):
+        job.run(on_error="skip")
+    assert len(job.failures()) > 0
+    job = make_job(tmp_path / "job", raster, seam=seam, overlap=0.5, model=Counting())
+    job.retry_failures()
+    assert job.failures().empty
+    is_whole(job, whole)
+
+
+@pytest.mark.parametrize("case", [(True, 0), (True, 5), (False, 0), (False, 5)])
+def test_a_full_disk_ends_a_run_and_loses_nothing(tmp_path, raster, clean, monkeypatch, case):
+    keep, after = case
+    written, to_disk = [], store._to_disk
+
+    def full(path):
+        written.append(path)
+        if len(written) > after:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        to_disk(path)
+
+    job = make_job(tmp_path, raster, keep_probabilities=keep)
+    monkeypatch.setattr(store, "_to_disk", full)
+    with pytest.raises(JobError, match=r"No space left.*run again"):
+        job.run()
+    monkeypatch.setattr(store, "_to_disk", to_disk)
+    job.run()
+    if keep:
+        is_whole(job, clean)
+    assert job.answer().area.sum() == clean.answer().area.sum()
+
+
+def test_a_ledger_that_was_lost_is_made_again(tmp_path, raster, clean):
+    job = make_job(tmp_path, raster)
+    job.run()
+    (tmp_path / "ledger.sqlite").unlink()
+    model = Counting()
+    job = make_job(tmp_path, raster, model=model)
+    job.run()
+    assert not model.asked
+    is_whole(job, clean)
+    (tmp_path / "ledger.sqlite").write_bytes(b"not a database, but long enough to be one" * 99)
+    with pytest.raises(JobError, match="Delete the file"):
+        job.run()
+
+
+def test_a_ledger_of_parts_that_was_lost_is_made_again(tmp_path, raster, clean):
+    make_job(tmp_path, raster, keep_probabilities=False).run()
+    (tmp_path / "ledger.sqlite").unlink()
+    model = Counting()
+    job = make_job(tmp_path, raster, keep_probabilities=False, model=model)
+    job.run()
+    assert not model.asked
+    assert job.status().equals(clean.status())
+    assert job.answer().area.sum() == clean.answer().area.sum()
+
+
+def test_what_the_disk_changed_is_noticed_and_made_again(tmp_path, raster, clean):
+    job = make_job(tmp_path, raster)
+    job.run()
+    chunks = sorted(path for path in (tmp_path / "probabilities.zarr").rglob("c/*/*/*/0/0"))
+    chunks[3].write_bytes(chunks[4].read_bytes())
+    with pytest.raises(JobError, match="not as it was written"):
+        job.answer()
+    model = Counting()
+    job = make_job(tmp_path, raster, model=model)
+    job.run()
+    assert 0 < len(model.asked) <= 4
+    chunks[3].write_bytes(b"junk")
+    with pytest.raises(JobError):
+        job.answer()
+    job.run()
+    is_whole(job, clean)
+    part = next((tmp_path / "parts").rglob("*.parquet"))
+    part.write_bytes(part.read_bytes()[:100])
+    with pytest.raises(JobError, match="answer again"):
+        job.answer()
+    part.unlink(missing_ok=True)
+    is_whole(job, clean)
+
+
+def test_an_interrupt_ends_a_run_though_a_server_is_silent(tmp_path, raster, clean, monkeypatch):
+    reading, silence = threading.Event(), threading.Event()
+    read = RecipeSource.read
+
+    def silent(self, box, moment):
+        reading.set()
+        assert silence.wait(60)
+        return read(self, box, moment)
+
+    def interrupt():
+        assert reading.wait(60)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(RecipeSource, "read", silent)
+    job = make_job(tmp_path, raster)
+    helper = threading.Thread(target=interrupt)
+    helper.start()
+    with pytest.raises(KeyboardInterrupt):
+        job.run()
+    helper.join()
+    assert not silence.is_set()  # the read goes on waiting, the run did not wait for it
+    silence.set()
+    monkeypatch.setattr(RecipeSource, "read", read)
+    job.run()
+    is_whole(job, clean)
+
+
+def test_a_job_runs_inside_an_event_loop(tmp_path, raster, clean):
+    async def cell():
+        job = make_job(tmp_path, raster)
+        job.run()
+        return job
+
+    is_whole(asyncio.run(cell()), clean)
