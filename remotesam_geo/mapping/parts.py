@@ -97,8 +97,10 @@ def unpack(data: bytes, geobox: GeoBox) -> Pieces:
         piece_edges = {side: _unpacked(note["piece_edges"][side]) for side in SIDES}
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, zlib.error) as error:
         raise JobError(f"a part is damaged ({type(error).__name__}: {error})") from error
-    # Corners of pixels are whole numbers, so going to the CRS and back loses nothing.
-    shapes = shapely.transform(shapes, lambda points: np.rint(_places(points, geobox, back=True)))
+    # Corners of pixels are whole numbers, so going to the CRS and back loses nothing; but -0 is no corner.
+    shapes = shapely.transform(
+        shapes, lambda points: np.rint(_places(points, geobox, back=True)) + 0.0
+    )
     outline: Outline = note["outline"]
     return Pieces(
         features=Features(

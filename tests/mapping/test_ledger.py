@@ -1,0 +1,131 @@
+"""The ledger: each window accounted for once, one driver at a time."""
+
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import sqlite3
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from remotesam_geo.errors import JobError, RemoteSAMWarning
+from remotesam_geo.mapping.ledger import POISON, Entry, Ledger, Miss, lock
+
+WINDOWS = 4
+
+
+def entry(block, failed=(), *, empty=0, moment=0, digest="d"):
+    misses = tuple(Miss(tile=block * WINDOWS + tile, cause=f"cause {tile}") for tile in failed)
+    return Entry(
+        layer="a", moment=moment, block=block, windows=WINDOWS, empty=empty, digest=digest,
+        misses=misses,
+    )  # fmt: skip
+
+
+@settings(max_examples=50)
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 3),
+            st.integers(0, 1),
+            st.sets(st.integers(0, WINDOWS - 1)),
+            st.booleans(),
+        ),
+        max_size=20,
+    )
+)
+def test_windows_are_counted_once_and_attempts_add_up(steps):
+    truth, attempts = {}, {}
+    with Ledger(":memory:", "plan") as ledger:
+        for block, moment, failed, forgotten in steps:
+            key = moment, block
+            if forgotten:
+                ledger.forget("a", moment, block)
+                truth.pop(key, None)
+                attempts = {k: n for k, n in attempts.items() if (k[0], k[1]) != key}
+                continue
+            ledger.enter([entry(block, failed, moment=moment)])
+            truth[key] = failed
+            before = {k: n for k, n in attempts.items() if (k[0], k[1]) == key}
+            attempts = {k: n for k, n in attempts.items() if (k[0], k[1]) != key}
+            attempts |= {(*key, tile): before.get((*key, tile), 0) + 1 for tile in failed}
+        counts = ledger.counts("a")
+        assert sum(counts.values()) == WINDOWS * len(truth)
+        assert counts["poison"] == sum(n >= POISON for n in attempts.values())
+        assert counts["failed"] == sum(n < POISON for n in attempts.values())
+        assert set(ledger.known("a")) == set(truth)
+        found = {
+            (moment, block, miss.tile - block * WINDOWS): miss.attempts
+            for moment, block, miss in ledger.misses("a")
+        }
+        assert found == attempts
+        assert ledger.counts("b") == dict.fromkeys(("done", "empty", "failed", "poison"), 0)
+
+
+def test_blocks_are_entered_all_or_none(tmp_path):
+    with Ledger(tmp_path / "l.sqlite", "plan") as ledger:
+        with pytest.raises(JobError, match="cannot write"):
+            ledger.enter([entry(0), entry(1, digest=None)])
+        assert not ledger.known("a")
+        ledger.enter([entry(0), entry(1, failed=[2], empty=1)])
+    with Ledger(tmp_path / "l.sqlite", "plan") as ledger:
+        assert ledger.known("a") == {(0, 0): "d", (0, 1): "d"}
+        assert ledger.counts("a") == {"done": 6, "empty": 1, "failed": 1, "poison": 0}
+
+
+def test_a_ledger_that_is_in_use_or_of_another_plan_is_refused(tmp_path):
+    path = tmp_path / "l.sqlite"
+    with Ledger(path, "plan") as ledger:
+        assert not ledger.complete
+        ledger.complete = True
+        with pytest.raises(JobError, match=r"another plan \(plan, not other\)"):
+            Ledger(path, "other")
+        other = sqlite3.connect(path, isolation_level=None, timeout=0)
+        other.execute("begin exclusive")
+        ledger._base.execute("pragma busy_timeout = 0")
+        with pytest.raises(JobError, match="locked"):
+            ledger.enter([entry(0)])
+        other.close()
+        ledger.enter([entry(0)])
+        assert ledger.complete
+
+
+def _hold(folder, held, killed):
+    with lock(folder):
+        held.set()
+        killed.wait()
+
+
+def _hold_twice(folder):
+    with lock(folder) as taken_over:
+        assert taken_over
+        with pytest.raises(JobError, match=f"process {os.getpid()}"), lock(folder):
+            pass
+
+
+def test_a_lock_names_its_holder_and_outlives_no_process(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    held, killed = context.Event(), context.Event()
+    other = context.Process(target=_hold, args=(tmp_path, held, killed))
+    other.start()
+    assert held.wait(60)
+    with (
+        pytest.raises(JobError, match=f"process {other.pid} on {socket.gethostname()}"),
+        lock(tmp_path),
+    ):
+        pass
+    os.kill(other.pid, signal.SIGKILL)
+    other.join()
+    with pytest.warns(RemoteSAMWarning, match=f"process {other.pid}"):
+        _hold_twice(tmp_path)
+    with lock(tmp_path) as taken_over:
+        assert not taken_over
+    (tmp_path / "lock").write_text(json.dumps({"host": "far.example", "process": 1}))
+    with pytest.raises(JobError, match=r"far\.example.*delete"), lock(tmp_path):
+        pass
+    (tmp_path / "lock").write_text('{"host": "fa')
+    with pytest.warns(RemoteSAMWarning), lock(tmp_path):
+        pass
