@@ -41,6 +41,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in {"RemoteSAM", "load", "open_raster"}:
+        importlib.import_module(f"{__name__}.accessor")  # scenes get their .remotesam
     return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
 
 
