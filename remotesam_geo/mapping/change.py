@@ -139,9 +139,10 @@ def _check(
         raise InputError(
             f"the table has the columns {twice}, which matching would add: drop or rename them"
         )
-    kinds = shapely.get_type_id(np.asarray(gdf.geometry.array, object))
-    areas = np.isin(kinds, [shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON])
-    wrong = ~areas | (gdf.geometry.area <= 0).to_numpy() | ~gdf.geometry.is_valid.to_numpy()
+    shapes = np.asarray(gdf.geometry.array, object)
+    areas = [shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON]
+    wrong = ~np.isin(shapely.get_type_id(shapes), areas) | ~shapely.is_valid(shapes)
+    wrong |= shapely.is_empty(shapes)
     if wrong.any():
         raise InputError(
             f"{int(wrong.sum())} rows are no valid polygons, the first at {gdf.index[wrong][0]!r}: objects are areas; "
