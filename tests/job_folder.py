@@ -8,7 +8,7 @@ from remotesam_geo import open_raster
 from remotesam_geo.job import Job
 
 
-def write_raster(path, shape=(150, 210), seed=0):
+def write_raster(path, shape=(150, 210), seed=0, *, bright=None):
     """A GeoTIFF of blobs that cross windows and blocks, with a corner of no data."""
     random = np.random.default_rng(seed)
     rgb = np.full((3, *shape), 20, np.uint8)
@@ -19,6 +19,8 @@ def write_raster(path, shape=(150, 210), seed=0):
         inside = ((y - row) / high) ** 2 + ((x - col) / wide) ** 2 < 1
         rgb[random.integers(0, 3)][inside] = random.integers(90, 220)
     rgb[:, :40, :40] = 0
+    if bright:
+        rgb[(..., *bright)] = 255
     profile = {
         "driver": "GTiff", "count": 3, "dtype": "uint8", "height": shape[0], "width": shape[1],
         "crs": "EPSG:32633", "transform": Affine(1, 0, 500000, 0, -1, 5000000), "nodata": 0,

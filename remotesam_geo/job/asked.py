@@ -5,7 +5,6 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +28,26 @@ class Asked:
 
     Attributes:
         model: The model, opened here.
-        opener: How a worker opens it.
+        opener: How a worker opens it; None where its weights are those of this process alone.
         weights: What answers depend on.
         recipe: How a later process opens it, as plain JSON; None where only the user can.
     """
 
     model: Model
-    opener: Opener
+    opener: Opener | None
     weights: Weights
     recipe: dict[str, Any] | None
+
+    def for_workers(self) -> Opener:
+        """How a worker opens it.
+
+        Raises:
+            ModelError: It cannot; what to do.
+        """
+        if self.opener is not None:
+            return self.opener
+        recipe = self.model.predictor.recipe  # type: ignore[attr-defined]
+        raise ModelError(f"another process cannot open this model: {recipe!r}")
 
 
 def asked(model: ModelLike) -> Asked:
@@ -70,7 +80,7 @@ def asked(model: ModelLike) -> Asked:
     try:
         recipe = asdict(predictor.recipe)
     except ModelError:  # weights of this process alone: they are asked here, and nowhere else
-        return Asked(model=inner, opener=_Nowhere(predictor), weights=weights, recipe=None)
+        return Asked(model=inner, opener=None, weights=weights, recipe=None)
     return Asked(
         model=inner, opener=_Weighed(recipe=json.dumps(recipe)), weights=weights, recipe=recipe
     )
@@ -144,18 +154,3 @@ class _Given:
 
     def open(self) -> Predict:
         return self.given.predict
-
-
-@dataclass(frozen=True)
-class _Nowhere:
-    """A network whose weights no other process can open."""
-
-    predictor: Any
-
-    def open(self) -> Predict:
-        predict: Predict = self.predictor.predict
-        return predict
-
-    def __reduce__(self) -> Any:
-        recipe = asdict(self.predictor.recipe)  # or why there is none, and what to do
-        return partial(_Weighed, recipe=json.dumps(recipe)), ()

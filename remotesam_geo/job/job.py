@@ -406,7 +406,7 @@ class Job:
                             )  # fmt: skip
                         else:
                             ask_there(
-                                records, group, blocks, self._model.opener, client,
+                                records, group, blocks, self._model.for_workers(), client,
                                 on_error=on_error, progress=bar.update,
                             )  # fmt: skip
             table = state_of(records, self._groups)

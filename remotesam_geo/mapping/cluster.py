@@ -16,7 +16,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from remotesam_geo.errors import InputError, JobError
+from remotesam_geo import errors
+from remotesam_geo.errors import InputError, JobError, RemoteSAMError
 from remotesam_geo.tasks import FAILED
 
 from .executor import Answer, Failure, OnError, Predict, Work, run
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Opener", "ask_there"]
 
-TRIES = 3
-"""How often a block is given out again whose workers died; each time the scheduler itself has tried several."""
+TRIES = 2
+"""How often a block whose workers died is given out again; each time the scheduler itself tries several workers."""
 
 Place = tuple[int, int]
 """Moment and number of a block."""
@@ -82,7 +83,7 @@ def ask_there(
             outcome = answer if answer is not None else _given_up(work, wanted, place)
             if answer is None and on_error == "raise":
                 raise JobError(
-                    f"{TRIES} times the workers that were given block {place[1]} of time {place[0]} died: see their "
+                    f"the workers that were given block {place[1]} of time {place[0]} died again and again: see their "
                     "logs; memory is the usual cause. on_error='skip' leaves it out and goes on."
                 )
             block = group.grid.block_at(place[1])
@@ -101,33 +102,39 @@ def _answers(
     """What each block gave, in any order; None where its workers died again and again."""
     from distributed import KilledWorker, as_completed  # noqa: PLC0415 - behind an extra
 
-    waiting, tries = deque(places), Counter[Place]()
+    waiting, suspects, tries = deque(places), deque[Place](), Counter[Place]()
     flying: dict[Any, Place] = {}
     finished: Any = as_completed()  # type: ignore[no-untyped-call]
+
+    def send(place: Place) -> None:
+        errand = _errand(work, wanted, place, opener)
+        key = f"remotesam-{uuid.uuid4().hex}"
+        future = client.submit(_answer, errand, key=key, pure=False)
+        flying[future] = place
+        finished.add(future)
+
     try:
-        while waiting or flying:
+        while waiting or suspects or flying:
             while waiting and len(flying) < _room(client):
-                place = waiting.popleft()
-                future = client.submit(
-                    _answer,
-                    _errand(work, wanted, place, opener),
-                    key=f"remotesam-{uuid.uuid4().hex}",
-                    pure=False,
-                )
-                flying[future] = place
-                finished.add(future)
+                send(waiting.popleft())
+            if not flying:
+                # Alone: when a worker dies all that it holds is suspected, and only one of them need be to blame.
+                send(suspects.popleft())
             future = next(finished)
             place = flying.pop(future)
             if future.status == "finished":
-                yield place, future.result()
+                result = future.result()
+                if isinstance(result, RemoteSAMError):
+                    raise result
+                yield place, result
                 continue
             error = future.exception() if future.status == "error" else None
             if error is not None and not isinstance(error, KilledWorker):
                 raise error
-            # Its worker died, or the cluster lost it; no other block need be to blame.
+            # Its worker died, or the cluster lost it.
             tries[place] += 1
-            if tries[place] < TRIES:
-                waiting.append(place)
+            if tries[place] <= TRIES:
+                suspects.append(place)
             else:
                 yield place, None
     finally:
@@ -163,11 +170,14 @@ def _errand(work: Work, wanted: Sequence[Layer], place: Place, opener: Opener) -
     )
 
 
-def _answer(errand: _Errand) -> Outcome:
-    """On a worker: read, ask, and give back bytes."""
+def _answer(errand: _Errand) -> Outcome | RemoteSAMError:
+    """On a worker: read, ask, and give back bytes; or what went wrong, as the cluster itself would garble it."""
     work, predict = errand.work, _opened(errand.opener)
-    # In the task's own thread: a worker's threads take a task each, so that one reads while another asks.
-    (outcome,) = run(work, predict, lambda answer: made(answer, work, errand.wanted), readers=0)
+    try:
+        # In the task's own thread: a worker's threads take a task each, so that one reads while another asks.
+        (outcome,) = run(work, predict, lambda answer: made(answer, work, errand.wanted), readers=0)
+    except RemoteSAMError as error:
+        return _plain(error)
     squeezed = [
         kept
         if isinstance(kept, bytes)
@@ -175,6 +185,13 @@ def _answer(errand: _Errand) -> Outcome:
         for kept in outcome.kept
     ]
     return replace(outcome, kept=tuple(squeezed))
+
+
+def _plain(error: RemoteSAMError) -> RemoteSAMError:
+    """An error that travels: of a public type, with its text alone."""
+    public = next(kind for kind in type(error).__mro__ if kind.__module__ == errors.__name__)
+    told: RemoteSAMError = public(str(error))
+    return told
 
 
 def _opened_up(outcome: Outcome, wanted: Sequence[Layer], block: Block) -> Outcome:
@@ -201,7 +218,7 @@ def _given_up(work: Work, wanted: Sequence[Layer], place: Place) -> Outcome:
                 moment=place[0],
                 tile=tile.index,
                 core=tile.core,
-                cause=f"the workers that were given it died, {TRIES} times",
+                cause="the workers that were given it died again and again",
             )
             for tile in work.own(block)
         ),
