@@ -74,6 +74,7 @@ def test_segments_are_whole_wherever_windows_meet():
     assert found.id.is_unique
 
 
+@pytest.mark.filterwarnings("ignore:.*fill a window")
 def test_detections_are_boxes_and_enclosed_ones_can_be_dropped():
     scene = scene_of([(DISC, RED), (DISC.buffer(-20), GREEN), (DISC.buffer(-30), RED)])
     boxes = MODEL.detect(scene, "red")
@@ -86,6 +87,7 @@ def test_detections_are_boxes_and_enclosed_ones_can_be_dropped():
     assert len(MODEL.detect(scene, "red", suppress="published")) == 1
 
 
+@pytest.mark.filterwarnings("ignore:.*fill a window")
 def test_oriented_boxes_enclose_the_object():
     turned = shapely.affinity.rotate(shapely.box(50, 100, 250, 130), 30)
     found = MODEL.detect(scene_of([(turned, RED)]), "red", oriented=True)

@@ -130,6 +130,16 @@ def test_only_windows_in_the_area_are_asked():
         MODEL.segment(SCENE, "red", area=shapely.box(0, 0, 1, 1))
 
 
+def test_objects_that_fill_a_window_ask_for_a_coarser_resolution():
+    scene = scene_of([(shapely.box(20, 20, 220, 240), RED)])
+    with pytest.warns(
+        RemoteSAMWarning, match=r"1 of 'red' fill a window of 64 m.* coarser resolution, 6.3 m"
+    ):
+        MODEL.detect(scene, "red")
+    assert len(MODEL.detect(scene, "red", resolution=6.3)) == 1
+    assert len(MODEL.segment(scene, "red")) == 1
+
+
 # --- views ------------------------------------------------------------------------------------------
 
 
