@@ -182,7 +182,8 @@ def _tolerance(gdf: gpd.GeoDataFrame) -> float:
 
 def _sorted(gdf: gpd.GeoDataFrame, plane: Plane) -> tuple[pd.DataFrame, Geometries]:
     """Rows in an order of their own, so that the order they come in changes nothing; and their shapes in the plane."""
-    at = np.array([utc(time) for time in gdf["time"]], "datetime64[ns]")
+    which, times = pd.factorize(gdf["time"], use_na_sentinel=False)
+    at = np.array([utc(time) for time in times], "datetime64[ns]")[which]
     table = pd.DataFrame(gdf.drop(columns=gdf.geometry.name)).assign(time=at)
     keys = table[["time", "label"]].astype({"label": str})
     keys["shape"] = shapely.to_wkb(

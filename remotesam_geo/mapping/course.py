@@ -112,7 +112,7 @@ class Course:
             names = sorted(set(known.track[list(parents)]))
             out.loc[piece, ["state", "parents"]] = state, " ".join(names)
 
-        left = ~np.isin(known.track, out["track"])
+        left = ~pd.Index(known.track).isin(out["track"])
         left[sorted(relations.used)] = False
         gone, hidden = left & sight.here, left & ~sight.here
         self.parts += [

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from scipy import sparse
+from scipy import ndimage, sparse
 from scipy.optimize import linear_sum_assignment
 from scipy.sparse import csgraph
-from scipy.spatial import cKDTree
 
 __all__ = ["Pairs", "assign", "candidates", "estimate_shift", "join_pairs", "moved", "overlap"]
 
@@ -164,15 +163,27 @@ def estimate_shift(
     steps = steps[np.lexsort(steps.T)]
     if len(steps) < FEW:
         return np.zeros(2)
-    tree = cKDTree(steps)
-    votes = tree.query_ball_point(steps, agree, return_length=True)
-    shift = steps[np.lexsort((np.hypot(*steps.T), -votes))[0]]
+    shift = _crowd(steps, agree)
     for _ in range(3):  # to the middle of those that agree
-        close = tree.query_ball_point(shift, agree)
-        if len(close) < FEW:
+        close = np.hypot(*(steps - shift).T) <= agree
+        if close.sum() < FEW:
             return np.zeros(2)
-        shift = np.median(steps[np.sort(close)], axis=0)
+        shift = np.median(steps[close], axis=0)
     return np.asarray(shift, np.float64)
+
+
+def _crowd(steps: F64, agree: float) -> F64:
+    """Where steps lie closest together, the nearest to none if several such places tie."""
+    cells = np.rint(steps / agree).astype(np.int64)
+    places, votes = np.unique(cells, axis=0, return_counts=True)
+    low = places.min(axis=0) - 1
+    table = np.zeros(places.max(axis=0) - low + 2, np.int64)
+    table[tuple((places - low).T)] = votes
+    # With the cells beside it, lest a crowd be parted; of equal ones the cell that itself holds most.
+    around = ndimage.convolve(table, np.ones((3, 3), np.int64), mode="constant")
+    around = around[tuple((places - low).T)] + votes
+    nearest: F64 = places[np.lexsort((np.hypot(*places.T), -around))[0]] * agree
+    return nearest
 
 
 def moved(geometries: Geometries, steps: F64) -> Geometries:

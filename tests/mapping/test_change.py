@@ -181,7 +181,7 @@ places = st.tuples(
 ).map(lambda at: shapely.box(at[0] * 5, at[1] * 5, at[0] * 5 + at[2] * 2, at[1] * 5 + at[3] * 2))
 histories = st.lists(
     st.lists(places, max_size=7, unique_by=lambda p: p.bounds), min_size=1, max_size=4
-).filter(lambda times: any(times))
+).filter(any)
 
 
 @settings(max_examples=30, deadline=None)
