@@ -1,0 +1,205 @@
+"""`python -m remotesam_geo.learning.evaluate WHAT FOLDER`: a row of the published tables, or a task on own data."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from remotesam_geo import RemoteSAM
+from remotesam_geo.errors import InputError, RemoteSAMError
+from remotesam_geo.learning.triplets import (
+    Example,
+    OnError,
+    Triplet,
+    TripletStore,
+    read_captions,
+    read_coco,
+    read_counts,
+    read_dota,
+    read_published,
+    read_rsvg,
+    read_scenes,
+    read_voc,
+)
+
+from .answering import Oracle
+from .benchmarks import BENCHMARKS
+from .report import Report, compare
+from .running import evaluate, judge
+from .setting import Setting, asked_as
+from .tasks import TASKS
+
+FORMATS = ("coco", "dota", "voc", "rsvg", "published", "captions", "scenes", "counts", "store")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Evaluate, print the report, and write it where asked."""
+    options = _parser().parse_args(arguments)
+    try:
+        report = _joined(options) if options.what == "join" else _measured(options)
+        if options.out is not None:
+            report.write(options.out)
+        _say(json.dumps(report.to_json(), indent=1) if options.json else report.table())
+        if options.against is not None:
+            _say(compare(Report.read(options.against), report))
+    except RemoteSAMError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m remotesam_geo.learning.evaluate",
+        description="Measure a model on data.",
+        epilog=f"Published rows: {', '.join(BENCHMARKS)}. Tasks: {', '.join(TASKS)}. "
+        '"join" judges the evidence of several processes.',
+    )
+    add = parser.add_argument
+    add(
+        "what", choices=[*BENCHMARKS, *TASKS, "join"], metavar="WHAT", help="a row, a task, or join"
+    )
+    add("data", type=Path, metavar="FOLDER", help="of the data; for join, of the evidence")
+    add("--format", choices=FORMATS, default="coco", help="of data of one's own")
+    add("--labels", type=Path, help="file or folder of labels; by default as the format has it")
+    add("--images", type=Path, help="folder of pictures; by default as the format has it")
+    add("--split", default="test", help="for formats with splits")
+    add("--classes", nargs="+", metavar="CLASS", help="by default those of the data")
+    add("--as-is", action="store_true", help="ask for classes exactly as the data spell them")
+    add(
+        "--model",
+        default=None,
+        help='nothing for the released weights, "tiny", a folder, or "oracle"',
+    )
+    add("--device", default="auto", help="where to compute")
+    add("--precision", choices=("auto", "float32", "bfloat16"), default="float32")
+    add("--contours", nargs="?", const="", default=None, metavar="MODEL",
+        help="part touching objects: nothing for the published contour network, or a folder")  # fmt: skip
+    add("--threshold", type=float, default=0.5)
+    add("--sweep", type=float, nargs="+", default=[], metavar="T", help="more thresholds")
+    add(
+        "--balances", type=float, nargs="+", default=[], metavar="B", help="more balances of labels"
+    )
+    add(
+        "--published",
+        action="store_true",
+        help="judge as the published evaluation does, faults included",
+    )
+    add("--prior", action="store_true", help="count only objects of the published least area")
+    add(
+        "--part", type=int, nargs=2, default=(0, 1), metavar=("K", "N"), help="this process's share"
+    )
+    add("--cases", type=int, default=0, help="worst and best answers to draw")
+    add("--skip", action="store_true", help="count and pass over what is damaged")
+    add("--out", type=Path, help="keep evidence and report here; a run broken off goes on")
+    add("--against", type=Path, help="report.json of another run, to compare with")
+    add("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def _joined(options: argparse.Namespace) -> Report:
+    options.out = options.out or options.data
+    return judge(options.data)
+
+
+def _measured(options: argparse.Namespace) -> Report:
+    on_error: OnError = "skip" if options.skip else "raise"
+    more = {
+        "threshold": options.threshold,
+        "thresholds": tuple(options.sweep),
+        "balances": tuple(options.balances),
+    }
+    if options.what in BENCHMARKS:
+        row = BENCHMARKS[options.what]
+        task, name = row.task, row.data
+        base = row.setting(published=options.published, prior=options.prior)
+        setting = Setting(
+            classes=base.classes, published=base.published, min_area=base.min_area, **more
+        )
+
+        def data() -> Iterable[Any]:
+            return row.read(options.data, on_error)
+
+    else:
+        task, name = options.what, options.data.name
+
+        def data() -> Iterable[Any]:
+            return _own(options, on_error)
+
+        labels = options.classes or _labels(data())
+        classes = asked_as(labels, spelling="as is" if options.as_is else "plain")
+        setting = Setting(classes=classes, published=options.published, **more)
+    contours: Any = None
+    if options.model == "oracle":
+        model: Any = Oracle(data(), setting.classes)
+        contours = model.contours if options.contours is not None else None
+    else:
+        model = RemoteSAM.from_pretrained(
+            options.model, device=options.device, precision=options.precision
+        )
+        if options.contours is not None:
+            from remotesam_geo.model import ContourModel  # noqa: PLC0415 - torch takes its time
+
+            contours = ContourModel.from_pretrained(options.contours or None, device=options.device)
+    return evaluate(
+        task, data(), model, setting=setting, name=name, folder=options.out,
+        part=tuple(options.part), contours=contours, cases=options.cases, on_error=on_error,
+        progress=sys.stderr.isatty(),
+    )  # fmt: skip
+
+
+def _own(options: argparse.Namespace, on_error: OnError) -> Iterable[Example] | Iterable[Triplet]:
+    """Data of one's own, in one of the formats."""
+    folder, split = options.data, options.split
+
+    def labels(name: str) -> Path:
+        return folder / name if options.labels is None else Path(options.labels)
+
+    def images(name: str) -> Path:
+        return folder / name if options.images is None else Path(options.images)
+
+    match options.format:
+        case "coco":
+            return read_coco(labels("annotations.json"), images("images"), on_error=on_error)
+        case "dota":
+            return read_dota(labels("labelTxt"), images("images"), on_error=on_error)
+        case "voc":
+            return read_voc(labels("Annotations"), images("JPEGImages"), on_error=on_error)
+        case "rsvg":
+            return read_rsvg(folder, split, on_error=on_error)
+        case "published":
+            return read_published(folder, options.images, split=split, on_error=on_error)
+        case "captions":
+            return read_captions(
+                labels("dataset.json"), images("images"), split=split, on_error=on_error
+            )
+        case "scenes":
+            return read_scenes(folder, on_error=on_error)
+        case "counts":
+            return read_counts(labels("counts.json"), images("images"), on_error=on_error)
+        case _:
+            return TripletStore(folder)
+
+
+def _labels(data: Iterable[Any]) -> list[str]:
+    """The classes that data know, in the order of first use."""
+    known: dict[str, None] = {}
+    for one in data:
+        if isinstance(one, Triplet):
+            continue
+        known |= dict.fromkeys(thing.label for thing in one.things)
+        known |= dict.fromkeys((*one.labels, *one.counts))
+    return list(known)
+
+
+def _say(text: str) -> None:
+    print(text)  # noqa: T201
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except InputError as error:
+        sys.exit(str(error))

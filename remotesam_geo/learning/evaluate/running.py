@@ -1,0 +1,272 @@
+"""Evaluation: ask picture by picture, keep the evidence on disk, judge all of it."""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from remotesam_geo import __version__
+from remotesam_geo.errors import InputError, JobError
+from remotesam_geo.learning.triplets import Example, Faults, OnError, Triplet
+
+from .answering import Answerer, Chances, answerer, resized
+from .cases import Cases
+from .report import Report
+from .setting import Setting
+from .tasks import TASKS, Asker, Task, Unit
+
+__all__ = ["evaluate", "judge"]
+
+Contours = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+"""Contours of pictures (B x H x W x 3) as codes (B x H x W): a `ContourModel`."""
+
+RUN, EVIDENCE = "run.json", "evidence"
+
+
+def evaluate(
+    task: str,
+    data: Iterable[Example] | Iterable[Triplet],
+    model: Any,
+    *,
+    setting: Setting,
+    name: str = "",
+    folder: Path | str | None = None,
+    part: tuple[int, int] = (0, 1),
+    contours: Contours | None = None,
+    cases: int = 0,
+    on_error: OnError = "raise",
+    progress: bool = False,
+) -> Report:
+    """Measure a model on data.
+
+    Args:
+        task: One of `TASKS`: "referring", "semantic", "detection", "oriented", "grounding", "multi-label",
+            "single-label", "counting", "captioning".
+        data: Examples, or triplets for "referring"; those of one picture after the other, in the same order each time.
+        model: A `RemoteSAM`, or an `Answerer`.
+        setting: What is asked and how it is judged.
+        name: Of the data, for the report.
+        folder: Where evidence is kept: a run that was broken off goes on where it was. Without it nothing is kept.
+        part: This process's share: number and how many there are. `judge` joins the parts.
+        contours: What parts touching objects in detection and counting.
+        cases: How many of the worst and of the best answers to draw into the folder.
+        on_error: Whether a picture that cannot be read raises, or is counted and passed over.
+        progress: Whether to show progress.
+
+    Returns:
+        The report of this part.
+
+    Raises:
+        InputError: No such task, or it does not fit the data.
+        JobError: The folder holds evidence of something else.
+        DamageError: A picture cannot be read.
+
+    Example:
+        >>> import numpy as np
+        >>> from remotesam_geo.learning.evaluate import Oracle, Setting, asked_as, evaluate
+        >>> from remotesam_geo.learning.triplets import Example, Picture, Thing
+        >>> picture = Picture.of("a", np.zeros((8, 8, 3), np.uint8))
+        >>> data = [Example(picture=picture, things=(Thing(label="ship", box=(1, 1, 4, 4)),))]
+        >>> setting = Setting(classes=asked_as(["ship"]))
+        >>> evaluate("detection", data, Oracle(data, setting.classes), setting=setting).overall["AP50"]
+        1.0
+    """
+    chosen, asked = _task(task), answerer(model)
+    if cases and folder is None:
+        raise InputError(f"cases={cases} pictures need a folder to be drawn into")
+    if not 0 <= part[0] < part[1]:
+        raise InputError(f"part is {part}: give (number, how many), number from 0")
+    kept = None
+    if folder is not None:
+        about = _about(task, name, asked, setting, contours)
+        kept = _Kept(Path(folder), about, part)
+    drawn = Cases(Path(folder), cases) if folder is not None and cases else None
+    rows: list[dict[str, Any]] = [] if kept is None else list(kept.rows)
+    done = {row["position"] for row in rows}
+    if drawn is not None:
+        for row in rows:
+            drawn.offer(chosen, row, setting)
+    faults = Faults()
+    shown = tqdm(_units(data), desc=task, unit="picture", disable=not progress)
+    try:
+        for unit in shown:
+            if unit.position % part[1] != part[0] or unit.position in done:
+                continue
+            with faults.passing(on_error, unit.picture.name):
+                row = _row(chosen, unit, asked, setting, contours)
+                rows.append(row)
+                if kept is not None:
+                    kept.add(row)
+                if drawn is not None:
+                    drawn.offer(chosen, row, setting, unit=unit, asked=asked)
+    finally:
+        if kept is not None:
+            kept.close()
+    if faults.counts:
+        faults.warn(f"evaluating {name or task}")
+    about = _about(task, name, asked, setting, contours)
+    return _report(rows, setting, about, dict(faults.counts))
+
+
+def judge(folder: Path | str) -> Report:
+    """The report of all evidence in a folder, of however many processes.
+
+    Raises:
+        JobError: The folder holds no evidence, or that of different runs.
+    """
+    folder = Path(folder)
+    about = _read_about(folder)
+    rows = [row for path in sorted(folder.glob(f"{EVIDENCE}-*.jsonl")) for row in _lines(path)[0]]
+    if len({row["position"] for row in rows}) != len(rows):
+        raise JobError(
+            f"{folder} holds a picture twice: it was run with different numbers of parts"
+        )
+    setting = Setting(**_tuples(about["setting"]))
+    return _report(rows, setting, about, {})
+
+
+def _task(name: str) -> Task:
+    if name not in TASKS:
+        raise InputError(f"there is no task {name!r}; there are {', '.join(TASKS)}")
+    return TASKS[name]
+
+
+def _units(data: Iterable[Example] | Iterable[Triplet]) -> Iterator[Unit]:
+    """A unit for each example, and for triplets of one picture that follow each other."""
+    position, waiting = 0, list[Triplet]()
+    for one in data:
+        if isinstance(one, Example):
+            yield Unit(position=position, picture=one.picture, example=one)
+            position += 1
+            continue
+        if waiting and waiting[-1].picture.name != one.picture.name:
+            yield Unit(position=position, picture=waiting[0].picture, triplets=tuple(waiting))
+            position, waiting = position + 1, []
+        waiting.append(one)
+    if waiting:
+        yield Unit(position=position, picture=waiting[0].picture, triplets=tuple(waiting))
+
+
+def _row(
+    task: Task, unit: Unit, asked: Answerer, setting: Setting, contours: Contours | None
+) -> dict[str, Any]:
+    picture = unit.picture.read()
+    size = asked.image_size
+    square = setting.published and task.square and size is not None
+    shape = (size, size) if square and size is not None else unit.picture.shape
+
+    def maps(expressions: Sequence[str]) -> Iterator[Chances]:
+        for chance in asked.answers(picture, expressions):
+            yield resized(chance, shape)
+
+    def lines() -> NDArray[np.uint8] | None:
+        return None if contours is None else contours(picture[None])[0]
+
+    evidence = task.weigh(unit, Asker(shape=shape, maps=maps, contours=lines), setting)
+    key = f"{unit.position:06} {unit.picture.name}"
+    return {"position": unit.position, "key": key, **evidence}
+
+
+def _report(
+    rows: Sequence[dict[str, Any]],
+    setting: Setting,
+    about: dict[str, Any],
+    passed_over: dict[str, int],
+) -> Report:
+    task = _task(about["task"])
+    ordered = sorted(rows, key=lambda row: row["position"])
+    return Report.of(
+        task,
+        task.judge(ordered, setting),
+        pictures=len(ordered),
+        data=about["data"],
+        model=about["model"],
+        setting=setting.to_json(),
+        passed_over=passed_over,
+    )
+
+
+# --- evidence on disk ----------------------------------------------------------------------------
+
+
+def _about(
+    task: str, name: str, asked: Answerer, setting: Setting, contours: Contours | None
+) -> dict[str, Any]:
+    return {
+        "remotesam_geo": __version__,
+        "task": task,
+        "data": name,
+        "model": asked.identity,
+        "contours": None if contours is None else str(getattr(contours, "identity", "given")),
+        "setting": setting.to_json(),
+    }
+
+
+@dataclass
+class _Kept:
+    """Evidence as lines of JSON; a line that a killed process left unfinished is dropped."""
+
+    folder: Path
+    about: dict[str, Any]
+    part: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        known = self.folder / RUN
+        if known.exists():
+            before = _read_about(self.folder)
+            now = json.loads(json.dumps(self.about))
+            if differ := [key for key in now if before.get(key) != now[key]]:
+                raise JobError(
+                    f"{self.folder} holds evidence of another run (it differs in {', '.join(differ)}): "
+                    "choose another folder"
+                )
+        else:
+            temporary = self.folder / f".{RUN}.{os.getpid()}"
+            temporary.write_text(json.dumps(self.about, indent=1))
+            temporary.replace(known)
+        path = self.folder / f"{EVIDENCE}-{self.part[0]}-of-{self.part[1]}.jsonl"
+        self.rows, whole = _lines(path) if path.exists() else ([], 0)
+        self._file = path.open("ab")
+        self._file.truncate(whole)
+
+    def add(self, row: dict[str, Any]) -> None:
+        self._file.write(json.dumps(row).encode() + b"\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _read_about(folder: Path) -> dict[str, Any]:
+    try:
+        about: dict[str, Any] = json.loads((folder / RUN).read_text())
+    except (OSError, ValueError) as error:
+        raise JobError(f"{folder} holds no evidence: {error}") from error
+    return about
+
+
+def _lines(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """The whole lines of a file, and how many bytes they take."""
+    data = path.read_bytes()
+    whole = data.rfind(b"\n") + 1
+    try:
+        return [json.loads(line) for line in data[:whole].splitlines()], whole
+    except ValueError as error:
+        raise JobError(f"{path} is damaged: {error}") from error
+
+
+def _tuples(said: dict[str, Any]) -> dict[str, Any]:
+    """A setting read back from JSON, which knows lists only."""
+    classes = {label: tuple(texts) for label, texts in said["classes"].items()}
+    return said | {
+        "classes": classes,
+        "thresholds": tuple(said["thresholds"]),
+        "balances": tuple(said["balances"]),
+    }
