@@ -1,6 +1,6 @@
 """Memory of a map as it grows, and the speed of vector work.
 
-    python benchmarks/bench_mapping.py memory [--sides 10000 30000 100000]
+    python benchmarks/bench_mapping.py [memory] [--sides 10000 30000 100000]
     python benchmarks/bench_mapping.py vectors
 
 Memory: a lazy raster that is generated as it is read, asked of a predictor whose answer is known (a threshold on the
@@ -159,14 +159,16 @@ def vectors(windows: int = 8) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("memory", "vectors", "one"))
+    parser.add_argument(
+        "what", nargs="?", default="all", choices=("all", "memory", "vectors", "one")
+    )
     parser.add_argument("--sides", type=int, nargs="+", default=[10_000, 30_000, 100_000])
     options = parser.parse_args()
-    if options.what == "vectors":
-        vectors()
-    elif options.what == "one":
+    if options.what == "one":
         mapped(options.sides[0])
-    else:
+    if options.what in ("all", "vectors"):
+        vectors()
+    if options.what in ("all", "memory"):
         memory(options.sides)
 
 
