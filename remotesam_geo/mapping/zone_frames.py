@@ -233,8 +233,12 @@ def caption_frame(
             relative = (at - np.stack([left, top], axis=1)) / np.stack(
                 [right - left, bottom - top], axis=1
             )
-            for zone in np.unique(member.zone).tolist():
-                places[zone][labels[part]] = relative[member.zone == zone] * _UNIT
+            order = np.argsort(member.zone, kind="stable")
+            present, first = np.unique(member.zone[order], return_index=True)
+            for zone, own in zip(
+                present.tolist(), np.split(relative[order] * _UNIT, first[1:]), strict=False
+            ):
+                places[zone][labels[part]] = own
         known = asked.stack(Sums.valid_fraction, moment).min(axis=0) > 0
         picture = asked.zones.geobox.crs is None
         norths = [None] * n if picture else north(asked.zones).tolist()

@@ -3,12 +3,14 @@
 `tally_zones` takes one block and may run in any thread or process; `ZoneSums` joins what it gives, in any order.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from remotesam_geo.errors import RemoteSAMWarning
 from remotesam_geo.tasks import Tally, label_scores, refer, tally
 from remotesam_geo.words import Prompt
 
@@ -165,6 +167,7 @@ class ZoneSums:
         for sums, blocks_missing in zip(self._sums, missing, strict=True):
             for block in blocks_missing:
                 sums[:, 2] += pixels[block]
+        self._warn_of_tiny()
         return Sums(
             zones=self.zones,
             prompts=self.prompts,
@@ -185,6 +188,17 @@ class ZoneSums:
             ),
             above=self._sums[:, :, 4],
         )
+
+    def _warn_of_tiny(self) -> None:
+        pixels = self._sums[0, 0, :3].sum(axis=0)
+        tiny = np.flatnonzero((pixels == 0) & (self.zones.size > 0) & (self.zones.outside == 0))
+        if len(tiny):
+            warnings.warn(
+                f"{len(tiny)} zones, the first {self.zones.frame.index[tiny[0]]!r}, are so small that they hold the "
+                "middle of no pixel, and have no answer: ask at a finer resolution, or merge them with others",
+                RemoteSAMWarning,
+                stacklevel=2,
+            )
 
     def _pixels(self, block: int) -> I64:
         runs = self.zones.runs(self.grid.block_at(block).core)

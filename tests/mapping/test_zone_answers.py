@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
-from remotesam_geo.errors import InputError
+from remotesam_geo.errors import InputError, RemoteSAMWarning
 from remotesam_geo.mapping.executor import Answer
 from remotesam_geo.mapping.frames import Found
 from remotesam_geo.mapping.grid import Grid
@@ -151,6 +151,42 @@ def test_fractions_count_what_lies_outside_the_raster():
     assert sums.failed_fraction(0).tolist() == [[0.25, 0.0]] * 2
 
 
+def test_zones_too_small_for_a_pixel_are_announced_and_count_what_lies_in_them():
+    """An object whose point lies in one is counted there all the same, so that counts sum to the total."""
+    box = geobox(10, 10)
+    tiny = in_pixels(
+        [shapely.box(0, 0, 10, 4), shapely.box(7, 7, 7.2, 7.2)], box, {"name": ["a", "b"]}
+    )
+    zones = place_zones(tiny.set_index("name"), box)
+    codes = np.zeros((1, 1, 10, 10), np.uint8)
+    with pytest.warns(RemoteSAMWarning, match=r"1 zones, the first 'b', .* no pixel"):
+        sums = added(
+            codes,
+            zones,
+            Grid(shape=(10, 10), window=10, overlap=0),
+            prompts=(TANK,),
+            members=((0,),),
+        )
+    counts = count_frame([sums], [[]], ["tank"], view="map", run_id="r")["count"]
+    assert counts.isna().tolist() == [False, True]
+    assert label_frame([sums], ["tank"], view="map", run_id="r")["label"].isna().all()
+    # the middle of a component of four pixels is a corner of theirs: no pixel's middle, but in this zone
+    codes[0, 0, 6:8, 6:8] = 200
+    small = in_pixels([shapely.box(0, 0, 10, 4), shapely.box(6.9, 6.9, 7.1, 7.1)], box)
+    with pytest.warns(RemoteSAMWarning, match="no pixel"):
+        sums = added(
+            codes,
+            place_zones(small, box),
+            Grid(shape=(10, 10), window=10, overlap=0),
+            prompts=(TANK,),
+            members=((0,),),
+        )
+    counts = count_frame(
+        [sums], [found(codes, (TANK,), ((0,),))], ["tank"], view="map", run_id="r"
+    )["count"]
+    assert counts.tolist() == [0, 1]
+
+
 ZONES = [shapely.box(x, 0, x + 10, 20) for x in (0, 10, 20, 30)]
 
 
@@ -267,6 +303,7 @@ def test_north_is_known_on_any_grid():
     ] == pytest.approx(180, abs=0.1)
 
 
+@pytest.mark.filterwarnings("ignore:.*hold the middle of no pixel")
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 999), st.integers(2, 9), st.booleans())
 def test_zones_that_partition_an_area_sum_to_its_total(seed, n, aligned):
