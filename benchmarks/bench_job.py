@@ -1,0 +1,113 @@
+"""A whole job over a remote COG: bytes read, and wall time against reading and predicting alone.
+
+    python benchmarks/bench_job.py [--quick]
+
+A server on this machine counts the bytes that it sends. The model waits as long as a network would take, so that
+reading and asking do not compete for the cores that are measured. Windows are 896 pixels wide and share a quarter of
+their side; blocks are 4 x 4 windows. Each row is a process of its own, two threads read. "Cache" is what reading may
+keep of the compressed file; the file is three times that in the smaller one.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import textwrap
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from bench_scenes import write
+
+from tests.scenes.fault_server import FaultServer
+
+COMMON = """
+import json, sys, tempfile, time
+import numpy as np
+from remotesam_geo import Job, open_raster
+from remotesam_geo.mapping.grid import Box
+from remotesam_geo.scenes import ReadPolicy, Trust
+href, cache, wait = sys.argv[1], int(sys.argv[2]) << 20, float(sys.argv[3])
+policy = ReadPolicy(trust=Trust(hosts=("127.0.0.1",)), cache_bytes=cache)
+
+class Waiting:
+    image_size, identity = 896, "waiting"
+    asked = 0
+    def predict(self, images, expressions):
+        self.asked += len(images)
+        time.sleep(wait * len(images))
+        return np.where(images[:, None, ..., 0] > 200, np.uint8(150), np.uint8(0))
+model = Waiting()
+"""
+CLEAN = (
+    COMMON
+    + """
+import dask
+scene = open_raster(href, bands=["red", "green", "blue"], policy=policy)
+dask.config.set(num_workers=2)
+begin = time.perf_counter()
+scene.compute()
+print(json.dumps([time.perf_counter() - begin, 0]))
+"""
+)
+JOB = (
+    COMMON
+    + """
+scene = open_raster(href, bands=["red", "green", "blue"], policy=policy)
+with tempfile.TemporaryDirectory() as folder:
+    job = Job.create(folder, scene, {"bright": "bright things"}, model)
+    begin = time.perf_counter()
+    job.run(progress=False)
+    print(json.dumps([time.perf_counter() - begin, model.asked]))
+"""
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--quick", action="store_true", help="a quarter of the pixels")
+    side = 4352 if parser.parse_args().quick else 8704
+    with tempfile.TemporaryDirectory() as folder, FaultServer() as server:
+        path = Path(folder) / "picture.tif"
+        write(path, side, 3)
+        server.files["/picture.tif"] = path.read_bytes()
+        size = path.stat().st_size >> 20
+        path.unlink()
+        href, small = f"{server.url}/picture.tif", max(16, size // 3)
+        print(f"A COG of {side} x {side} pixels, {size} MB\n")
+        print("| | MB sent | times one clean read |\n| --- | --- | --- |")
+        run(CLEAN, href, 512, 0)
+        clean = server.bytes_sent
+        print(f"| one clean read, `scene.compute()` | {clean / 1e6:.1f} | 1.00 |")
+        for cache in (128, small):
+            server.forget()
+            reading, windows = run(JOB, href, cache, 0)
+            sent = server.bytes_sent
+            print(f"| a job, cache of {cache} MB | {sent / 1e6:.1f} | {sent / clean:.2f} |")
+        print(
+            f"\nReading alone (a model that takes no time): {reading:.1f} s, {windows:.0f} windows\n"
+        )
+        print("| predicting alone, times reading | s | the job, s | times the larger |")
+        print("| --- | --- | --- | --- |")
+        for share in (0.5, 1, 2):
+            reading, _ = run(JOB, href, 128, 0)  # side by side, as machines are noisy
+            wait = share * reading / windows
+            wall, _ = run(JOB, href, 128, wait)
+            print(
+                f"| {share} | {share * reading:.1f} | {wall:.1f} | {wall / max(reading, share * reading):.2f} |",
+                flush=True,
+            )
+
+
+def run(code: str, href: str, cache: int, wait: float) -> tuple[float, float]:
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), href, str(cache), str(wait)],
+        check=True, capture_output=True, text=True, cwd=Path(__file__).parents[1],
+    )  # fmt: skip
+    spent, asked = json.loads(done.stdout.splitlines()[-1])
+    return spent, asked
+
+
+if __name__ == "__main__":
+    main()
