@@ -105,7 +105,7 @@ class Report:
         lines = [
             f"# {self.task} on {self.data or 'data'}",
             "",
-            f"{self.pictures} pictures, model `{self.model}`, judged {judged}.",
+            f"{self.pictures} picture{'' if self.pictures == 1 else 's'}, model `{self.model}`, judged {judged}.",
             "",
             *_rows(["figure", "value"], [[name, value] for name, value in self.overall.items()]),
         ]

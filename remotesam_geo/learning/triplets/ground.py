@@ -87,6 +87,7 @@ def cut_triplets(
         raise InputError(f"the features have the labels {unknown}, which are none of {list(known)}")
     tree = shapely.STRtree(polygons)
     grid = Grid(shape=source.geobox.shape.yx, window=size, overlap=overlap)
+    crs = _named(CRS.from_user_input(str(source.geobox.crs)))
     for moment in range(len(source.moments)):
         for window in (tile.window for tile in grid):
             near = np.sort(
@@ -102,7 +103,7 @@ def cut_triplets(
                 continue
             rgb, valid = (_padded(array, inner, window) for array in (rgb, valid))
             place = Place(
-                crs=str(source.geobox.crs),
+                crs=crs,
                 transform=tuple(
                     (source.geobox.affine * Affine.translation(window.left, window.top))[:6]
                 ),
@@ -150,6 +151,12 @@ def _in_pixels(
         return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
 
     return np.asarray(shapely.transform(here, moved), object)
+
+
+def _named(crs: CRS) -> str:
+    """A CRS as short as can be: it is written with every chip."""
+    known = crs.to_authority(min_confidence=100)
+    return crs.to_wkt() if known is None else ":".join(known)
 
 
 def _whole(shape: tuple[int, int]) -> Box:

@@ -79,10 +79,13 @@ class Mask:
             DamageError: Fewer than three corners, or a corner far outside the picture.
         """
         limits.check_size(shape, "a mask")
-        pixels = np.zeros(shape[0] * shape[1], np.bool_)
+        size = shape[0] * shape[1]
+        parts = []
         for polygon in polygons:
-            pixels |= _filled(_corners(polygon, shape), shape)
-        return cls.of(pixels.reshape(shape[1], shape[0]).T)
+            edges = np.concatenate([[0], _switches(_corners(polygon, shape), shape), [size]])
+            runs = np.diff(edges)
+            parts.append(cls(shape=shape, counts=_pack(runs[:-1] if runs[-1] == 0 else runs)))
+        return cls.union(parts)
 
     @classmethod
     def of_box(cls, box: Sequence[float], shape: tuple[int, int]) -> Self:
@@ -243,8 +246,8 @@ def _corners(polygon: Sequence[float], shape: tuple[int, int]) -> NDArray[np.flo
     return corners.reshape(-1, 2)
 
 
-def _filled(corners: NDArray[np.float64], shape: tuple[int, int]) -> Bools:
-    """The pixels of one polygon, column by column (W * H), by the rule of COCO.
+def _switches(corners: NDArray[np.float64], shape: tuple[int, int]) -> I64:
+    """Where one polygon begins and ends, among the pixels counted column by column, by the rule of COCO.
 
     The outline is drawn on a grid five times as fine; wherever it passes from one column of pixels' centres to the
     next, the column is switched on or off from there down.
@@ -255,7 +258,7 @@ def _filled(corners: NDArray[np.float64], shape: tuple[int, int]) -> Bools:
     moved = (start != stop).any(axis=1)
     start, stop = start[moved], stop[moved]
     if not len(start):
-        return np.zeros(height * width, np.bool_)
+        return np.zeros(0, np.int64)
     reach = np.abs(stop - start)
     flat = reach[:, 0] >= reach[:, 1]
     axis = np.where(flat, 0, 1)
@@ -281,8 +284,8 @@ def _filled(corners: NDArray[np.float64], shape: tuple[int, int]) -> Bools:
     kept = on_centre & (column >= 0) & (column < width)
     row = np.minimum(y[passes], y[passes - 1])[kept]
     row = np.ceil(np.clip((row + 0.5) / FINE - 0.5, 0, height)).astype(np.int64)
-    switches = np.bincount(column[kept] * height + row, minlength=height * width + 1)
-    return (np.cumsum(switches[: height * width]) % 2).astype(np.bool_)
+    places, times = np.unique(column[kept] * height + row, return_counts=True)
+    return np.asarray(places[times % 2 == 1], np.int64)
 
 
 def _far(corners: NDArray[np.float64]) -> float:
