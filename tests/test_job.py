@@ -10,6 +10,7 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from geopandas.testing import assert_geodataframe_equal
 from zarr.errors import UnstableSpecificationWarning
 
@@ -33,6 +34,12 @@ def direct(raster):
     """What the verbs of RemoteSAM answer without a job."""
     model, scene = RemoteSAM(Colours()), open_raster(raster)
     quiet = {"progress": False}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r".*fill a window", RemoteSAMWarning)
+        return _directly(model, scene, quiet)
+
+
+def _directly(model, scene, quiet):
     return {
         "segment": model.segment(scene, PROMPTS, **quiet),
         "detect": model.detect(scene, PROMPTS, **quiet),
@@ -90,6 +97,27 @@ def test_another_threshold_is_answered_without_the_model(tmp_path, raster, direc
         job.answer(threshold={"blue": 0.5})
     with pytest.raises(InputError, match="count"):
         job.answer("count")
+
+
+def test_the_maps_are_one_lazy_array_that_every_verb_takes(tmp_path, raster, direct):
+    job = make_job(tmp_path / "job", raster)
+    with pytest.raises(JobError, match="not asked"):
+        job.probabilities()
+    job.run()
+    model = RemoteSAM(Colours())
+    expected = model.probabilities(open_raster(raster), PROMPTS)
+    found = job.probabilities()
+    xr.testing.assert_equal(found.compute(), expected.compute())
+    assert found.encoding == expected.encoding
+    counted = RemoteSAM(Colours()).count(found, progress=False)
+    assert counted["count"].sum() == len(direct["segment"])
+    same(
+        model.segment(found, progress=False).drop(columns="items"),
+        direct["segment"].drop(columns="items"),
+    )
+    two = make_job(tmp_path / "two", raster, resolution={"green": 3})
+    with pytest.raises(InputError, match="native, 3"):
+        two.probabilities()
 
 
 def test_a_prompt_that_is_added_is_asked_alone(tmp_path, raster, direct):

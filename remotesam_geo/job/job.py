@@ -23,6 +23,7 @@ from remotesam_geo.errors import InputError, JobError, RemoteSAMWarning
 from remotesam_geo.mapping.cluster import ask_there
 from remotesam_geo.mapping.executor import OnError
 from remotesam_geo.mapping.ground import ground_area
+from remotesam_geo.mapping.lazy import as_probabilities
 from remotesam_geo.mapping.ledger import POISON, Ledger, lock
 from remotesam_geo.mapping.origin import Origin, open_store
 from remotesam_geo.mapping.plan import Group, Plan, groups, prompt_from_json, prompt_to_json
@@ -47,6 +48,7 @@ from remotesam_geo.tasks import MIN_SCORE, Suppress
 from remotesam_geo.words import CLASS_TEMPLATE, Prompt, PromptLike, ResolutionLike, parse_prompts
 
 from .asked import Asked, ModelLike, asked, reopened
+from .maps import kept_maps
 from .tables import Estimate, estimate, failed_windows, joined, state_of
 
 if TYPE_CHECKING:
@@ -347,26 +349,45 @@ class Job:
                 "made with: leave threshold out"
             )
         with self._driving() as records:
-            table = state_of(records, self._groups)
-            waiting = int(table["waiting"].sum())
-            if waiting and not partial:
-                raise JobError(
-                    f"{waiting:,} of {table['asks'].sum():,} were not asked yet: run() first, or answer(partial=True)"
-                )
+            if not partial:
+                self._check_asked(records)
             wanted = [_with_thresholds(group, prompts) for group in self._groups]
             with _bar(None, "outlining", "block", progress) as bar, _quietly():
                 for group in wanted:
                     outline(records, group, group.prompts, drawn(choice), bar.update)
                 found = joined(records, wanted, prompts, choice, crs)
             missing = failed_windows(records, self._groups)
-        if len(missing):
-            warnings.warn(
-                f"{len(missing):,} windows failed, {_area(missing):,.0f} m2 of ground without an answer: failures() "
-                f"lists them; the first: {missing['cause'].iloc[0]}",
-                RemoteSAMWarning,
-                stacklevel=2,
-            )
+        _warn_of(missing)
         return found
+
+    def probabilities(self) -> xr.DataArray:
+        """The maps that were kept, lazily, as `RemoteSAM.probabilities` gives them.
+
+        Every verb of `RemoteSAM` takes them in place of a scene.
+
+        Raises:
+            JobError: Not all was asked yet, or maps were not kept.
+            InputError: Prompts were asked at several resolutions, which one array has not.
+        """
+        if not self.frozen.keep_probabilities:
+            raise JobError("this job keeps no probabilities (keep_probabilities=False)")
+        if len(self._groups) > 1:
+            asked_at = ", ".join(str(group.resolution) for group in self._groups)
+            raise InputError(
+                f"one array has one resolution, but this job asked at {asked_at}: make a job of each"
+            )
+        (group,) = self._groups
+        with self._records(look=True) as records:
+            self._check_asked(records)
+            _warn_of(failed_windows(records, self._groups))
+            about = {
+                "remotesam_geo": __version__,
+                "model": self.frozen.weights.identity,
+                "run_id": self.frozen.digest,
+                "asked": [{"prompts": [prompt_to_json(prompt) for prompt in group.prompts]}],
+            }
+            codes = kept_maps(records, group)
+        return as_probabilities(codes, group.source, group.prompts, about)
 
     # --- inside ---------------------------------------------------------------------------------
 
@@ -419,6 +440,14 @@ class Job:
                 stacklevel=3,
             )
         return table
+
+    def _check_asked(self, records: Records) -> None:
+        table = state_of(records, self._groups)
+        waiting = int(table["waiting"].sum())
+        if waiting:
+            raise JobError(
+                f"{waiting:,} of {table['asks'].sum():,} were not asked yet: run() first, or answer(partial=True)"
+            )
 
     def _make_room(self, records: Records, group: Group) -> None:
         geobox = group.source.geobox
@@ -546,6 +575,16 @@ def _tiles(group: Group, lacking: Todo) -> int:
         for blocks in lacking.values()
         for _, block in blocks
     )
+
+
+def _warn_of(missing: gpd.GeoDataFrame) -> None:
+    if len(missing):
+        warnings.warn(
+            f"{len(missing):,} windows failed, {_area(missing):,.0f} m2 of ground without an answer: failures() lists "
+            f"them; the first: {missing['cause'].iloc[0]}",
+            RemoteSAMWarning,
+            stacklevel=3,
+        )
 
 
 def _area(windows: gpd.GeoDataFrame) -> float:

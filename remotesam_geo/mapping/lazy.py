@@ -20,10 +20,10 @@ from remotesam_geo.words import Prompt
 from .executor import Predict, Work, windows
 from .grid import Grid
 from .maps import Held
-from .source import Moment
+from .source import Moment, Source
 from .stitch import Codes, joined, needed, stitch
 
-__all__ = ["class_array", "held_maps", "probability_array"]
+__all__ = ["as_probabilities", "class_array", "held_maps", "probability_array"]
 
 BLOCK = 1024
 """Side of the blocks in which a finished map is worked on, in pixels."""
@@ -48,15 +48,23 @@ def probability_array(
         members: Which of the expressions belong to each prompt.
         about: How it was asked, as plain JSON.
     """
-    maps = _maps(work, predict, members)
-    array = _array(
-        da.map_blocks(decode, maps, dtype=np.float32),  # type: ignore[no-untyped-call]
-        work,
-        ("prompt",),
-        {
-            "prompt": np.array([prompt.label for prompt in prompts], object)
-        },  # strings as Zarr knows them
-    )
+    return as_probabilities(_maps(work, predict, members), work.source, prompts, about)
+
+
+def as_probabilities(
+    codes: "da.Array", source: Source, prompts: Sequence[Prompt], about: Mapping[str, Any]
+) -> xr.DataArray:
+    """Codes as probabilities, with their place, times and labels.
+
+    Args:
+        codes: The map of each prompt (time, prompt, y, x).
+        source: The grid and the times.
+        prompts: What was asked.
+        about: How it was asked, as plain JSON.
+    """
+    labels = np.array([prompt.label for prompt in prompts], object)  # strings as Zarr knows them
+    data = da.map_blocks(decode, codes, dtype=np.float32)  # type: ignore[no-untyped-call]
+    array = _array(data, source, ("prompt",), {"prompt": labels})
     array.name = "probability"
     array.attrs["remotesam"] = json.dumps(about)
     array.encoding = dict(ENCODING)
@@ -79,7 +87,7 @@ def class_array(
 
     maps = _maps(work, predict, members)
     data = da.map_blocks(classes, maps, dtype=np.int16, drop_axis=1)  # type: ignore[no-untyped-call]
-    array = _array(data, work, (), {})
+    array = _array(data, work.source, (), {})
     array.name = "class"
     labels = ["background", *(prompt.label for prompt in prompts)]
     array.attrs["flag_values"] = list(range(len(labels)))
@@ -161,12 +169,12 @@ def _maps(work: Work, predict: Predict, members: Sequence[Sequence[int]]) -> "da
 
 
 def _array(
-    data: "da.Array", work: Work, dims: tuple[str, ...], coords: Mapping[str, Any]
+    data: "da.Array", source: Source, dims: tuple[str, ...], coords: Mapping[str, Any]
 ) -> xr.DataArray:
     """Data (time, ..., y, x) on the plan's grid; without the dimension time where the scene has none."""
-    place = xr_coords(work.source.geobox)
+    place = xr_coords(source.geobox)
     y, x = (str(name) for name in list(place)[:2])
-    times = [moment.time for moment in work.source.moments]
+    times = [moment.time for moment in source.moments]
     along: dict[Any, Any] = {**coords, **place}
     if len(times) == 1:
         data = data[0]

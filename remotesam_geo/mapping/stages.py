@@ -34,6 +34,8 @@ Todo = Mapping[tuple["Layer", ...], frozenset[tuple[int, int]]]
 """Blocks still to answer, as moment and number, by the layers they lack."""
 
 READERS = 2
+TOGETHER = 64
+"""Parts that are entered at once: a part that is lost is made again from the maps in no time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,13 +295,19 @@ def outline(
                     digest=marks[place],
                 )  # fmt: skip
 
+            done: list[Entry] = []
             try:
                 for entry in pool.map(work, stale):
-                    records.ledger.enter([entry])
+                    done.append(entry)
                     progress(1)
+                    if len(done) == TOGETHER:
+                        records.ledger.enter(done)
+                        done = []
             except _DamagedError as damaged:
                 damaged.forget(records.ledger)
                 raise
+            finally:
+                records.ledger.enter(done)
 
 
 def pieces(
