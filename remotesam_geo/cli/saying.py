@@ -1,0 +1,55 @@
+"""What commands print: a few lines for people on stderr, the result as a table or JSON on stdout."""
+
+import json
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+__all__ = ["found", "note", "result", "table_of"]
+
+NOTHING = 3
+"""Exit code where something was asked, and nothing was found."""
+
+
+def note(text: str) -> None:
+    """Say a line to whoever watches."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)
+
+
+def result(value: dict[str, Any], *, as_json: bool) -> None:
+    """Print a result: JSON for programs, a line a key for people."""
+    if as_json:
+        print(json.dumps(value, default=str))  # noqa: T201
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    for name, item in value.items():
+        console.print(f"{name}: {item}", markup=False)
+
+
+def table_of(frame: pd.DataFrame, *, title: str, most: int = 20) -> None:
+    """Print the first rows of a table."""
+    table = Table(title=title, title_justify="left")
+    for column in frame.columns:
+        table.add_column(str(column))
+    for row in frame.head(most).itertuples(index=False):
+        table.add_row(*(_cell(value) for value in row))
+    console = Console()
+    console.print(table)
+    if len(frame) > most:
+        console.print(f"... and {len(frame) - most:,} rows more")
+
+
+def found(count: int, what: str) -> int:
+    """The exit code of a question, with a line where nothing was found."""
+    if count:
+        return 0
+    note(f"nothing found: {what}")
+    return NOTHING
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return "" if value is None or value is pd.NaT or value is pd.NA else str(value)

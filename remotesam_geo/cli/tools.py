@@ -1,0 +1,217 @@
+"""Commands around the questions: search, convert, demo, doctor, and those of learning."""
+
+import importlib.metadata
+import platform
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from . import saying
+from .places import Bbox, Collection, Datetime, MaxItems, table
+from .verbs import Json, told
+
+__all__ = ["register"]
+
+LIBRARIES = (
+    "torch", "transformers", "xarray", "dask", "distributed", "geopandas", "shapely", "pyproj", "rasterio",
+    "odc-stac", "odc-geo", "pystac-client", "zarr", "numpy", "pandas",
+)  # fmt: skip
+PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("search", rich_help_panel="Places")(search)
+    app.command("change", rich_help_panel="Questions")(change)
+    app.command("convert", rich_help_panel="Models")(convert)
+    for name in ("train", "evaluate"):
+        app.command(
+            name,
+            rich_help_panel="Models",
+            context_settings=PASSED_ON,
+            help=f"The same as python -m remotesam_geo.learning.{name}.",
+        )(_module(name))
+    app.command("demo", rich_help_panel="First steps")(demo)
+    app.command("doctor", rich_help_panel="First steps")(doctor)
+
+
+def search(
+    catalog: Annotated[
+        str, typer.Argument(help="A name (planetary-computer, earth-search ...), a URL, or a path.")
+    ],
+    collection: Collection = None,
+    bbox: Bbox = None,
+    datetime: Datetime = None,
+    max_items: MaxItems = None,
+    query: Annotated[
+        list[str] | None, typer.Option(help="Such as 'eo:cloud_cover<20'; may be given again.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Save the items: .json, .geojson or .parquet.")
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Find scenes in a catalogue."""
+    import pandas as pd
+
+    from remotesam_geo import save_items
+    from remotesam_geo import search as find
+
+    items = find(
+        catalog,
+        collection or None,
+        bbox=bbox,
+        datetime=datetime,
+        query=query or None,
+        max_items=max_items,
+    )
+    if out is not None:
+        save_items(items, out)
+        saying.note(f"{len(items):,} items in {out}")
+    if as_json:
+        saying.result({"items": [item.id for item in items], "out": out}, as_json=True)
+    elif len(items) and out is None:
+        rows = [
+            {
+                "id": item.id,
+                "collection": item.collection_id,
+                "datetime": item.datetime,
+                "bbox": item.bbox,
+            }
+            for item in items
+        ]
+        saying.table_of(pd.DataFrame(rows), title=f"{len(items):,} items")
+    return saying.found(len(items), f"no items in {catalog} for this question")
+
+
+def change(
+    features: Annotated[
+        Path, typer.Argument(help="Features of several times, as a verb or job wrote them.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="Where to.")] = None,
+    tolerance: Annotated[
+        float | None, typer.Option(help="Metres that an object may seem to move.")
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Follow objects over time: appeared, persisted, changed, split, merged, disappeared."""
+    from remotesam_geo import match_over_time
+
+    options = {} if tolerance is None else {"tolerance": tolerance}
+    return told(match_over_time(table(features), **options), [str(features)], out, as_json=as_json)
+
+
+def convert(
+    source: Annotated[str, typer.Argument(help="A published .pth, or 'released' to download it.")],
+    folder: Annotated[Path, typer.Argument(help="The model folder to write.")],
+    sha256: Annotated[str | None, typer.Option(help="The identity the weights must have.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write published weights as a model folder: safetensors, configuration, tokenizer."""
+    from remotesam_geo.model import convert as written
+
+    origin = written(None if source == "released" else source, folder, sha256=sha256)
+    saying.result({"folder": folder, "sha256": origin.sha256}, as_json=as_json)
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for what is written.")] = Path("demo-output"),
+) -> int:
+    """Run the demo: from a STAC catalogue to a table of features, offline, with the built-in model."""
+    from remotesam_geo.demo import main
+
+    return main(["--out", str(out)])
+
+
+def doctor(
+    model: Annotated[
+        str, typer.Option(help="Weights to look for: 'released', 'tiny', or a path.")
+    ] = "released",
+    online: Annotated[bool, typer.Option(help="Try to reach the known catalogues too.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Say what a bug report needs: versions, devices, drivers, the model, the network."""
+    from remotesam_geo import __version__
+
+    report: dict[str, Any] = {
+        "remotesam_geo": __version__,
+        "python": f"{sys.version.split()[0]} on {platform.platform()}",
+        **{name: _installed(name) for name in LIBRARIES},
+        **_devices(),
+        **_gdal(),
+        "model": _model(model),
+    }
+    if online:
+        report["network"] = _network()
+    saying.result(report, as_json=as_json)
+    return 0
+
+
+def _module(name: str) -> Any:
+    def command(context: typer.Context) -> int:
+        module = importlib.import_module(f"remotesam_geo.learning.{name}.__main__")
+        code = module.main(context.args)
+        return code if isinstance(code, int) else 0
+
+    return command
+
+
+def _installed(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _devices() -> dict[str, str]:
+    import torch
+
+    from remotesam_geo.model.hardware import choose_device, choose_precision
+
+    device = choose_device("auto")
+    names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "device": f"{device}, {choose_precision('auto', device)}, {torch.get_num_threads()} CPU threads",
+        "GPUs": ", ".join(names) or "none",
+    }
+
+
+def _gdal() -> dict[str, str]:
+    import rasterio
+    from rasterio.drivers import raster_driver_extensions
+
+    wanted = {"GTiff": "tif", "JP2OpenJPEG": "jp2", "PNG": "png", "VRT": "vrt"}
+    known = raster_driver_extensions().values()
+    missing = [driver for driver in wanted if driver not in known]
+    return {
+        "GDAL": f"{rasterio.__gdal_version__}, {f'without {missing}' if missing else 'all drivers we use'}"
+    }
+
+
+def _model(name: str) -> str:
+    from remotesam_geo.errors import ModelError
+    from remotesam_geo.model.checkpoint import locate
+
+    try:
+        found = locate(None if name == "released" else name, local_files_only=True)
+    except ModelError as error:
+        return f"not here: {error}"
+    return f"found: {found.folder or found}"
+
+
+def _network() -> dict[str, str]:
+    import urllib.error
+    import urllib.request
+
+    from remotesam_geo.scenes.catalogs import CATALOGS
+
+    said = {}
+    for name, catalog in CATALOGS.items():
+        try:
+            with urllib.request.urlopen(catalog.url, timeout=10) as answer:  # noqa: S310 - our own table of https
+                said[name] = f"reached ({answer.status})"
+        except (urllib.error.URLError, TimeoutError) as error:
+            said[name] = f"not reached: {error}"
+    return said
