@@ -210,11 +210,45 @@ class Predictor:
             raise ModelError(_NO_NUMBERS)
         return answers
 
+    def probabilities_each(
+        self, images: NDArray[np.uint8], expressions: Sequence[Sequence[str]]
+    ) -> list[NDArray[np.float32]]:
+        """Probabilities for pictures that are asked different things, in full batches all the same.
+
+        Args:
+            images: As in `predict`.
+            expressions: For each picture its own, any number.
+
+        Returns:
+            For each picture P x S x S float32, as `probabilities` gives for it alone.
+        """
+        images = self._checked(images)
+        if isinstance(expressions, str) or len(expressions) != len(images):
+            raise InputError(
+                f"{len(expressions)} lists of expressions for {len(images)} images: give one for each."
+            )
+        size = self.config.image_size
+        answers = [np.empty((len(own), size, size), np.float32) for own in expressions]
+        asked = [text for own in expressions for text in own]
+        if not asked:
+            return answers
+        keys, tokens = self._tokenize(asked)
+        place = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+        targets = [(picture, own) for picture, maps in enumerate(answers) for own in maps]
+        with self._lock, exact_float32(self.device, deterministic=self.deterministic):
+            texts = [self._text(key, *tokens[key]) for key in place]
+            pairs = [
+                (picture, place[key], target)
+                for key, (picture, target) in zip(keys, targets, strict=True)
+            ]
+            self._answer_pairs(images, texts, pairs)
+        if not all(np.isfinite(maps.sum(dtype=np.float64)) for maps in answers):
+            raise ModelError(_NO_NUMBERS)
+        return answers
+
     # --- inside ---------------------------------------------------------------------------------
 
-    def _answer(
-        self, images: NDArray[np.uint8], expressions: Sequence[str], dtype: np.dtype[Any]
-    ) -> NDArray[Any]:
+    def _checked(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         size = self.config.image_size
         images = np.require(images, requirements=["C", "W"])  # as torch wants them
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (size, size, 3):
@@ -222,6 +256,12 @@ class Predictor:
                 f"images of shape {images.shape} and type {images.dtype}: this network takes "
                 f"uint8 B x {size} x {size} x 3. The processor makes them from any picture."
             )
+        return images
+
+    def _answer(
+        self, images: NDArray[np.uint8], expressions: Sequence[str], dtype: np.dtype[Any]
+    ) -> NDArray[Any]:
+        images, size = self._checked(images), self.config.image_size
         if isinstance(expressions, str) or not expressions:
             raise InputError(f"expressions={expressions!r}: give a list of one or more.")
         keys, tokens = self._tokenize(expressions)

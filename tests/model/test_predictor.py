@@ -131,6 +131,21 @@ def test_batches_agree(model, images):
         assert np.abs(one - several).max() < 1e-5
 
 
+def test_pictures_asked_different_things_share_full_batches(model, images, counted):
+    asked = [["ship"], [], ["tank", "ship", "a pier"]]
+    several = predictor(model, batch=4)
+    answers = several.probabilities_each(images, asked)
+    assert counted["ask"] == [4]
+    assert len(counted["encode"]) == 3
+    assert [len(maps) for maps in answers] == [1, 0, 3]
+    for image, own, maps in zip(images, asked, answers, strict=True):
+        for text, found in zip(own, maps, strict=True):
+            assert (found == several.probabilities(image[None], [text])[0, 0]).all()
+    assert several.probabilities_each(images, [[], [], []])[0].shape == (0, 64, 64)
+    with pytest.raises(InputError, match="one for each"):
+        several.probabilities_each(images, [["ship"]])
+
+
 def test_each_expression_is_read_once_and_each_picture_seen_once(model, images, counted):
     ours = predictor(model, batch=4)
     ours.predict(images, ["a", "b", "a"])  # 6 different pairs
