@@ -55,12 +55,16 @@ PIXELS = 3.0
 """The tolerance where none is given, in pixels of the coarsest resolution."""
 
 
+SHIFT = 4.0
+"""The largest shift looked for where none is given, in tolerances."""
+
+
 def match_over_time(
     gdf: gpd.GeoDataFrame,
     *,
     tolerance: float | None = None,
     observed: ObservedLike | None = None,
-    max_shift: float = 0.0,
+    max_shift: float | None = None,
     same: float = 0.7,
     visible: float = 0.9,
 ) -> gpd.GeoDataFrame:
@@ -73,8 +77,8 @@ def match_over_time(
         observed: Where there was something to see at each time: the scene itself, a table with `time` and `geometry`,
             or a mapping from time to geometry in the CRS of the objects. It also names times at which nothing was
             found. Without it everything is taken as seen, at the times in the table.
-        max_shift: Metres by which one time's pictures may lie off those before; the shift is then estimated from
-            objects that agree on it, and taken off. 0 for none.
+        max_shift: Metres by which one time's pictures may lie off those before; the shift is estimated from objects
+            that agree on it, a fifth of them at least, and taken off. By default four tolerances; 0 for none.
         same: Least intersection over union of an object that has not changed, once laid upon what it was.
         visible: Share of an object's place that must have been seen for it to have changed, appeared or disappeared.
 
@@ -114,7 +118,7 @@ def match_over_time(
         names=_names(table),
         shift=np.zeros((len(times), 2)),
         tolerance=metres,
-        max_shift=float(max_shift),
+        max_shift=SHIFT * metres if max_shift is None else float(max_shift),
         same=float(same),
         visible=float(visible),
     )
@@ -124,7 +128,11 @@ def match_over_time(
 
 
 def _check(
-    gdf: gpd.GeoDataFrame, tolerance: float | None, max_shift: float, same: float, visible: float
+    gdf: gpd.GeoDataFrame,
+    tolerance: float | None,
+    max_shift: float | None,
+    same: float,
+    visible: float,
 ) -> None:
     if not isinstance(gdf, gpd.GeoDataFrame):
         raise InputError(f"objects come as a GeoDataFrame, not as a {type(gdf).__name__}")
@@ -159,7 +167,7 @@ def _check(
     for name, value, most in (
         ("same", same, 1.0),
         ("visible", visible, 1.0),
-        ("max_shift", max_shift, np.inf),
+        ("max_shift", 0.0 if max_shift is None else max_shift, np.inf),
     ):
         if not 0 <= value <= most:
             raise InputError(

@@ -25,7 +25,9 @@ SMALL = 2.0
 SAME_AREA = 0.7
 """Least ratio of the areas of pairs that tell of a shift."""
 FEW = 3
-"""Pairs that must agree on a shift."""
+"""Pairs that must agree on a shift ..."""
+AGREE = 0.2
+"""... and for what share of the objects there must be one, of the earlier or the later, whichever are fewer."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -161,12 +163,13 @@ def estimate_shift(
     alike &= old_label[one] == new_label[other]
     steps = (end[other] - start[one])[alike]
     steps = steps[np.lexsort(steps.T)]
-    if len(steps) < FEW:
+    enough = max(FEW, AGREE * min(len(old), len(new)))
+    if len(steps) < enough:
         return np.zeros(2)
     shift = _crowd(steps, agree)
     for _ in range(3):  # to the middle of those that agree
         close = np.hypot(*(steps - shift).T) <= agree
-        if close.sum() < FEW:
+        if close.sum() < enough:
             return np.zeros(2)
         shift = np.median(steps[close], axis=0)
     return np.asarray(shift, np.float64)
