@@ -508,6 +508,43 @@ def test_a_picture_is_one_view_resized_and_its_map_resized_back(examples):
     )
 
 
+def test_pictures_with_few_questions_are_asked_together(examples):
+    class Together(Network):
+        def __init__(self):
+            super().__init__()
+            self.predictor, self.groups = self, []
+
+        def probabilities(self, images, expressions):
+            return np.repeat(
+                images.mean(axis=3, dtype=np.float32)[:, None] / 255, len(expressions), 1
+            )
+
+        def probabilities_each(self, images, questions):
+            self.groups.append([len(own) for own in questions])
+            return [
+                self.probabilities(i[None], own)[0]
+                for i, own in zip(images, questions, strict=True)
+            ]
+
+    alone, together = Network(), Together()
+    setting = Setting(classes=ASKED)
+    for task in ("referring", "multi-label", "counting"):
+        together.groups.clear()
+        report = evaluate(task, examples, together, setting=setting)
+        asked = [
+            len(e.things)
+            if task == "referring"
+            else 4
+            if task == "multi-label"
+            else len({t.label for t in e.things})
+            for e in examples
+        ]
+        assert [count for group in together.groups for count in group] == asked
+        assert len(together.groups) <= sum(asked) // 32 + 1
+        plain = evaluate(task, examples, alone, setting=setting)
+        assert report.overall == pytest.approx(plain.overall, abs=0.02, nan_ok=True)
+
+
 def test_tiny_is_asked_in_float32():
     from remotesam_geo import RemoteSAM
     from remotesam_geo.learning.world import scene

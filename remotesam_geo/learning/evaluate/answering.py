@@ -64,7 +64,12 @@ def answerer(model: Any) -> Answerer:
         )
     predictor = getattr(inner, "predictor", None)
     if predictor is not None:
-        return _Square(image_size=size, identity=identity, ask=predictor.probabilities)
+        return _Square(
+            image_size=size,
+            identity=identity,
+            ask=predictor.probabilities,
+            together=predictor.probabilities_each,
+        )
     return _Square(
         image_size=size,
         identity=identity,
@@ -79,11 +84,25 @@ class _Square:
     image_size: int
     identity: str
     ask: Callable[[RGB, Sequence[str]], Chances]  # B x S x S x 3 and P to B x P x S x S
+    together: Callable[[RGB, Sequence[Sequence[str]]], Sequence[Chances]] | None = None
 
     def answers(self, picture: RGB, expressions: Sequence[str]) -> Iterator[Chances]:
         seen = resized(picture, (self.image_size, self.image_size))[None]
         for start in range(0, len(expressions), TOGETHER):
             yield from self.ask(seen, expressions[start : start + TOGETHER])[0]
+
+    def answers_each(
+        self, pictures: Sequence[RGB], questions: Sequence[Sequence[str]]
+    ) -> Sequence[Sequence[Chances]]:
+        """Maps for several pictures with questions of their own, so that batches are full."""
+        if self.together is None:
+            return [
+                list(self.answers(picture, asked))
+                for picture, asked in zip(pictures, questions, strict=True)
+            ]
+        size = (self.image_size, self.image_size)
+        squares = np.stack([resized(picture, size) for picture in pictures])
+        return [list(maps) for maps in self.together(squares, questions)]
 
 
 def resized(picture: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:

@@ -3,7 +3,9 @@
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ Contours = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 """Contours of pictures (B x H x W x 3) as codes (B x H x W): a `ContourModel`."""
 
 RUN, EVIDENCE = "run.json", "evidence"
+FULL_BATCH = 32  # expressions whose maps are asked for, and in memory, together
 
 
 def evaluate(
@@ -94,12 +97,13 @@ def evaluate(
             drawn.offer(chosen, row, setting)
     faults = Faults()
     shown = tqdm(_units(data), desc=task, unit="picture", disable=not progress)
+    todo = (
+        unit for unit in shown if unit.position % part[1] == part[0] and unit.position not in done
+    )
     try:
-        for unit in shown:
-            if unit.position % part[1] != part[0] or unit.position in done:
-                continue
+        for unit, seen in _seen(todo, chosen, asked, setting, partial(faults.passing, on_error)):
             with faults.passing(on_error, unit.picture.name):
-                row = _row(chosen, unit, asked, setting, contours)
+                row = _row(chosen, unit, seen, setting, contours)
                 rows.append(row)
                 if kept is not None:
                     kept.add(row)
@@ -153,20 +157,67 @@ def _units(data: Iterable[Example] | Iterable[Triplet]) -> Iterator[Unit]:
         yield Unit(position=position, picture=waiting[0].picture, triplets=tuple(waiting))
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Seen:
+    """A picture, and how its questions are answered: a map for each expression, as the model gives it."""
+
+    rgb: NDArray[np.uint8]
+    size: int | None
+    answers: Callable[[Sequence[str]], Iterable[Chances]]
+
+
+def _seen(
+    units: Iterable[Unit],
+    task: Task,
+    asked: Answerer,
+    setting: Setting,
+    passing: Callable[[str], AbstractContextManager[None]],
+) -> Iterator[tuple[Unit, _Seen]]:
+    """Ask: several pictures together where the model can and each has few questions, else lazily one by one."""
+    each = getattr(asked, "answers_each", None)
+    waiting: list[tuple[Unit, NDArray[np.uint8], Sequence[str]]] = []
+    for unit in units:
+        with passing(unit.picture.name):
+            rgb, wanted = unit.picture.read(), task.ask(unit, setting)
+            if each is None or len(wanted) > FULL_BATCH:
+                yield (
+                    unit,
+                    _Seen(rgb=rgb, size=asked.image_size, answers=partial(asked.answers, rgb)),
+                )
+                continue
+            waiting.append((unit, rgb, wanted))
+            if sum(len(some) for _, _, some in waiting) >= FULL_BATCH:
+                yield from _together(asked, each, waiting)
+                waiting = []
+    if waiting:
+        yield from _together(asked, each, waiting)
+
+
+def _together(
+    asked: Answerer, each: Any, waiting: Sequence[tuple[Unit, NDArray[np.uint8], Sequence[str]]]
+) -> Iterator[tuple[Unit, _Seen]]:
+    maps = each([rgb for _, rgb, _ in waiting], [wanted for _, _, wanted in waiting])
+    for (unit, rgb, wanted), own in zip(waiting, maps, strict=True):
+        known = dict(zip(wanted, own, strict=True))
+        yield (
+            unit,
+            _Seen(rgb=rgb, size=asked.image_size, answers=partial(map, known.__getitem__)),
+        )
+
+
 def _row(
-    task: Task, unit: Unit, asked: Answerer, setting: Setting, contours: Contours | None
+    task: Task, unit: Unit, seen: _Seen, setting: Setting, contours: Contours | None
 ) -> dict[str, Any]:
-    picture = unit.picture.read()
-    size = asked.image_size
+    size = seen.size
     square = setting.published and task.square and size is not None
     shape = (size, size) if square and size is not None else unit.picture.shape
 
     def maps(expressions: Sequence[str]) -> Iterator[Chances]:
-        for chance in asked.answers(picture, expressions):
+        for chance in seen.answers(expressions):
             yield resized(chance, shape)
 
     def lines() -> NDArray[np.uint8] | None:
-        return None if contours is None else contours(picture[None])[0]
+        return None if contours is None else contours(seen.rgb[None])[0]
 
     evidence = task.weigh(unit, Asker(shape=shape, maps=maps, contours=lines), setting)
     key = f"{unit.position:06} {unit.picture.name}"

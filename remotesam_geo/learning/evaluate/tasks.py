@@ -132,6 +132,7 @@ class Task:
     Attributes:
         name: What it is called.
         figure: The figure of its published table.
+        ask: The expressions that it asks of a picture.
         weigh: Asks of a picture and keeps what matters.
         judge: What rows of evidence amount to.
         square: Whether the published evaluation judges at the network's size.
@@ -139,9 +140,29 @@ class Task:
 
     name: str
     figure: str
+    ask: Callable[[Unit, Setting], Sequence[str]]
     weigh: Callable[[Unit, Asker, Setting], Row]
     judge: Callable[[Sequence[Row], Setting], Outcome]
     square: bool = False
+
+
+def _ask_classes(unit: Unit, setting: Setting) -> list[str]:  # noqa: ARG001 - as all do
+    return [expression for own in setting.classes.values() for expression in own]
+
+
+def _ask_expressions(unit: Unit, setting: Setting) -> list[str]:
+    return [expression for _, expression, _ in _expressions(unit, setting)]
+
+
+def _ask_described(unit: Unit, setting: Setting) -> list[str]:  # noqa: ARG001 - as all do
+    return [expression for thing in unit.truth.things for expression in thing.expressions]
+
+
+def _ask_counted(unit: Unit, setting: Setting) -> list[str]:
+    true = _true_counts(unit.truth, setting)
+    return [
+        expression for label, own in setting.classes.items() if label in true for expression in own
+    ]
 
 
 # --- masks ---------------------------------------------------------------------------------------
@@ -436,13 +457,7 @@ def _each(rows: Iterable[Row]) -> Iterator[tuple[str, Row]]:
 
 
 def _weigh_counting(unit: Unit, ask: Asker, setting: Setting) -> Row:
-    example = unit.truth
-    true = dict(example.counts)
-    if not true:
-        for thing in example.things:
-            true[thing.label] = true.get(thing.label, 0) + 1
-        if setting.absent:
-            true = {label: true.get(label, 0) for label in setting.classes}
+    true = _true_counts(unit.truth, setting)
     counts, contour = {}, ask.contours()
     for label in setting.classes:
         if label not in true:
@@ -464,6 +479,16 @@ def _weigh_counting(unit: Unit, ask: Asker, setting: Setting) -> Row:
             },
         }
     return {"counts": counts}
+
+
+def _true_counts(example: Example, setting: Setting) -> dict[str, int]:
+    """How many there are of each label that is asked for."""
+    if example.counts:
+        return dict(example.counts)
+    true = dict.fromkeys(setting.classes, 0) if setting.absent else {}
+    for thing in example.things:
+        true[thing.label] = true.get(thing.label, 0) + 1
+    return true
 
 
 def _judge_counting(rows: Sequence[Row], setting: Setting) -> Outcome:
@@ -616,16 +641,20 @@ def _unpacked(packed: Sequence[Sequence[Sequence[int]]]) -> ChanceCounts:
 TASKS: Mapping[str, Task] = {
     task.name: task
     for task in (
-        Task(name="referring", figure="oIoU", weigh=_weigh_referring, judge=_judge_referring, square=True),
-        Task(name="semantic", figure="mIoU", weigh=_weigh_semantic, judge=_judge_semantic, square=True),
-        Task(name="detection", figure="AP50", weigh=_weigh_detection, judge=_judge_detection),
-        Task(name="oriented", figure="AP50", weigh=partial(_weigh_detection, oriented=True),
+        Task(name="referring", figure="oIoU", ask=_ask_expressions, weigh=_weigh_referring,
+             judge=_judge_referring, square=True),
+        Task(name="semantic", figure="mIoU", ask=_ask_classes, weigh=_weigh_semantic,
+             judge=_judge_semantic, square=True),
+        Task(name="detection", figure="AP50", ask=_ask_classes, weigh=_weigh_detection, judge=_judge_detection),
+        Task(name="oriented", figure="AP50", ask=_ask_classes, weigh=partial(_weigh_detection, oriented=True),
              judge=partial(_judge_detection, oriented=True)),
-        Task(name="grounding", figure="AP50", weigh=_weigh_grounding, judge=_judge_grounding),
-        Task(name="multi-label", figure="accuracy", weigh=_weigh_labels, judge=_judge_multi_label),
-        Task(name="single-label", figure="accuracy", weigh=_weigh_labels, judge=_judge_single_label),
-        Task(name="counting", figure="accuracy", weigh=_weigh_counting, judge=_judge_counting),
-        Task(name="captioning", figure="CIDEr-D", weigh=_weigh_caption, judge=_judge_captions),
+        Task(name="grounding", figure="AP50", ask=_ask_described, weigh=_weigh_grounding, judge=_judge_grounding),
+        Task(name="multi-label", figure="accuracy", ask=_ask_classes, weigh=_weigh_labels,
+             judge=_judge_multi_label),
+        Task(name="single-label", figure="accuracy", ask=_ask_classes, weigh=_weigh_labels,
+             judge=_judge_single_label),
+        Task(name="counting", figure="accuracy", ask=_ask_counted, weigh=_weigh_counting, judge=_judge_counting),
+        Task(name="captioning", figure="CIDEr-D", ask=_ask_classes, weigh=_weigh_caption, judge=_judge_captions),
     )
 }  # fmt: skip
 """The tasks by name; detection is there twice, with upright and with turned boxes."""
