@@ -3,7 +3,8 @@
     python benchmarks/bench_tiny.py [FOLDER]
 
 Plain network and inference engine are timed in turn, so that a busy machine slows all alike; the
-least of many runs is what an idle machine needs.
+least of many runs is what an idle machine needs. Then: how many pixels of the map change with the batch
+shape, for which the plan of a map fixes one.
 """
 
 import platform
@@ -11,10 +12,11 @@ import sys
 import time
 from collections.abc import Callable
 
+import numpy as np
 import torch
 
 from remotesam_geo.learning.world import CLASSES, scene
-from remotesam_geo.model import RemoteSAMModel, RemoteSAMProcessor
+from remotesam_geo.model import Predictor, RemoteSAMModel, RemoteSAMProcessor
 from remotesam_geo.model.checkpoint import locate
 from remotesam_geo.model.inference import Arrangement, InferenceEngine
 
@@ -69,6 +71,27 @@ def main() -> None:
         found.sort()
         least, median = found[0], found[len(found) // 2]
         print(f"| {name} | {least * 1e3:.1f} / {median * 1e3:.1f} | {least * 1e6 / size**2:.2f} |")
+    batch_shapes(model, processor, texts)
+
+
+def batch_shapes(model: RemoteSAMModel, processor: RemoteSAMProcessor, texts: list[str]) -> None:
+    """The share of bytes and of answers at 0.5 that differ from those of pairs computed one by one."""
+    pictures = np.stack([scene(3_000_100 + k).rgb for k in range(6)])
+    print(
+        "\n| precision | pairs computed together | bytes that differ | pixels that change sides of 0.5 |"
+    )
+    print("| --- | --- | --- | --- |")
+    for precision in ("float32", "bfloat16"):
+        answers = {
+            batch: Predictor(
+                model, processor, device="cpu", precision=precision, batch=batch
+            ).predict(pictures, texts)
+            for batch in (1, 2, 4, 8)
+        }
+        for batch in (2, 4, 8):
+            differ = (answers[batch] != answers[1]).mean()
+            sides = ((answers[batch] > 100) != (answers[1] > 100)).mean()
+            print(f"| {precision} | {batch} | {differ:.2%} | {sides:.4%} |")
 
 
 if __name__ == "__main__":
