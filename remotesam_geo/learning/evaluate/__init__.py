@@ -7,11 +7,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from .answering import Answerer, Oracle, answerer
+from .asking import Task
 from .benchmarks import BENCHMARKS, Benchmark
 from .report import Report, compare
 from .running import evaluate, judge
 from .setting import Setting, asked_as
-from .tasks import TASKS, Task
+from .tasks import TASKS
 
 if TYPE_CHECKING:
     from .calibration import Calibration, calibrate

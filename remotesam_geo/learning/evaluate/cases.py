@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw
 from remotesam_geo.learning.triplets import Thing
 
 from .answering import Answerer, resized
+from .asking import Task, Unit
 from .setting import Setting
-from .tasks import Task, Unit
 
 __all__ = ["Cases"]
 

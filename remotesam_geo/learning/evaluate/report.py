@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from remotesam_geo.errors import InputError
 
-from .tasks import Outcome, Task
+from .asking import Outcome, Task
 
 __all__ = ["Report", "compare"]
 

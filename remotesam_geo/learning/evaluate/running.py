@@ -18,10 +18,11 @@ from remotesam_geo.errors import InputError, JobError
 from remotesam_geo.learning.triplets import Example, Faults, OnError, Triplet
 
 from .answering import Answerer, Chances, answerer, resized
+from .asking import Asker, Task, Unit
 from .cases import Cases
 from .report import Report
 from .setting import Setting
-from .tasks import TASKS, Asker, Task, Unit
+from .tasks import TASKS
 
 __all__ = ["evaluate", "judge"]
 
