@@ -212,8 +212,8 @@ def core_zones(
         >>> from odc.geo.geobox import GeoBox
         >>> from remotesam_geo.mapping.grid import Grid
         >>> box = GeoBox.from_bbox((500000, 0, 500100, 100), crs="EPSG:32633", resolution=1)
-        >>> core_zones(Grid(shape=(100, 100), window=64, overlap=16), box).frame.total_bounds
-        array([500000.,      0., 500100.,    100.])
+        >>> core_zones(Grid(shape=(100, 100), window=64, overlap=16), box).frame.total_bounds.tolist()
+        [500000.0, 0.0, 500100.0, 100.0]
     """
     numbers = range(len(grid)) if tiles is None else [int(tile) for tile in tiles]
     cores = [grid.tile(tile).core for tile in numbers]
