@@ -10,13 +10,18 @@ import pytest
 import shapely
 import xarray as xr
 from geopandas.testing import assert_geodataframe_equal
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
+from odc.geo.xr import wrap_xr
 from PIL import Image
+from rasterio.features import rasterize
 
 from remotesam_geo.errors import InputError, RemoteSAMWarning
 from remotesam_geo.mapping import vectors
 from remotesam_geo.mapping.frames import COLUMNS
 from remotesam_geo.remotesam import RemoteSAM
-from remotesam_geo.tasks import encode
+from remotesam_geo.tasks import components, encode, refine, semantic
 
 from .test_remotesam import BAR, GREEN, RED, Colours, scene_of
 
@@ -358,3 +363,51 @@ def test_times_stay_apart_in_maps():
     counts = MODEL.count(probs, zones=HALVES)
     assert counts["count"].tolist() == [4, 0, 2, 0]
     assert counts.time.tolist() == [*times, *times]
+
+
+# --- all of it at once, against the raster in one piece -----------------------------------------------
+
+
+@settings(max_examples=12)
+@given(
+    seed=st.integers(0, 10_000),
+    shape=st.tuples(st.integers(40, 170), st.integers(40, 170)),
+    chunks=st.integers(17, 90),
+    overlap=st.sampled_from([0, 0.25, 0.5]),
+    seam=st.sampled_from(["paste", "blend"]),
+    contours=st.booleans(),
+    exclusive=st.booleans(),
+)
+def test_any_way_to_ask_equals_the_raster_in_one_piece(
+    *, seed, shape, chunks, overlap, seam, contours, exclusive
+):
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (-(-shape[0] // 5), -(-shape[1] // 5), 3), np.uint8)
+    rgb = coarse.repeat(5, axis=0).repeat(5, axis=1)[: shape[0], : shape[1]]
+    box = GeoBox.from_bbox((500000, 0, 500000 + shape[1], shape[0]), crs="EPSG:32633", resolution=1)
+    bands = {name: wrap_xr(rgb[..., i], box) for i, name in enumerate(("red", "green", "blue"))}
+    found = MODEL.segment(
+        xr.Dataset(bands).chunk(chunks), ["red", "green"], overlap=overlap, seam=seam, exclusive=exclusive,
+        refine=edges if contours else None,
+    )  # fmt: skip
+    maps = MODEL.model.predict(rgb[None], ["red", "green"])[0]
+    if exclusive:
+        winner = semantic(list(maps))
+        maps = np.stack(
+            [np.where(winner == k + 1, one, 0).astype(np.uint8) for k, one in enumerate(maps)]
+        )
+    for label, one in zip(("red", "green"), maps, strict=True):
+        whole = refine(one, edges(rgb[None])[0]) if contours else components(one)
+        own = found[found.label == label]
+        assert len(own) == whole.n
+        np.testing.assert_allclose(own.score, whole.table.score, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(own.geometry.area, whole.table.count)
+        painted = rasterize(
+            [(g, i + 1) for i, g in enumerate(own.geometry)] or [(shapely.Point(-1, -1), 1)],
+            shape, transform=box.affine, dtype="int32",
+        )  # fmt: skip
+        np.testing.assert_array_equal(painted > 0, whole.paint() > 0)
+
+
+def edges(images):
+    return np.where(images[..., 2] > 200, 200, 0).astype(np.uint8)
