@@ -244,6 +244,10 @@ def test_evidence_of_another_run_is_not_mixed_in(tmp_path, examples):
             evaluate(
                 options["task"], data, options["model"], setting=options["setting"], folder=tmp_path
             )
+    with pytest.raises(JobError, match="data have changed"):
+        evaluate(
+            "detection", [data[1]], Blurred(data), setting=Setting(classes=ASKED), folder=tmp_path
+        )
     with pytest.raises(JobError, match="no evidence"):
         judge(tmp_path / "none")
     evaluate(
@@ -608,6 +612,33 @@ def test_published_rows_run_from_their_layout(tmp_path, examples, capsys):
         assert said["figure"] in said["overall"], row
         if row in ("dior", "dior-labels", "isaid-semantic", "rsvg", "rrsis-d"):
             assert said["overall"][said["figure"]] == pytest.approx(1), row
+
+
+def test_copies_that_spell_labels_otherwise_are_understood(tmp_path, examples):
+    names = {
+        "airplane": "Airplane",
+        "ship": "SHIP",
+        "storage_tank": "storage-tank",
+        "harbor": "pier",
+    }
+    spelt = [
+        replace(e, things=tuple(replace(t, label=names[t.label]) for t in e.things))
+        for e in examples[:4]
+    ]
+    row = BENCHMARKS["dior"]
+    write_coco(spelt, tmp_path)
+    (tmp_path / "Annotations").mkdir()
+    (tmp_path / "annotations.json").rename(tmp_path / "Annotations" / "DIOR_test.json")
+    (tmp_path / "images").rename(tmp_path / "JPEGImages")
+    data = list(row.data_in(tmp_path))
+    report = evaluate("detection", data, Oracle(data, row.classes), setting=row.setting())
+    assert report.by_class["storagetank"]["objects"] == sum(
+        t.label == "storage_tank" for e in examples[:4] for t in e.things
+    )
+    assert report.unasked == {
+        "pier": sum(t.label == "harbor" for e in examples[:4] for t in e.things)
+    }
+    assert "Not asked for: pier" in report.table()
 
 
 def test_every_published_row_is_in_the_page():

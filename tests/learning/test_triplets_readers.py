@@ -506,6 +506,9 @@ def test_pictures_are_judged_by_their_header_and_when_they_are_read(tmp_path):
         Picture.of("half", whole[: len(whole) * 3 // 4]).read()
     with pytest.raises(DamageError, match="cannot be read"):
         Picture.of("none", b"no picture")
+    Image.fromarray(np.zeros((4, 4), np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(DamageError, match="8-bit"):
+        Picture.of("deep", tmp_path / "deep.png").read()
     (tmp_path / "renamed.jpg").write_bytes((DATA / "dota" / "P0000.png").read_bytes())
     assert Picture.of("renamed", tmp_path / "renamed.jpg").read().shape[2] == 3
     told = Picture(name="renamed", content=tmp_path / "renamed.jpg", shape=(7, 7))

@@ -120,7 +120,7 @@ def _measured(options: argparse.Namespace) -> Report:
         )
 
         def data() -> Iterable[Any]:
-            return row.read(options.data, on_error)
+            return row.data_in(options.data, on_error)
 
     else:
         task, name = options.what, options.data.name

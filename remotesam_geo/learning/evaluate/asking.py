@@ -106,6 +106,7 @@ class Task:
         weigh: Asks of a picture and keeps what matters.
         judge: What rows of evidence amount to.
         square: Whether the published evaluation judges at the network's size.
+        by_class: Whether it asks for classes, so that a label that is not asked for is worth saying.
     """
 
     name: str
@@ -114,6 +115,7 @@ class Task:
     weigh: Callable[[Unit, Asker, Setting], Row]
     judge: Callable[[Sequence[Row], Setting], Outcome]
     square: bool = False
+    by_class: bool = True
 
 
 def ask_classes(unit: Unit, setting: Setting) -> list[str]:  # noqa: ARG001 - as all do

@@ -1,7 +1,7 @@
 """The published tables, row by row: data, classes, rules and figures."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from remotesam_geo.learning.triplets import (
@@ -99,6 +99,10 @@ class Benchmark:
     published: Mapping[str, float]
     prior: Mapping[str, int] = field(default_factory=dict)
 
+    def data_in(self, folder: Path, on_error: OnError = "raise") -> Data:
+        """The data in a folder, with labels in the spelling of the classes."""
+        return _known_labels(self.read(folder, on_error), self.classes)
+
     def setting(self, *, published: bool = False, prior: bool = False) -> Setting:
         """How it is evaluated.
 
@@ -109,6 +113,25 @@ class Benchmark:
         return Setting(
             classes=self.classes, published=published, min_area=dict(self.prior) if prior else 1
         )
+
+
+def _known_labels(data: Data, classes: Mapping[str, tuple[str, ...]]) -> Data:
+    """Labels in the spelling of the classes: copies of a data set differ in capitals and hyphens."""
+    known = {_letters(label): label for label in classes}
+    for one in data:
+        if isinstance(one, Triplet):
+            yield one
+            continue
+        things = tuple(
+            replace(thing, label=known.get(_letters(thing.label), thing.label))
+            for thing in one.things
+        )
+        counts = {known.get(_letters(label), label): n for label, n in one.counts.items()}
+        yield replace(one, things=things, counts=counts)
+
+
+def _letters(label: str) -> str:
+    return "".join(letter for letter in label.lower() if letter.isalnum())
 
 
 def _as_is(names: Iterable[str]) -> dict[str, tuple[str, ...]]:

@@ -37,6 +37,7 @@ class Report:
         best: The same of the best.
         setting: How it was evaluated.
         passed_over: What could not be read, by kind.
+        unasked: Things of labels that were not asked for, by label: no figure knows of them.
     """
 
     task: str
@@ -55,6 +56,7 @@ class Report:
     best: Sequence[tuple[str, float]]
     setting: Mapping[str, Any]
     passed_over: Mapping[str, int] = field(default_factory=dict)
+    unasked: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -67,6 +69,7 @@ class Report:
         model: str,
         setting: Mapping[str, Any],
         passed_over: Mapping[str, int],
+        unasked: Mapping[str, int],
     ) -> Self:
         """The report of what evidence amounts to."""
         ranked = sorted(outcome.quality.items(), key=lambda one: (one[1], one[0]))
@@ -92,6 +95,7 @@ class Report:
             best=ranked[::-1][:WORST],
             setting=setting,
             passed_over=passed_over,
+            unasked=unasked,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -109,9 +113,10 @@ class Report:
             "",
             *_rows(["figure", "value"], [[name, value] for name, value in self.overall.items()]),
         ]
-        if self.passed_over:
-            said = ", ".join(f"{kind} ({times})" for kind, times in self.passed_over.items())
-            lines += ["", f"Passed over: {said}."]
+        for title, counts in (("Passed over", self.passed_over), ("Not asked for", self.unasked)):
+            if counts:
+                said = ", ".join(f"{what} ({times})" for what, times in counts.items())
+                lines += ["", f"{title}: {said}."]
         if self.by_class:
             names = list(dict.fromkeys(name for row in self.by_class.values() for name in row))
             lines += ["", "## By class", ""]

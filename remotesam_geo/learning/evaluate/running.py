@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -92,15 +93,13 @@ def evaluate(
         kept = _Kept(Path(folder), about, part)
     drawn = Cases(Path(folder), cases) if folder is not None and cases else None
     rows: list[dict[str, Any]] = [] if kept is None else list(kept.rows)
-    done = {row["position"] for row in rows}
+    done = {row["position"]: row["key"] for row in rows}
     if drawn is not None:
         for row in rows:
             drawn.offer(chosen, row, setting)
     faults = Faults()
     shown = tqdm(_units(data), desc=task, unit="picture", disable=not progress)
-    todo = (
-        unit for unit in shown if unit.position % part[1] == part[0] and unit.position not in done
-    )
+    todo = (unit for unit in shown if unit.position % part[1] == part[0] and _new(unit, done))
     try:
         for unit, seen in _seen(todo, chosen, asked, setting, partial(faults.passing, on_error)):
             with faults.passing(on_error, unit.picture.name):
@@ -206,6 +205,25 @@ def _together(
         )
 
 
+def _new(unit: Unit, done: Mapping[int, str]) -> bool:
+    """Whether a picture was not asked yet.
+
+    Raises:
+        JobError: Another one was asked in its place.
+    """
+    before = done.get(unit.position)
+    if before is not None and before != _key(unit):
+        raise JobError(
+            f"the picture {_key(unit)!r} was {before!r} when this run began: the data have changed, "
+            "choose another folder"
+        )
+    return before is None
+
+
+def _key(unit: Unit) -> str:
+    return f"{unit.position:06} {unit.picture.name}"
+
+
 def _row(
     task: Task, unit: Unit, seen: _Seen, setting: Setting, contours: Contours | None
 ) -> dict[str, Any]:
@@ -221,8 +239,9 @@ def _row(
         return None if contours is None else contours(seen.rgb[None])[0]
 
     evidence = task.weigh(unit, Asker(shape=shape, maps=maps, contours=lines), setting)
-    key = f"{unit.position:06} {unit.picture.name}"
-    return {"position": unit.position, "key": key, **evidence}
+    left = Counter(thing.label for thing in unit.example.things) if unit.example else Counter[str]()
+    unasked = {label: times for label, times in left.items() if label not in setting.classes}
+    return {"position": unit.position, "key": _key(unit), "unasked": unasked, **evidence}
 
 
 def _report(
@@ -233,6 +252,9 @@ def _report(
 ) -> Report:
     task = _task(about["task"])
     ordered = sorted(rows, key=lambda row: row["position"])
+    unasked: Counter[str] = Counter()
+    for row in ordered:
+        unasked.update(row["unasked"])
     return Report.of(
         task,
         task.judge(ordered, setting),
@@ -241,6 +263,7 @@ def _report(
         model=about["model"],
         setting=setting.to_json(),
         passed_over=passed_over,
+        unasked=dict(sorted(unasked.items())) if task.by_class else {},
     )
 
 

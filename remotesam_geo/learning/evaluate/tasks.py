@@ -39,13 +39,14 @@ TASKS: Mapping[str, Task] = {
     task.name: task
     for task in (
         Task(name="referring", figure="oIoU", ask=ask_expressions, weigh=weigh_referring,
-             judge=judge_referring, square=True),
+             judge=judge_referring, square=True, by_class=False),
         Task(name="semantic", figure="mIoU", ask=ask_classes, weigh=weigh_semantic,
              judge=judge_semantic, square=True),
         Task(name="detection", figure="AP50", ask=ask_classes, weigh=weigh_detection, judge=judge_detection),
         Task(name="oriented", figure="AP50", ask=ask_classes, weigh=partial(weigh_detection, oriented=True),
              judge=partial(judge_detection, oriented=True)),
-        Task(name="grounding", figure="AP50", ask=ask_described, weigh=weigh_grounding, judge=judge_grounding),
+        Task(name="grounding", figure="AP50", ask=ask_described, weigh=weigh_grounding,
+             judge=judge_grounding, by_class=False),
         Task(name="multi-label", figure="accuracy", ask=ask_classes, weigh=weigh_labels,
              judge=judge_multi_label),
         Task(name="single-label", figure="accuracy", ask=ask_classes, weigh=weigh_labels,

@@ -23,9 +23,9 @@ def find_picture(folder: Path, name: str) -> Path:
     if path.is_file():
         return path
     for extension in EXTENSIONS:
-        other = path.with_suffix(extension)
-        if other.is_file():
-            return other
+        for other in (path.with_suffix(extension), path.with_name(f"{path.name}{extension}")):
+            if other.is_file():
+                return other
     raise DamageError("missing picture", f"there is no picture {name!r} in {folder.name}")
 
 

@@ -40,6 +40,7 @@ UNKNOWN = 255
 """In a class map: no truth here."""
 BACKGROUND = "background"
 """The name of a class that is none, and that is not asked for."""
+MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"}  # of 8 bits
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF")
 
 
@@ -116,6 +117,11 @@ class Picture:
                 raise DamageError(
                     "picture",
                     f"the picture {self.name!r} has {opened.height} x {opened.width} pixels, no longer {self.shape}",
+                )
+            if opened.mode not in MODES:
+                raise DamageError(
+                    "picture",
+                    f"the picture {self.name!r} of mode {opened.mode!r} does not hold 8-bit colours: stretch it first",
                 )
             try:
                 return np.asarray(opened.convert("RGB"))
