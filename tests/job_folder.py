@@ -8,12 +8,12 @@ from remotesam_geo import open_raster
 from remotesam_geo.job import Job
 
 
-def write_raster(path, shape=(150, 210), seed=0, *, bright=None):
+def write_raster(path, shape=(110, 150), seed=0, *, bright=None):
     """A GeoTIFF of blobs that cross windows and blocks, with a corner of no data."""
     random = np.random.default_rng(seed)
     rgb = np.full((3, *shape), 20, np.uint8)
     y, x = np.mgrid[: shape[0], : shape[1]]
-    for _ in range(25):
+    for _ in range(20):
         row, col = random.integers(0, shape[0]), random.integers(0, shape[1])
         high, wide = random.integers(3, 40, 2)
         inside = ((y - row) / high) ** 2 + ((x - col) / wide) ** 2 < 1

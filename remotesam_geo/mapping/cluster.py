@@ -79,17 +79,17 @@ def ask_there(
         )
     for wanted, blocks in lacking.items():
         work = work_of(records.plan, group, wanted, blocks, on_error)
-        for place, answer in _answers(work, wanted, sorted(blocks), opener, client):
-            outcome = answer if answer is not None else _given_up(work, wanted, place)
-            if answer is None and on_error == "raise":
-                raise JobError(
-                    f"the workers that were given block {place[1]} of time {place[0]} died again and again: see their "
-                    "logs; memory is the usual cause. on_error='skip' leaves it out and goes on."
-                )
-            block = group.grid.block_at(place[1])
-            filed = file(records, group, wanted, _opened_up(outcome, wanted, block))
-            records.ledger.enter(filed)
-            progress(outcome.windows)
+        with records.ledger.together() as note:
+            for place, answer in _answers(work, wanted, sorted(blocks), opener, client):
+                if answer is None and on_error == "raise":
+                    raise JobError(
+                        f"the workers that were given block {place[1]} of time {place[0]} died again and again: see "
+                        "their logs; memory is the usual cause. on_error='skip' leaves it out and goes on."
+                    )
+                outcome = _given_up(work, wanted, place) if answer is None else answer
+                block = group.grid.block_at(place[1])
+                note(file(records, group, wanted, _opened_up(outcome, wanted, block)))
+                progress(outcome.windows)
 
 
 def _answers(

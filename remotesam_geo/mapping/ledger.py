@@ -9,8 +9,9 @@ import json
 import os
 import socket
 import sqlite3
+import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +24,9 @@ __all__ = ["POISON", "Entry", "Ledger", "Miss", "lock"]
 
 POISON = 3
 """Attempts after which a window that fails is left alone."""
+
+SOON = 0.2
+"""Seconds within which blocks are entered together: so much work, and a block, may be done again after a crash."""
 
 _TABLES = """
 create table if not exists about (name text primary key, value text not null);
@@ -89,8 +93,9 @@ class Ledger:
         # Jupyter may go on in another thread; the lock on the folder keeps drivers apart.
         self._base = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
-            # Each commit reaches the disk before the next block: a ledger never knows more than there is.
+            # What is entered is on the disk. Not write-ahead logging: it fails on shared folders.
             self._base.execute("pragma synchronous = full")
+            self._base.execute("pragma journal_mode = truncate")
             self._base.executescript(_TABLES)
             known = self._base.execute("select value from about where name = 'plan'").fetchone()
             if known is None:
@@ -159,6 +164,26 @@ class Ledger:
                         for miss in entry.misses
                     ],
                 )  # fmt: skip
+
+    @contextmanager
+    def together(self) -> Iterator[Callable[[Iterable[Entry]], None]]:
+        """Enter blocks a moment late, so that quick ones share a commit; all of them, whatever ends it."""
+        waiting: list[Entry] = []
+        entered = time.monotonic()
+
+        def note(entries: Iterable[Entry]) -> None:
+            nonlocal entered
+            waiting.extend(entries)
+            if time.monotonic() - entered >= SOON:
+                self.enter(waiting)
+                waiting.clear()
+                entered = time.monotonic()
+
+        try:
+            yield note
+        finally:
+            if waiting:
+                self.enter(waiting)
 
     def forget(self, layer: str, moment: int, block: int) -> None:
         """Have a block answered anew."""

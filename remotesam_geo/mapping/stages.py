@@ -34,8 +34,6 @@ Todo = Mapping[tuple["Layer", ...], frozenset[tuple[int, int]]]
 """Blocks still to answer, as moment and number, by the layers they lack."""
 
 READERS = 2
-TOGETHER = 64
-"""Parts that are entered at once: a part that is lost is made again from the maps in no time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,8 +242,9 @@ def ask_here(
         ) -> tuple[Entry, ...]:
             return file(records, group, wanted, made(answer, work, wanted))
 
-        for entries in run(work, predict, finish, readers=READERS, progress=progress):
-            records.ledger.enter(entries)
+        with records.ledger.together() as note:
+            for entries in run(work, predict, finish, readers=READERS, progress=progress):
+                note(entries)
 
 
 def outline(
@@ -295,19 +294,14 @@ def outline(
                     digest=marks[place],
                 )  # fmt: skip
 
-            done: list[Entry] = []
             try:
-                for entry in pool.map(work, stale):
-                    done.append(entry)
-                    progress(1)
-                    if len(done) == TOGETHER:
-                        records.ledger.enter(done)
-                        done = []
+                with records.ledger.together() as note:
+                    for entry in pool.map(work, stale):
+                        note([entry])
+                        progress(1)
             except _DamagedError as damaged:
                 damaged.forget(records.ledger)
                 raise
-            finally:
-                records.ledger.enter(done)
 
 
 def pieces(
