@@ -12,6 +12,7 @@ __all__ = [
     "RemoteSAMError",
     "RemoteSAMWarning",
     "SearchError",
+    "WriteError",
 ]
 
 
@@ -33,6 +34,10 @@ class SearchError(RemoteSAMError):
 
 class ReadError(RemoteSAMError, OSError):
     """Pixels that could not be read. They never become no data."""
+
+
+class WriteError(RemoteSAMError, OSError):
+    """A file that could not be written. What was there before is kept."""
 
 
 class JobError(RemoteSAMError):

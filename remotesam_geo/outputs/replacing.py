@@ -1,0 +1,91 @@
+"""Files and folders written whole or not at all: beside their place, to the disk, then into it."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pyarrow.lib import ArrowException
+from pyogrio.errors import DataSourceError, FieldError
+from rasterio._err import CPLE_BaseError  # rasterio has no public name for what GDAL says
+from rasterio.errors import RasterioError
+
+from remotesam_geo.errors import InputError, RemoteSAMError, WriteError
+
+__all__ = ["replacing"]
+
+OLD = "old"
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """A place beside the target to write to, which takes the target's place when the block ends well.
+
+    A file is replaced in one step. A folder takes two, the old one being moved aside between them: a process that is
+    killed just there leaves it whole in a hidden folder next to its place. A killed writer leaves a hidden folder,
+    `.<name>.<random>.partial`, which may be deleted.
+
+    Args:
+        target: Where the file or folder shall be.
+
+    Raises:
+        InputError: There is no such folder, or what was to be written cannot be stored in this format.
+        WriteError: It cannot be written: the disk is full, say. What was there before is kept.
+    """
+    if not target.parent.is_dir():
+        raise InputError(f"there is no folder {str(target.parent)!r}: make it first")
+    try:
+        draft = Path(
+            tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
+        )
+    except OSError as error:
+        raise WriteError(f"cannot write {target}: {error}") from error
+    try:
+        new = draft / target.name
+        yield new
+        _to_disk(new)
+        _swap(new, target, draft / OLD)
+        _sync(target.parent)
+    except RemoteSAMError:
+        raise
+    except (ArrowException, FieldError, ValueError, TypeError, NotImplementedError) as error:
+        if isinstance(error, OSError):
+            raise _not_written(target, error) from error
+        raise InputError(f"this cannot be stored as {target.name}: {error}") from error
+    except (OSError, DataSourceError, RasterioError, CPLE_BaseError, RuntimeError) as error:
+        raise _not_written(target, error) from error
+    finally:
+        if target.exists() or not (draft / OLD).exists():  # else it holds all that is left
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+def _not_written(target: Path, error: Exception) -> WriteError:
+    kept = " What was there before is kept." if target.exists() else ""
+    return WriteError(f"cannot write {target}: {error}.{kept}")
+
+
+def _swap(new: Path, target: Path, aside: Path) -> None:
+    if not (target.is_dir() or (new.is_dir() and target.exists())):
+        new.replace(target)
+        return
+    target.rename(aside)
+    try:
+        new.rename(target)
+    except OSError:
+        aside.rename(target)
+        raise
+
+
+def _to_disk(path: Path) -> None:
+    for each in [*path.rglob("*"), path] if path.is_dir() else [path]:
+        _sync(each)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
