@@ -38,8 +38,8 @@ class SceneVerbs:
         return f"{self._model!r} looking at {dict(self._scene.sizes)}"
 
 
-@xr.register_dataset_accessor("remotesam")
-@xr.register_dataarray_accessor("remotesam")
+@xr.register_dataset_accessor("remotesam")  # type: ignore[no-untyped-call]
+@xr.register_dataarray_accessor("remotesam")  # type: ignore[no-untyped-call]
 class _Accessor:
     """Call it with a `RemoteSAM`, or what `RemoteSAM.from_pretrained` takes."""
 

@@ -1,15 +1,18 @@
 """The demo: from a STAC catalogue to GeoDataFrames, offline, with the built-in tiny model.
 
-It writes a small local catalogue of two procedural scenes whose truth is known, and then does what anyone would do
-with a real one: search, load, ask, compare, save, draw.
+It writes a small local catalogue of two procedural scenes whose truth is known and two real ones, and then does what
+anyone would do with a larger one: search, load, ask, compare, save, draw.
 """
 
 import argparse
+import shutil
 import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from importlib.resources import as_file, files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import geopandas as gpd
 import numpy as np
@@ -20,17 +23,27 @@ from odc.geo.geobox import GeoBox
 from scipy.optimize import linear_sum_assignment
 
 from remotesam_geo.learning.world import World
+from remotesam_geo.mapping.ground import pixel_size
+from remotesam_geo.outputs import save
 from remotesam_geo.plotting import plot
 from remotesam_geo.remotesam import RemoteSAM
-from remotesam_geo.scenes import load, search
+from remotesam_geo.scenes import load, open_raster, search
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["compare", "main", "match", "write_catalogue"]
 
 CLASSES = ("building", "sports field", "storage tank", "swimming pool", "tennis court")
+TAKEN = datetime(2026, 6, 1, 10, tzinfo=UTC)
 SEED = 22  # a place with many of these
 PLACE = (9.0, 50.0)
 RESOLUTION = 0.4
 SIDE = 768
+REAL = {
+    "naip_2016": datetime(2016, 8, 16, tzinfo=UTC),
+    "noaa_2020": datetime(2020, 3, 7, tzinfo=UTC),
+}
 NEXT = """
 Next, the real thing: two lines change.
     items = search("planetary-computer", "naip", bbox=(-87.92, 41.96, -87.88, 41.99), datetime="2021")
@@ -59,20 +72,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     model = RemoteSAM.from_pretrained("tiny")
     _say(f"asking {model} for {', '.join(CLASSES)}")
-    found = model.segment(scene, list(CLASSES), progress=False)
     # What is smaller than a few pixels is as good as never an object.
-    found = found[found["area_m2"] >= 40 * RESOLUTION**2].reset_index(drop=True)
+    found = model.segment(scene, list(CLASSES), min_area=40 * RESOLUTION**2, progress=False)
 
     truth = world.truth(grid)
     _say(compare(found, truth).to_string())
-    found.to_parquet(out / "found.parquet")
-    found.to_file(out / "found.gpkg", layer="found", engine="pyogrio")
-    figure = plot(
-        scene, found, title="Found by the built-in tiny model in two procedural scenes"
-    ).get_figure(root=True)
-    if figure is not None:
-        figure.savefig(out / "found.png", dpi=150)
+    save(found, out / "found.parquet")
+    save(found, out / "found.gpkg")
+    drawn = plot(scene, found, title="Found by the built-in tiny model in two procedural scenes")
+    _draw(drawn, out / "found.png")
     _say(f"{len(found)} features in {out / 'found.parquet'} and {out / 'found.gpkg'}")
+    for name in REAL:
+        real = load(search(catalogue, "aerial", ids=name), mosaic="first")
+        _draw(
+            plot(real, found.iloc[:0], title=f"{name}: tiny was not trained for real pictures"),
+            out / f"{name}.png",
+        )
+    _say(f"real scenes, shown but not asked (tiny was not trained for them): {', '.join(REAL)}")
     _say(f"picture: {out / 'found.png'}   ({time.perf_counter() - begun:.0f} s)")
     _say(
         "tiny knows this procedural world only, and was trained briefly: it misses much and mistakes more."
@@ -82,44 +98,62 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _draw(axes: "Axes", path: Path) -> None:
+    figure = axes.get_figure(root=True)
+    if figure is not None:
+        figure.savefig(path, dpi=150)
+
+
 def write_catalogue(folder: Path) -> tuple[Path, World, GeoBox]:
-    """Write a local STAC catalogue of two neighbouring scenes, with objects across their seam.
+    """Write a local STAC catalogue: two neighbouring procedural scenes with objects across their seam, two real ones.
 
     Args:
         folder: Where to.
 
     Returns:
-        Its root file, the world it shows, and the grid of both scenes together.
+        Its root file, the procedural world, and the grid of both its scenes together.
     """
     world = World(SEED, anchor=PLACE)
     grid = world.geobox("EPSG:32632", resolution=RESOLUTION, shape=(SIDE, 2 * SIDE))
     halves = {"west": grid[:, :SIDE], "east": grid[:, SIDE:]}
-    made = [
-        _item(name, half, world.write(folder / f"{name}.tif", half))
+    drawn = [
+        _item(f"procedural-{name}", half, world.write(folder / f"{name}.tif", half), TAKEN)
         for name, half in halves.items()
     ]
-    collection = pystac.Collection(
-        id="procedural",
-        description="Two neighbouring aerial scenes of a procedural world",
-        extent=pystac.Extent.from_items(made),
-        license="Apache-2.0",
-    )
-    collection.add_items(made)
+    real = [_real(name, folder, taken) for name, taken in REAL.items()]
     catalogue = pystac.Catalog(id="demo", description="Scenes of the remotesam_geo demo")
-    catalogue.add_child(collection)
+    for name, items, about in (
+        ("procedural", drawn, "Two neighbouring aerial scenes of a procedural world"),
+        ("aerial", real, "Two real aerial pictures, of NAIP and NOAA, in the public domain"),
+    ):
+        collection = pystac.Collection(
+            id=name,
+            description=about,
+            extent=pystac.Extent.from_items(items),
+            license="Apache-2.0" if name == "procedural" else "other",
+        )
+        collection.add_items(items)
+        catalogue.add_child(collection)
     catalogue.normalize_and_save(str(folder), pystac.CatalogType.SELF_CONTAINED)
     return folder / "catalog.json", world, grid
 
 
-def _item(name: str, grid: GeoBox, file: Path) -> pystac.Item:
+def _real(name: str, folder: Path, taken: datetime) -> pystac.Item:
+    file = folder / f"{name}.tif"
+    with as_file(files("remotesam_geo") / "data" / "demo" / file.name) as kept:
+        shutil.copyfile(kept, file)
+    return _item(name, open_raster(file).odc.geobox, file, taken)
+
+
+def _item(name: str, grid: GeoBox, file: Path, taken: datetime) -> pystac.Item:
     footprint = grid.extent.to_crs("EPSG:4326").geom
     item = pystac.Item(
-        id=f"procedural-{name}",
+        id=name,
         geometry=shapely.geometry.mapping(footprint),
         bbox=list(footprint.bounds),
-        datetime=datetime(2026, 6, 1, 10, tzinfo=UTC),
+        datetime=taken,
         properties={
-            "gsd": RESOLUTION,
+            "gsd": round(pixel_size(grid).metres, 2),
             "proj:code": str(grid.crs),
             "proj:shape": list(grid.shape.yx),
             "proj:transform": list(grid.affine[:6]),
