@@ -33,6 +33,9 @@ from remotesam_geo.learning.evaluate import (
 from remotesam_geo.learning.evaluate.__main__ import main
 from remotesam_geo.learning.evaluate.answering import answerer, nearest, resized
 from remotesam_geo.learning.triplets import (
+    LOVEDA,
+    POTSDAM,
+    ClassMap,
     DamageError,
     Example,
     Mask,
@@ -45,7 +48,10 @@ from remotesam_geo.learning.triplets import (
     write_coco,
     write_dota,
     write_isaid,
+    write_loveda,
+    write_potsdam,
     write_published,
+    write_refsegrs,
     write_rsvg,
 )
 from remotesam_geo.tasks import caption, encode
@@ -780,6 +786,41 @@ def test_an_oracle_on_nwpu_vhr_10():
     ):
         report = evaluate(task, read(), oracle, setting=setting)
         assert report.overall[report.figure] >= least - 1e-9, task
+
+
+@pytest.mark.parametrize("layout", ["isaid", "loveda", "potsdam", "refsegrs"])
+def test_own_class_maps_and_phrases_on_the_command_line(tmp_path, layout, examples, capsys):
+    if layout == "isaid":
+        things = [tuple(replace(t, label="ship") for t in e.things) for e in examples]
+        write_isaid([replace(e, things=t) for e, t in zip(examples, things, strict=True)], tmp_path)
+    elif layout == "refsegrs":
+        write_refsegrs(
+            [t for e in examples for t in triplets_of(e) if t.kind == "one-to-one"], tmp_path
+        )
+    else:
+        names = LOVEDA if layout == "loveda" else tuple(POTSDAM)
+        maps = []
+        for e in examples[:3]:
+            path = tmp_path / f"drawn_{e.picture.name}"
+            values = np.random.default_rng(1).integers(1, 1 + len(names), SIDE, np.uint8)
+            Image.fromarray(values).save(path)
+            maps.append(replace(e, classes=ClassMap(path=path, names=names, first=1)))
+        (write_loveda if layout == "loveda" else write_potsdam)(maps, tmp_path)
+    task = "referring" if layout == "refsegrs" else "semantic"
+    run = [
+        task,
+        str(tmp_path),
+        "--format",
+        layout,
+        "--split",
+        "test",
+        "--model",
+        "oracle",
+        "--json",
+    ]
+    assert main(run) == 0
+    overall = json.loads(capsys.readouterr().out)["overall"]
+    assert overall["mIoU"] == pytest.approx(1)
 
 
 def test_the_command_starts_as_a_module(tmp_path, examples):

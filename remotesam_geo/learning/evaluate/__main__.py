@@ -3,13 +3,14 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from remotesam_geo import RemoteSAM
 from remotesam_geo.errors import InputError, RemoteSAMError
 from remotesam_geo.learning.triplets import (
+    BACKGROUND,
     Example,
     OnError,
     Triplet,
@@ -18,7 +19,11 @@ from remotesam_geo.learning.triplets import (
     read_coco,
     read_counts,
     read_dota,
+    read_isaid,
+    read_loveda,
+    read_potsdam,
     read_published,
+    read_refsegrs,
     read_rsvg,
     read_scenes,
     read_voc,
@@ -31,7 +36,10 @@ from .running import evaluate, judge
 from .setting import Setting, asked_as
 from .tasks import TASKS
 
-FORMATS = ("coco", "dota", "voc", "rsvg", "published", "captions", "scenes", "counts", "store")
+FORMATS = (
+    "coco", "dota", "voc", "isaid", "loveda", "potsdam", "published", "refsegrs", "rsvg", "captions", "scenes",
+    "counts", "store",
+)  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -152,7 +160,7 @@ def _measured(options: argparse.Namespace) -> Report:
 
 def _own(options: argparse.Namespace, on_error: OnError) -> Iterable[Example] | Iterable[Triplet]:
     """Data of one's own, in one of the formats."""
-    folder, split = options.data, options.split
+    folder, split, skip = options.data, options.split, on_error
 
     def labels(name: str) -> Path:
         return folder / name if options.labels is None else Path(options.labels)
@@ -160,27 +168,24 @@ def _own(options: argparse.Namespace, on_error: OnError) -> Iterable[Example] | 
     def images(name: str) -> Path:
         return folder / name if options.images is None else Path(options.images)
 
-    match options.format:
-        case "coco":
-            return read_coco(labels("annotations.json"), images("images"), on_error=on_error)
-        case "dota":
-            return read_dota(labels("labelTxt"), images("images"), on_error=on_error)
-        case "voc":
-            return read_voc(labels("Annotations"), images("JPEGImages"), on_error=on_error)
-        case "rsvg":
-            return read_rsvg(folder, split, on_error=on_error)
-        case "published":
-            return read_published(folder, options.images, split=split, on_error=on_error)
-        case "captions":
-            return read_captions(
-                labels("dataset.json"), images("images"), split=split, on_error=on_error
-            )
-        case "scenes":
-            return read_scenes(folder, on_error=on_error)
-        case "counts":
-            return read_counts(labels("counts.json"), images("images"), on_error=on_error)
-        case _:
-            return TripletStore(folder)
+    readers: dict[str, Callable[[], Iterable[Example] | Iterable[Triplet]]] = {
+        "coco": lambda: read_coco(labels("annotations.json"), images("images"), on_error=skip),
+        "dota": lambda: read_dota(labels("labelTxt"), images("images"), on_error=skip),
+        "voc": lambda: read_voc(labels("Annotations"), images("JPEGImages"), on_error=skip),
+        "isaid": lambda: read_isaid(images("images"), labels("maps"), on_error=skip),
+        "loveda": lambda: read_loveda(folder, on_error=skip),
+        "potsdam": lambda: read_potsdam(images("images"), labels("labels"), on_error=skip),
+        "published": lambda: read_published(folder, options.images, split=split, on_error=skip),
+        "refsegrs": lambda: read_refsegrs(folder, split, on_error=skip),
+        "rsvg": lambda: read_rsvg(folder, split, on_error=skip),
+        "captions": lambda: read_captions(
+            labels("dataset.json"), images("images"), split=split, on_error=skip
+        ),
+        "scenes": lambda: read_scenes(folder, on_error=skip),
+        "counts": lambda: read_counts(labels("counts.json"), images("images"), on_error=skip),
+        "store": lambda: TripletStore(folder),
+    }
+    return readers[options.format]()
 
 
 def _labels(data: Iterable[Any]) -> list[str]:
@@ -191,6 +196,8 @@ def _labels(data: Iterable[Any]) -> list[str]:
             continue
         known |= dict.fromkeys(thing.label for thing in one.things)
         known |= dict.fromkeys((*one.labels, *one.counts))
+        if one.classes is not None:
+            known |= dict.fromkeys(name for name in one.classes.names if name != BACKGROUND)
     return list(known)
 
 

@@ -21,8 +21,8 @@ __all__ = ["TripletStore", "write_store"]
 
 VERSION = 1
 ABOUT, IMAGES = "triplets.json", "images"
-GROUP = 1000  # rows that are read together
-KEPT = 4  # groups held in memory
+GROUP = 256  # rows that are read together, also for one
+KEPT = 16  # groups held in memory
 
 SCHEMA = pa.schema(
     [
