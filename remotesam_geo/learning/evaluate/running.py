@@ -85,6 +85,8 @@ def evaluate(
     chosen, asked = _task(task), answerer(model)
     if cases and folder is None:
         raise InputError(f"cases={cases} pictures need a folder to be drawn into")
+    if cases and task == "captioning":
+        raise InputError("captions are ranked in the report; cases are pictures of masks")
     if not 0 <= part[0] < part[1]:
         raise InputError(f"part is {part}: give (number, how many), number from 0")
     kept = None

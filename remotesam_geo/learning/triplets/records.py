@@ -136,7 +136,12 @@ class Picture:
             buffer = io.BytesIO()
             Image.fromarray(self.content).save(buffer, "PNG")
             return buffer.getvalue(), ".png"
-        data = self.content if isinstance(self.content, bytes) else self.content.read_bytes()
+        try:
+            data = self.content if isinstance(self.content, bytes) else self.content.read_bytes()
+        except OSError as error:
+            raise DamageError(
+                "missing picture", f"the picture {self.name!r} cannot be read: {error.strerror}"
+            ) from error
         with _opened(self.name, data) as opened:
             extension = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif"}
             return data, extension.get(str(opened.format), f".{str(opened.format).lower()}")
@@ -152,7 +157,11 @@ def _opened(name: str, content: Path | bytes) -> Image.Image:
             )
     except FileNotFoundError:
         raise DamageError("missing picture", f"the picture {name!r} is missing") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise DamageError(
+            "size", f"the picture {name!r}: {error} For more, raise PIL.Image.MAX_IMAGE_PIXELS too."
+        ) from error
+    except (OSError, ValueError, SyntaxError) as error:
         raise DamageError("picture", f"the picture {name!r} cannot be read: {error}") from error
 
 

@@ -5,7 +5,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -139,7 +139,13 @@ class TripletStore(Sequence[Triplet]):
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> Triplet: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Triplet]: ...
+
+    def __getitem__(self, index: int | slice) -> Triplet | list[Triplet]:
         if isinstance(index, slice):
             return [self[k] for k in range(*index.indices(self._length))]
         place = index + self._length if index < 0 else index
