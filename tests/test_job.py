@@ -9,6 +9,7 @@ import warnings
 import geopandas as gpd
 import pandas as pd
 import pytest
+import shapely
 import xarray as xr
 from geopandas.testing import assert_geodataframe_equal
 from zarr.errors import UnstableSpecificationWarning
@@ -77,14 +78,34 @@ def test_a_job_answers_as_the_verbs_do(tmp_path, raster, direct, keep):
 
 @pytest.mark.parametrize("keep", [True, False])
 def test_windows_blend_and_resolutions_differ_as_without_a_job(tmp_path, raster, direct, keep):
-    blend = make_job(
-        tmp_path / "a", raster, seam="blend", overlap=0.5, keep_probabilities=keep
-    )
+    blend = make_job(tmp_path / "a", raster, seam="blend", overlap=0.5, keep_probabilities=keep)
     blend.run()
     same(blend.answer(), direct["blend"])
     coarse = make_job(tmp_path / "b", raster, resolution={"green": 3}, keep_probabilities=keep)
     coarse.run()
     same(coarse.answer(), direct["coarse"])
+
+
+@pytest.mark.parametrize("seam", ["paste", "blend"])
+def test_only_an_area_of_interest_is_asked(tmp_path, raster, seam):
+    corner = gpd.GeoSeries([shapely.box(500090, 4999900, 500140, 4999940)], crs=32633)
+    model = Counting()
+    job = make_job(tmp_path / "job", raster, area=corner, seam=seam, model=model)
+    expected = RemoteSAM(Colours()).segment(
+        open_raster(raster), PROMPTS, area=corner, seam=seam, progress=False
+    )
+    told = job.plan(measure=False)
+    assert 0 < told.windows < 30
+    assert len(told.footprints) == told.windows
+    job.run()
+    assert len(model.asked) == told.windows
+    assert job.status()["asks"].eq(told.windows).all()
+    same(job.answer(), expected)
+    (tmp_path / "job" / "ledger.sqlite").unlink()
+    with pytest.raises(JobError, match=r"area.*there"):
+        make_job(tmp_path / "job", raster, seam=seam)
+    make_job(tmp_path / "job", raster, area=corner, seam=seam, model=model).run()
+    same(job.answer(), expected)
 
 
 def test_another_threshold_is_answered_without_the_model(tmp_path, raster, direct):

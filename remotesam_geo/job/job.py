@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import geopandas as gpd
 import pandas as pd
+import shapely
 import xarray as xr
 from pyproj import CRS
 from rasterio.errors import NotGeoreferencedWarning
@@ -43,6 +44,7 @@ from remotesam_geo.mapping.survey import Choice, drawn
 from remotesam_geo.mapping.vectors import Outline
 from remotesam_geo.remotesam.asking import OVERLAP
 from remotesam_geo.scenes import ReadPolicy, load, open_raster
+from remotesam_geo.scenes.areas import shape_in_degrees
 from remotesam_geo.scenes.recipe import policy_of
 from remotesam_geo.tasks import MIN_SCORE, Suppress
 from remotesam_geo.words import CLASS_TEMPLATE, Prompt, PromptLike, ResolutionLike, parse_prompts
@@ -108,6 +110,7 @@ class Job:
         stretch: Any = None,
         overlap: float = OVERLAP,
         seam: Seam = "paste",
+        area: Any = None,
         block: int = 4,
         keep_probabilities: bool = True,
         policy: ReadPolicy | None = None,
@@ -131,6 +134,7 @@ class Job:
             stretch: As in `render`; limits that must be measured are read now, once.
             overlap: Share of a window that neighbours have in common, up to a half.
             seam: "paste" takes each pixel from one window, "blend" weighs all that see it.
+            area: Any geometry or GeoDataFrame (degrees where it has no CRS): windows elsewhere are not asked.
             block: Windows along the side of a block, the unit of work.
             keep_probabilities: Whether maps are kept, so that other thresholds can be answered without the model.
             policy: How patient and how trusting to read; it is not kept in the folder, as it may hold secrets.
@@ -149,6 +153,7 @@ class Job:
             seam=seam,
             block=block,
             keep_probabilities=keep_probabilities,
+            area=None if area is None else _geojson(area),
         )
         parsed = _parsed(prompts, threshold, resolution, who)
         groups(plan, parsed, policy)  # whatever is wrong with it is said before anything is written
@@ -525,6 +530,11 @@ def _scene(
     )
 
 
+def _geojson(area: Any) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(shapely.to_geojson(shape_in_degrees(area, "area")))
+    return found
+
+
 def _parsed(
     prompts: PromptLike,
     threshold: float | Mapping[str, float] | None,
@@ -571,7 +581,7 @@ def _choice(verb: str, *, oriented: bool, suppress: Suppress, min_score: float) 
 
 def _tiles(group: Group, lacking: Todo) -> int:
     return sum(
-        len(group.grid.owners(group.grid.block_at(block).core))
+        len(group.own(group.grid.block_at(block)))
         for blocks in lacking.values()
         for _, block in blocks
     )

@@ -1,6 +1,7 @@
 """What a job tells of itself: what it would take, how far it is, what failed, and its answers."""
 
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -63,12 +64,15 @@ def estimate(plan: Plan, every: Sequence[Group], predict: Predict | None) -> Est
     tables = []
     for group in every:
         times = len(group.source.moments)
-        tiles = len(group.grid) * times
+        tiles = group.windows
         windows += tiles
         asks += tiles * len(group.expressions)
-        pixels += group.grid.shape[0] * group.grid.shape[1] * times
+        own = times * sum(
+            math.prod(group.grid.block_at(block).core.shape) for block in group.blocks
+        )
+        pixels += own
         if plan.keep_probabilities:
-            kept += group.grid.shape[0] * group.grid.shape[1] * times * len(group.expressions)
+            kept += own * len(group.expressions)
         if predict is not None:
             seconds += _slower(group, predict) * tiles
         tables.append(_footprints(group, plan.origin.geobox.crs))
@@ -86,7 +90,7 @@ def state_of(records: Records, every: Sequence[Group]) -> pd.DataFrame:
     """A row per label: what became of each of its asks."""
     rows: dict[str, dict[str, int]] = {}
     for group in every:
-        total = len(group.grid) * len(group.source.moments)
+        total = group.windows
         counts = [records.ledger.counts(layer.key) for layer in layers(records.plan, group)]
         for index, (prompt, members) in enumerate(zip(group.prompts, group.members, strict=True)):
             own = [
@@ -205,8 +209,8 @@ def joined(
 
 def _slower(group: Group, predict: Predict) -> float:
     """Seconds for the window in the middle: reading or asking, whichever takes longer."""
-    rows, cols = group.grid.tiles
-    tile = group.grid.tile(rows // 2 * cols + cols // 2)
+    tiles = range(len(group.grid)) if group.tiles is None else group.tiles
+    tile = group.grid.tile(int(tiles[len(tiles) // 2]))
     box = tile.window.common(group.grid.raster) or group.grid.raster
     begin = time.perf_counter()
     rgb, valid = group.source.read(box, 0)
@@ -216,7 +220,7 @@ def _slower(group: Group, predict: Predict) -> float:
 
 
 def _footprints(group: Group, crs: Any) -> gpd.GeoDataFrame:
-    tiles = np.arange(len(group.grid))
+    tiles = np.arange(len(group.grid)) if group.tiles is None else group.tiles
     row, col = np.divmod(tiles, group.grid.tiles[1])
     across, side = group.grid.blocks[1], group.grid.block
     table = pd.DataFrame(

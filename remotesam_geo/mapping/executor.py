@@ -34,8 +34,8 @@ Contours = Callable[[NDArray[np.uint8]], Codes]
 
 OnError = Literal["raise", "skip"]
 
-LINGER = 1.5
-"""Seconds that work which is broken off waits for its threads."""
+LINGER = 0.8
+"""Seconds that work which is broken off waits for the threads of a pool; there are two."""
 
 In = TypeVar("In")
 Out = TypeVar("Out")

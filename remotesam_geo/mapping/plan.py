@@ -7,17 +7,31 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
 from remotesam_geo.errors import JobError
 from remotesam_geo.scenes import ReadPolicy
 from remotesam_geo.words import Prompt, auto_resolution, distinct_expressions
 
-from .grid import Grid
+from .areas import tiles_in
+from .executor import Work
+from .grid import Block, Grid, Tile
 from .ground import Resolution, pixel_size
 from .origin import Origin
 from .source import Source
 from .stitch import Seam
 
-__all__ = ["Group", "Plan", "Weights", "groups", "prompt_from_json", "prompt_to_json"]
+__all__ = [
+    "Group",
+    "Plan",
+    "Weights",
+    "by_resolution",
+    "groups",
+    "prompt_from_json",
+    "prompt_to_json",
+]
 
 _SHOWN = 5
 """Differences between two plans that a message names."""
@@ -53,6 +67,7 @@ class Plan:
         seam: How windows are joined.
         block: Tiles along the side of a block.
         keep_probabilities: Whether the maps are kept, or only what was outlined at the prompts' thresholds.
+        area: Where to look, as GeoJSON in degrees; None for everywhere.
     """
 
     origin: Origin
@@ -61,6 +76,7 @@ class Plan:
     seam: Seam
     block: int
     keep_probabilities: bool
+    area: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -71,6 +87,7 @@ class Plan:
             "seam": self.seam,
             "block": self.block,
             "keep_probabilities": self.keep_probabilities,
+            "area": self.area,
         }
 
     @classmethod
@@ -83,6 +100,7 @@ class Plan:
             seam=doc["seam"],
             block=doc["block"],
             keep_probabilities=doc["keep_probabilities"],
+            area=doc["area"],
         )
 
     @cached_property
@@ -128,6 +146,7 @@ class Group:
         members: Which of the expressions belong to each prompt.
         source: The pixels.
         grid: Windows and cores over them.
+        tiles: Those of the windows that are asked; None for all.
     """
 
     resolution: Resolution
@@ -136,24 +155,46 @@ class Group:
     members: tuple[tuple[int, ...], ...]
     source: Source
     grid: Grid
+    tiles: NDArray[np.int64] | None = None
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """The blocks that are asked, in plan order."""
+        return self._every.blocks
+
+    @property
+    def windows(self) -> int:
+        """How many windows are asked, over all times."""
+        return self._every.size
+
+    def own(self, block: Block) -> tuple[Tile, ...]:
+        """The windows asked that a block answers for."""
+        return self._every.own(block)
+
+    @cached_property
+    def _every(self) -> Work:
+        return self.work(())
+
+    def work(self, expressions: Sequence[int]) -> Work:
+        """What there is to ask for some of the expressions."""
+        return Work(
+            source=self.source,
+            grid=self.grid,
+            expressions=tuple(self.expressions[index] for index in expressions),
+            tiles=self.tiles,
+        )
 
 
 def groups(plan: Plan, prompts: Sequence[Prompt], policy: ReadPolicy | None) -> tuple[Group, ...]:
     """Prompts by resolution, in the order asked, with the pixels and windows of each."""
     size = plan.weights.image_size
-    native = pixel_size(plan.origin.geobox).metres
-    by_resolution: dict[Resolution, list[Prompt]] = {}
-    for prompt in prompts:
-        wanted = prompt.resolution
-        if wanted == "auto":
-            wanted = auto_resolution(prompt.expressions[0], size)
-        # Nothing is gained by asking finer than the scene was seen.
-        key: Resolution = "native" if wanted is None or wanted <= native else float(wanted)
-        by_resolution.setdefault(key, []).append(prompt)
     found = []
-    for resolution, own in by_resolution.items():
+    for resolution, own in by_resolution(prompts, plan.origin.geobox, size):
         source = plan.origin.source(resolution, policy)
         expressions, members = distinct_expressions(own)
+        grid = Grid(
+            shape=source.geobox.shape.yx, window=size, overlap=plan.overlap, block=plan.block
+        )
         found.append(
             Group(
                 resolution=resolution,
@@ -161,15 +202,33 @@ def groups(plan: Plan, prompts: Sequence[Prompt], policy: ReadPolicy | None) -> 
                 expressions=expressions,
                 members=members,
                 source=source,
-                grid=Grid(
-                    shape=source.geobox.shape.yx,
-                    window=size,
-                    overlap=plan.overlap,
-                    block=plan.block,
-                ),
+                grid=grid,
+                tiles=None if plan.area is None else tiles_in(plan.area, grid, source.geobox),
             )
         )
     return tuple(found)
+
+
+def by_resolution(
+    prompts: Sequence[Prompt], place: GeoBox, window: int
+) -> list[tuple[Resolution, list[Prompt]]]:
+    """Prompts that are asked at one resolution together, in the order asked.
+
+    Args:
+        prompts: What is asked.
+        place: The scene's own grid.
+        window: Side of the network's window, from which "auto" follows.
+    """
+    native = pixel_size(place).metres
+    found: dict[Resolution, list[Prompt]] = {}
+    for prompt in prompts:
+        wanted = prompt.resolution
+        if wanted == "auto":
+            wanted = auto_resolution(prompt.expressions[0], window)
+        # Nothing is gained by asking finer than the scene was seen.
+        key: Resolution = "native" if wanted is None or wanted <= native else float(wanted)
+        found.setdefault(key, []).append(prompt)
+    return list(found.items())
 
 
 def prompt_to_json(prompt: Prompt) -> dict[str, Any]:

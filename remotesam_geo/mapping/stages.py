@@ -113,8 +113,7 @@ def part_key(plan: Plan, group: Group, prompt: Prompt, outline: Outline) -> str:
 
 def todo(records: Records, group: Group) -> Todo:
     """What was not asked yet."""
-    blocks = int(np.prod(group.grid.blocks))
-    every = {(moment, block) for moment in _moments(group) for block in range(blocks)}
+    every = {(moment, block) for moment in _moments(group) for block in group.blocks}
     lacking: dict[tuple[int, int], list[Layer]] = {}
     for layer in layers(records.plan, group):
         for place in every.difference(records.ledger.known(layer.key)):
@@ -145,10 +144,8 @@ def work_of(
 ) -> Work:
     """What is to be asked for some layers of some blocks."""
     needs = needed_by(wanted)
-    return Work(
-        source=group.source,
-        grid=group.grid,
-        expressions=tuple(group.expressions[index] for index in needs),
+    return replace(
+        group.work(needs),
         todo=blocks,
         seam=plan.seam,
         batch=max(1, -(-plan.weights.batch // len(needs))),
@@ -325,7 +322,7 @@ def rebuild(records: Records, group: Group) -> None:
     """Enter what the maps and parts hold, for a ledger that was lost."""
     for layer in layers(records.plan, group):
         for moment in _moments(group):
-            for index in range(int(np.prod(group.grid.blocks))):
+            for index in group.blocks:
                 block = group.grid.block_at(index)
                 if layer.prompt is not None:
                     path = records.part(layer.key, moment, index)
@@ -337,7 +334,7 @@ def rebuild(records: Records, group: Group) -> None:
 
 
 def _found_map(layer: Layer, codes: Codes, group: Group, moment: int, block: Block) -> Entry:
-    own = group.grid.owners(block.core)
+    own = group.own(block)
     cores = {tile.index: codes[tile.core.within(block.core)] for tile in own}
     return Entry(
         layer=layer.key,
@@ -361,7 +358,7 @@ def _found_part(layer: Layer, path: Path, group: Group, moment: int, block: Bloc
         layer=layer.key,
         moment=moment,
         block=block.index,
-        windows=len(group.grid.owners(block.core)),
+        windows=len(group.own(block)),
         empty=int(told["empty"]),
         digest=_digest_of(data),
         misses=tuple(Miss(tile=int(tile), cause=str(cause)) for tile, cause in told["misses"]),

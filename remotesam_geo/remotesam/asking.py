@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-import shapely
 import xarray as xr
 from affine import Affine
 from numpy.typing import NDArray
@@ -19,23 +18,23 @@ from pyproj import CRS
 from shapely.geometry.base import BaseGeometry
 
 from remotesam_geo.errors import InputError, RemoteSAMWarning
+from remotesam_geo.mapping.areas import tiles_in
 from remotesam_geo.mapping.executor import Contours, OnError, Work
 from remotesam_geo.mapping.grid import Grid
-from remotesam_geo.mapping.ground import Resolution, pixel_size, plan_geobox
+from remotesam_geo.mapping.ground import pixel_size, plan_geobox
 from remotesam_geo.mapping.lazy import held_maps
 from remotesam_geo.mapping.maps import Asked, Held, Maps
+from remotesam_geo.mapping.plan import by_resolution
 from remotesam_geo.mapping.source import Moment, Source, picture_source, scene_source
 from remotesam_geo.mapping.stitch import Seam
 from remotesam_geo.mapping.views import square_round
 from remotesam_geo.mapping.zone_shapes import onto_grid
-from remotesam_geo.scenes.areas import shape_in_degrees
 from remotesam_geo.tasks import Suppress, decode
 from remotesam_geo.words import (
     CLASS_TEMPLATE,
     Prompt,
     PromptLike,
     ResolutionLike,
-    auto_resolution,
     distinct_expressions,
 )
 
@@ -202,7 +201,7 @@ def map_groups(
             how,
             contours,
         )
-        for metres, group in _by_resolution(prompts, place, model.image_size)
+        for metres, group in by_resolution(prompts, place, model.image_size)
     )
     _announce(groups)
     return groups
@@ -222,7 +221,7 @@ def _asked(
         source=source,
         grid=grid,
         expressions=expressions,
-        tiles=None if how.area is None else _tiles_in(how.area, grid, source.geobox),
+        tiles=None if how.area is None else tiles_in(how.area, grid, source.geobox),
         seam=how.seam,
         on_error=how.on_error,
         contours=contours,
@@ -241,42 +240,6 @@ def _view(place: GeoBox, size: int, around: BaseGeometry | None) -> GeoBox:
         return square_round(plan, size)
     (zone,), _ = onto_grid(np.array([around], object), CRS("EPSG:4326"), plan)
     return square_round(plan, size, zone)
-
-
-def _tiles_in(area: Any, grid: Grid, geobox: GeoBox) -> NDArray[np.int64]:
-    """The tiles whose cores touch an area of interest."""
-    shape = shapely.make_valid(shape_in_degrees(area, "area"))
-    polygons = shapely.multipolygons(
-        [part for part in shapely.get_parts([shape]) if part.geom_type == "Polygon"]
-    )
-    (placed,), _ = onto_grid(np.array([polygons], object), CRS("EPSG:4326"), geobox)
-    tiles = grid.touching(placed)
-    if not len(tiles):
-        raise InputError(
-            f"area= does not touch the scene: in degrees it spans {_degrees(shape)}, the scene "
-            f"{_degrees(geobox.extent.to_crs('EPSG:4326').geom)}"
-        )
-    return tiles
-
-
-def _degrees(shape: BaseGeometry) -> str:
-    return ", ".join(f"{value:.4f}" for value in shape.bounds)
-
-
-def _by_resolution(
-    prompts: Sequence[Prompt], place: GeoBox, window: int
-) -> list[tuple[Resolution, list[Prompt]]]:
-    """Prompts that are asked at one resolution together, in the order asked."""
-    native = pixel_size(place).metres
-    groups: dict[Resolution, list[Prompt]] = {}
-    for prompt in prompts:
-        wanted = prompt.resolution
-        if wanted == "auto":
-            wanted = auto_resolution(prompt.expressions[0], window)
-        # Nothing is gained by asking finer than the scene was seen.
-        key: Resolution = "native" if wanted is None or wanted <= native else float(wanted)
-        groups.setdefault(key, []).append(prompt)
-    return list(groups.items())
 
 
 def _announce(groups: Sequence[Group]) -> None:

@@ -1,0 +1,47 @@
+"""Which tiles of a plan an area of interest takes."""
+
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from pyproj import CRS
+from shapely.geometry.base import BaseGeometry
+
+from remotesam_geo.errors import InputError
+from remotesam_geo.scenes.areas import shape_in_degrees
+
+from .grid import Grid
+from .zone_shapes import onto_grid
+
+__all__ = ["tiles_in"]
+
+
+def tiles_in(area: Any, grid: Grid, geobox: GeoBox) -> NDArray[np.int64]:
+    """The tiles whose cores touch an area of interest.
+
+    Args:
+        area: Any geometry, in degrees where it does not say otherwise.
+        grid: The plan.
+        geobox: The plan's grid.
+
+    Raises:
+        InputError: It does not touch the scene.
+    """
+    shape = shapely.make_valid(shape_in_degrees(area, "area"))
+    polygons = shapely.multipolygons(
+        [part for part in shapely.get_parts([shape]) if part.geom_type == "Polygon"]
+    )
+    (placed,), _ = onto_grid(np.array([polygons], object), CRS("EPSG:4326"), geobox)
+    tiles = grid.touching(placed)
+    if not len(tiles):
+        raise InputError(
+            f"area= does not touch the scene: in degrees it spans {_degrees(shape)}, the scene "
+            f"{_degrees(geobox.extent.to_crs('EPSG:4326').geom)}"
+        )
+    return tiles
+
+
+def _degrees(shape: BaseGeometry) -> str:
+    return ", ".join(f"{value:.4f}" for value in shape.bounds)
