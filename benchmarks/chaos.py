@@ -92,7 +92,7 @@ def kill_workers(folder: Path, raster: Path, chance: random.Random, until: float
             Client(cluster) as client,
         ):
             cluster.adapt(minimum=3, maximum=3)  # nobody replaces a worker that left in good order
-            client.register_plugin(KillWorker(delay="15 s", mode=mode))
+            client.register_plugin(KillWorker(delay="10 s", mode=mode))
             job = make_job(folder / f"workers{whole}", raster, model="benchmarks.chaos:Slow")
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", RemoteSAMWarning)

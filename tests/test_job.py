@@ -108,6 +108,30 @@ def test_only_an_area_of_interest_is_asked(tmp_path, raster, seam):
     same(job.answer(), expected)
 
 
+def test_features_are_drawn_and_chosen_as_by_the_verbs(tmp_path, raster):
+    job, model = make_job(tmp_path, raster), RemoteSAM(Colours())
+    job.run()
+    for options in (
+        {"min_area": 200, "simplify": 2.0, "smooth": 1},
+        {"parts": "blocks", "min_score": 0.6, "crs": "EPSG:4326"},
+        {"suppress": "enclosed"},
+    ):
+        expected = model.segment(open_raster(raster), PROMPTS, progress=False, **options)
+        found = job.answer(**options)
+        if (
+            "parts" in options
+        ):  # blocks are of other sizes: what is cut differs, not what it adds up to
+            found, expected = (
+                table.drop_duplicates("id").drop(columns="geometry") for table in (found, expected)
+            )
+            pd.testing.assert_frame_equal(
+                found.drop(columns="run_id").reset_index(drop=True),
+                expected.drop(columns="run_id").reset_index(drop=True),
+            )
+        else:
+            same(found, expected)
+
+
 def test_another_threshold_is_answered_without_the_model(tmp_path, raster, direct):
     make_job(tmp_path / "job", raster).run()
     job = Job.open(tmp_path / "job")  # the model is not opened

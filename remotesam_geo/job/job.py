@@ -23,6 +23,7 @@ from remotesam_geo import __version__
 from remotesam_geo.errors import InputError, JobError, RemoteSAMWarning
 from remotesam_geo.mapping.cluster import ask_there
 from remotesam_geo.mapping.executor import OnError
+from remotesam_geo.mapping.frames import Style
 from remotesam_geo.mapping.ground import ground_area
 from remotesam_geo.mapping.lazy import as_probabilities
 from remotesam_geo.mapping.ledger import POISON, Ledger, lock
@@ -41,7 +42,7 @@ from remotesam_geo.mapping.stages import (
 from remotesam_geo.mapping.stitch import Seam
 from remotesam_geo.mapping.store import Store, replace_file, writing
 from remotesam_geo.mapping.survey import Choice, drawn
-from remotesam_geo.mapping.vectors import Outline
+from remotesam_geo.mapping.vectors import Outline, Parts
 from remotesam_geo.remotesam.asking import OVERLAP
 from remotesam_geo.scenes import ReadPolicy, load, open_raster
 from remotesam_geo.scenes.areas import shape_in_degrees
@@ -72,12 +73,24 @@ class Job:
     A job is made by `Job.create` and found again by `Job.open`.
 
     Example:
-        >>> from remotesam_geo import Job, load, search                              # doctest: +SKIP
-        >>> scene = load(search("planetary-computer", "naip", bbox=(-87.92, 41.96, -87.88, 41.99)),
-        ...              resolution=0.6, mosaic="latest")                            # doctest: +SKIP
-        >>> job = Job.create("out/tanks", scene, ["storage tank"], model="tiny")     # doctest: +SKIP
-        >>> job.run()                                                                # doctest: +SKIP
-        >>> tanks = job.answer("detect", threshold=0.4)                              # doctest: +SKIP
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from odc.geo.geobox import GeoBox
+        >>> from odc.geo.xr import xr_zeros
+        >>> from remotesam_geo import Job
+        >>> class Bright:  # any model will do
+        ...     image_size, identity = 64, "bright"
+        ...     def predict(self, images, expressions):
+        ...         return np.stack([images[..., 0] // 2] * len(expressions), axis=1)
+        >>> place = GeoBox.from_bbox((500000, 0, 500100, 100), crs="EPSG:32633", resolution=1)
+        >>> scene = xr_zeros(place, "uint8").to_dataset(name="grey")
+        >>> scene.grey[20:30, 40:90] = 250
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     store = scene.to_zarr(f"{folder}/scene.zarr", zarr_format=2)
+        ...     job = Job.create(f"{folder}/job", f"{folder}/scene.zarr", {"roof": "a bright roof"}, Bright())
+        ...     status = job.run()
+        ...     job.answer("detect").area_m2.round().tolist()
+        [500.0]
     """
 
     def __init__(
@@ -324,6 +337,10 @@ class Job:
         oriented: bool = False,
         suppress: Suppress = "none",
         min_score: float = MIN_SCORE,
+        min_area: float = 0,
+        simplify: float = 0,
+        smooth: int = 0,
+        parts: Parts = "whole",
         crs: Any = None,
         partial: bool = False,
         progress: bool | None = None,
@@ -336,6 +353,10 @@ class Job:
             oriented: Whether boxes may be turned.
             suppress: As in `RemoteSAM.segment`.
             min_score: As in `RemoteSAM.segment`.
+            min_area: As in `RemoteSAM.segment`.
+            simplify: As in `RemoteSAM.segment`.
+            smooth: As in `RemoteSAM.segment`.
+            parts: As in `RemoteSAM.segment`.
             crs: CRS of the result; by default the scene's.
             partial: Whether to answer before all was asked.
             progress: Whether to show progress; by default for long work.
@@ -346,7 +367,13 @@ class Job:
         Raises:
             JobError: Not all was asked yet; other thresholds are wanted, but maps were not kept.
         """
-        choice = _choice(verb, oriented=oriented, suppress=suppress, min_score=min_score)
+        choice = Choice(
+            outline=_outline(verb, oriented=oriented),
+            suppress=suppress,
+            min_score=min_score,
+            parts=parts,
+        )
+        style = Style(outline=choice.outline, simplify=simplify, smooth=smooth)
         prompts = parse_prompts(self.prompts, threshold=threshold, suggest=False)
         if not self.frozen.keep_probabilities and prompts != self.prompts:
             raise JobError(
@@ -360,7 +387,10 @@ class Job:
             with _bar(None, "outlining", "block", progress) as bar, _quietly():
                 for group in wanted:
                     outline(records, group, group.prompts, drawn(choice), bar.update)
-                found = joined(records, wanted, prompts, choice, crs)
+                labels = [prompt.label for prompt in prompts]
+                found = joined(
+                    records, wanted, choice, style, labels=labels, min_area=min_area, crs=crs
+                )
             missing = failed_windows(records, self._groups)
         _warn_of(missing)
         return found
@@ -568,15 +598,14 @@ def _with_thresholds(group: Group, prompts: Sequence[Prompt]) -> Group:
     return replace(group, prompts=tuple(by_label[prompt.label] for prompt in group.prompts))
 
 
-def _choice(verb: str, *, oriented: bool, suppress: Suppress, min_score: float) -> Choice:
+def _outline(verb: str, *, oriented: bool) -> Outline:
     if verb not in get_args(Verb):
         raise InputError(f"verb is {verb!r}: give one of {', '.join(get_args(Verb))}")
     if oriented and verb != "detect":
         raise InputError(f"oriented=True turns boxes, and {verb!r} draws none: leave it out")
-    boxes: Outline = "oriented" if oriented else "box"
-    return Choice(
-        outline=boxes if verb == "detect" else "polygon", suppress=suppress, min_score=min_score
-    )
+    if verb != "detect":
+        return "polygon"
+    return "oriented" if oriented else "box"
 
 
 def _tiles(group: Group, lacking: Todo) -> int:

@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import geopandas as gpd
@@ -22,8 +22,8 @@ from remotesam_geo.mapping.plan import Group, Plan
 from remotesam_geo.mapping.stages import Records, layers, pieces
 from remotesam_geo.mapping.stitch import look
 from remotesam_geo.mapping.survey import Choice, drawn, gather
+from remotesam_geo.remotesam.asking import ceil_pixels
 from remotesam_geo.tasks import Dropped
-from remotesam_geo.words import Prompt
 
 __all__ = ["Estimate", "estimate", "failed_windows", "joined", "state_of"]
 
@@ -157,19 +157,23 @@ def failed_windows(records: Records, every: Sequence[Group]) -> gpd.GeoDataFrame
 def joined(
     records: Records,
     every: Sequence[Group],
-    prompts: Sequence[Prompt],
     choice: Choice,
+    style: Style,
+    *,
+    labels: Sequence[str],
+    min_area: float,
     crs: Any,
 ) -> gpd.GeoDataFrame:
-    """The features of all that was outlined, in the order asked."""
+    """The features of all that was outlined, in the order of the labels."""
     plan, tables, notes = records.plan, [], []
     target = CRS.from_user_input(str(plan.origin.geobox.crs) if crs is None else crs)
     for group in every:
+        wanted = replace(choice, min_area=ceil_pixels(min_area, group.source.geobox))
         found: list[Found] = []
         dropped: dict[str, Dropped] = {}
         for prompt in group.prompts:
             blocks = pieces(records, group, prompt, drawn(choice))
-            own, left_out = gather(blocks, group.grid, group.source.moments, [prompt], choice)
+            own, left_out = gather(blocks, group.grid, group.source.moments, [prompt], wanted)
             found += own
             dropped |= left_out
         tables.append(
@@ -177,7 +181,7 @@ def joined(
                 found,
                 group.source.geobox,
                 crs=target,
-                style=Style(outline=choice.outline),
+                style=style,
                 view="map",
                 run_id=plan.digest,
             )
@@ -192,9 +196,9 @@ def joined(
                 "dropped": {label: asdict(count) for label, count in dropped.items()},
             }
         )
-    order = {prompt.label: index for index, prompt in enumerate(prompts)}
+    order = {label: index for index, label in enumerate(labels)}
     table = pd.concat(tables, ignore_index=True).sort_values(
-        "label", key=lambda labels: labels.map(order), kind="stable", ignore_index=True
+        "label", key=lambda column: column.map(order), kind="stable", ignore_index=True
     )
     table.attrs["remotesam"] = json.dumps(
         {
