@@ -6,12 +6,13 @@ READY := $(VENV)/.ready
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow check lint types docs notebooks bench tiny clean
+.PHONY: help demo test slow check lint types docs notebooks package bench tiny clean
 
 help:
 	@echo "make demo   set up and run the demo, offline"
 	@echo "make test   set up and run the tests"
 	@echo "make check  lint, types, docs and notebooks"
+	@echo "make package  build, and try the wheel in an empty environment"
 	@echo "make slow   the tests that take minutes"
 	@echo "make tiny   train the built-in model again (hours)"
 	@echo "make bench  measure, and print the tables of docs/benchmarks.md"
@@ -45,6 +46,13 @@ docs: $(READY)
 
 notebooks: $(READY)
 	$(BIN)/python tests/run_notebooks.py
+
+package: $(READY)
+	rm -rf dist build
+	$(BIN)/python -m build --outdir dist . > /dev/null
+	$(PYTHON) -m venv build/empty
+	build/empty/bin/pip install --quiet --disable-pip-version-check -c constraints.txt "$$(ls $(CURDIR)/dist/*.whl)[plot]"
+	cd build/empty && bin/remotesam-geo --version && bin/remotesam-geo demo --out demo
 
 tiny: $(READY)
 	$(BIN)/python -m remotesam_geo.learning.train runs/tiny

@@ -1,4 +1,7 @@
-"""Run every notebook from top to bottom in a kernel and an empty folder of its own; the first error ends it."""
+"""Run every notebook from top to bottom in a kernel and an empty folder of its own; the first error ends it.
+
+With --save what they print and draw is kept in them.
+"""
 
 import os
 import sys
@@ -19,13 +22,18 @@ def main() -> int:
     os.environ["PYTHONPATH"] = str(NOTEBOOKS.parent)
     for path in paths:
         begun = time.perf_counter()
+        notebook = nbformat.read(path, as_version=4)
         with tempfile.TemporaryDirectory() as folder:
             NotebookClient(
-                nbformat.read(path, as_version=4),
+                notebook,
                 timeout=300,
                 kernel_name="python3",
                 resources={"metadata": {"path": folder}},
             ).execute()
+        if "--save" in sys.argv:
+            for cell in notebook.cells:
+                cell.metadata.pop("execution", None)
+            nbformat.write(notebook, path)
         sys.stdout.write(f"{path.name}: {time.perf_counter() - begun:.0f} s\n")
     return 0
 
