@@ -6,7 +6,7 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
@@ -213,6 +213,7 @@ def test_the_same_ground_stays_on_its_side_when_data_are_added():
     assert all(after[name] == split for name, split in before.items())
 
 
+@settings(max_examples=10)
 @given(st.integers(0, 1000))
 def test_shares_are_what_was_asked_for(seed):
     shares = {"train": 0.7, "test": 0.3}
