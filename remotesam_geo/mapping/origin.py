@@ -239,7 +239,9 @@ def open_store(path: Path, digest: str = "") -> xr.Dataset:
         )
     try:
         # Chunks are read as they are wanted; a graph over all of them would hold the whole scene's plan.
-        scene: xr.Dataset = xr.open_zarr(path, chunks={}, mask_and_scale=False, consolidated=False)
+        scene: xr.Dataset = xr.open_zarr(
+            path, chunks={}, mask_and_scale=False, consolidated=False, decode_coords="all"
+        )
     except (OSError, ValueError, KeyError) as error:
         raise ReadError(f"cannot open the Zarr store {path}: {error}") from error
     return scene
