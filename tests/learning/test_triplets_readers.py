@@ -1,15 +1,21 @@
 """Readers and writers of data sets: round trips, samples in the real layouts, and files that are damaged or hostile."""
 
+import contextlib
+import io
 import json
 import pickle
 import shutil
+import sys
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools import mask as coco
+from pycocotools.coco import COCO
 
-from remotesam_geo.errors import RemoteSAMWarning
+from remotesam_geo.errors import MissingExtraError, RemoteSAMWarning
 from remotesam_geo.learning.triplets import (
     ISAID,
     LOVEDA,
@@ -281,6 +287,40 @@ def test_a_store_that_was_not_finished_is_none(tmp_path):
     (tmp_path / "s" / "part-00001.parquet").write_bytes(b"PAR1")
     with pytest.raises(DamageError, match="part-00001"):
         TripletStore(tmp_path / "s")
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_what_is_written_is_what_other_tools_read(tmp_path):
+    write_coco(things(), tmp_path / "c")
+    with contextlib.redirect_stdout(io.StringIO()):
+        theirs = COCO(tmp_path / "c" / "annotations.json")
+    read = [theirs.annToMask(theirs.anns[key]).astype(bool) for key in sorted(theirs.anns)]
+    wrote = [thing.mask.pixels() for one in things() for thing in one.things]
+    assert all((a == b).all() for a, b in zip(wrote, read, strict=True))
+
+    triplets = some_triplets()
+    write_published(triplets, tmp_path / "p")
+    refs = pickle.loads((tmp_path / "p" / "refs(unc).p").read_bytes())
+    whole = json.loads((tmp_path / "p" / "instances.json").read_text())
+    annotations = {row["id"]: row for row in whole["annotations"]}
+    for triplet, ref in zip(triplets, refs, strict=True):
+        # As the published loader does it: a list of run lengths, summed over the last axis.
+        drawn = coco.decode(annotations[ref["ann_id"]]["segmentation"]).sum(axis=2)
+        assert (drawn == triplet.mask.pixels()).all()
+        assert ref["sentences"][0]["raw"] == triplet.expression
+
+    write_voc(things(), tmp_path / "v")
+    root = ET.parse(tmp_path / "v" / "Annotations" / "a.xml").getroot()  # noqa: S314
+    assert [o.findtext("bndbox/ymin") for o in root.iter("object")] == ["2", "2.5", "20"]
+    write_rsvg(things(), tmp_path / "r")
+    first = next(ET.parse(tmp_path / "r" / "Annotations" / "a.xml").iter("object"))  # noqa: S314
+    assert [first[2].tag, first[3].tag] == ["bndbox", "description"]  # as readers of it count on
+
+
+def test_without_defusedxml_no_xml_is_read(monkeypatch):
+    monkeypatch.setitem(sys.modules, "defusedxml", None)
+    with pytest.raises(MissingExtraError, match=r"remotesam-geo\[evaluate\]"):
+        list(read_voc(DATA / "dior", DATA / "dior"))
 
 
 # --- the layouts of others ----------------------------------------------------------------------
