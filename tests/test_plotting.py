@@ -4,12 +4,16 @@ import matplotlib as mpl
 
 mpl.use("agg")
 
+import geopandas as gpd
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
+import shapely
+import xarray as xr
 
-from remotesam_geo.errors import InputError
-from remotesam_geo.plotting import plot
+from remotesam_geo.errors import InputError, RemoteSAMWarning
+from remotesam_geo.plotting import contact_sheet, plot
 
 from .test_remotesam import BAR, DISC, GREEN, MODEL, RED, scene_of
 
@@ -59,3 +63,92 @@ def test_a_time_that_is_not_there_is_refused():
     scene = scene_of([(DISC, GREEN)])
     with pytest.raises(InputError, match="time is 3"):
         plot(scene, MODEL.segment(scene, "red"), time=3)
+
+
+def many(count, size=6.0):
+    x, y = np.random.default_rng(2).uniform(0, 290, (2, count))
+    return gpd.GeoDataFrame(
+        {"label": np.where(x > 150, "right", "left"), "score": x / 300},
+        geometry=shapely.box(500000 + x, 5000000 - y - size, 500000 + x + size, 5000000 - y),
+        crs="EPSG:32633",
+    )
+
+
+@pytest.mark.parametrize("size", [0.5, 6.0])
+def test_ten_thousand_features_are_drawn_and_some_scores_written(size):
+    scene = scene_of([])
+    with pytest.warns(RemoteSAMWarning, match="of 10,000 scores those of the 300 largest"):
+        ax = plot(scene, many(10_000, size), scores=True)
+    assert len([text for text in ax.texts if text.get_text().startswith("0.")]) == 300
+    picture = drawn(ax).reshape(-1, 3).astype(int)
+    for colour in ((255, 217, 47), (231, 41, 138)):  # what is tiny is still seen
+        assert (np.abs(picture - colour).sum(axis=1) < 60).sum() > 3000
+
+
+def test_twenty_labels_have_twenty_colours():
+    table = many(40).assign(label=[f"label {n % 20}" for n in range(40)])
+    ax = plot(scene_of([]), table)
+    patches = ax.get_legend().get_patches()
+    assert len({patch.get_edgecolor() for patch in patches}) == 20
+
+
+def test_results_of_a_picture_are_drawn_over_it():
+    picture = np.full((100, 3000, 3), 10, np.uint8)
+    picture[20:80, 300:900] = RED
+    table = gpd.GeoDataFrame({"label": ["red"]}, geometry=[shapely.box(300, 20, 900, 80)])
+    ax = plot(picture, table)
+    assert max(ax.images[0].get_array().shape) == 1200
+    box = ax.collections[0].get_paths()[0].get_extents()
+    assert (box.x0, box.y0, box.x1, box.y1) == pytest.approx((120, 8, 360, 32), abs=0.5)
+    assert "N" not in {text.get_text() for text in ax.texts}  # it has none
+    placed = table.set_crs("EPSG:32633")
+    with pytest.raises(InputError, match="the scene have no CRS and the features have one"):
+        plot(picture, placed)
+    with pytest.raises(InputError, match="the features have no CRS and the scene"):
+        plot(scene_of([]), table)
+
+
+def test_a_contact_sheet_shows_the_best_and_the_worst():
+    scene = scene_of([(BAR, RED), (DISC, GREEN)])
+    table = many(50)
+    figure = contact_sheet(scene, table, each=4, columns=3)
+    figure.canvas.draw()
+    best, worst = figure.subfigs
+    ranked = table["score"].sort_values(ascending=False).to_numpy()
+    for part, scores in ((best, ranked[:4]), (worst, ranked[-4:])):
+        titles = [ax.get_title() for ax in part.axes if ax.get_title()]
+        assert [float(title.split()[-1]) for title in titles] == pytest.approx(scores, abs=0.006)
+    assert best.get_suptitle() == "most certain"
+    ax = best.axes[0]
+    assert ax.images[0].get_array().shape == (24, 24, 3)
+    x0, y0, x1, y1 = ax.collections[0].get_paths()[0].get_extents().extents
+    assert (x1 - x0, y1 - y0) == pytest.approx((6, 6))
+    assert (x0 + x1) / 2 == pytest.approx(11.5, abs=1)
+
+
+def test_a_contact_sheet_looks_at_each_features_own_time():
+    dark, light = scene_of([]), scene_of([(shapely.box(0, 0, 300, 300), GREEN)])
+    times = np.array(["2024-01-01", "2025-01-01"], "datetime64[ns]")
+    scene = xr.concat([dark, light], pd.Index(times, name="time"))
+    table = many(2).assign(time=times[::-1])
+    figure = contact_sheet(scene, table, each=2)
+    shown = {
+        ax.get_title(): ax.images[0].get_array()[12, 12].tolist()
+        for ax in figure.subfigs[0].axes
+        if ax.images
+    }
+    by_time = {f"{row.label} {row.score:.2f}": row.time for row in table.itertuples()}
+    assert {by_time[title].year: tuple(colour) for title, colour in shown.items()} == {
+        2024: (10, 10, 10),
+        2025: GREEN,
+    }
+
+
+def test_a_contact_sheet_of_few_of_nothing_and_of_something_else():
+    scene = scene_of([])
+    assert len(contact_sheet(scene, many(3)).subfigs) == 1
+    assert contact_sheet(scene, many(0)).get_suptitle() == "nothing was found"
+    with pytest.raises(InputError, match="no score"):
+        contact_sheet(scene, many(3).drop(columns="score"))
+    with pytest.raises(InputError, match="each is 0"):
+        contact_sheet(scene, many(3), each=0)

@@ -1,0 +1,137 @@
+"""What features are drawn over: a scene or a picture as pixels, and the way from coordinates to them."""
+
+import colorsys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from PIL import Image
+
+from remotesam_geo.errors import InputError
+from remotesam_geo.mapping.grid import Box
+from remotesam_geo.mapping.ground import pixel_size
+from remotesam_geo.mapping.source import Source, picture_source, scene_source
+from remotesam_geo.remotesam.subjects import Picture, Scene, SceneLike, subject
+
+__all__ = ["Backdrop", "backdrop", "colours", "on_pixels", "source_of"]
+
+# Told apart by people with any colour vision, and from vegetation, soil and water.
+COLOURS = ("#ffd92f", "#e7298a", "#1fd2ff", "#ff7f0e", "#b15dff", "#ffffff", "#e31a1c", "#7fff5c")
+GREY = 128
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Backdrop:
+    """Pixels to draw over.
+
+    Attributes:
+        rgb: Their colours (h x w x 3), grey where there are no data.
+        geobox: Where they lie; without a CRS for a picture, whose coordinates are its own pixels.
+    """
+
+    rgb: NDArray[np.uint8]
+    geobox: GeoBox
+
+    @property
+    def metres(self) -> float | None:
+        """Side of a pixel on the ground; None for a picture."""
+        return None if self.geobox.crs is None else pixel_size(self.geobox).metres
+
+
+def source_of(
+    scene: SceneLike,
+    bands: str | Sequence[str | int] | None,
+    stretch: Any,
+    time: int,
+) -> tuple[Source, int]:
+    """A scene or picture in its own pixels, and which of its times is meant.
+
+    Raises:
+        InputError: There is no such time.
+    """
+    return _source(subject(scene, bands, stretch), bands, stretch, time)
+
+
+def _source(
+    opened: Scene | Picture,
+    bands: str | Sequence[str | int] | None,
+    stretch: Any,
+    time: int,
+) -> tuple[Source, int]:
+    source = (
+        picture_source(opened.rgb, opened.valid)
+        if isinstance(opened, Picture)
+        else scene_source(opened, bands=bands, stretch=stretch)
+    )
+    if not -len(source.moments) <= time < len(source.moments):
+        raise InputError(f"time is {time}: the scene has {len(source.moments)} time(s)")
+    return source, time % len(source.moments)
+
+
+def backdrop(
+    scene: SceneLike,
+    bands: str | Sequence[str | int] | None,
+    stretch: Any,
+    time: int,
+    most: int,
+) -> Backdrop:
+    """Render a scene or picture, averaged so that no side has many more pixels than wanted.
+
+    Args:
+        scene: As the verbs take it.
+        bands: As in `render`.
+        stretch: As in `render`.
+        time: Which time of the scene.
+        most: Pixels of its longer side.
+    """
+    opened = subject(scene, bands, stretch)
+    source, moment = _source(opened, bands, stretch, time)
+    factor = max(source.geobox.shape.yx) / most
+    if factor > 1 and not isinstance(opened, Picture):
+        coarser = pixel_size(source.geobox).metres * factor
+        source = scene_source(opened, bands=bands, stretch=stretch, resolution=coarser)
+    height, width = source.geobox.shape.yx
+    rgb, valid = source.read(Box(top=0, left=0, bottom=height, right=width), moment)
+    shown = np.where(valid[..., None], rgb, np.uint8(GREY))
+    if factor > 1 and source.geobox.crs is None:
+        small = (max(1, round(width / factor)), max(1, round(height / factor)))
+        shown = np.asarray(Image.fromarray(shown).resize(small, Image.Resampling.BOX))
+        affine = Affine.scale(width / small[0], height / small[1])
+        return Backdrop(rgb=shown, geobox=GeoBox(shown.shape[:2], affine, None))
+    return Backdrop(rgb=shown, geobox=source.geobox)
+
+
+def on_pixels(features: gpd.GeoDataFrame, geobox: GeoBox) -> NDArray[np.object_]:
+    """Geometries in the pixels of a grid.
+
+    Raises:
+        InputError: One lies on Earth and the other is a picture.
+    """
+    if (features.crs is None) != (geobox.crs is None):
+        one, other = ("features", "scene") if features.crs is None else ("scene", "features")
+        raise InputError(
+            f"the {one} have no CRS and the {other} have one: features of a picture are drawn over that picture, those "
+            "of a scene over the scene"
+        )
+    placed = features.geometry if geobox.crs is None else features.geometry.to_crs(str(geobox.crs))
+    a, b, c, d, e, f = (~geobox.affine)[:6]
+
+    def place(points: NDArray[np.float64]) -> NDArray[np.float64]:
+        x, y = points.T
+        return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
+
+    return np.asarray(shapely.transform(placed.to_numpy(), place), object)
+
+
+def colours(count: int) -> list[str]:
+    """As many colours that can be told apart; past eight, hues round the circle."""
+    if count <= len(COLOURS):
+        return list(COLOURS[:count])
+    wheel = (colorsys.hls_to_rgb(i / count, 0.5 + 0.2 * (i % 2), 1.0) for i in range(count))
+    return ["#" + "".join(f"{round(255 * part):02x}" for part in rgb) for rgb in wheel]
