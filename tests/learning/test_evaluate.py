@@ -471,6 +471,8 @@ def test_damaged_pictures_raise_or_are_counted(tmp_path, examples):
         (lambda d: evaluate("detection", d, object(), setting=Setting()), "cannot be evaluated"),
         (lambda d: evaluate("detection", d, Oracle(d, {}), setting=Setting(), cases=1), "folder"),
         (lambda d: evaluate("detection", d, Oracle(d, {}), setting=Setting(), part=(2, 2)), "part"),
+        (lambda d: evaluate("detection", d, Oracle(d, {}), setting=Setting()), "none is given"),
+        (lambda d: evaluate("grounding", [], Oracle(d, {}), setting=Setting()), "no picture"),
         (lambda _: Setting(threshold=0.123), "0.005"),
         (lambda _: Setting(classes={"a": "b"}), "tuple"),
         (

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,21 +83,13 @@ def evaluate(
         1.0
     """
     chosen, asked = _task(task), answerer(model)
-    if cases and folder is None:
-        raise InputError(f"cases={cases} pictures need a folder to be drawn into")
-    if cases and task == "captioning":
-        raise InputError("captions are ranked in the report; cases are pictures of masks")
-    if not 0 <= part[0] < part[1]:
-        raise InputError(f"part is {part}: give (number, how many), number from 0")
-    kept = None
-    if folder is not None:
-        about = _about(task, name, asked, setting, contours)
-        kept = _Kept(Path(folder), about, part)
+    _check(chosen, setting, folder, part, cases)
+    about = _about(task, name, asked, setting, contours)
+    kept = _Kept(None if folder is None else Path(folder), about, part)
+    done = {row["position"]: row["key"] for row in kept.rows}
     drawn = Cases(Path(folder), cases) if folder is not None and cases else None
-    rows: list[dict[str, Any]] = [] if kept is None else list(kept.rows)
-    done = {row["position"]: row["key"] for row in rows}
     if drawn is not None:
-        for row in rows:
+        for row in kept.rows:
             drawn.offer(chosen, row, setting)
     faults = Faults()
     shown = tqdm(_units(data), desc=task, unit="picture", disable=not progress)
@@ -106,18 +98,32 @@ def evaluate(
         for unit, seen in _seen(todo, chosen, asked, setting, partial(faults.passing, on_error)):
             with faults.passing(on_error, unit.picture.name):
                 row = _row(chosen, unit, seen, setting, contours)
-                rows.append(row)
-                if kept is not None:
-                    kept.add(row)
+                kept.add(row)
                 if drawn is not None:
                     drawn.offer(chosen, row, setting, unit=unit, asked=asked)
     finally:
-        if kept is not None:
-            kept.close()
-    if faults.counts:
-        faults.warn(f"evaluating {name or task}")
-    about = _about(task, name, asked, setting, contours)
-    return _report(rows, setting, about, dict(faults.counts))
+        kept.close()
+    if not kept.rows and part[1] == 1:
+        raise InputError(
+            f"no picture was evaluated: the data are empty, or all of them damaged {dict(faults.counts)}"
+        )
+    faults.warn(f"evaluating {name or task}")
+    return _report(kept.rows, setting, about, dict(faults.counts))
+
+
+def _check(
+    task: Task, setting: Setting, folder: Path | str | None, part: tuple[int, int], cases: int
+) -> None:
+    if cases and folder is None:
+        raise InputError(f"cases={cases} pictures need a folder to be drawn into")
+    if cases and task.name == "captioning":
+        raise InputError("captions are ranked in the report; cases are pictures of masks")
+    if not 0 <= part[0] < part[1]:
+        raise InputError(f"part is {part}: give (number, how many), number from 0")
+    if task.by_class and not setting.classes:
+        raise InputError(
+            f"{task.name} asks for classes, but none is given: Setting(classes=asked_as([...]))"
+        )
 
 
 def judge(folder: Path | str) -> Report:
@@ -285,40 +291,40 @@ def _about(
     }
 
 
-@dataclass
 class _Kept:
-    """Evidence as lines of JSON; a line that a killed process left unfinished is dropped."""
+    """Evidence, as lines of JSON where there is a folder; a line that a killed process left unfinished is dropped."""
 
-    folder: Path
-    about: dict[str, Any]
-    part: tuple[int, int]
-
-    def __post_init__(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        known = self.folder / RUN
-        if known.exists():
-            before = _read_about(self.folder)
-            now = json.loads(json.dumps(self.about))
+    def __init__(self, folder: Path | None, about: dict[str, Any], part: tuple[int, int]) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self._file: BinaryIO | None = None
+        if folder is None:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / RUN).exists():
+            before, now = _read_about(folder), json.loads(json.dumps(about))
             if differ := [key for key in now if before.get(key) != now[key]]:
                 raise JobError(
-                    f"{self.folder} holds evidence of another run (it differs in {', '.join(differ)}): "
+                    f"{folder} holds evidence of another run (it differs in {', '.join(differ)}): "
                     "choose another folder"
                 )
         else:
-            temporary = self.folder / f".{RUN}.{os.getpid()}"
-            temporary.write_text(json.dumps(self.about, indent=1))
-            temporary.replace(known)
-        path = self.folder / f"{EVIDENCE}-{self.part[0]}-of-{self.part[1]}.jsonl"
+            temporary = folder / f".{RUN}.{os.getpid()}"
+            temporary.write_text(json.dumps(about, indent=1))
+            temporary.replace(folder / RUN)
+        path = folder / f"{EVIDENCE}-{part[0]}-of-{part[1]}.jsonl"
         self.rows, whole = _lines(path) if path.exists() else ([], 0)
         self._file = path.open("ab")
         self._file.truncate(whole)
 
     def add(self, row: dict[str, Any]) -> None:
-        self._file.write(json.dumps(row).encode() + b"\n")
-        self._file.flush()
+        self.rows.append(row)
+        if self._file is not None:
+            self._file.write(json.dumps(row).encode() + b"\n")
+            self._file.flush()
 
     def close(self) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
 
 def _read_about(folder: Path) -> dict[str, Any]:
