@@ -32,6 +32,7 @@ from remotesam_geo.mapping.stages import layers
 from tests.colours import Colours
 from tests.job_folder import make_job, write_raster
 
+ROOT = Path(__file__).parents[1]
 RUN = """
 import sys
 from remotesam_geo import Job
@@ -62,13 +63,16 @@ def check(job: Job, clean: Job) -> None:
 
 def kill_drivers(folder: Path, raster: Path, chance: random.Random, until: float) -> str:
     kills = whole = 0
+    begin = time.monotonic()
+    subprocess.run([sys.executable, "-c", "import remotesam_geo.job.job"], check=True, cwd=ROOT)
+    start = time.monotonic() - begin  # before that there is nothing to break off
     while time.monotonic() < until or not whole:
         job = make_job(folder / f"driver{whole}", raster, model=Slow())
         while job.status()["waiting"].any():
             command = [sys.executable, "-W", "ignore", "-c", RUN, str(job.folder)]
-            with subprocess.Popen(command, cwd=Path(__file__).parents[1]) as driver:
+            with subprocess.Popen(command, cwd=ROOT) as driver:
                 try:
-                    code = driver.wait(timeout=chance.uniform(2, 12))
+                    code = driver.wait(timeout=start + chance.uniform(0, 10))
                     assert code == 0, f"the driver ended by itself with {code}"
                 except subprocess.TimeoutExpired:
                     driver.send_signal(signal.SIGKILL)

@@ -265,35 +265,19 @@ def outline(
     every = layers(records.plan, group)
     with Pool(READERS) as pool:
         for prompt, needs in zip(prompts, group.members, strict=True):
-            key = part_key(records.plan, group, prompt, kind)
-            maps = [every[index] for index in needs]
-            marks, known = _marks(records, maps), records.ledger.known(key)
-            stale = sorted(place for place, mark in marks.items() if known.get(place) != mark)
+            sketch = _Sketch(
+                records=records,
+                group=group,
+                prompt=prompt,
+                kind=kind,
+                maps=tuple(every[index] for index in needs),
+            )
+            marks, known = _marks(records, sketch.maps), records.ledger.known(sketch.key)
+            stale = sorted(item for item in marks.items() if known.get(item[0]) != item[1])
             progress(len(marks) - len(stale))
-
-            def work(
-                place: tuple[int, int],
-                prompt: Prompt = prompt,
-                key: str = key,
-                maps: Sequence[Layer] = maps,
-                marks: Mapping[tuple[int, int], str] = marks,
-            ) -> Entry:
-                block = group.grid.block_at(place[1])
-                codes = _stored(records, maps, place, block, marks[place])
-                found = extract(
-                    joined(codes, range(len(maps))), block.core,
-                    threshold=prompt.threshold, outline=kind,
-                )  # fmt: skip
-                data = pack(found, group.source.geobox, _told(prompt, place[0], block))
-                _write_part(records, key, place, data)
-                return Entry(
-                    layer=key, moment=place[0], block=place[1], windows=0, empty=0,
-                    digest=marks[place],
-                )  # fmt: skip
-
             try:
                 with records.ledger.together() as note:
-                    for entry in pool.map(work, stale):
+                    for entry in pool.map(sketch.outline, stale):
                         note([entry])
                         progress(1)
             except _DamagedError as damaged:
@@ -363,6 +347,39 @@ def _found_part(layer: Layer, path: Path, group: Group, moment: int, block: Bloc
         digest=_digest_of(data),
         misses=tuple(Miss(tile=int(tile), cause=str(cause)) for tile, cause in told["misses"]),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sketch:
+    """How one prompt's blocks are outlined."""
+
+    records: Records
+    group: Group
+    prompt: Prompt
+    kind: Outline
+    maps: tuple[Layer, ...]
+
+    @property
+    def key(self) -> str:
+        return part_key(self.records.plan, self.group, self.prompt, self.kind)
+
+    def outline(self, task: tuple[tuple[int, int], str]) -> Entry:
+        """Write the part of a block whose maps have a digest."""
+        place, mark = task
+        block = self.group.grid.block_at(place[1])
+        codes = _stored(self.records, self.maps, place, block, mark)
+        found = extract(
+            joined(codes, range(len(self.maps))),
+            block.core,
+            threshold=self.prompt.threshold,
+            outline=self.kind,
+        )
+        told = _told(self.prompt, place[0], block)
+        data = pack(found, self.group.source.geobox, told)
+        _write_part(self.records, self.key, place, data)
+        return Entry(
+            layer=self.key, moment=place[0], block=place[1], windows=0, empty=0, digest=mark
+        )
 
 
 class _DamagedError(JobError):
