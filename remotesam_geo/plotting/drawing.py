@@ -111,13 +111,30 @@ def add_outlines(ax: "Axes", shapes: NDArray[np.object_], colour: str, line: flo
         middle = (bounds[tiny, :2] + bounds[tiny, 2:]) / 2
         ax.scatter(middle[:, 0], middle[:, 1], s=6, color=colour, linewidths=0)
     if not tiny.all():
-        drawn = gpd.GeoSeries(shapes[~tiny])
-        drawn.plot(
-            ax=ax, facecolor="none", edgecolor=(0, 0, 0, 0.5), linewidth=line + 1, aspect=None
-        )
-        drawn.plot(
-            ax=ax, facecolor=(*_rgb(colour), 0.15), edgecolor=colour, linewidth=line, aspect=None
-        )
+        # Not GeoSeries.plot, which draws the whole figure anew at each call.
+        from matplotlib.collections import PathCollection  # noqa: PLC0415 - an extra
+
+        paths = [_path(shape) for shape in shapes[~tiny]]
+        for face, edge, width in (
+            ("none", (0, 0, 0, 0.5), line + 1),
+            ((*_rgb(colour), 0.15), colour, line),
+        ):
+            drawn = PathCollection(paths, facecolors=face, edgecolors=edge, linewidths=width)
+            ax.add_collection(drawn, autolim=False)
+
+
+def _path(shape: shapely.Geometry) -> Any:
+    """The outlines of all parts of a shape as one path."""
+    from matplotlib.path import Path  # noqa: PLC0415 - an extra
+
+    parts = shapely.get_parts([shape])
+    rings = np.concatenate(
+        [shapely.get_rings([part]) if part.geom_type == "Polygon" else [part] for part in parts]
+    )
+    outlines = [
+        Path(shapely.get_coordinates(ring), closed=ring.geom_type == "LinearRing") for ring in rings
+    ]
+    return Path.make_compound_path(*outlines)
 
 
 def _write_scores(
