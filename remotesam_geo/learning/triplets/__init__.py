@@ -50,7 +50,7 @@ from .store import TripletStore, write_store
 from .voc import read_rsvg, read_voc, write_rsvg, write_voc
 
 if TYPE_CHECKING:
-    from .ground import cut_triplets
+    from .ground import cut_examples, cut_triplets
 
 __all__ = [
     "BACKGROUND",
@@ -73,6 +73,7 @@ __all__ = [
     "Thing",
     "Triplet",
     "TripletStore",
+    "cut_examples",
     "cut_triplets",
     "footprint",
     "load_plain_pickle",
@@ -109,7 +110,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """`cut_triplets` brings rasterio, xarray and geopandas: reading data sets does without."""
-    if name != "cut_triplets":
+    """Cutting brings rasterio, xarray and geopandas: reading data sets does without."""
+    if name not in ("cut_examples", "cut_triplets"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return importlib.import_module(f"{__name__}.ground").cut_triplets
+    return getattr(importlib.import_module(f"{__name__}.ground"), name)

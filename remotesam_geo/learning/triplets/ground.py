@@ -1,7 +1,7 @@
 """From labelled features over a lazy scene to triplets: chips in the scene's own pixels, masks from the features."""
 
 import random
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,9 +21,9 @@ from remotesam_geo.mapping.source import scene_source
 from remotesam_geo.words import CLASS_TEMPLATE
 
 from .masks import Mask
-from .records import Kind, Picture, Place, Triplet
+from .records import Example, Kind, Picture, Place, Thing, Triplet
 
-__all__ = ["cut_triplets"]
+__all__ = ["cut_examples", "cut_triplets"]
 
 
 def cut_triplets(
@@ -78,22 +78,118 @@ def cut_triplets(
         InputError: The features have no CRS, no such column, or no polygon.
         ReadError: Pixels could not be read.
     """
-    source = scene_source(scene, bands=bands, stretch=stretch, resolution=resolution)
     columns = [label, *([] if expression is None else [expression]), *attributes]
-    polygons = _in_pixels(features, columns, source.geobox.crs, ~source.geobox.affine)
-    labels = [str(value) for value in features[label]]
+    labels = [str(value) for value in features[label]] if label in features.columns else []
     known = tuple(dict.fromkeys(labels)) if classes is None else tuple(classes)
     if unknown := sorted(set(labels) - set(known)):
         raise InputError(f"the features have the labels {unknown}, which are none of {list(known)}")
+    for picture, masks, _ in _chips(
+        scene, features, columns, size=size, overlap=overlap, resolution=resolution, empty=empty, bands=bands,
+        stretch=stretch, name=name,
+    ):  # fmt: skip
+        yield from _asked(
+            picture,
+            masks,
+            labels,
+            features,
+            known,
+            expression=expression,
+            attributes=attributes,
+            absent=absent,
+            least=least,
+            template=template,
+            source=name,
+            seed=seed,
+        )
+
+
+def cut_examples(
+    scene: xr.Dataset | xr.DataArray,
+    features: gpd.GeoDataFrame,
+    *,
+    label: str = "label",
+    attributes: Sequence[str] = (),
+    size: int = 896,
+    overlap: int = 0,
+    resolution: Resolution = "native",
+    empty: bool = False,
+    bands: str | Sequence[str | int] | None = None,
+    stretch: Any = None,
+    name: str = "scene",
+    skip: Container[str] = (),
+) -> Iterator[Example]:
+    """Cut a scene into chips with each feature in them by itself: what the data engine speaks of.
+
+    Args:
+        scene: As in `cut_triplets`, like all that is not said here.
+        features: Polygons in any CRS.
+        label: The column of their classes.
+        attributes: Columns to keep with the things ("colour" is one the engine reads).
+        size: Side of a chip in pixels.
+        overlap: Pixels that neighbouring chips share, an even number.
+        resolution: Metres on the ground a pixel, or "native".
+        empty: Whether to cut chips without any feature too.
+        bands: As in `render`.
+        stretch: As in `render`.
+        name: Of the scene, in the names of chips and in `source`.
+        skip: Names of chips to pass over; their pixels are not read.
+
+    Yields:
+        Chips with things, each with its mask in the chip. Of one whose pixels are missing in part `attributes` hold
+        "cut".
+
+    Raises:
+        InputError: The features have no CRS, no such column, or no polygon.
+        ReadError: Pixels could not be read.
+    """
+    for picture, masks, cut in _chips(
+        scene, features, [label, *attributes], size=size, overlap=overlap, resolution=resolution, empty=empty,
+        bands=bands, stretch=stretch, name=name, skip=skip,
+    ):  # fmt: skip
+        things = []
+        for k, pixels in masks.items():
+            mask = Mask.of(pixels)
+            if (box := mask.box) is None:
+                continue
+            row = features.iloc[k]
+            notes = {str(a): str(row[a]) for a in attributes if row[a] is not None}
+            notes |= {"cut": "no data"} if k in cut else {}
+            x0, y0, x1, y1 = map(float, box)
+            things.append(
+                Thing(
+                    label=str(row[label]), box=(x0, y0, x1, y1), mask=mask, id=str(features.index[k]), attributes=notes
+                )
+            )  # fmt: skip
+        yield Example(picture=picture, things=tuple(things), source=name)
+
+
+def _chips(
+    scene: xr.Dataset | xr.DataArray,
+    features: gpd.GeoDataFrame,
+    columns: Sequence[str],
+    *,
+    size: int,
+    overlap: int,
+    resolution: Resolution,
+    empty: bool,
+    bands: str | Sequence[str | int] | None,
+    stretch: Any,
+    name: str,
+    skip: Container[str] = (),
+) -> Iterator[tuple[Picture, dict[int, NDArray[np.bool_]], set[int]]]:
+    """Chips, the pixels of the features near each by their number, and which of these lack pixels for want of data."""
+    source = scene_source(scene, bands=bands, stretch=stretch, resolution=resolution)
+    polygons = _in_pixels(features, columns, source.geobox.crs, ~source.geobox.affine)
     tree = shapely.STRtree(polygons)
     grid = Grid(shape=source.geobox.shape.yx, window=size, overlap=overlap)
     crs = _named(CRS.from_user_input(str(source.geobox.crs)))
     for moment in range(len(source.moments)):
         for window in (tile.window for tile in grid):
+            chip = f"{name}/{moment}_{window.top}_{window.left}"
             near = np.sort(
                 tree.query(shapely.box(window.left, window.top, window.right, window.bottom))
             )
-            if not near.size and not empty:
+            if chip in skip or (not near.size and not empty):
                 continue
             inner = window.common(_whole(grid.shape))
             if inner is None:
@@ -108,20 +204,11 @@ def cut_triplets(
                     (source.geobox.affine * Affine.translation(window.left, window.top))[:6]
                 ),
             )
-            chip = f"{name}/{moment}_{window.top}_{window.left}"
-            yield from _asked(
+            burnt = {int(k): _burnt(polygons[k], window) for k in near}
+            yield (
                 Picture(name=chip, content=rgb, shape=(size, size), place=place),
-                {int(k): _burnt(polygons[k], window) & valid for k in near},
-                labels,
-                features,
-                known,
-                expression=expression,
-                attributes=attributes,
-                absent=absent,
-                least=least,
-                template=template,
-                source=name,
-                seed=seed,
+                {k: pixels & valid for k, pixels in burnt.items()},
+                {k for k, pixels in burnt.items() if (pixels & ~valid).any()},
             )
 
 

@@ -178,6 +178,7 @@ class Thing:
         crowd: Whether it is many things in one.
         expressions: What it is called, as free text.
         id: Its number or name in the data set.
+        attributes: What else is known of it ("colour": "red", ...).
     """
 
     label: str
@@ -188,6 +189,7 @@ class Thing:
     crowd: bool = False
     expressions: tuple[str, ...] = ()
     id: str = ""
+    attributes: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def pixels(self, shape: tuple[int, int]) -> Mask:
         """Its mask; where none is known, its rectangle."""

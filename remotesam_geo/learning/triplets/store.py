@@ -208,6 +208,11 @@ def _part(number: int) -> str:
     return f"part-{number:05}.parquet"
 
 
+def keep_picture(picture: Picture, folder: Path) -> str:
+    """Write a picture into a store's folder, once; where it lies in there."""
+    return f"{IMAGES}/{_write_once(picture, folder / IMAGES)}"
+
+
 def _write_once(picture: Picture, folder: Path) -> str:
     data, extension = picture.encoded()
     name = f"{hashlib.sha256(data).hexdigest()[:32]}{extension}"
