@@ -159,9 +159,9 @@ def main() -> None:
     quick = parser.parse_args().quick
     warnings.simplefilter("ignore", DeprecationWarning)  # pycocotools on the newest NumPy
     rows = [
-        *masks(3 if quick else 15),
-        *precision(100 if quick else 1000),
-        *storage(2_000 if quick else 20_000),
+        *masks(3 if quick else 9),
+        *precision(100 if quick else 400),
+        *storage(2_000 if quick else 10_000),
     ]
     print("| | here | pycocotools |\n| --- | --- | --- |")
     for name, here, there in rows:
