@@ -39,6 +39,7 @@ from remotesam_geo import Job
 Job.open(sys.argv[1], model="benchmarks.chaos:Slow").run(progress=False)
 """
 SHAPE = (500, 620)
+MODES = ("sys.exit", "graceful", "segfault")
 
 
 class Slow(Colours):
@@ -89,14 +90,16 @@ def kill_workers(folder: Path, raster: Path, chance: random.Random, until: float
 
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     whole = lost = 0
-    while time.monotonic() < until or not whole:
-        mode = chance.choice(["sys.exit", "graceful", "segfault"])
+    while time.monotonic() < until or whole < len(MODES):
+        mode = MODES[whole % len(MODES)]
         with (
-            LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address=None) as cluster,
+            LocalCluster(
+                n_workers=3, threads_per_worker=1, dashboard_address="127.0.0.1:0"
+            ) as cluster,
             Client(cluster) as client,
         ):
             cluster.adapt(minimum=3, maximum=3)  # nobody replaces a worker that left in good order
-            client.register_plugin(KillWorker(delay="10 s", mode=mode))
+            client.register_plugin(KillWorker(delay=chance.uniform(5, 15), mode=mode))
             job = make_job(folder / f"workers{whole}", raster, model="benchmarks.chaos:Slow")
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", RemoteSAMWarning)

@@ -7,6 +7,7 @@ kept on a worker, so any task can be done again anywhere, and no graph is larger
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from functools import lru_cache, reduce
 from threading import Lock
@@ -122,21 +123,18 @@ def _answers(
                 send(suspects.popleft())
             future = next(finished)
             place = flying.pop(future)
-            if future.status == "finished":
+            try:
                 result = future.result()
-                if isinstance(result, RemoteSAMError):
-                    raise result
-                yield place, result
+            except (KilledWorker, CancelledError):  # its worker died, or the cluster lost it
+                tries[place] += 1
+                if tries[place] <= TRIES:
+                    suspects.append(place)
+                else:
+                    yield place, None
                 continue
-            error = future.exception() if future.status == "error" else None
-            if error is not None and not isinstance(error, KilledWorker):
-                raise error
-            # Its worker died, or the cluster lost it.
-            tries[place] += 1
-            if tries[place] <= TRIES:
-                suspects.append(place)
-            else:
-                yield place, None
+            if isinstance(result, RemoteSAMError):
+                raise result
+            yield place, result
     finally:
         client.cancel(list(flying))
 
