@@ -34,7 +34,7 @@ class Cases:
 
     folder: Path
     most: int
-    _kept: dict[str, list[tuple[float, str]]] = field(
+    _kept: dict[str, list[tuple[float, int, str]]] = field(
         default_factory=lambda: {"worst": [], "best": []}
     )
 
@@ -54,7 +54,7 @@ class Cases:
         value = float(np.mean(list(quality.values())))
         for side, sign in (("worst", -1), ("best", 1)):
             kept = self._kept[side]
-            entry = (sign * value, row["key"])
+            entry = (sign * value, -int(row["position"]), row["key"])  # of equal ones the first
             if len(kept) == self.most and entry <= kept[0]:
                 continue
             if unit is not None and asked is not None:
@@ -63,7 +63,7 @@ class Cases:
             if len(kept) < self.most:
                 heapq.heappush(kept, entry)
                 continue
-            _, gone = heapq.heappushpop(kept, entry)
+            *_, gone = heapq.heappushpop(kept, entry)
             self._path(side, gone).unlink(missing_ok=True)
 
     def _path(self, side: str, key: str) -> Path:

@@ -92,7 +92,7 @@ class Report:
             },
             sweeps=outcome.sweeps,
             worst=ranked[:WORST],
-            best=ranked[::-1][:WORST],
+            best=sorted(ranked, key=lambda one: (-one[1], one[0]))[:WORST],
             setting=setting,
             passed_over=passed_over,
             unasked=unasked,
