@@ -80,20 +80,22 @@ def settle(frame):
     )
 
 
-def pixels(frame, colour):
-    """How many pixels of the map have a colour."""
-    return frame.evaluate(
-        """(want) => {
-            const map = document.getElementById('map');
-            const all = map.getContext('2d').getImageData(0, 0, map.width, map.height).data;
-            let count = 0;
-            for (let i = 0; i < all.length; i += 4)
-                if (Math.abs(all[i] - want[0]) + Math.abs(all[i + 1] - want[1]) + Math.abs(all[i + 2] - want[2]) < 24)
-                    count += 1;
-            return count;
-        }""",
-        [int(colour[i : i + 2], 16) for i in (1, 3, 5)],
-    )
+COUNT = """([colour, least, most]) => {
+    const map = document.getElementById('map');
+    if (!map.width || !map.height) return false;
+    const all = map.getContext('2d').getImageData(0, 0, map.width, map.height).data;
+    let count = 0;
+    for (let i = 0; i < all.length; i += 4)
+        if (Math.abs(all[i] - colour[0]) + Math.abs(all[i + 1] - colour[1]) + Math.abs(all[i + 2] - colour[2]) < 24)
+            count += 1;
+    return count >= least && count <= most;
+}"""
+
+
+def wait_for_pixels(frame, colour, least=0, most=10**9):
+    """Wait until so many pixels of the map have a colour."""
+    rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    frame.wait_for_function(COUNT, arg=[rgb, least, most], polling=100)
 
 
 def slide(page, value):
@@ -117,28 +119,27 @@ class TestInABrowser:
         assert page.locator("#title").text_content() == "Two things"
         assert page.locator("#shown").text_content() == "2 of 2 shown"
         assert page.locator("#labels label").all_inner_texts() == ["red\n1", "green\n1"]
-        assert pixels(page, FIRST) > 300
-        assert pixels(page, SECOND) > 200
-        shown = pixels(page, "#0a0a0a")
-        assert shown > 100_000  # the ground of the scene
+        wait_for_pixels(page, FIRST, least=300)
+        wait_for_pixels(page, SECOND, least=200)
+        wait_for_pixels(page, "#0a0a0a", least=100_000)  # the ground of the scene
         page.locator("#imagery").uncheck()
         settle(page)
-        assert pixels(page, "#0a0a0a") < shown / 100
-        assert pixels(page, FIRST) > 300
+        wait_for_pixels(page, "#0a0a0a", most=1000)
+        wait_for_pixels(page, FIRST, least=300)
 
     def test_threshold_and_labels_change_what_is_shown(self, found, visit, tmp_path):
         page = visit(explore(found, SCENE).save(tmp_path / "map.html"))
         slide(page, 0.7)
         assert page.locator("#shown").text_content() == "1 of 2 shown"
-        assert pixels(page, FIRST) == 0
-        assert pixels(page, SECOND) > 200
+        wait_for_pixels(page, FIRST, most=0)
+        wait_for_pixels(page, SECOND, least=200)
         page.locator("#labels input").nth(1).uncheck()
         settle(page)
         assert page.locator("#shown").text_content() == "0 of 2 shown"
-        assert pixels(page, SECOND) == 0
+        wait_for_pixels(page, SECOND, most=0)
         slide(page, 0.6)
         assert page.locator("#shown").text_content() == "1 of 2 shown"
-        assert pixels(page, FIRST) > 300
+        wait_for_pixels(page, FIRST, least=300)
 
     def test_a_click_tells_what_is_known_and_the_map_moves(self, found, visit, tmp_path):
         page = visit(explore(found, SCENE).save(tmp_path / "map.html"))
@@ -183,9 +184,13 @@ class TestInABrowser:
         (frame,) = (frame for frame in page.frames if frame != page.main_frame)
         settle(frame)
         assert frame.locator("#shown").text_content() == "2 of 2 shown"
-        assert pixels(frame, FIRST) > 300
+        page.locator("iframe").evaluate("frame => { frame.style.display = 'none'; }")
+        page.locator("iframe").evaluate(
+            "frame => { frame.style.display = ''; }"
+        )  # a tab left and seen again
+        wait_for_pixels(frame, FIRST, least=300)
         slide(frame, 0.7)
-        assert pixels(frame, FIRST) == 0
+        wait_for_pixels(frame, FIRST, most=0)
 
     def test_hostile_words_do_nothing(self, found, visit, tmp_path):
         bad = found.assign(label=HOSTILE, id=HOSTILE).rename(columns={"view": HOSTILE})
@@ -241,7 +246,8 @@ class TestInABrowser:
         picture = np.full((4000, 4000, 3), 30, np.uint8)
         page = visit(explore(many, picture).save(tmp_path / "map.html"))
         assert page.locator("#shown").text_content() == "10,000 of 10,000 shown"
-        assert pixels(page, FIRST) + pixels(page, SECOND) > 20_000
+        wait_for_pixels(page, FIRST, least=10_000)
+        wait_for_pixels(page, SECOND, least=10_000)
         slide(page, 0.5)
         shown = int(page.locator("#shown").text_content().split()[0].replace(",", ""))
         assert shown == (many["score"] >= 0.5).sum()
@@ -251,7 +257,7 @@ class TestInABrowser:
         page = visit(explore(found.iloc[:0], SCENE).save(tmp_path / "none.html"))
         assert page.locator("#shown").text_content() == "0 of 0 shown"
         page = visit(explore(found.to_crs("EPSG:4326")).save(tmp_path / "plain.html"))
-        assert pixels(page, FIRST) > 300
+        wait_for_pixels(page, FIRST, least=300)
         box = page.evaluate("JSON.parse(document.getElementById('data').textContent).size")
         assert box[0] / box[1] == pytest.approx(260 / 160, rel=0.05)  # square on the ground
 

@@ -27,10 +27,11 @@
 
   // --- the view: a scale and a shift from the picture's pixels to the canvas's
   const view = { scale: 1, x: 0, y: 0 };
-  let image = null, waiting = false;
+  let image = null, waiting = false, touched = false;
 
   function fit() {
     const { width, height } = canvas.getBoundingClientRect();
+    if (!width || !height) return; // a frame that is not laid out yet: its size will be told
     const [left, top, right, bottom] = data.extent;
     view.scale = 0.95 * Math.min(width / Math.max(right - left, 1e-9), height / Math.max(bottom - top, 1e-9));
     view.x = width / 2 - view.scale * (left + right) / 2;
@@ -45,6 +46,7 @@
     view.x = x - (x - view.x) * scale / view.scale;
     view.y = y - (y - view.y) * scale / view.scale;
     view.scale = scale;
+    touched = true;
     redraw();
   }
 
@@ -178,6 +180,7 @@
       zoom(Math.hypot(now[0] - ox, now[1] - oy) / Math.max(1, Math.hypot(last[0] - ox, last[1] - oy)), ox, oy);
     } else {
       view.x += now[0] - last[0]; view.y += now[1] - last[1];
+      touched = true;
       popup.hidden = true;
       redraw();
     }
@@ -197,7 +200,7 @@
   }, { passive: false });
   canvas.addEventListener("keydown", (event) => {
     const step = { ArrowLeft: [60, 0], ArrowRight: [-60, 0], ArrowUp: [0, 60], ArrowDown: [0, -60] }[event.key];
-    if (step) { view.x += step[0]; view.y += step[1]; redraw(); event.preventDefault(); }
+    if (step) { touched = true; view.x += step[0]; view.y += step[1]; redraw(); event.preventDefault(); }
     if (event.key === "+" || event.key === "=") middle(1.5);
     if (event.key === "-") middle(1 / 1.5);
     if (event.key === "Escape") close();
@@ -205,7 +208,7 @@
   const middle = (factor) => zoom(factor, canvas.clientWidth / 2, canvas.clientHeight / 2);
   get("in").onclick = () => middle(1.5);
   get("out").onclick = () => middle(1 / 1.5);
-  get("fit").onclick = fit;
+  get("fit").onclick = () => { touched = false; fit(); };
 
   function where(x, y) {
     const px = (x - view.x) / view.scale, py = (y - view.y) / view.scale, [a, b, c, d, e, f] = data.affine;
@@ -241,7 +244,7 @@
     image.onload = redraw;
     image.src = data.image;
   }
-  new ResizeObserver(redraw).observe(canvas);
+  new ResizeObserver(() => { if (touched) redraw(); else fit(); }).observe(canvas);
   choose();
   fit();
 })();
