@@ -187,6 +187,14 @@ def test_pixels_that_cannot_be_read_leave_what_was_there(name, probabilities, tm
     np.testing.assert_array_equal(open_probabilities(path).values, probabilities.values)
 
 
+def test_a_map_of_no_known_time(tmp_path):
+    array = every_code().assign_coords(time=np.datetime64("NaT", "ns"))
+    path = save(array, tmp_path / "map.tif")
+    with rasterio.open(path) as file:
+        assert file.tags(1) == {"prompt": "ship"}
+    assert "time" not in open_probabilities(path).coords
+
+
 def test_a_folder_gives_way_to_a_map_and_back(probabilities, tmp_path):
     path = tmp_path / "map.zarr"
     path.mkdir()

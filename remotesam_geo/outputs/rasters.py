@@ -233,7 +233,7 @@ def _codes(block: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
 
 
 def _time(value: np.datetime64) -> str:
-    return f"{pd.Timestamp(value).isoformat()}Z"
+    return "" if np.isnat(value) else f"{pd.Timestamp(value).isoformat()}Z"
 
 
 def class_colours(count: int) -> dict[int, tuple[int, int, int]]:

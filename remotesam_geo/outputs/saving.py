@@ -53,6 +53,10 @@ def save(
     kind = target.suffix.lower()
     if isinstance(result, gpd.GeoDataFrame):
         _check(kind, TABLES, target, "a table")
+        if result.active_geometry_name is None:
+            raise InputError(
+                "this table has no geometry: say which column it is, with table.set_geometry(...)"
+            )
         if kind in {".parquet", ".geoparquet"}:
             write_parquet(result, target, rows_a_part=rows_a_part)
         elif kind in {".geojson", ".json"}:
