@@ -8,7 +8,7 @@ Offline it asks the built-in tiny model about a procedural place; with --real, t
 import argparse
 from pathlib import Path
 
-from remotesam_geo import RemoteSAM, load, plot, search
+from remotesam_geo import RemoteSAM, explore, load, plot, search
 from remotesam_geo.demo import write_catalogue
 
 parser = argparse.ArgumentParser()
@@ -33,4 +33,5 @@ print(found.groupby("label").agg({"score": "mean", "area_m2": ["count", "sum"]})
 
 found.to_parquet(options.out / "found.parquet")
 plot(scene, found).get_figure().savefig(options.out / "found.png", dpi=120)
-print("written:", options.out / "found.parquet", "and found.png")
+explore(found, scene).save(options.out / "found.html")
+print("written to", options.out, ": found.parquet, found.png and the map found.html")

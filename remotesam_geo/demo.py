@@ -25,7 +25,7 @@ from scipy.optimize import linear_sum_assignment
 from remotesam_geo.learning.world import World
 from remotesam_geo.mapping.ground import pixel_size
 from remotesam_geo.outputs import save
-from remotesam_geo.plotting import plot
+from remotesam_geo.plotting import explore, plot
 from remotesam_geo.remotesam import RemoteSAM
 from remotesam_geo.scenes import load, open_raster, search
 
@@ -81,6 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     save(found, out / "found.gpkg")
     drawn = plot(scene, found, title="Found by the built-in tiny model in two procedural scenes")
     _draw(drawn, out / "found.png")
+    page = explore(found, scene, title="Found by tiny").save(out / "found.html")
     _say(f"{len(found)} features in {out / 'found.parquet'} and {out / 'found.gpkg'}")
     for name in REAL:
         real = load(search(catalogue, "aerial", ids=name), mosaic="first")
@@ -89,7 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             out / f"{name}.png",
         )
     _say(f"real scenes, shown but not asked (tiny was not trained for them): {', '.join(REAL)}")
-    _say(f"picture: {out / 'found.png'}   ({time.perf_counter() - begun:.0f} s)")
+    _say(
+        f"picture: {out / 'found.png'}, map for any browser: {page}   ({time.perf_counter() - begun:.0f} s)"
+    )
     _say(
         "tiny knows this procedural world only, and was trained briefly: it misses much and mistakes more."
     )

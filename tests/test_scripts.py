@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.mark.parametrize(
     ("script", "written"),
     [
-        ("analyst", ["found.parquet", "found.png"]),
+        ("analyst", ["found.parquet", "found.png", "found.html"]),
         ("parcels", ["parcels.gpkg"]),
         ("large_area", ["found.parquet", "job/plan.json"]),
     ],
