@@ -173,17 +173,19 @@ def test_a_full_disk_leaves_what_was_there(name, size, probabilities, tmp_path):
 
 
 @pytest.mark.parametrize("name", MAPS)
-def test_pixels_that_cannot_be_read_leave_what_was_there(name, probabilities, tmp_path):
+@pytest.mark.parametrize("kind", [ReadError, RuntimeError, ValueError])
+def test_what_fails_while_computing_stays_itself(name, kind, probabilities, tmp_path):
     path = save(probabilities, tmp_path / name)
 
     def fail(block):
-        raise ReadError("the server is gone")
+        raise kind("the server is gone")
 
     broken = probabilities.copy(
         data=probabilities.data.map_blocks(fail, dtype=np.float32, meta=np.zeros((0, 0, 0), np.float32))
     )  # fmt: skip
-    with pytest.raises(ReadError, match="the server is gone"):
+    with pytest.raises(kind, match=r"^the server is gone$") as caught:
         save(broken, path)
+    assert type(caught.value) is kind
     np.testing.assert_array_equal(open_probabilities(path).values, probabilities.values)
 
 

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pyarrow.lib import ArrowException
-from pyogrio.errors import DataSourceError, FieldError
+from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio._err import CPLE_BaseError  # rasterio has no public name for what GDAL says
 from rasterio.errors import RasterioError
 
@@ -17,10 +16,12 @@ from remotesam_geo.errors import InputError, RemoteSAMError, WriteError
 __all__ = ["replacing"]
 
 OLD = "old"
+FAILED = (OSError, DataSourceError, DataLayerError, RasterioError, CPLE_BaseError)
+"""What the system and GDAL raise of writes that fail."""
 
 
 @contextmanager
-def replacing(target: Path) -> Iterator[Path]:
+def replacing(target: Path, *, refused: tuple[type[Exception], ...] = ()) -> Iterator[Path]:
     """A place beside the target to write to, which takes the target's place when the block ends well.
 
     A file is replaced in one step. A folder takes two, the old one being moved aside between them: a process that is
@@ -29,6 +30,7 @@ def replacing(target: Path) -> Iterator[Path]:
 
     Args:
         target: Where the file or folder shall be.
+        refused: What is raised where the format cannot hold the data.
 
     Raises:
         InputError: There is no such folder, or what was to be written cannot be stored in this format.
@@ -50,11 +52,9 @@ def replacing(target: Path) -> Iterator[Path]:
         _sync(target.parent)
     except RemoteSAMError:
         raise
-    except (ArrowException, FieldError, ValueError, TypeError, NotImplementedError) as error:
-        if isinstance(error, OSError):
-            raise _not_written(target, error) from error
+    except refused as error:
         raise InputError(f"this cannot be stored as {target.name}: {error}") from error
-    except (OSError, DataSourceError, RasterioError, CPLE_BaseError, RuntimeError) as error:
+    except FAILED as error:
         raise _not_written(target, error) from error
     finally:
         if target.exists() or not (draft / OLD).exists():  # else it holds all that is left

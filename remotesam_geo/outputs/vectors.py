@@ -15,6 +15,8 @@ import pyogrio
 import shapely
 from numpy.typing import NDArray
 from pandas.api.types import is_datetime64_any_dtype, is_integer_dtype, is_scalar
+from pyarrow.lib import ArrowException
+from pyogrio.errors import FieldError
 from pyproj import CRS
 
 from remotesam_geo.errors import InputError, WriteError
@@ -24,6 +26,8 @@ from .replacing import replacing
 
 __all__ = ["in_degrees", "write_geojson", "write_ogr", "write_parquet"]
 
+REFUSED = (ArrowException, FieldError, NotImplementedError, TypeError, ValueError)
+"""What Arrow, pyogrio and JSON raise of values that they cannot hold."""
 ROWS_A_PART = 1_000_000
 ROWS_A_GROUP = 65_536
 """Few enough that a reader who wants one place skips most of a file."""
@@ -42,7 +46,7 @@ def write_parquet(table: gpd.GeoDataFrame, path: Path, *, rows_a_part: int = ROW
     """
     if rows_a_part < 1:
         raise InputError(f"rows_a_part is {rows_a_part}: give 1 or more")
-    with replacing(path) as new:
+    with replacing(path, refused=REFUSED) as new:
         if len(table) <= rows_a_part:
             _one_parquet(table, new)
             return
@@ -63,7 +67,7 @@ def write_ogr(table: gpd.GeoDataFrame, path: Path, *, driver: str) -> None:
         driver: "GPKG" or "FlatGeobuf".
     """
     kinds = set(shapely.get_type_id(table.geometry.to_numpy()).tolist())
-    with replacing(path) as new:
+    with replacing(path, refused=REFUSED) as new:
         with warnings.catch_warnings():
             # Empty tables, and geometries that a zone never had: both are meant.
             warnings.filterwarnings("ignore", "Cannot determine CRS|.*crs. was not provided")
@@ -100,7 +104,7 @@ def write_geojson(table: gpd.GeoDataFrame, path: Path) -> None:
     head: dict[str, Any] = {"type": "FeatureCollection"}
     for key, text in note_of(table).items():
         head[key] = json.loads(text) if key == KEY else text
-    with replacing(path) as new, new.open("w", encoding="utf-8") as file:
+    with replacing(path, refused=REFUSED) as new, new.open("w", encoding="utf-8") as file:
         file.write(json.dumps(head, ensure_ascii=False)[:-1] + ', "features": [')
         for index, (shape, row) in enumerate(zip(shapes.tolist(), rows, strict=True)):
             file.write(",\n" if index else "\n")
