@@ -46,7 +46,11 @@ def judged(colours: str, scenes: int) -> tuple[EngineReport, Counter[str], float
         for triplet in made.triplets:
             if triplet.attributes.get("absent") == "foreign":
                 continue  # the world has no such thing
-            meant, _ = read(triplet.expression, picture)
+            try:
+                meant, _ = read(triplet.expression, picture)
+            except ValueError:  # the reader found no landmark, or two
+                wrong[f"{triplet.attributes['rule']}: landmark that is not alone"] += 1
+                continue
             if triplet.kind == "one-to-one" and len(meant) != 1:
                 wrong[f"{triplet.attributes['rule']}: one-to-one that fits {len(meant)}"] += 1
             elif (picture.mask(tuple(meant)) != triplet.mask.pixels()).any():
@@ -68,9 +72,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--scenes", type=int, default=1000)
+    parser.add_argument("--colours", nargs="+", default=["given", "measured"])
     options = parser.parse_args()
     scenes = 20 if options.quick else options.scenes
-    for colours in ("given", "measured"):
+    for colours in options.colours:
         report, wrong, seconds = judged(colours, scenes)
         print(
             f"\nColours {colours}: {1000 * seconds:.0f} ms a scene of 256 x 256\n\n{report.table()}\n"

@@ -8,7 +8,7 @@ import pytest
 PAGES = Path(__file__).parents[2] / "docs"
 
 
-@pytest.mark.parametrize("page", ["triplets.md", "evaluation.md"])
+@pytest.mark.parametrize("page", ["triplets.md", "evaluation.md", "engine.md", "fine-tuning.md"])
 def test_the_page(page):
     path = PAGES / page
     test = doctest.DocTestParser().get_doctest(path.read_text(), {}, page, str(path), 0)

@@ -5,8 +5,21 @@
 3e-05
 """
 
+from .finetune import FineTuned, fine_tune
 from .loop import held_out_scores, train
 from .samples import Batch, Source
 from .settings import TrainConfig
+from .triplets import Augment, TripletSource, split_parts
 
-__all__ = ["Batch", "Source", "TrainConfig", "held_out_scores", "train"]
+__all__ = [
+    "Augment",
+    "Batch",
+    "FineTuned",
+    "Source",
+    "TrainConfig",
+    "TripletSource",
+    "fine_tune",
+    "held_out_scores",
+    "split_parts",
+    "train",
+]

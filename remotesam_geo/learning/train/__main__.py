@@ -1,6 +1,6 @@
-"""Train tiny: `python -m remotesam_geo.learning.train FOLDER`. A folder with a run is continued.
+"""Train tiny: `python -m remotesam_geo.learning.train FOLDER`; with `--data STORE` fine-tune any weights on triplets.
 
-Under `torchrun` the processes train together.
+A folder with a run is continued. Under `torchrun` the processes train together.
 """
 
 import argparse
@@ -9,10 +9,13 @@ from pathlib import Path
 
 import torch
 
+from remotesam_geo.learning.triplets import TripletStore
 from remotesam_geo.model.inference import keep_freed_memory
 
 from . import tiny
+from .finetune import fine_tune
 from .loop import train
+from .settings import TrainConfig
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -26,12 +29,77 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--pool", type=int, default=4096, help="different scenes")
     parser.add_argument("--visual-steps", type=int, default=None, help="steps without text")
     parser.add_argument("--threads", type=int, default=None)
+    tuning = parser.add_argument_group("fine-tuning")
+    tuning.add_argument("--data", type=Path, help="a store of triplets; without it tiny is trained")
+    tuning.add_argument(
+        "--start", default=None, help='nothing for the released weights, "tiny", or a model folder'
+    )
+    tuning.add_argument(
+        "--held-out", type=float, default=0.1, help="share of the ground that is held out"
+    )
+    tuning.add_argument(
+        "--square", type=float, default=2000.0, help="metres of the squares held out"
+    )
+    tuning.add_argument("--learning-rate", type=float, default=3e-5)
+    tuning.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    tuning.add_argument("--dice", choices=("batch", "expression"), default="batch")
+    tuning.add_argument("--accumulate", type=int, default=1, help="batches a step")
+    tuning.add_argument("--recompute", action="store_true", help="spare memory, spend time")
+    tuning.add_argument(
+        "--freeze", nargs="*", default=(), metavar="PART", help='such as "text_encoder"'
+    )
+    tuning.add_argument(
+        "--patience", type=int, default=0, help="held-out scores without gain before the end"
+    )
+    tuning.add_argument(
+        "--every", type=int, default=500, help="steps between held-out scores and checkpoints"
+    )
+    tuning.add_argument("--tensorboard", action="store_true", help="log for TensorBoard, too")
     options = parser.parse_args(arguments)
     keep_freed_memory()
     if options.threads:
         torch.set_num_threads(options.threads)
     if "RANK" in os.environ:
         torch.distributed.init_process_group()
+    if options.data is None:
+        _train_tiny(options)
+    else:
+        _fine_tune(options)
+
+
+def _fine_tune(options: argparse.Namespace) -> None:
+    """Any weights, on triplets."""
+    config = TrainConfig(
+        steps=options.steps,
+        learning_rate=options.learning_rate,
+        precision=options.precision,
+        dice=options.dice,
+        accumulate=options.accumulate,
+        recompute=options.recompute,
+        freeze=tuple(options.freeze),
+        patience=options.patience,
+        checkpoint_every=options.every,
+        validate_every=options.every,
+    )
+    result = fine_tune(
+        options.folder,
+        TripletStore(options.data),
+        start=options.start,
+        config=config,
+        held_out=options.held_out,
+        square=options.square,
+        pictures=options.pictures,
+        questions=options.questions,
+        logs=("csv", "tensorboard") if options.tensorboard else ("csv",),
+    )
+    if os.environ.get("RANK", "0") == "0":
+        print(f"held-out IoU before {dict(result.before)}")  # noqa: T201
+        print(f"held-out IoU after  {dict(result.after)}")  # noqa: T201
+        print(result.folder)  # noqa: T201
+
+
+def _train_tiny(options: argparse.Namespace) -> None:
+    """The built-in model, by its recipe."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     processor = tiny.processor()
     trained = train(

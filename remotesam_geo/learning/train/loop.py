@@ -3,6 +3,7 @@
 import copy
 import time
 from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -20,13 +21,14 @@ from remotesam_geo.model.swin import WindowAttention
 
 from .checkpoint import Log, read_checkpoint, write_checkpoint
 from .forward import InnerHeads, shared_logits, visual_taps
+from .logs import LogKind, Mirror, opened
 from .loss import mask_loss
 from .samples import Batch, Source
 from .settings import TrainConfig
 
 __all__ = ["Inputs", "held_out_scores", "inputs", "train"]
 
-CHECKPOINT, LOG, FINISH = "checkpoint.pt", "log.jsonl", "finish"
+CHECKPOINT, BEST, LOG, FINISH = "checkpoint.pt", "best.pt", "log.jsonl", "finish"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,7 @@ def train(
     source: Source,
     held_out: Source | None = None,
     held_out_batches: int = 4,
+    logs: Sequence[LogKind] = (),
 ) -> RemoteSAMModel:
     """Train a network, or go on where a folder stands.
 
@@ -83,9 +86,11 @@ def train(
         source: Batches by step.
         held_out: Batches never trained on, scored as they come.
         held_out_batches: How many of them.
+        logs: What to write besides: "csv" keeps `log.csv`, "tensorboard" writes into the folder `tensorboard`.
 
     Returns:
-        The running average of the weights where `config.ema` asks for one, else the network itself.
+        The running average of the weights where `config.ema` asks for one, else the network itself; with
+        `config.patience` as it was at its best.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -93,31 +98,64 @@ def train(
     run = _Run(config, model)
     if (folder / CHECKPOINT).exists():
         run.load(read_checkpoint(folder / CHECKPOINT, model.device))
-    log = Log(folder / LOG, run.step) if rank == 0 else None
+    if config.patience and held_out is None:
+        raise InputError(f"patience={config.patience} needs held-out batches: pass held_out.")
+    if rank == 0:
+        log, mirrors = Log(folder / LOG, run.step), opened(logs, folder, run.step)
     while run.step < run.end:
         started = time.perf_counter()
         rate = config.rate(run.step, run.end)
-        batch = source.batch(run.step * ranks + rank)
-        losses = run.advance(inputs(batch, processor, model.device), rate)
-        if _told(folder / FINISH, rank):
+        first = run.step * config.accumulate
+        losses = run.advance(
+            (
+                inputs(source.batch(part * ranks + rank), processor, model.device)
+                for part in range(first, first + config.accumulate)
+            ),
+            rate,
+        )
+        if _heard(_told(folder / FINISH, rank)):
             run.end = min(run.end, run.step + config.cooldown)
-        if log is None:
-            continue
-        log.write(run.step, rate=rate, seconds=round(time.perf_counter() - started, 3), **losses)
-        last = run.step == run.end
-        if held_out is not None and (last or run.step % config.validate_every == 0):
+        judged = run.step == run.end or run.step % config.validate_every == 0
+        lines: list[dict[str, Any]] = [
+            {"rate": rate, "seconds": round(time.perf_counter() - started, 3), **losses}
+        ]
+        if rank == 0 and held_out is not None and judged:
             scores = held_out_scores(run.answering, processor, held_out, batches=held_out_batches)
-            log.write(run.step, held_out=scores)
-        if last or run.step % config.checkpoint_every == 0:
-            write_checkpoint(folder / CHECKPOINT, run.state())
+            lines.append({"held_out": scores})
+            run.compare(scores, folder / BEST)
+        if config.patience and judged and _heard(run.stale >= config.patience):
+            run.end = run.step
+        if rank == 0:
+            _keep(run, folder, lines, log, mirrors)
+    if (folder / BEST).exists() and config.patience:
+        run.answering.load_state_dict(read_checkpoint(folder / BEST, model.device)["model"])
     return run.answering.eval()
 
 
+def _keep(
+    run: "_Run", folder: Path, lines: list[dict[str, Any]], log: Log, mirrors: Sequence[Mirror]
+) -> None:
+    """Log a step, and write a checkpoint where one is due."""
+    for line in lines:
+        log.write(run.step, **line)
+        for mirror in mirrors:
+            mirror.write(run.step, line)
+    if run.step == run.end or run.step % run.config.checkpoint_every == 0:
+        write_checkpoint(folder / CHECKPOINT, run.state())
+        for mirror in mirrors:
+            mirror.flush()
+
+
 def _told(finish: Path, rank: int) -> bool:
-    """Whether the file that ends a run lies there; all processes hear it at the same step."""
+    """Whether the file that ends a run lies there, for the first process."""
     told = rank == 0 and finish.exists()
     if told:
         finish.unlink()
+    return told
+
+
+def _heard(told: bool) -> bool:
+    """What the first process says, for all of them at the same step."""
     if dist.is_initialized():
         heard = torch.tensor([told])
         dist.broadcast(heard, 0)
@@ -131,6 +169,11 @@ class _Run:
     def __init__(self, config: TrainConfig, model: RemoteSAMModel) -> None:
         self.config, self.model = config, model
         self.step, self.end = 0, config.steps
+        self.best, self.stale = -1.0, 0  # the best held-out score, and how many came since
+        self.frozen = _frozen(model, config.freeze)
+        if config.recompute:
+            # The older name is all that older transformers know.
+            getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
         self.heads = None
         if config.auxiliary:
             self.heads = InnerHeads(model.config, config.planes, config.coordinates).to(
@@ -148,20 +191,26 @@ class _Run:
         """The weights to use: the average, where there is one."""
         return self.model if self.average is None else self.average
 
-    def advance(self, batch: Inputs, rate: float) -> dict[str, float]:
-        """One optimiser step; its losses."""
+    def advance(self, batches: Iterable[Inputs], rate: float) -> dict[str, float]:
+        """One optimiser step; its losses, the mean of the batches'."""
         config = self.config
         self.model.train()
+        for part in self.frozen:
+            part.eval()
         half = config.precision == "bfloat16"
-        with torch.autocast(self.model.device.type, torch.bfloat16, enabled=half):
-            losses = self._losses(batch)
-        loss = sum(losses.values(), start=torch.zeros((), device=self.model.device))
-        if not torch.isfinite(loss):
-            raise ModelError(
-                f"the loss of step {self.step} is {loss.item()}: lower learning_rate="
-                f"{config.learning_rate} or set clip, and go on from the last checkpoint."
-            )
-        loss.backward()  # type: ignore[no-untyped-call]
+        told: dict[str, float] = defaultdict(float)
+        for batch in batches:
+            with torch.autocast(self.model.device.type, torch.bfloat16, enabled=half):
+                losses = self._losses(batch)
+            loss = sum(losses.values(), start=torch.zeros((), device=self.model.device))
+            if not torch.isfinite(loss):
+                raise ModelError(
+                    f"the loss of step {self.step} is {loss.item()}: lower learning_rate="
+                    f"{config.learning_rate} or set clip, and go on from the last checkpoint."
+                )
+            (loss / config.accumulate).backward()  # type: ignore[no-untyped-call]
+            for name, value in losses.items():
+                told[name] += value.item() / config.accumulate
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         if dist.is_initialized():
             _average(parameters)
@@ -173,7 +222,18 @@ class _Run:
         self.optimizer.zero_grad()
         self.step += 1
         self._follow()
-        return {name: value.item() for name, value in losses.items()}
+        return dict(told)
+
+    def compare(self, scores: Mapping[str, float], best: Path) -> None:
+        """Note held-out scores, the mean over kinds, and keep the weights where they are the best so far."""
+        if not self.config.patience:
+            return
+        score = float(np.mean(list(scores.values())))
+        if score > self.best:
+            self.best, self.stale = score, 0
+            write_checkpoint(best, {"step": self.step, "model": self.answering.state_dict()})
+        else:
+            self.stale += 1
 
     def _losses(self, batch: Inputs) -> dict[str, Tensor]:
         """The parts that a step's loss is the sum of."""
@@ -220,11 +280,15 @@ class _Run:
             "heads": None if self.heads is None else self.heads.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "random": torch.get_rng_state(),
+            **({"best": self.best, "stale": self.stale} if self.config.patience else {}),
         }
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint, under the same choices."""
-        mine, theirs = self.config.as_json(), state["config"]
+        mine = self.config.as_json()
+        theirs = (
+            TrainConfig(steps=1).as_json() | state["config"]
+        )  # it may be older than some choices
         other = [
             f"{name}={theirs.get(name)!r} (now {mine[name]!r})"
             for name in mine
@@ -243,6 +307,7 @@ class _Run:
         self.optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["random"].cpu())
         self.step = state["step"]
+        self.best, self.stale = state.get("best", -1.0), state.get("stale", 0)
         # A run that was told to finish keeps its end, unless other steps are asked for now.
         self.end = state["end"] if mine["steps"] == theirs["steps"] else mine["steps"]
 
@@ -262,6 +327,21 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
+def _frozen(model: RemoteSAMModel, names: Sequence[str]) -> list[nn.Module]:
+    """Take parts of the network out of training; the parts."""
+    parts = []
+    for name in names:
+        try:
+            part = model.get_submodule(name)
+        except AttributeError:
+            known = ", ".join(child for child, _ in model.named_children())
+            raise InputError(
+                f"freeze={name!r} is no part of the network: give {known}, or a part of one of them."
+            ) from None
+        parts.append(part.requires_grad_(False))
+    return parts
+
+
 def _groups(
     model: RemoteSAMModel, heads: nn.Module | None, weight_decay: float
 ) -> list[dict[str, Any]]:
@@ -274,6 +354,8 @@ def _groups(
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []
     for parameter in chain(model.parameters(), () if heads is None else heads.parameters()):
+        if not parameter.requires_grad:
+            continue
         small = parameter.ndim <= 1 or id(parameter) in spared
         (free if small else decayed).append(parameter)
     return [

@@ -41,6 +41,13 @@ class TrainConfig:
         seed: Of the fresh weights.
         checkpoint_every: Steps between checkpoints.
         validate_every: Steps between held-out scores.
+        freeze: Parts of the network that stay as they are, by name ("text_encoder", "backbone.layers.0"): their running
+            statistics, too.
+        accumulate: Batches whose gradients are averaged for one step. Batch norms and the dice of a whole batch see
+            each by itself.
+        recompute: Keep less in memory and compute the blocks of the backbone twice.
+        patience: Held-out scores in a row that are no better than the best before training ends early, with the best
+            weights; 0 never ends early.
 
     Example:
         >>> from remotesam_geo.learning.train import TrainConfig
@@ -70,13 +77,19 @@ class TrainConfig:
     seed: int = 0
     checkpoint_every: int = 500
     validate_every: int = 500
+    freeze: tuple[str, ...] = ()
+    accumulate: int = 1
+    recompute: bool = False
+    patience: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained with."""
-        for name, low in (("steps", 1), ("checkpoint_every", 1), ("validate_every", 1)):
-            if getattr(self, name) < low:
-                raise InputError(f"{name}={getattr(self, name)}: at least {low} is needed.")
-        for name in ("warmup", "cooldown", "clip", "auxiliary", "visual_steps", "weight_decay"):
+        for name in ("steps", "checkpoint_every", "validate_every", "accumulate"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}={getattr(self, name)}: at least 1 is needed.")
+        for name in (
+            "warmup", "cooldown", "clip", "auxiliary", "visual_steps", "weight_decay", "patience",
+        ):  # fmt: skip
             if getattr(self, name) < 0:
                 raise InputError(f"{name}={getattr(self, name)}: it cannot be negative.")
         if self.visual_steps and not self.auxiliary:

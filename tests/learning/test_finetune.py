@@ -1,0 +1,421 @@
+"""Fine-tuning: words that follow flips, batches by step, frozen parts, early ends, and the folder that results."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from remotesam_geo import RemoteSAM
+from remotesam_geo.errors import InputError
+from remotesam_geo.learning.engine import rules, run_engine, world_example
+from remotesam_geo.learning.train import (
+    Augment,
+    TrainConfig,
+    TripletSource,
+    fine_tune,
+    split_parts,
+    train,
+)
+from remotesam_geo.learning.train import __main__ as command
+from remotesam_geo.learning.train.checkpoint import Log, read_checkpoint
+from remotesam_geo.learning.train.flips import WAYS, flipped, moved
+from remotesam_geo.learning.train.loop import _Run, inputs
+from remotesam_geo.learning.train.tiny import turned
+from remotesam_geo.learning.train.triplets import COLOURS
+from remotesam_geo.learning.triplets import Mask, Picture, Triplet, write_store
+from remotesam_geo.learning.world import CLASSES, expressions, scene
+from tests.learning.reading import read
+from tests.learning.test_train import QUICK, Squares, same, small_model, small_processor
+
+# --- flips ----------------------------------------------------------------------------------------
+
+TURNS = {
+    "left-right": 4,
+    "half turn": 2,
+    "top-bottom": 6,
+    "quarter turn": 1,
+    "mirrored quarter turn": 5,
+}
+
+
+@pytest.mark.parametrize("way", TURNS)
+def test_an_independent_reader_finds_the_same_things_after_a_flip(way):
+    told = 0
+    for seed in range(300, 306):
+        picture = scene(seed)
+        after = turned(picture, TURNS[way])
+        assert (moved(picture.rgb, way) == after.rgb).all()
+        for asked in expressions(picture, seed):
+            text = flipped(asked.text, way, relation=asked.kind == "relation")
+            if text is None:
+                assert "quarter" in way
+                continue
+            ids, _ = read(text, after)
+            assert ids == set(asked.ids), (asked.text, text)
+            told += text != asked.text
+    assert told > 20 or "quarter" in way
+
+
+def test_words_that_are_no_direction_of_the_picture_keep_it_as_it_is():
+    for text in (
+        "the house with a flat top",
+        "the left turn lane",
+        "the plane above the clouds",
+        "the car facing left",
+    ):
+        assert flipped(text, "half turn") is None
+        assert flipped(text, "as it is") == text
+    assert flipped("the upper-left ship", "half turn") == "the lower-right ship"
+    assert flipped("the northwestern corner", "left-right") == "the northeastern corner"
+    assert flipped("Left of the dam", "left-right") == "Right of the dam"
+
+
+def test_a_flip_and_the_same_flip_again_change_nothing():
+    array = np.arange(24, dtype=np.uint8).reshape(4, 6)
+    for way in ("left-right", "top-bottom", "half turn", "mirrored quarter turn"):
+        assert (moved(moved(array, way), way) == array).all()
+    assert {moved(array, way).tobytes() for way in WAYS} != {array.tobytes()}
+
+
+# --- batches --------------------------------------------------------------------------------------
+
+
+def world_triplets(folder, count=6, size=64):
+    return run_engine(
+        (world_example(scene(seed, size=size)) for seed in range(count)),
+        folder,
+        engine=rules(list(CLASSES)),
+    )[0]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return world_triplets(tmp_path_factory.mktemp("store") / "world")
+
+
+def test_the_same_step_gives_the_same_batch_whoever_asks(store):
+    one, other = (TripletSource(store, 64, augment=Augment(), seed=3) for _ in range(2))
+    for step in (5, 0, 9):
+        a, b = (
+            one.batch(step),
+            TripletSource(list(store), 64, augment=Augment(), seed=3).batch(step),
+        )
+        assert (a.pictures == b.pictures).all()
+        assert (a.masks == b.masks).all()
+        assert a.expressions == b.expressions == other.batch(step).expressions
+
+
+def test_a_round_shows_each_picture_once(store):
+    source = TripletSource(store, 64, pictures=3, questions=1)
+    names = {t.picture.name for t in store}
+    seen = [rgb.tobytes() for step in range(2) for rgb in source.batch(step).pictures]
+    assert len(set(seen)) == len(names) == 6
+    assert source.batches == 2
+
+
+def test_augmented_answers_are_those_of_the_moved_truth(store):
+    """Each mask is one of the picture's own, moved as the picture was; colours asked for are left alone."""
+    by_picture = {}
+    for t in store:
+        by_picture.setdefault(t.picture.read().tobytes(), []).append(t)
+    source = TripletSource(store, 64, pictures=1, questions=2, augment=Augment(light=0.0))
+    ways = set()
+    for step in range(36):
+        batch = source.batch(step)
+        fits = [
+            (way, some)
+            for raw, some in by_picture.items()
+            for way in WAYS
+            if (moved(some[0].picture.read(), way) == batch.pictures[0]).all()
+        ]
+        ((way, some),) = fits
+        ways.add(way)
+        for text, mask in zip(batch.expressions[0], batch.masks[0], strict=True):
+            assert any(
+                flipped(t.expression, way, relation=t.attributes["rule"] == "relation") == text
+                and (moved(t.mask.pixels().astype(np.uint8), way) == mask).all()
+                for t in some
+            )
+    assert len(ways) >= 4
+
+
+def test_light_changes_only_where_no_colour_is_asked():
+    rgb = np.random.default_rng(0).integers(60, 200, (32, 32, 3)).astype(np.uint8)
+    mask = Mask.of_box((2, 2, 9, 9), (32, 32))
+    for text, kept in (("the red roof", True), ("the roof", False), ("the dark-grey roof", True)):
+        one = Triplet(picture=Picture.of("a", rgb), expression=text, mask=mask, kind="one-to-one")
+        source = TripletSource(
+            [one], 32, pictures=1, questions=1, augment=Augment(flip=False, turn=False)
+        )
+        changed = [not (source.batch(step).pictures[0] == rgb).all() for step in range(4)]
+        assert any(changed) != kept
+    assert {"red", "dark"} <= COLOURS
+
+
+def test_parts_share_no_picture(store):
+    own, held_out = split_parts(store, held_out=0.4)
+    names = [{part[k].picture.name for k in range(len(part))} for part in (own, held_out)]
+    assert names[0]
+    assert names[1]
+    assert not names[0] & names[1]
+    said = [replace(t, split="val" if t.picture.name == "world-2" else "train") for t in store]
+    _, held = split_parts(said)
+    assert {held[k].picture.name for k in range(len(held))} == {"world-2"}
+    with pytest.raises(InputError, match="held_out"):
+        split_parts(store, held_out=0.0)
+
+
+# --- the loop's new choices -----------------------------------------------------------------------
+
+PLAIN = replace(
+    QUICK, auxiliary=0.0, visual_steps=0, ema=0.0, clip=0.0, planes={}, coordinates=False
+)
+
+
+def gradients(config, batches):
+    """What the optimiser is given for one step."""
+    processor = small_processor()
+    run = _Run(config, small_model(processor).double())
+    run.model.train = lambda: torch.nn.Module.train(run.model, False)  # running statistics
+    kept = {}
+    run.optimizer.step = lambda: kept.update(
+        {n: p.grad.clone() for n, p in run.model.named_parameters() if p.grad is not None}
+    )
+    ready = [inputs(batch, processor, torch.device("cpu")) for batch in batches]
+    run.advance((replace(one, pixels=one.pixels.double()) for one in ready), 1e-3)
+    return kept
+
+
+def joined(one, other):
+    return replace(
+        one,
+        pictures=np.concatenate([one.pictures, other.pictures]),
+        masks=np.concatenate([one.masks, other.masks]),
+        expressions=one.expressions + other.expressions,
+        kinds=one.kinds + other.kinds,
+        planes={k: np.concatenate([v, other.planes[k]]) for k, v in one.planes.items()},
+    )
+
+
+def test_two_batches_give_the_gradient_of_both_together():
+    config = replace(PLAIN, dice="expression", class_weights=(1.0, 1.0))
+    one, other = Squares(1).batch(0), Squares(1).batch(1)
+    two = gradients(replace(config, accumulate=2), [one, other])
+    both = gradients(config, [joined(one, other)])
+    assert two.keys() == both.keys()
+    for name, gradient in both.items():
+        torch.testing.assert_close(two[name], gradient, msg=name)
+
+
+def test_recomputing_changes_no_gradient():
+    batch = Squares(1).batch(0)
+    plain, again = (gradients(replace(PLAIN, recompute=r), [batch]) for r in (False, True))
+    assert plain.keys() == again.keys()
+    for name, gradient in plain.items():
+        torch.testing.assert_close(again[name], gradient, msg=name)
+
+
+def run(folder, config, **more):
+    processor = small_processor()
+    return train(
+        folder, config=config, model=small_model(processor), processor=processor, source=Squares(1),
+        held_out=Squares(2), held_out_batches=1, **more,
+    )  # fmt: skip
+
+
+def test_frozen_parts_stay_to_the_bit(tmp_path):
+    before = small_model(small_processor()).state_dict()
+    after = run(
+        tmp_path, replace(PLAIN, freeze=("text_encoder", "classifier"), steps=4)
+    ).state_dict()
+    for name, value in before.items():
+        if name.startswith(("text_encoder", "classifier")):
+            assert torch.equal(after[name], value), name
+    assert not torch.equal(
+        before["backbone.patch_embed.proj.weight"], after["backbone.patch_embed.proj.weight"]
+    )
+    with pytest.raises(InputError, match="no part"):
+        run(tmp_path / "other", replace(PLAIN, freeze=("head",)))
+
+
+def test_training_ends_early_with_its_best_weights_also_after_a_break(tmp_path, monkeypatch):
+    from remotesam_geo.learning.train import loop
+
+    told = [0.2, 0.5, 0.4, 0.3, 0.9]
+    config = replace(PLAIN, steps=20, validate_every=2, checkpoint_every=2, patience=2)
+
+    def scores(*args, **more):
+        log = tmp_path / monkeypatch_folder[0] / "log.jsonl"
+        return {"class": told[(Log.lines(log)[-1]["step"] + 1) // 2 - 1 if log.exists() else 0]}
+
+    monkeypatch_folder = ["straight"]
+    monkeypatch.setattr(loop, "held_out_scores", scores)
+    straight = run(tmp_path / "straight", config)
+    assert Log.lines(tmp_path / "straight" / "log.jsonl")[-1]["step"] == 8
+    best = read_checkpoint(tmp_path / "straight" / "best.pt", torch.device("cpu"))
+    assert best["step"] == 4
+    assert same(straight.state_dict(), best["model"])
+    monkeypatch_folder[0] = "broken"
+
+    def broken(state, file, real=torch.save):
+        if state.get("step") == 6:
+            raise OSError("killed")
+        real(state, file)
+
+    with monkeypatch.context() as context:
+        context.setattr(torch, "save", broken)
+        with pytest.raises(OSError, match="killed"):
+            run(tmp_path / "broken", config)
+    assert same(run(tmp_path / "broken", config).state_dict(), straight.state_dict())
+    assert same(
+        run(tmp_path / "broken", config).state_dict(), straight.state_dict()
+    )  # and asked again
+
+
+def test_a_checkpoint_from_before_these_choices_is_gone_on_with(tmp_path):
+    run(tmp_path, replace(PLAIN, steps=4))
+    state = read_checkpoint(tmp_path / "checkpoint.pt", torch.device("cpu"))
+    for name in ("freeze", "accumulate", "recompute", "patience"):
+        del state["config"][name]
+    assert "best" not in state
+    torch.save(state, tmp_path / "checkpoint.pt")
+    run(tmp_path, replace(PLAIN, steps=6))
+    assert read_checkpoint(tmp_path / "checkpoint.pt", torch.device("cpu"))["step"] == 6
+
+
+def test_logs_agree_after_a_break(tmp_path):
+    run(tmp_path, replace(PLAIN, steps=4), logs=["csv"])
+    run(tmp_path, replace(PLAIN, steps=8), logs=["csv"])
+    with (tmp_path / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == list(range(1, 9))
+    assert float(rows[3]["held_out/class"]) >= 0
+    assert rows[0]["held_out/class"] == ""
+    with pytest.raises(InputError, match="wandb"):
+        run(tmp_path, replace(PLAIN, steps=9), logs=["wandb"])
+
+
+WORKER = """
+import sys
+import torch, torch.distributed as dist
+torch.set_num_threads(1)
+dist.init_process_group("gloo", init_method="file://" + sys.argv[2], rank=int(sys.argv[3]), world_size=2)
+from dataclasses import replace
+from tests.learning.test_finetune import PLAIN, gradients, Squares
+config = replace(PLAIN, dice="expression", class_weights=(1.0, 1.0))
+found = gradients(config, [Squares(1).batch(int(sys.argv[3]))])
+torch.save(found, sys.argv[2] + "." + sys.argv[3])
+"""
+
+
+def test_two_processes_give_the_gradient_of_one_with_the_doubled_batch(tmp_path):
+    here = Path(__file__)
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(here.parents[2]), os.environ.get("PYTHONPATH", "")])
+    }
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, str(here.parent), str(tmp_path / "meet"), str(rank)],
+            env=environment,
+        )
+        for rank in range(2)
+    ]
+    assert [worker.wait(timeout=200) for worker in workers] == [0, 0]
+    config = replace(PLAIN, dice="expression", class_weights=(1.0, 1.0))
+    both = gradients(config, [joined(Squares(1).batch(0), Squares(1).batch(1))])
+    found = [torch.load(f"{tmp_path / 'meet'}.{rank}") for rank in range(2)]
+    for name, gradient in both.items():
+        torch.testing.assert_close(found[0][name], gradient, msg=name)
+        assert torch.equal(found[0][name], found[1][name])
+
+
+# --- from triplets to a model ---------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def beginning(tmp_path_factory):
+    """A small model in a folder, as any weights to start from."""
+    folder = tmp_path_factory.mktemp("start")
+    processor = small_processor()
+    small_model(processor).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+SHORT = TrainConfig(steps=4, learning_rate=1e-3, checkpoint_every=2, validate_every=2)
+
+
+def test_fine_tuning_gives_a_folder_that_is_loaded_and_answers(store, beginning, tmp_path):
+    result = fine_tune(tmp_path, store, start=beginning, config=SHORT, held_out=0.4)
+    assert result.steps == 4
+    assert set(result.before) == set(result.after) <= {"one-to-one", "one-to-many", "one-to-zero"}
+    model = RemoteSAM.from_pretrained(result.folder)
+    answer = model.segment(np.zeros((40, 40, 3), np.uint8), ["ship"])
+    assert list(answer.columns)
+    card = (result.folder / "README.md").read_text()
+    begun = json.loads((tmp_path / "beginning.json").read_text())
+    assert begun["sha256"][:16] in card
+    assert re.search(r"\| one-to-many \| \d", card)
+    assert "| learning_rate | 0.001 |" in card
+    assert str(tmp_path) not in card
+    again = fine_tune(tmp_path, store, start=beginning, config=SHORT, held_out=0.4)
+    assert again == result
+    with pytest.raises(InputError, match="started from weights"):
+        fine_tune(tmp_path, store, start=result.folder, config=SHORT, held_out=0.4)
+
+
+def test_held_out_pictures_must_be_others(store, beginning, tmp_path):
+    with pytest.raises(InputError, match="keep them apart"):
+        fine_tune(tmp_path, store, start=beginning, config=SHORT, held_out=list(store))
+
+
+KILLED = """
+import sys
+import torch
+from pathlib import Path
+from remotesam_geo.learning.train import __main__ as command
+torch.set_num_threads(1)
+command.main(sys.argv[1:])
+"""
+
+
+def test_the_command_killed_goes_on_bit_for_bit(store, beginning, tmp_path, capsys):
+    path = write_store(list(store), tmp_path / "data").folder
+    options = [
+        "--data", str(path), "--start", str(beginning), "--steps", "12", "--every", "2", "--held-out", "0.4",
+        "--learning-rate", "1e-3", "--pictures", "2", "--threads", "1",
+    ]  # fmt: skip
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(
+            [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+        )
+    }
+    child = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(tmp_path / "killed"), *options], env=environment
+    )
+    log = tmp_path / "killed" / "log.jsonl"
+    while not (log.exists() and len(Log.lines(log)) >= 4):
+        assert child.poll() is None
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    threads = torch.get_num_threads()
+    try:
+        command.main([str(tmp_path / "killed"), *options])
+        command.main([str(tmp_path / "straight"), *options])
+    finally:
+        torch.set_num_threads(threads)
+    assert "after" in capsys.readouterr().out
+    weights = [
+        (tmp_path / name / "model" / "model.safetensors").read_bytes()
+        for name in ("killed", "straight")
+    ]
+    assert weights[0] == weights[1]
