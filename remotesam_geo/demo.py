@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"picture: {out / 'found.png'}, map for any browser: {page}   ({time.perf_counter() - begun:.0f} s)"
     )
     _say(
-        "tiny knows this procedural world only, and was trained briefly: it misses much and mistakes more."
+        "tiny knows this procedural world only, and not all of it: it misses some and mistakes some."
     )
     _say("It stands in for the released weights offline; docs/tiny.md says what it can do.")
     _say(NEXT)
