@@ -32,7 +32,9 @@ from remotesam_geo.learning.engine import (
     related,
     rules,
     run_engine,
+    sheet,
     spoken,
+    statistics,
     world_example,
 )
 from remotesam_geo.learning.triplets import (
@@ -84,7 +86,9 @@ def test_no_expression_fits_another_thing(colours):
             assert (triplet.kind == "one-to-one") <= (len(ids) == 1)
             seen[triplet.attributes["rule"]] += 1
     said = {rule for rule, count in seen.items() if count}
-    assert said >= {"class", "size", "position"} | ({"colour", "relation"} if colours == "given" else set())
+    assert said >= {"class", "size", "position"} | (
+        {"colour", "relation"} if colours == "given" else set()
+    )
 
 
 def test_measured_colours_are_seldom_wrong_and_doubt_is_no_name():
@@ -432,3 +436,41 @@ def test_relabelling_takes_the_model_where_it_is_near_and_drops_where_it_is_not(
     strict, _ = relabel(some, Says((0, 0, 20, 20)), tmp_path / "c", rule=Relabelling(empty=False))
     assert [t.expression for t in strict] == ["near"]
     assert isinstance(strict, TripletStore)
+
+
+# --- statistics -----------------------------------------------------------------------------------
+
+
+def test_statistics_count_what_is_there(tmp_path):
+    examples = world_examples(3)
+    rgb = np.clip(examples[0].picture.read().astype(int) + 5, 0, 255).astype(np.uint8)
+    copy = Example(
+        picture=Picture.of("copy", rgb), things=(Thing(label="gizmo", box=(0.0, 0.0, 30.0, 30.0)),)
+    )
+    engine = Engine(
+        expressions=(KindClasses(), SingleThings(colours="given")),
+        masks=(GivenMasks(boxes="rectangle"),),
+    )
+    store, report = run_engine([*examples, copy], tmp_path, engine=engine)
+    found = statistics(store)
+    assert (found.pictures, found.triplets) == (4, len(store))
+    assert dict(found.kinds) == report.kinds
+    assert found.unknown == ("gizmo",)
+    assert found.near == (("world-0", "copy"),)
+    assert sum(found.words.values()) == len(store)
+    by_rule = {t.expression for t in store if t.attributes["rule"] == "colour"}
+    assert found.attributes["colour"] >= len(by_rule)
+    assert 0 < found.covered[0] < 0.02 < found.covered[1] < 1
+    assert "near-duplicate pictures | 1" in found.table()
+
+
+def test_a_sheet_shows_what_is_meant():
+    rgb = np.full((50, 50, 3), 255, np.uint8)
+    one = Triplet(
+        picture=Picture.of("a", rgb), expression="ship", mask=Mask.of_box((0, 0, 25, 50), (50, 50)), kind="one-to-many"
+    )  # fmt: skip
+    page = np.asarray(sheet([one] * 30, count=5, columns=3, side=54))
+    assert page.shape == (2 * 70, 3 * 54, 3)
+    assert tuple(page[30, 10]) != (255, 255, 255) == tuple(page[30, 45])
+    with pytest.raises(InputError, match="columns=0"):
+        sheet([one], columns=0)

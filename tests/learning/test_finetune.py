@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from remotesam_geo import RemoteSAM
-from remotesam_geo.errors import InputError
+from remotesam_geo.errors import InputError, MissingExtraError
 from remotesam_geo.learning.engine import rules, run_engine, world_example
 from remotesam_geo.learning.train import (
     Augment,
@@ -302,6 +302,20 @@ def test_logs_agree_after_a_break(tmp_path):
     assert rows[0]["held_out/class"] == ""
     with pytest.raises(InputError, match="wandb"):
         run(tmp_path, replace(PLAIN, steps=9), logs=["wandb"])
+
+
+def test_tensorboard_shows_each_step_once_after_a_break(tmp_path):
+    reading = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    run(tmp_path, replace(PLAIN, steps=3), logs=["tensorboard"])
+    run(tmp_path, replace(PLAIN, steps=5), logs=["tensorboard"])
+    shown = reading.EventAccumulator(str(tmp_path / "tensorboard")).Reload().Scalars("loss")
+    assert [one.step for one in shown] == [1, 2, 3, 4, 5]
+
+
+def test_a_missing_tensorboard_names_its_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(MissingExtraError, match=r"remotesam-geo\[tensorboard\]"):
+        run(tmp_path, replace(PLAIN, steps=1), logs=["tensorboard"])
 
 
 WORKER = """

@@ -12,6 +12,7 @@ from .procedural import world_example
 from .relabel import Relabelling, relabel
 from .report import EngineReport
 from .running import Engine, Made, Source, rules, run_engine
+from .statistics import Statistics, sheet, statistics
 from .steps import ExpressionStep, FilterStep, MaskStep, Material, describe, related, spoken
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Relabelling",
     "SingleThings",
     "Source",
+    "Statistics",
     "TaughtMasks",
     "Teacher",
     "agreement",
@@ -44,6 +46,8 @@ __all__ = [
     "related",
     "rules",
     "run_engine",
+    "sheet",
     "spoken",
+    "statistics",
     "world_example",
 ]
