@@ -28,7 +28,19 @@ ATTRIBUTES: Mapping[str, frozenset[str]] = {
         "left right top bottom upper lower center centre middle corner leftmost rightmost topmost bottommost".split()  # noqa: SIM905
     ),
     "relation": frozenset(
-        ["nearest", "closest", "farthest", "near", "beside", "between", "above", "below", "around", "next", "of"]
+        [
+            "nearest",
+            "closest",
+            "farthest",
+            "near",
+            "beside",
+            "between",
+            "above",
+            "below",
+            "around",
+            "next",
+            "of",
+        ]
     ),
     "shape": frozenset("round circular square rectangular curved straight oval triangular".split()),  # noqa: SIM905
 }
