@@ -1,4 +1,4 @@
-"""Networks of others as steps, by small ones of the very classes: shapes, coordinates, what is said when one is missing."""
+"""Networks of others as steps, by small ones of the very classes: shapes, coordinates, and a missing one."""
 
 from types import SimpleNamespace
 
@@ -9,6 +9,9 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import (
+    GroundingDinoConfig,
+    GroundingDinoForObjectDetection,
+    GroundingDinoImageProcessorPil,
     PreTrainedTokenizerFast,
     SamConfig,
     SamImageProcessorPil,
@@ -19,8 +22,8 @@ from transformers import (
 )
 
 from remotesam_geo.errors import InputError, ModelError
-from remotesam_geo.learning.engine import Engine, KindClasses, TaughtMasks
-from remotesam_geo.learning.engine.neural import SamTeacher, Similar
+from remotesam_geo.learning.engine import Engine, KindClasses, Material, TaughtMasks
+from remotesam_geo.learning.engine.neural import DetectedThings, SamTeacher, Similar
 from remotesam_geo.learning.triplets import Example, Mask, Picture, Thing, Triplet
 
 SIDE = 64
@@ -166,6 +169,77 @@ def test_the_region_is_the_box_with_a_margin_and_its_surroundings_darkened(sigli
     assert (region[0] == rgb[5, 15:45] // 2).all()
 
 
+@pytest.fixture(scope="module")
+def dino(tmp_path_factory):
+    torch.manual_seed(0)
+    config = GroundingDinoConfig(
+        backbone_config={
+            "model_type": "swin", "image_size": 64, "embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2],
+            "window_size": 4, "out_indices": [2, 3, 4],
+        },
+        text_config={
+            "model_type": "bert", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+            "intermediate_size": 32, "vocab_size": 9, "max_position_embeddings": 32,
+        },
+        d_model=32, encoder_layers=1, decoder_layers=2, encoder_attention_heads=2, decoder_attention_heads=2,
+        encoder_ffn_dim=32, decoder_ffn_dim=32, num_queries=5, max_text_len=16, encoder_n_points=2, decoder_n_points=2,
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("dino")
+    GroundingDinoForObjectDetection(config).save_pretrained(folder)
+    GroundingDinoImageProcessorPil(size={"shortest_edge": 64, "longest_edge": 96}).save_pretrained(
+        folder
+    )
+    words = {
+        "[PAD]": 0,
+        "[UNK]": 1,
+        "[CLS]": 2,
+        "[SEP]": 3,
+        "ship": 4,
+        "storage": 5,
+        "tank": 6,
+        ".": 7,
+    }
+    tokenizer = Tokenizer(WordLevel(words, unk_token="[UNK]"))  # noqa: S106
+    tokenizer.pre_tokenizer = Whitespace()
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]"  # noqa: S106
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+def empty(shape):
+    rgb = np.zeros((*shape, 3), np.uint8)
+    return Material(example=Example(picture=Picture.of("a", rgb)), rgb=rgb)
+
+
+def test_the_detector_gives_boxes_within_the_picture(dino):
+    step = DetectedThings.from_pretrained(dino, classes=["ship", "storage_tank"], least=0.0)
+    found = step(empty((50, 90))).example.things
+    assert found
+    assert {thing.label for thing in found} <= {"ship", "storage_tank"}
+    assert all(0 <= t.box[0] < t.box[2] <= 90 and 0 <= t.box[1] < t.box[3] <= 50 for t in found)
+
+
+def test_detected_boxes_come_back_where_they_are_and_with_their_names(dino, monkeypatch):
+    step = DetectedThings.from_pretrained(dino, classes=["ship", "storage_tank"])
+    asked = {}
+
+    def draws(self, **given):
+        asked.update(given)
+        logits = torch.full((1, 3, given["input_ids"].shape[1]), -9.0)
+        logits[0, 0, given["input_ids"][0] == 6] = 3.0  # "tank"
+        logits[0, 1, given["input_ids"][0] == 4] = 2.0  # "ship"
+        boxes = torch.tensor([[[0.5, 0.5, 0.2, 0.4], [0.1, 0.25, 0.2, 0.5], [0.5, 0.5, 0.5, 0.5]]])
+        return SimpleNamespace(logits=logits, pred_boxes=boxes)
+
+    monkeypatch.setattr(GroundingDinoForObjectDetection, "__call__", draws)
+    tank, ship = step(empty((50, 90))).example.things
+    assert (tank.label, ship.label) == ("storage_tank", "ship")
+    assert np.allclose(tank.box, (36, 15, 54, 35), atol=1e-3)
+    assert np.allclose(ship.box, (0, 0, 18, 25), atol=1e-3)
+    assert max(asked["pixel_values"].shape[-2:]) == 96
+
+
 @pytest.mark.parametrize("kind", [SamTeacher, Similar])
 def test_what_is_missing_is_said(kind, tmp_path):
     with pytest.raises(InputError, match="commit"):
@@ -174,3 +248,5 @@ def test_what_is_missing_is_said(kind, tmp_path):
         kind.from_pretrained("some/model", revision="a" * 40, local_files_only=True)
     with pytest.raises(ModelError, match=r"safetensors"):
         kind.from_pretrained(tmp_path)
+    with pytest.raises(InputError, match="commit"):
+        DetectedThings.from_pretrained("IDEA-Research/grounding-dino-tiny", classes=["ship"])

@@ -1,10 +1,10 @@
-"""Steps by networks of others, loaded through transformers: a promptable segmenter, and image-text similarity.
+"""Steps by networks of others, loaded through transformers: a detector, a promptable segmenter, image-text similarity.
 
 Weights are read from safetensors only, of a commit that is named. torchvision is not needed.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +17,9 @@ from PIL import Image
 from remotesam_geo.errors import InputError, ModelError
 from remotesam_geo.learning.triplets import Thing, Triplet
 
-__all__ = ["SamTeacher", "Similar"]
+from .steps import Material, spoken
+
+__all__ = ["DetectedThings", "SamTeacher", "Similar"]
 
 
 def _loaded(kind: Any, source: str | Path, revision: str | None, local_files_only: bool) -> Any:
@@ -103,6 +105,116 @@ class SamTeacher:
             drawn = F.interpolate(own, rgb.shape[:2], mode="bilinear", align_corners=False)[0] > 0
             masks += list(drawn.cpu().numpy())
         return masks
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectedThings:
+    """Finds things by an open-vocabulary detector (Grounding DINO): a first step where there are no labels.
+
+    It gives boxes without masks: let `TaughtMasks` follow. What it overlooks is taken not to be there.
+
+    Attributes:
+        model: A `GroundingDinoForObjectDetection` of transformers.
+        images: Its `GroundingDinoImageProcessorPil`.
+        words: Its tokenizer, a fast one.
+        name: What it is called in reports.
+        classes: What to look for.
+        least: The probability that is needed.
+    """
+
+    model: Any = field(repr=False)
+    images: Any = field(repr=False)
+    words: Any = field(repr=False)
+    name: str
+    classes: tuple[str, ...]
+    least: float = 0.35
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path,
+        *,
+        classes: Sequence[str],
+        revision: str | None = None,
+        least: float = 0.35,
+        local_files_only: bool = False,
+    ) -> Self:
+        """Load it from a folder, or a repository such as "IDEA-Research/grounding-dino-tiny" with a commit.
+
+        Raises:
+            InputError: A repository without a commit.
+            ModelError: It is missing; the message says what would be downloaded.
+        """
+        from transformers import (  # noqa: PLC0415 - takes its time
+            AutoTokenizer,
+            GroundingDinoForObjectDetection,
+            GroundingDinoImageProcessorPil,
+        )
+
+        model = _loaded(GroundingDinoForObjectDetection, source, revision, local_files_only)
+        return cls(
+            model=model.eval(),
+            images=_loaded(GroundingDinoImageProcessorPil, source, revision, local_files_only),
+            words=_loaded(AutoTokenizer, source, revision, local_files_only),
+            name=f"{Path(source).name} {revision or ''}".strip(),
+            classes=tuple(classes),
+            least=least,
+        )
+
+    @torch.no_grad()
+    def __call__(self, material: Material) -> Material:
+        """The material with what was found, beside what was known."""
+        rgb = material.rgb
+        ready = self.images(images=Image.fromarray(rgb), return_tensors="pt")
+        text, spans = _listed([spoken(name) for name in self.classes])
+        tokens = self.words(text, return_tensors="pt", return_offsets_mapping=True)
+        offsets = tokens["offset_mapping"][0].tolist()
+        device = self.model.device
+        found = self.model(
+            pixel_values=ready["pixel_values"].to(device),
+            input_ids=tokens["input_ids"].to(device),
+            attention_mask=tokens["attention_mask"].to(device),
+            token_type_ids=torch.zeros_like(tokens["input_ids"]).to(device),
+        )
+        chances = found.logits[0].sigmoid().cpu()  # queries x tokens
+        by_class = torch.stack(
+            [
+                chances[:, [k for k, (a, b) in enumerate(offsets) if start <= a < b <= end]].amax(1)
+                for start, end in spans
+            ],
+            1,
+        )
+        score, which = by_class.max(1)
+        boxes = _corners(found.pred_boxes[0].cpu(), rgb.shape[0], rgb.shape[1])
+        things = [
+            Thing(
+                label=self.classes[int(which[k])],
+                box=(boxes[k][0], boxes[k][1], boxes[k][2], boxes[k][3]),
+                id=f"found {k}",
+                attributes={"score": f"{float(score[k]):.3f}"},
+            )
+            for k in range(len(boxes))
+            if score[k] >= self.least and boxes[k][2] > boxes[k][0] and boxes[k][3] > boxes[k][1]
+        ]
+        example = replace(material.example, things=(*material.example.things, *things))
+        return replace(material, example=example)
+
+
+def _listed(names: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
+    """Names as the detector is asked them, each ended by a point, and where each stands."""
+    text, spans = "", []
+    for name in names:
+        spans.append((len(text), len(text) + len(name)))
+        text += f"{name}. "
+    return text.rstrip(), spans
+
+
+def _corners(boxes: torch.Tensor, height: int, width: int) -> list[list[float]]:
+    """Centres and sizes as shares of the picture, N x 4, to x0, y0, x1, y1 in its pixels."""
+    x, y, w, h = boxes.float().unbind(1)
+    corners = torch.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], 1).clamp(0, 1)
+    found: list[list[float]] = (corners * torch.tensor([width, height] * 2)).tolist()
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
