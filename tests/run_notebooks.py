@@ -1,16 +1,20 @@
 """Run every notebook from top to bottom in a kernel and an empty folder of its own; the first error ends it.
 
-With --save what they print and draw is kept in them.
+With --save what they print and draw is kept in them, pictures as small JPEGs.
 """
 
 import os
 import sys
 import tempfile
 import time
+from base64 import b64decode, b64encode
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
+from PIL import Image
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
@@ -33,9 +37,21 @@ def main() -> int:
         if "--save" in sys.argv:
             for cell in notebook.cells:
                 cell.metadata.pop("execution", None)
+                for output in cell.get("outputs", []):
+                    shrink(output.get("data", {}))
             nbformat.write(notebook, path)
         sys.stdout.write(f"{path.name}: {time.perf_counter() - begun:.0f} s\n")
     return 0
+
+
+def shrink(data: dict[str, Any]) -> None:
+    """Keep a picture as a small JPEG, so that the repository stays small."""
+    if "image/png" in data:
+        picture = Image.open(BytesIO(b64decode(data.pop("image/png")))).convert("RGB")
+        picture.thumbnail((640, 640))
+        small = BytesIO()
+        picture.save(small, "JPEG", quality=70)
+        data["image/jpeg"] = b64encode(small.getvalue()).decode()
 
 
 if __name__ == "__main__":
