@@ -9,11 +9,19 @@ from transformers import BertModel
 from remotesam_geo.model.inference.blocks import Norm
 from remotesam_geo.model.inference.decoder import InferenceDecoder
 from remotesam_geo.model.inference.interaction import Interaction
-from remotesam_geo.model.inference.kernels import Arrangement, Convolution, Weights
+from remotesam_geo.model.inference.kernels import (
+    Arrangement,
+    Convolution,
+    Weights,
+    drop_freed_memory,
+)
 from remotesam_geo.model.inference.stages import InferenceStage, Seen
 from remotesam_geo.model.network import RemoteSAMModel
 
 __all__ = ["InferenceEngine"]
+
+LARGE = 32 << 20
+"""Bytes of a map above which freed memory is dropped before it is made."""
 
 
 class InferenceEngine:
@@ -71,6 +79,8 @@ class InferenceEngine:
             ]
             self.interaction = Interaction(backbone.at("cim"), config, plan)
             self.decoder = InferenceDecoder(weights.at("classifier"), config, plan)
+        largest = config.grid_sizes[0] ** 2 * config.decoder_width * plan.dtype.itemsize
+        self.drops_memory = plan.device.type == "cpu" and largest > LARGE
 
     @torch.no_grad()
     def encode(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
@@ -106,7 +116,10 @@ class InferenceEngine:
             if x is not None:
                 seen = self.stages[index + 1].look(x)
         del seen, x, feature_map
-        return self.decoder(self.interaction(maps))
+        maps = self.interaction(maps)
+        if self.drops_memory:
+            drop_freed_memory()
+        return self.decoder(maps)
 
 
 def _text_encoder(model: RemoteSAMModel, plan: Arrangement) -> BertModel:
