@@ -122,7 +122,7 @@ class Job:
         bands: str | Sequence[str | int] | None = None,
         stretch: Any = None,
         overlap: float = OVERLAP,
-        seam: Seam = "paste",
+        seam: Seam = "blend",
         area: Any = None,
         block: int = 4,
         keep_probabilities: bool = True,
@@ -146,7 +146,7 @@ class Job:
             bands: As in `render`.
             stretch: As in `render`; limits that must be measured are read now, once.
             overlap: Share of a window that neighbours have in common, up to a half.
-            seam: "paste" takes each pixel from one window, "blend" weighs all that see it.
+            seam: "blend" weighs all windows that see a pixel, "paste" takes each from one.
             area: Any geometry or GeoDataFrame (degrees where it has no CRS): windows elsewhere are not asked.
             block: Windows along the side of a block, the unit of work.
             keep_probabilities: Whether maps are kept, so that other thresholds can be answered without the model.

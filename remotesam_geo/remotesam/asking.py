@@ -79,7 +79,7 @@ class How:
     stretch: Any = None
     view: View = "map"
     overlap: float = OVERLAP
-    seam: Seam = "paste"
+    seam: Seam = "blend"
     area: Any = None
     tiles: bool = False
     on_error: OnError = "raise"

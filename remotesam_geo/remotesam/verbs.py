@@ -48,7 +48,7 @@ class RemoteSAM:
     - ``resolution``: metres on the ground a pixel, "native", or "auto" for what suits the class; one, or by label.
     - ``bands``, ``stretch``: as in `render`.
     - ``overlap``: share of a window that neighbouring windows have in common, up to a half.
-    - ``seam``: "paste" takes each pixel from one window, "blend" weighs all that see it.
+    - ``seam``: "blend" weighs all windows that see a pixel, "paste" takes each from one.
     - ``area``: only windows whose cores touch it are asked: shapely (degrees), GeoJSON, a GeoDataFrame or GeoSeries.
     - ``tiles``: ask a picture window by window at its own scale, not as one shrunken square.
     - ``on_error``: "raise" stops at the first window that fails; "skip" goes on, warns, and states the failed area.
@@ -125,7 +125,7 @@ class RemoteSAM:
         smooth: int = 0,
         parts: Parts = "whole",
         overlap: float = OVERLAP,
-        seam: Seam = "paste",
+        seam: Seam = "blend",
         area: Any = None,
         tiles: bool = False,
         crs: Any = None,
@@ -152,7 +152,7 @@ class RemoteSAM:
             parts: "whole" gives one feature an object; "blocks" leaves large ones cut at block borders, their pieces
                 sharing `id`, score and area.
             overlap: Share of a window that neighbours have in common, up to a half.
-            seam: "paste" takes each pixel from one window, "blend" weighs all that see it.
+            seam: "blend" weighs all windows that see a pixel, "paste" takes each from one.
             area: Only windows whose cores touch it are asked.
             tiles: Whether a picture is asked window by window.
             crs: CRS of the result; by default the scene's.
@@ -196,7 +196,7 @@ class RemoteSAM:
         smooth: int = 0,
         parts: Parts = "whole",
         overlap: float = OVERLAP,
-        seam: Seam = "paste",
+        seam: Seam = "blend",
         area: Any = None,
         tiles: bool = False,
         crs: Any = None,
@@ -240,7 +240,7 @@ class RemoteSAM:
         min_score: float = MIN_SCORE,
         min_area: float = 0,
         overlap: float = OVERLAP,
-        seam: Seam = "paste",
+        seam: Seam = "blend",
         area: Any = None,
         tiles: bool = False,
         crs: Any = None,
@@ -309,7 +309,7 @@ class RemoteSAM:
         bands: Bands = None,
         stretch: Any = None,
         overlap: float = OVERLAP,
-        seam: Seam = "paste",
+        seam: Seam = "blend",
         area: Any = None,
         tiles: bool = False,
         on_error: OnError = "raise",
@@ -366,7 +366,7 @@ class RemoteSAM:
         bands: Bands = None,
         stretch: Any = None,
         overlap: float = OVERLAP,
-        seam: Seam = "paste",
+        seam: Seam = "blend",
         area: Any = None,
         tiles: bool = False,
         on_error: OnError = "raise",
@@ -409,7 +409,7 @@ class RemoteSAM:
         min_score: float = MIN_SCORE,
         min_area: float = 0,
         overlap: float = OVERLAP,
-        seam: Seam = "paste",
+        seam: Seam = "blend",
         area: Any = None,
         tiles: bool = False,
         on_error: OnError = "raise",
@@ -477,7 +477,7 @@ class RemoteSAM:
         min_score: float = MIN_SCORE,
         min_area: float = 0,
         overlap: float = OVERLAP,
-        seam: Seam = "paste",
+        seam: Seam = "blend",
         area: Any = None,
         tiles: bool = False,
         on_error: OnError = "raise",
@@ -519,7 +519,7 @@ class RemoteSAM:
         bands: Bands = None,
         stretch: Any = None,
         overlap: float = OVERLAP,
-        seam: Seam = "paste",
+        seam: Seam = "blend",
         area: Any = None,
     ) -> xr.DataArray:
         """The map of each prompt, lazily: the network is asked when values are wanted, each window once.
@@ -548,7 +548,7 @@ class RemoteSAM:
         bands: Bands = None,
         stretch: Any = None,
         overlap: float = OVERLAP,
-        seam: Seam = "paste",
+        seam: Seam = "blend",
         area: Any = None,
     ) -> xr.DataArray:
         """The most probable class of each pixel, lazily.

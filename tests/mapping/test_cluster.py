@@ -89,16 +89,20 @@ def test_a_window_that_kills_its_workers_is_left_out_and_told(
     (tmp_path / "none").mkdir()
     path = write_raster(tmp_path / "bright.tif", shape=(50, 30), bright=(45, 20))
     model = Deadly(tmp_path / "none", bright=True)
-    job = make_job(tmp_path / "job", path, model=model, block=1, prompts=("red",))
+    job = make_job(tmp_path / "job", path, model=model, block=1, prompts=("red",), seam="paste")
     with pytest.warns(RemoteSAMWarning, match=r"failures\(\)"):
         table = job.run(client, on_error="skip")
     assert table["poison"].item() == len(job.failures()) == 1
     assert table["waiting"].item() == 0
     with pytest.warns(RemoteSAMWarning):
         assert job.retry_failures(client)["poison"].item() == 1  # not given out again
-    healthy = make_job(tmp_path / "job", path, model=Colours(), block=1, prompts=("red",))
+    healthy = make_job(
+        tmp_path / "job", path, model=Colours(), block=1, prompts=("red",), seam="paste"
+    )
     healthy.retry_failures(client, poison=True)
-    clean = make_job(tmp_path / "clean", path, model=Colours(), block=1, prompts=("red",))
+    clean = make_job(
+        tmp_path / "clean", path, model=Colours(), block=1, prompts=("red",), seam="paste"
+    )
     clean.run()
     is_whole(healthy, clean)
 
