@@ -305,7 +305,8 @@ def test_logs_agree_after_a_break(tmp_path):
 
 
 def test_tensorboard_shows_each_step_once_after_a_break(tmp_path):
-    reading = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    from tensorboard.backend.event_processing import event_accumulator as reading
+
     run(tmp_path, replace(PLAIN, steps=3), logs=["tensorboard"])
     run(tmp_path, replace(PLAIN, steps=5), logs=["tensorboard"])
     shown = reading.EventAccumulator(str(tmp_path / "tensorboard")).Reload().Scalars("loss")
