@@ -17,7 +17,6 @@ import shapely
 import xarray as xr
 from pyproj import CRS
 from rasterio.errors import NotGeoreferencedWarning
-from tqdm.auto import tqdm
 
 from remotesam_geo import __version__
 from remotesam_geo.errors import InputError, JobError, RemoteSAMWarning
@@ -43,6 +42,7 @@ from remotesam_geo.mapping.stitch import Seam
 from remotesam_geo.mapping.store import Store, replace_file, writing
 from remotesam_geo.mapping.survey import Choice, drawn
 from remotesam_geo.mapping.vectors import Outline, Parts
+from remotesam_geo.notebook import tqdm
 from remotesam_geo.remotesam.asking import OVERLAP
 from remotesam_geo.scenes import ReadPolicy, load, open_raster
 from remotesam_geo.scenes.areas import shape_in_degrees

@@ -6,6 +6,8 @@ Names are imported when they are first used: torch takes its time.
 import importlib
 from typing import Any
 
+import remotesam_geo.notebook  # noqa: F401 - before transformers imports progress bars
+
 _HOME = {
     "ContourModel": "contours",
     "Predictor": "predictor",

@@ -15,7 +15,6 @@ import pandas as pd
 import shapely
 import xarray as xr
 from pyproj import CRS
-from tqdm.auto import tqdm
 
 from remotesam_geo import __version__
 from remotesam_geo.errors import InputError, RemoteSAMWarning
@@ -28,6 +27,7 @@ from remotesam_geo.mapping.vectors import Features
 from remotesam_geo.mapping.zone_frames import wide_columns
 from remotesam_geo.mapping.zone_sums import Sums
 from remotesam_geo.mapping.zones import Zones, core_zones, place_zones
+from remotesam_geo.notebook import tqdm
 from remotesam_geo.scenes.areas import shape_in_degrees
 from remotesam_geo.tasks import CONTOUR_THRESHOLD, Suppress, merge
 from remotesam_geo.words import Prompt, PromptLike, parse_prompts, view_words

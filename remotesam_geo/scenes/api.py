@@ -12,9 +12,9 @@ import shapely
 from pystac_client import ItemSearch
 from pystac_client.stac_api_io import StacApiIO
 from requests import Request
-from tqdm.auto import tqdm
 
 from remotesam_geo.errors import SearchError
+from remotesam_geo.notebook import tqdm
 
 from .catalogs import did_you_mean
 from .documents import Document, keep_remote, links, read_json

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
-from tqdm.auto import tqdm
-
 from remotesam_geo.errors import InputError, SearchError
+from remotesam_geo.notebook import tqdm
 
 from . import geoparquet
 from .api import MAX_ITEMS, QUIET_SECONDS

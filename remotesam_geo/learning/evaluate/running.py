@@ -12,11 +12,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from remotesam_geo import __version__
 from remotesam_geo.errors import InputError, JobError
 from remotesam_geo.learning.triplets import Example, Faults, OnError, Triplet
+from remotesam_geo.notebook import tqdm
 
 from .answering import Answerer, Chances, answerer, resized
 from .asking import Asker, Task, Unit
