@@ -21,9 +21,11 @@ from remotesam_geo.mapping.ledger import POISON
 from remotesam_geo.mapping.plan import Group, Plan
 from remotesam_geo.mapping.stages import Records, layers, pieces
 from remotesam_geo.mapping.stitch import look
-from remotesam_geo.mapping.survey import Choice, drawn, gather
+from remotesam_geo.mapping.survey import Choice, drawn, gather, warn_of_cuts
 from remotesam_geo.remotesam.asking import ceil_pixels
 from remotesam_geo.tasks import Dropped
+
+from .showing import plan_card
 
 __all__ = ["Estimate", "estimate", "failed_windows", "joined", "state_of"]
 
@@ -55,6 +57,19 @@ class Estimate:
             f"{self.windows:,} windows, {self.asks:,} asks, {self.pixels / 1e6:,.1f} million pixels to read, at most "
             f"{self.kept_bytes / 1e6:,.1f} MB to keep{about}"
         )
+
+    def _repr_html_(self) -> str:
+        told = [
+            ("windows", f"{self.windows:,}"),
+            ("asks", f"{self.asks:,} of a window for one expression"),
+            ("to read", f"{self.pixels / 1e6:,.1f} million pixels"),
+            ("to keep", f"at most {self.kept_bytes / 1e6:,.1f} MB"),
+            (
+                "time",
+                "not measured" if self.seconds is None else f"about {_duration(self.seconds)}",
+            ),
+        ]
+        return plan_card(told, self.footprints)
 
 
 def estimate(plan: Plan, every: Sequence[Group], predict: Predict | None) -> Estimate:
@@ -166,6 +181,7 @@ def joined(
 ) -> gpd.GeoDataFrame:
     """The features of all that was outlined, in the order of the labels."""
     plan, tables, notes = records.plan, [], []
+    left_cut: list[int] = []
     target = CRS.from_user_input(str(plan.origin.geobox.crs) if crs is None else crs)
     for group in every:
         wanted = replace(choice, min_area=ceil_pixels(min_area, group.source.geobox))
@@ -173,9 +189,10 @@ def joined(
         dropped: dict[str, Dropped] = {}
         for prompt in group.prompts:
             blocks = pieces(records, group, prompt, drawn(choice))
-            own, left_out = gather(blocks, group.grid, group.source.moments, [prompt], wanted)
+            own, left_out, cut = gather(blocks, group.grid, group.source.moments, [prompt], wanted)
             found += own
             dropped |= left_out
+            left_cut += cut
         tables.append(
             to_frame(
                 found,
@@ -196,6 +213,7 @@ def joined(
                 "dropped": {label: asdict(count) for label, count in dropped.items()},
             }
         )
+    warn_of_cuts(left_cut)
     order = {label: index for index, label in enumerate(labels)}
     table = pd.concat(tables, ignore_index=True).sort_values(
         "label", key=lambda column: column.map(order), kind="stable", ignore_index=True

@@ -11,7 +11,7 @@ import shapely
 from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 
-from remotesam_geo.errors import InputError
+from remotesam_geo.errors import InputError, RemoteSAMWarning
 from remotesam_geo.tasks import (
     CONTOUR_THRESHOLD,
     MIN_SCORE,
@@ -27,6 +27,7 @@ from remotesam_geo.tasks import (
 )
 from remotesam_geo.words import Prompt
 
+from . import vectors
 from .executor import Answer, Failure
 from .frames import Found
 from .grid import Block, Box, Grid
@@ -37,7 +38,7 @@ from .vectors import Features, Joiner, Outline, Parts, Pieces, extract
 from .zone_sums import Sums, ZonePart, ZoneSums, tally_zones
 from .zones import Zones
 
-__all__ = ["Choice", "Survey", "drawn", "gather", "outlined", "survey"]
+__all__ = ["Choice", "Survey", "drawn", "gather", "outlined", "survey", "warn_of_cuts"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +127,8 @@ def survey(
         # rasterio silences this one for arrays of its own, but what one thread silences another may let speak again:
         # the filters are the whole process's.
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        found, dropped = gather(blocks(), maps.grid, moments, prompts, choice or Choice())
+        found, dropped, left_cut = gather(blocks(), maps.grid, moments, prompts, choice or Choice())
+    warn_of_cuts(left_cut)  # now that no thread of ours can silence it
     return Survey(
         found=found,
         failures=tuple(failures),
@@ -141,7 +143,7 @@ def gather(
     moments: Sequence[Moment],
     prompts: Sequence[Prompt],
     choice: Choice,
-) -> tuple[tuple[Found, ...], dict[str, Dropped]]:
+) -> tuple[tuple[Found, ...], dict[str, Dropped], list[int]]:
     """Join the pieces of blocks to whole features, and choose among them.
 
     Args:
@@ -152,7 +154,8 @@ def gather(
         choice: What is wanted of it.
 
     Returns:
-        Features by label and time, and by label what was dropped.
+        Features by label and time; by label what was dropped; the vertices of each feature that had too many to be
+        joined, for `warn_of_cuts`.
     """
     joiners: dict[tuple[int, int], Joiner] = {}
     parts: dict[tuple[int, int], list[Features]] = {}
@@ -173,7 +176,19 @@ def gather(
         label = prompts[index].label
         dropped[label] = _sum(dropped.get(label, Dropped()), left_out)
         found.append(Found(label=label, moment=moments[moment], features=chosen))
-    return tuple(found), dropped
+    return tuple(found), dropped, [n for joiner in joiners.values() for n in joiner.left_cut]
+
+
+def warn_of_cuts(vertices: Sequence[int]) -> None:
+    """Say which features stay in pieces."""
+    if vertices:
+        warnings.warn(
+            f"{len(vertices)} features have more than {vectors.MOST_VERTICES:,} vertices, the largest "
+            f"{max(vertices):,}: they stay cut at block borders, their pieces sharing one id. Say parts='blocks' to "
+            "expect it, or simplify=... and a coarser resolution",
+            RemoteSAMWarning,
+            stacklevel=2,
+        )
 
 
 def drawn(choice: Choice) -> Outline:

@@ -5,7 +5,6 @@ polygon that the whole raster would have given. Only components that touch a blo
 all others are finished with their block. Sums are integers: scores do not depend on the cut either.
 """
 
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -17,7 +16,6 @@ from numpy.typing import NDArray
 from rasterio.features import shapes
 from shapely.geometry.base import BaseGeometry
 
-from remotesam_geo.errors import RemoteSAMWarning
 from remotesam_geo.tasks import (
     CONTOUR_THRESHOLD,
     SHARE,
@@ -150,11 +148,15 @@ class Joiner:
         share: A piece must exceed this share of the largest piece of its whole.
         parts: "whole" joins components to one feature each; "blocks" leaves polygons cut at block borders, each with
             the table entry of its whole.
+
+    Attributes:
+        left_cut: Vertices of each component that would have too many in one piece: it stays cut all the same.
     """
 
     grid: Grid
     share: float = SHARE
     parts: Parts = "whole"
+    left_cut: list[int] = field(default_factory=list)
     _wholes: "_Frontier" = field(init=False)
     _pieces: "_Frontier" = field(init=False)
     _open: "list[_Part]" = field(default_factory=list)
@@ -259,14 +261,7 @@ class Joiner:
             return np.ones(n, np.bool_)
         vertices = np.bincount(group, shapely.get_num_coordinates(pieces), minlength=n)
         cut: NDArray[np.bool_] = vertices > MOST_VERTICES
-        if cut.any():
-            warnings.warn(
-                f"{int(cut.sum())} features have more than {MOST_VERTICES:,} vertices, the largest "
-                f"{int(vertices.max()):,}: they stay cut at block borders, their pieces sharing one id. Say "
-                "parts='blocks' to expect it, or simplify=... and a coarser resolution",
-                RemoteSAMWarning,
-                stacklevel=2,
-            )
+        self.left_cut += vertices[cut].tolist()
         return cut
 
 

@@ -21,6 +21,7 @@ __all__ = ["Expression", "ExpressionKind", "expressions"]
 ExpressionKind = Literal["class", "colour", "size", "position", "relation", "absent"]
 
 LONG = ("airplane", "building", "harbor", "ship", "vehicle")  # what has a length to speak of
+SLIVER = 40  # pixels: a class that shows less of itself is neither asked for nor denied
 TINTS = {name: kind.colour_names for name, kind in CLASSES.items()}
 
 
@@ -55,8 +56,8 @@ def expressions(picture: WorldScene, rng: random.Random | int = 0) -> list[Expre
         rng: Picks among the wordings; a number is a seed.
 
     Returns:
-        For every class its name, as "class" or "absent"; for classes with two objects or more what tells some of
-        them from the others. No two have the same words.
+        For every class its name, as "class" or "absent", but not where only a sliver of it shows; for classes with
+        two objects or more what tells some of them from the others. No two have the same words.
 
     Example:
         >>> from .picture import scene
@@ -71,10 +72,11 @@ def expressions(picture: WorldScene, rng: random.Random | int = 0) -> list[Expre
     for name in CLASSES:
         some = [s for s in seen if s.name == name]
         every = _ids(some)
-        text = f"{name} in the image"
-        asked[text] = Expression(
-            text=text, kind="class" if some else "absent", name=name, ids=every, every=every
-        )
+        if not some or sum(s.pixels for s in some) >= SLIVER:
+            text = f"{name} in the image"
+            asked[text] = Expression(
+                text=text, kind="class" if some else "absent", name=name, ids=every, every=every
+            )
         for told in telling_apart(
             some, seen, dice, shape, names=tuple(CLASSES), palette=tuple(COLOURS), tints=TINTS
         ):

@@ -26,7 +26,7 @@ class Sensor:
     """
 
     name: str
-    resolution: Span = (0.2, 0.42)
+    resolution: Span = (0.18, 0.38)
     blur: Span = (0.35, 0.85)
     noise: Span = (1.5, 6.0)
     haze: Span = (0.0, 0.22)
