@@ -92,7 +92,8 @@ def choose_limits(
         if reflectance:
             return Stretch(limits=(REFLECTANCE,) * 3, of=REFLECTANCE_UNIT)
     if stretch is None or (isinstance(stretch, str) and stretch == "percentiles"):
-        found = _percentiles(scene, colors, policy)
+        with warnings.catch_warnings():  # reading threads leave the process's filters as they like
+            found = _percentiles(scene, colors, policy)
         told = ", ".join(f"{low:g} to {high:g}" for low, high in found.limits)
         text = (
             f"stretching by percentiles {PERCENTILES} of the whole scene: red, green, blue {told} "
