@@ -20,14 +20,14 @@ with warnings.catch_warnings():
 
 __all__ = ["boxes_picture", "card", "facts", "table", "tqdm"]
 
-SIDE = 240
+SIDE = 180
 """Pixels of the longer side of a picture."""
 GAP = 5
 """Pixels that a box must have for a line to be seen between it and the next."""
 
 _STYLE = (
     "<style>"
-    ".rsg{font:13px/1.5 system-ui,sans-serif;max-width:900px}"
+    ".rsg{font:13px/1.5 system-ui,sans-serif;max-width:1000px}"
     ".rsg header{padding:2px 0 4px;border-bottom:1px solid #8886}"
     ".rsg header b{margin-right:.7em}.rsg header span{opacity:.7;overflow-wrap:anywhere}"
     ".rsg section{display:flex;flex-wrap:wrap;gap:8px 24px;padding:6px 0;align-items:flex-start}"
@@ -37,27 +37,29 @@ _STYLE = (
     ".rsg td{overflow-wrap:anywhere;max-width:34em}"
     ".rsg td.n,.rsg th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}"
     ".rsg figure{margin:0}.rsg img{display:block;margin:0;image-rendering:pixelated}"
-    ".rsg figcaption{max-width:240px;opacity:.85}"
+    ".rsg .p{display:flex;flex-wrap:wrap;gap:8px 16px}.rsg figcaption{max-width:180px;opacity:.85}"
     ".rsg i{display:inline-block;width:.75em;height:.75em;margin-right:.35em}"
     ".rsg figcaption span{margin-right:1em;white-space:nowrap}"
     "</style>"
 )  # fmt: skip
 
 
-def card(kind: str, name: str, *parts: str) -> str:
+def card(kind: str, name: str, words: str, pictures: Sequence[str] = ()) -> str:
     """A value as HTML.
 
     Args:
         kind: What it is.
         name: Which one.
-        parts: HTML made by the other functions here, side by side.
+        words: What there is to say, as HTML made by the other functions here.
+        pictures: What there is to see, as HTML too.
 
     Example:
         >>> "&lt;b&gt;" in card("Job", "out/<b>", facts({"windows": "4"}))
         True
     """
     head = f"<header><b>{html.escape(kind)}</b><span>{html.escape(name)}</span></header>"
-    return f'{_STYLE}<div class="rsg">{head}<section>{"".join(parts)}</section></div>'
+    seen = f'<div class="p">{"".join(pictures)}</div>' if pictures else ""
+    return f'{_STYLE}<div class="rsg">{head}<section>{words}{seen}</section></div>'
 
 
 def facts(rows: Mapping[str, object]) -> str:

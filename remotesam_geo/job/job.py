@@ -52,6 +52,7 @@ from remotesam_geo.words import CLASS_TEMPLATE, Prompt, PromptLike, ResolutionLi
 
 from .asked import Asked, ModelLike, asked, reopened
 from .maps import kept_maps
+from .showing import job_card
 from .tables import Estimate, estimate, failed_windows, joined, state_of
 
 if TYPE_CHECKING:
@@ -234,6 +235,11 @@ class Job:
             f"Job({str(self.folder)!r}: {named}{f' and {more} more' if more > 0 else ''}; "
             f"{asked_for:,} of {of:,} answered{f', {bad:,} failed' if bad else ''})"
         )
+
+    def _repr_html_(self) -> str:
+        with self._records(look=True) as records:
+            status = state_of(records, self._groups)
+            return job_card(self.folder, self.prompts, status, records, self._groups)
 
     def plan(self, *, measure: bool = True) -> Estimate:
         """What a run would take; nothing is written.

@@ -15,7 +15,7 @@ from remotesam_geo.tasks import decode
 if TYPE_CHECKING:
     from remotesam_geo.model import Predictor, RemoteSAMProcessor
 
-__all__ = ["Model", "Network", "contour_model", "exactly"]
+__all__ = ["Model", "Network", "contour_model", "described", "exactly"]
 
 
 class Model(Protocol):
@@ -103,6 +103,16 @@ def exactly(
         answers: NDArray[np.float32] = model.probabilities(images, expressions)
         return answers
     return decode(model.predict(images, expressions))
+
+
+def described(model: Model) -> dict[str, str]:
+    """What there is to know of a model at a glance, by name."""
+    rows = {"weights": model.identity, "pictures": f"{model.image_size} px"}
+    if isinstance(model, Network):
+        own = model.predictor
+        rows["weights"] = model.identity[:12]  # as much as tells them apart
+        rows["computes"] = f"{own.precision} on {own.device}"
+    return rows
 
 
 def contour_model() -> Contours:

@@ -24,12 +24,13 @@ from remotesam_geo.mapping.zone_frames import (
     label_frame,
 )
 from remotesam_geo.mapping.zone_objects import Within
+from remotesam_geo.notebook import card, facts
 from remotesam_geo.tasks import COUNT_CONTOUR_THRESHOLD, MIN_SCORE, MULTI_LABEL_BALANCE, Suppress
 from remotesam_geo.words import PromptLike, ResolutionLike
 
 from .answering import Asker, ZoneAnswers, features, one_map, over_zones
 from .asking import OVERLAP, Bands, How, Question, Refine, Resolutions, Thresholds, View
-from .network import Model, Network
+from .network import Model, Network, described
 from .subjects import SceneLike, is_probabilities
 
 __all__ = ["RemoteSAM"]
@@ -103,7 +104,10 @@ class RemoteSAM:
         return Asker(self.model)
 
     def __repr__(self) -> str:
-        return f"RemoteSAM({self.model.identity}, {self.model.image_size} px)"
+        return f"RemoteSAM({', '.join(described(self.model).values())})"
+
+    def _repr_html_(self) -> str:
+        return card("RemoteSAM", "", facts(described(self.model)))
 
     # --- features -------------------------------------------------------------------------------
 
