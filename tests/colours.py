@@ -34,6 +34,15 @@ class Counting(Colours):
         return super().predict(images, expressions)
 
 
+class Edges:
+    """Contours where blue is strong."""
+
+    identity = "edges"
+
+    def __call__(self, images):
+        return np.where(images[..., 2] > 100, 200, 0).astype(np.uint8)
+
+
 class Killing(Colours):
     """Kills its own process, once, when it was asked as often as `REMOTESAM_KILL_AFTER` says."""
 

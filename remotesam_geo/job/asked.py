@@ -4,15 +4,20 @@ import importlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from remotesam_geo.errors import InputError, ModelError
 from remotesam_geo.mapping.cluster import Opener
+from remotesam_geo.mapping.contours import Contours, WithContours
 from remotesam_geo.mapping.executor import Predict
 from remotesam_geo.mapping.plan import Weights
 from remotesam_geo.remotesam import Model, RemoteSAM
+from remotesam_geo.remotesam.network import Refine, contour_model
+
+if TYPE_CHECKING:
+    from remotesam_geo.model.contours import ContourRecipe
 
 __all__ = ["Asked", "ModelLike", "asked", "reopened"]
 
@@ -31,12 +36,21 @@ class Asked:
         opener: How a worker opens it; None where its weights are those of this process alone.
         weights: What answers depend on.
         recipe: How a later process opens it, as plain JSON; None where only the user can.
+        contours: What parts touching objects, opened here.
     """
 
     model: Model
     opener: Opener | None
     weights: Weights
     recipe: dict[str, Any] | None
+    contours: Contours | None = None
+
+    @property
+    def predict(self) -> Predict:
+        """What answers every expression, contours among them."""
+        if self.contours is None:
+            return self.model.predict
+        return WithContours(predict=self.model.predict, contours=self.contours)
 
     def for_workers(self) -> Opener:
         """How a worker opens it.
@@ -50,13 +64,56 @@ class Asked:
         raise ModelError(f"another process cannot open this model: {recipe!r}")
 
 
-def asked(model: ModelLike) -> Asked:
-    """Open a model.
+def asked(model: ModelLike, refine: Refine = None) -> Asked:
+    """Open a model, and what parts touching objects.
 
     Raises:
         InputError: It is none.
         ModelError: Its weights are missing or damaged.
     """
+    contours = contour_model(refine)
+    alone = _opened(model)
+    if contours is None:
+        return alone
+    try:
+        recipe: ContourRecipe | None = getattr(contours, "recipe", None)
+    except (
+        ModelError
+    ):  # a network of this process alone has an identity no more than a function has
+        recipe = None
+    identity = getattr(contours, "identity", "") if recipe is None else _identity(recipe)
+    if not identity:
+        raise InputError(
+            f"a job keeps in mind what its contours depend on: give {contours!r} an attribute identity, a text"
+        )
+    opener: _ContourOpener = _Travelling(contours)
+    if recipe is not None:
+        opener = _ContourWeights(recipe=json.dumps(asdict(recipe)))
+    return replace(
+        alone,
+        opener=None if alone.opener is None else _Both(network=alone.opener, contours=opener),
+        weights=replace(alone.weights, contours=str(identity)),
+        recipe=None
+        if alone.recipe is None or recipe is None
+        else {**alone.recipe, "contours": asdict(recipe)},
+        contours=contours,
+    )
+
+
+def reopened(recipe: Mapping[str, Any], weights: Weights) -> Asked:
+    """Open the model of a job's recipe."""
+    opener = _Weights(recipe=json.dumps(recipe["network"]))
+    model = _Reopened(
+        image_size=weights.image_size, identity=weights.identity, predict=opener.open()
+    )
+    alone = Asked(model=model, opener=opener, weights=weights, recipe=dict(recipe))
+    if not weights.contours:
+        return alone
+    other = _ContourWeights(recipe=json.dumps(recipe["contours"]))
+    return replace(alone, opener=_Both(network=opener, contours=other), contours=other.open())
+
+
+def _opened(model: ModelLike) -> Asked:
     if isinstance(model, str) and _NAME.fullmatch(model):
         return _plain(_Named(name=model).model(), _Named(name=model))
     if isinstance(model, str | Path):
@@ -82,17 +139,11 @@ def asked(model: ModelLike) -> Asked:
     except ModelError:  # weights of this process alone: they are asked here, and nowhere else
         return Asked(model=inner, opener=None, weights=weights, recipe=None)
     return Asked(
-        model=inner, opener=_Weighed(recipe=json.dumps(recipe)), weights=weights, recipe=recipe
+        model=inner,
+        opener=_Weights(recipe=json.dumps(recipe)),
+        weights=weights,
+        recipe={"network": recipe},
     )
-
-
-def reopened(recipe: Mapping[str, Any], weights: Weights) -> Asked:
-    """Open the model of a job's recipe."""
-    opener = _Weighed(recipe=json.dumps(dict(recipe)))
-    model = _Reopened(
-        image_size=weights.image_size, identity=weights.identity, predict=opener.open()
-    )
-    return Asked(model=model, opener=opener, weights=weights, recipe=dict(recipe))
 
 
 def _plain(model: Model, opener: Opener) -> Asked:
@@ -102,6 +153,11 @@ def _plain(model: Model, opener: Opener) -> Asked:
         weights=Weights(identity=str(model.identity), image_size=int(model.image_size)),
         recipe=None,
     )
+
+
+def _identity(recipe: "ContourRecipe") -> str:
+    """What a contour network's answers depend on."""
+    return f"{recipe.weights} at {recipe.resolution} px in {recipe.precision}"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -114,7 +170,7 @@ class _Reopened:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Weighed:
+class _Weights:
     """The network with its weights, by its predictor's recipe."""
 
     recipe: str
@@ -154,3 +210,45 @@ class _Given:
 
     def open(self) -> Predict:
         return self.given.predict
+
+
+class _ContourOpener(Protocol):
+    """How a process opens what parts touching objects."""
+
+    def __hash__(self) -> int: ...
+
+    def open(self) -> Contours: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ContourWeights:
+    """A contour network with its weights, by its recipe."""
+
+    recipe: str
+
+    def open(self) -> Contours:
+        from remotesam_geo.model.contours import ContourModel, ContourRecipe  # noqa: PLC0415 - torch
+
+        contours: Contours = ContourModel.open(ContourRecipe(**json.loads(self.recipe)))
+        return contours
+
+
+@dataclass(frozen=True)
+class _Travelling:
+    """Contours that travel by themselves."""
+
+    given: Contours
+
+    def open(self) -> Contours:
+        return self.given
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Both:
+    """A model and what parts touching objects."""
+
+    network: Opener
+    contours: _ContourOpener
+
+    def open(self) -> Predict:
+        return WithContours(predict=self.network.open(), contours=self.contours.open())

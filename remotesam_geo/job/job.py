@@ -44,6 +44,7 @@ from remotesam_geo.mapping.survey import Choice, drawn
 from remotesam_geo.mapping.vectors import Outline, Parts
 from remotesam_geo.notebook import tqdm
 from remotesam_geo.remotesam.asking import OVERLAP
+from remotesam_geo.remotesam.network import Refine
 from remotesam_geo.scenes import ReadPolicy, load, open_raster
 from remotesam_geo.scenes.areas import shape_in_degrees
 from remotesam_geo.scenes.recipe import policy_of
@@ -122,6 +123,7 @@ class Job:
         resolution: ResolutionLike | Mapping[str, ResolutionLike] | None = None,
         bands: str | Sequence[str | int] | None = None,
         stretch: Any = None,
+        refine: Refine = None,
         overlap: float = OVERLAP,
         seam: Seam = "blend",
         area: Any = None,
@@ -146,6 +148,7 @@ class Job:
             resolution: Metres on the ground a pixel, "native", or "auto": one, or by label.
             bands: As in `render`.
             stretch: As in `render`; limits that must be measured are read now, once.
+            refine: "contours", or a contour model with an `identity`, to part touching objects; its map is kept too.
             overlap: Share of a window that neighbours have in common, up to a half.
             seam: "blend" weighs all windows that see a pixel, "paste" takes each from one.
             area: Any geometry or GeoDataFrame (degrees where it has no CRS): windows elsewhere are not asked.
@@ -158,7 +161,7 @@ class Job:
             JobError: The folder holds a job of another plan, or is in use.
         """
         place = Path(folder)
-        who = asked(model)
+        who = asked(model, refine)
         scene, store, policy = _scene(source, load, policy)
         plan = Plan(
             origin=Origin.of(scene, bands=bands, stretch=stretch, store=store),
@@ -192,6 +195,7 @@ class Job:
         folder: str | PathLike[str],
         *,
         model: ModelLike | None = None,
+        refine: Refine = None,
         policy: ReadPolicy | None = None,
     ) -> Self:
         """Find a job again.
@@ -199,6 +203,7 @@ class Job:
         Args:
             folder: Where it is kept.
             model: What answers, where that is no network with weights; else it is opened when it is needed.
+            refine: What parts touching objects, where `model` is given and the job was made with it.
             policy: How to read.
 
         Raises:
@@ -220,7 +225,7 @@ class Job:
                 f"{path} was changed, or written by another version ({doc.get('remotesam_geo')}): its plan is not the "
                 "one that its maps were made by. Restore it, or create a new job."
             )
-        who = None if model is None else asked(model)
+        who = None if model is None else asked(model, refine)
         if who is not None:
             plan.check_same(replace(plan, weights=who.weights), place)
         return cls(place, plan=plan, prompts=prompts, recipe=recipe, model=who, policy=policy)
@@ -250,7 +255,7 @@ class Job:
         Returns:
             Windows, pixels, bytes and time, and the windows' footprints as a GeoDataFrame.
         """
-        predict = self._model.model.predict if measure else None
+        predict = self._model.predict if measure else None
         return estimate(self.frozen, self._groups, predict)
 
     def run(
@@ -439,7 +444,7 @@ class Job:
         if self._asked is None:
             raise JobError(
                 f"this job was made with the model {self.frozen.weights.identity!r}, which only you can open: "
-                "Job.open(folder, model=...)"
+                "Job.open(folder, model=..., refine=...)"
             )
         return self._asked
 
@@ -463,7 +468,7 @@ class Job:
                         self._make_room(records, group)
                         if client is None:
                             ask_here(
-                                records, group, blocks, self._model.model.predict,
+                                records, group, blocks, self._model.predict,
                                 on_error=on_error, progress=bar.update,
                             )  # fmt: skip
                         else:

@@ -21,7 +21,7 @@ __all__ = ["kept_maps"]
 
 def kept_maps(records: Records, group: Group) -> "da.Array":
     """Codes of each prompt of a group (time, prompt, y, x), one chunk a block."""
-    keys = [layer.key for layer in layers(records.plan, group)]
+    keys = [layer.key for layer in layers(records.plan, group)][: group.contours]
     kept = _Kept(records.store.folder, group.grid, keys, group.members)
     rows, cols = group.grid.blocks
     moments = len(group.source.moments)

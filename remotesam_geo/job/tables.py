@@ -108,9 +108,7 @@ def state_of(records: Records, every: Sequence[Group]) -> pd.DataFrame:
         total = group.windows
         counts = [records.ledger.counts(layer.key) for layer in layers(records.plan, group)]
         for index, (prompt, members) in enumerate(zip(group.prompts, group.members, strict=True)):
-            own = [
-                counts[each] for each in (members if records.plan.keep_probabilities else [index])
-            ]
+            own = [counts[each] for each in _asks(records.plan, group, index, members)]
             row = {name: sum(each[name] for each in own) for name in own[0]}
             rows[prompt.label] = {
                 "asks": total * len(own),
@@ -120,19 +118,21 @@ def state_of(records: Records, every: Sequence[Group]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("label")
 
 
+def _asks(plan: Plan, group: Group, index: int, members: Sequence[int]) -> Sequence[int]:
+    """Which layers answer for the prompt of that index."""
+    if not plan.keep_probabilities:
+        return [index]
+    return members if group.contours is None else [*members, group.contours]
+
+
 def failed_windows(records: Records, every: Sequence[Group]) -> gpd.GeoDataFrame:
     """A row per window and time that failed."""
     rows: dict[tuple[int, int, int], dict[str, Any]] = {}
     crs = records.plan.origin.geobox.crs
     for number, group in enumerate(every):
         kept = layers(records.plan, group)
-        for prompt, members in zip(group.prompts, group.members, strict=True):
-            own = (
-                [kept[index] for index in members]
-                if records.plan.keep_probabilities
-                else [layer for layer in kept if layer.prompt == prompt]
-            )
-            for layer in own:
+        for index, (prompt, members) in enumerate(zip(group.prompts, group.members, strict=True)):
+            for layer in (kept[each] for each in _asks(records.plan, group, index, members)):
                 for moment, block, miss in records.ledger.misses(layer.key):
                     row = rows.setdefault((number, moment, miss.tile), {"label": {}})
                     row["label"][prompt.label] = None

@@ -180,6 +180,8 @@ def _check(
 
 
 def _tolerance(gdf: gpd.GeoDataFrame) -> float:
+    if gdf.empty:
+        return PIXELS  # of no consequence: nothing was found, and nothing moves
     if "resolution" not in gdf.columns or not (gdf["resolution"] > 0).any():
         raise InputError(
             "the table does not say at which resolution objects were found: "

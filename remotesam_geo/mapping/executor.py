@@ -24,13 +24,10 @@ from .grid import Block, Box, Grid, Tile
 from .source import Source
 from .stitch import Codes, Seam, look, mark, needed, stitch
 
-__all__ = ["Answer", "Contours", "Failure", "OnError", "Pool", "Predict", "Work", "run", "windows"]
+__all__ = ["Answer", "Failure", "OnError", "Pool", "Predict", "Work", "run", "windows"]
 
 Predict = Callable[[NDArray[np.uint8], Sequence[str]], Codes]
 """A model: pictures (B x S x S x 3) and P expressions to codes (B x P x S x S)."""
-
-Contours = Callable[[NDArray[np.uint8]], Codes]
-"""A contour model: pictures (B x S x S x 3) to codes (B x S x S)."""
 
 OnError = Literal["raise", "skip"]
 
@@ -65,8 +62,7 @@ class Answer:
     Attributes:
         moment: Which time of the scene.
         block: Which block.
-        codes: Its codes (P x h x w), one expression a plane; the map of contours, where asked for, comes last. A
-            picture's are probabilities.
+        codes: Its codes (P x h x w), one expression a plane. A picture's are probabilities.
         failures: Its own tiles that failed.
     """
 
@@ -89,7 +85,6 @@ class Work:
         seam: How windows are joined.
         batch: Windows that are given to the network at once.
         on_error: "raise" stops at the first failure, "skip" notes it and goes on.
-        contours: Asked for the map of contours as well.
     """
 
     source: Source
@@ -100,12 +95,6 @@ class Work:
     seam: Seam = "paste"
     batch: int = 1
     on_error: OnError = "raise"
-    contours: Contours | None = None
-
-    @property
-    def planes(self) -> int:
-        """How many maps there are."""
-        return len(self.expressions) + (self.contours is not None)
 
     @property
     def blocks(self) -> tuple[int, ...]:
@@ -204,7 +193,9 @@ def _answers(
         yield Answer(
             moment=seen.moment,
             block=seen.block,
-            codes=stitch(work.grid, seen.block.core, kept, prompts=work.planes, seam=work.seam),
+            codes=stitch(
+                work.grid, seen.block.core, kept, prompts=len(work.expressions), seam=work.seam
+            ),
             failures=tuple(
                 Failure(
                     moment=seen.moment, tile=tile.index, core=tile.core, cause=causes[tile.index]
@@ -284,8 +275,6 @@ def _ask(
         try:
             images = np.stack([picture for _, picture, _ in part])
             codes = predict(images, work.expressions)
-            if work.contours is not None:
-                codes = np.concatenate([codes, work.contours(images)[:, None]], axis=1)
         except (RemoteSAMError, RuntimeError, MemoryError) as error:
             if work.on_error == "raise":
                 raise

@@ -145,7 +145,9 @@ def _maps(work: Work, predict: Predict, members: Sequence[Sequence[int]]) -> "da
 
     def join(index: int, *parts: dict[int, Codes]) -> Codes:
         known = {tile: codes for part in parts for tile, codes in part.items()}
-        codes = stitch(grid, grid.block_at(index).core, known, prompts=work.planes, seam=work.seam)
+        codes = stitch(
+            grid, grid.block_at(index).core, known, prompts=len(work.expressions), seam=work.seam
+        )
         return np.stack([joined(codes, own) for own in members])[None]
 
     graph: dict[Any, Any] = {}

@@ -16,6 +16,7 @@ from remotesam_geo.scenes import ReadPolicy
 from remotesam_geo.words import Prompt, auto_resolution, distinct_expressions
 
 from .areas import tiles_in
+from .contours import CONTOURS
 from .executor import Work
 from .grid import Block, Grid, Tile
 from .ground import Resolution, pixel_size
@@ -47,6 +48,7 @@ class Weights:
         precision: Of its products, where it has any.
         device: Kind of the device: answers differ in their last digits between kinds.
         batch: Pairs of picture and expression that are computed together.
+        contours: The identity of the model that parts touching objects; nothing for none.
     """
 
     identity: str
@@ -54,6 +56,7 @@ class Weights:
     precision: str = ""
     device: str = ""
     batch: int = 1
+    contours: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +145,7 @@ class Group:
     Attributes:
         resolution: Metres on the ground a pixel, or "native".
         prompts: What is asked.
-        expressions: What the network is asked, each once.
+        expressions: What the network is asked, each once; contours last, where they are wanted.
         members: Which of the expressions belong to each prompt.
         source: The pixels.
         grid: Windows and cores over them.
@@ -156,6 +159,12 @@ class Group:
     source: Source
     grid: Grid
     tiles: NDArray[np.int64] | None = None
+
+    @property
+    def contours(self) -> int | None:
+        """Which of the expressions asks for contours, if any."""
+        last = len(self.expressions) - 1
+        return last if self.expressions[last] == CONTOURS else None
 
     @property
     def blocks(self) -> tuple[int, ...]:
@@ -192,6 +201,8 @@ def groups(plan: Plan, prompts: Sequence[Prompt], policy: ReadPolicy | None) -> 
     for resolution, own in by_resolution(prompts, plan.origin.geobox, size):
         source = plan.origin.source(resolution, policy)
         expressions, members = distinct_expressions(own)
+        if plan.weights.contours:
+            expressions = (*expressions, CONTOURS)
         grid = Grid(
             shape=source.geobox.shape.yx, window=size, overlap=plan.overlap, block=plan.block
         )

@@ -64,11 +64,13 @@ class Layer:
     Attributes:
         key: Its name on disk.
         needs: The expressions it is made of.
+        contours: The expression that parts touching objects in it, if any.
         prompt: What is outlined; None for a map.
     """
 
     key: str
     needs: tuple[int, ...]
+    contours: int | None = None
     prompt: Prompt | None = None
 
 
@@ -101,7 +103,12 @@ def layers(plan: Plan, group: Group) -> tuple[Layer, ...]:
             for index, expression in enumerate(group.expressions)
         )
     return tuple(
-        Layer(key=part_key(plan, group, prompt, "polygon"), needs=needs, prompt=prompt)
+        Layer(
+            key=part_key(plan, group, prompt, "polygon"),
+            needs=needs,
+            contours=group.contours,
+            prompt=prompt,
+        )
         for prompt, needs in zip(group.prompts, group.members, strict=True)
     )
 
@@ -155,7 +162,8 @@ def work_of(
 
 def needed_by(wanted: Sequence[Layer]) -> tuple[int, ...]:
     """The expressions that some layers are made of, each once."""
-    return tuple(sorted({index for layer in wanted for index in layer.needs}))
+    both = {index for layer in wanted for index in (*layer.needs, layer.contours)}
+    return tuple(sorted(index for index in both if index is not None))
 
 
 def made(answer: Answer, work: Work, wanted: Sequence[Layer]) -> Outcome:
@@ -176,7 +184,12 @@ def made(answer: Answer, work: Work, wanted: Sequence[Layer]) -> Outcome:
         if layer.prompt is None:
             kept.append(codes)
         else:
-            found = extract(codes, answer.block.core, threshold=layer.prompt.threshold)
+            found = extract(
+                codes,
+                answer.block.core,
+                threshold=layer.prompt.threshold,
+                contour=None if layer.contours is None else answer.codes[place[layer.contours]],
+            )
             kept.append(
                 pack(
                     found,
@@ -271,8 +284,9 @@ def outline(
                 prompt=prompt,
                 kind=kind,
                 maps=tuple(every[index] for index in needs),
+                contours=() if group.contours is None else (every[group.contours],),
             )
-            marks, known = _marks(records, sketch.maps), records.ledger.known(sketch.key)
+            marks, known = _marks(records, sketch.all), records.ledger.known(sketch.key)
             stale = sorted(item for item in marks.items() if known.get(item[0]) != item[1])
             progress(len(marks) - len(stale))
             try:
@@ -358,6 +372,11 @@ class _Sketch:
     prompt: Prompt
     kind: Outline
     maps: tuple[Layer, ...]
+    contours: tuple[Layer, ...]
+
+    @property
+    def all(self) -> tuple[Layer, ...]:
+        return self.maps + self.contours
 
     @property
     def key(self) -> str:
@@ -367,11 +386,12 @@ class _Sketch:
         """Write the part of a block whose maps have a digest."""
         place, mark = task
         block = self.group.grid.block_at(place[1])
-        codes = _stored(self.records, self.maps, place, block, mark)
+        codes = _stored(self.records, self.all, place, block, mark)
         found = extract(
             joined(codes, range(len(self.maps))),
             block.core,
             threshold=self.prompt.threshold,
+            contour=codes[-1] if self.contours else None,
             outline=self.kind,
         )
         told = _told(self.prompt, place[0], block)

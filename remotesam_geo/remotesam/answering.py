@@ -18,7 +18,8 @@ from pyproj import CRS
 
 from remotesam_geo import __version__
 from remotesam_geo.errors import InputError, RemoteSAMWarning
-from remotesam_geo.mapping.executor import Contours, Failure, Predict, Work
+from remotesam_geo.mapping.contours import Contours
+from remotesam_geo.mapping.executor import Failure, Predict, Work
 from remotesam_geo.mapping.frames import Found, Style, to_frame
 from remotesam_geo.mapping.ground import pixel_size
 from remotesam_geo.mapping.maps import Asked
@@ -49,19 +50,15 @@ class Asker:
     model: Model
 
     @cached_property
-    def published_contours(self) -> Contours:
+    def published_contours(self) -> Contours | None:
         """The published contour network, opened once."""
-        return contour_model()
+        return contour_model("contours")
 
     def contours(self, question: Question) -> Contours | None:
         """Who is asked for contours, if anyone."""
-        if question.refine is None or callable(question.refine):
-            return question.refine
-        if question.refine != "contours":
-            raise InputError(
-                f"refine is {question.refine!r}: give None, 'contours', or a contour model"
-            )
-        return self.published_contours
+        if question.refine == "contours":
+            return self.published_contours
+        return contour_model(question.refine)
 
     def opened(self, question: Question) -> tuple[Scene | Picture, Question, tuple[Prompt, ...]]:
         """What is looked at, the question as it then stands, and its prompts."""

@@ -19,7 +19,8 @@ from shapely.geometry.base import BaseGeometry
 
 from remotesam_geo.errors import InputError, RemoteSAMWarning
 from remotesam_geo.mapping.areas import tiles_in
-from remotesam_geo.mapping.executor import Contours, OnError, Work
+from remotesam_geo.mapping.contours import CONTOURS, Contours, WithContours
+from remotesam_geo.mapping.executor import OnError, Predict, Work
 from remotesam_geo.mapping.grid import Grid
 from remotesam_geo.mapping.ground import pixel_size, plan_geobox
 from remotesam_geo.mapping.lazy import held_maps
@@ -38,7 +39,7 @@ from remotesam_geo.words import (
     distinct_expressions,
 )
 
-from .network import Model, exactly
+from .network import Model, Refine, exactly
 from .subjects import Picture, Scene, SceneLike, is_probabilities, place_of
 
 __all__ = [
@@ -48,7 +49,6 @@ __all__ = [
 
 View = Literal["map", "scene", "zone"]
 Bands = str | Sequence[str | int] | None
-Refine = Literal["contours"] | Contours | None
 Resolutions = ResolutionLike | Mapping[str, ResolutionLike] | None
 Thresholds = float | Mapping[str, float] | None
 
@@ -220,16 +220,18 @@ def _asked(
     work = Work(
         source=source,
         grid=grid,
-        expressions=expressions,
+        expressions=expressions if contours is None else (*expressions, CONTOURS),
         tiles=None if how.area is None else tiles_in(how.area, grid, source.geobox),
         seam=how.seam,
         on_error=how.on_error,
-        contours=contours,
     )
+    predict: Predict = model.predict
+    if contours is not None:
+        predict = WithContours(predict=predict, contours=contours)
     return Group(
         prompts=tuple(prompts),
         members=members,
-        maps=Asked(work=work, predict=model.predict),
+        maps=Asked(work=work, predict=predict),
         view=how.view,
     )
 

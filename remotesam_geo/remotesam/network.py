@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from remotesam_geo.mapping.executor import Contours
+from remotesam_geo.errors import InputError
+from remotesam_geo.mapping.contours import Contours
 from remotesam_geo.mapping.stitch import Codes
 from remotesam_geo.tasks import decode
 
 if TYPE_CHECKING:
     from remotesam_geo.model import Predictor, RemoteSAMProcessor
 
-__all__ = ["Model", "Network", "contour_model", "described", "exactly"]
+__all__ = ["Model", "Network", "Refine", "contour_model", "described", "exactly"]
+
+
+Refine = Literal["contours"] | Contours | None
+"""What parts touching objects: the published contour network, one given, or nothing."""
 
 
 class Model(Protocol):
@@ -115,8 +120,12 @@ def described(model: Model) -> dict[str, str]:
     return rows
 
 
-def contour_model() -> Contours:
-    """The published contour network."""
+def contour_model(refine: Refine) -> Contours | None:
+    """Who is asked for contours, if anyone: the published network, or the one given."""
+    if refine is None or callable(refine):
+        return refine
+    if refine != "contours":
+        raise InputError(f"refine is {refine!r}: give None, 'contours', or a contour model")
     from remotesam_geo.model import ContourModel  # noqa: PLC0415 - torch takes its time
 
     contours: Contours = ContourModel.from_pretrained()

@@ -11,7 +11,7 @@ from remotesam_geo.errors import InputError, JobError, ModelError, ReadError, Re
 from remotesam_geo.job import Job
 from remotesam_geo.mapping import cluster as asking
 from remotesam_geo.mapping.stages import layers, todo
-from tests.colours import Colours, Deadly
+from tests.colours import Colours, Deadly, Edges
 from tests.job_folder import make_job, write_raster
 
 pytestmark = pytest.mark.cluster
@@ -47,6 +47,8 @@ def is_whole(job, clean):
     {"seam": "paste"},
     {"seam": "blend", "overlap": 0.5},
     {"keep_probabilities": False, "resolution": {"green": 3}},
+    {"refine": Edges()},
+    {"refine": Edges(), "keep_probabilities": False, "seam": "paste"},
 ])  # fmt: skip
 def test_a_cluster_answers_as_threads_do(tmp_path, raster, client, options):
     here = make_job(tmp_path / "here", raster, **options)

@@ -1,0 +1,39 @@
+"""Contours, asked as one more expression: what cuts, joins, keeps and sends maps need not know of them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .executor import Predict
+from .stitch import Codes
+
+__all__ = ["CONTOURS", "Contours", "WithContours"]
+
+Contours = Callable[[NDArray[np.uint8]], Codes]
+"""A contour model: pictures (B x S x S x 3) to codes (B x S x S)."""
+
+CONTOURS = "\0contours"
+"""The expression that asks for them; nobody types it."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WithContours:
+    """A model that also knows contours.
+
+    Attributes:
+        predict: Answers all other expressions.
+        contours: Answers `CONTOURS`.
+    """
+
+    predict: Predict
+    contours: Contours
+
+    def __call__(self, images: NDArray[np.uint8], expressions: Sequence[str]) -> Codes:
+        """Codes of each expression (B x P x S x S)."""
+        words = [each for each in expressions if each != CONTOURS]
+        planes = [self.predict(images, words)] if words else []
+        if CONTOURS in expressions:  # it is the last of those that are asked together
+            planes.append(self.contours(images)[:, None])
+        return np.concatenate(planes, axis=1)
