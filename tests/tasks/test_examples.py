@@ -1,16 +1,14 @@
-"""The examples of the docstrings and of the page, as a reader would paste them."""
+"""The examples of the docstrings, as a reader would paste them."""
 
 import doctest
 import importlib
 import pkgutil
-from pathlib import Path
 
 import pytest
 
 from remotesam_geo import tasks
 
 MODULES = [module.name for module in pkgutil.iter_modules(tasks.__path__)]
-PAGE = Path(__file__).parents[2] / "docs" / "tasks.md"
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -34,9 +32,3 @@ def test_every_public_function_has_an_example():
         and ">>>" not in function.__doc__
     ]
     assert not bare
-
-
-def test_the_page():
-    test = doctest.DocTestParser().get_doctest(PAGE.read_text(), {}, PAGE.name, str(PAGE), 0)
-    assert len(test.examples) > 20
-    assert doctest.DocTestRunner().run(test).failed == 0

@@ -1,7 +1,4 @@
-"""The pages on zones and on change run as they stand; a verb's result and its scene are enough to follow objects."""
-
-import doctest
-from pathlib import Path
+"""A verb's result and its scene are enough to follow objects."""
 
 import numpy as np
 import pytest
@@ -10,17 +7,6 @@ from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
 
 from remotesam_geo import RemoteSAM, match_over_time
-
-DOCS = Path(__file__).parents[2] / "docs"
-
-
-@pytest.mark.parametrize("page", ["zones.md", "change.md"])
-def test_page(page):
-    result = doctest.testfile(
-        str(DOCS / page), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE
-    )
-    assert result.attempted > 5
-    assert result.failed == 0
 
 
 class Light:
@@ -64,3 +50,19 @@ def test_a_verbs_result_and_its_scene_are_enough():
         [0, 2, 0], abs=0.01
     )
     assert set(result["track"]) <= set(found["id"])
+
+
+def test_nothing_found_at_any_time_is_an_empty_table():
+    grid = GeoBox.from_bbox((500000, 0, 500100, 100), crs="EPSG:32633", resolution=1)
+    scene = xr.Dataset(
+        {"red": (("time", *grid.dimensions), np.zeros((2, 100, 100), np.uint8))},
+        coords={
+            **xr_coords(grid),
+            "time": np.array(["2021-06-01", "2022-06-01"], "datetime64[ns]"),
+        },
+    )
+    scene = scene.assign(green=scene.red, blue=scene.red)
+    found = RemoteSAM(Light()).segment(scene, "swimming pool", progress=False)
+    result = match_over_time(found, observed=scene)
+    assert len(result) == 0
+    assert {*found.columns, "track", "state"} <= set(result.columns)
