@@ -375,6 +375,26 @@ def test_a_finished_run_is_not_made_again_and_other_steps_are_refused(tmp_path):
         run_engine(examples, tmp_path, engine=rules(list(CLASSES), seed=1))
 
 
+def test_pictures_that_come_later_come_into_the_store(tmp_path):
+    examples, engine = world_examples(3), rules(list(CLASSES))
+    whole, told = run_engine(examples, tmp_path / "whole", engine=engine)
+    first, _ = run_engine(examples[:2], tmp_path / "grown", engine=engine)
+    assert len(first) < len(whole)
+    grown, report = run_engine(examples, tmp_path / "grown", engine=engine)
+    assert content(grown) == content(whole)
+    assert report == told
+    assert sum(report.kinds.values()) == len(grown)
+
+
+def test_a_folder_is_gone_on_with_for_the_same_pictures_only(tmp_path):
+    examples, engine = world_examples(1), rules(list(CLASSES))
+    _, report = run_engine(examples, tmp_path, engine=engine, about="the world")
+    assert "the world" in report.about
+    assert run_engine(examples, tmp_path, engine=engine, about="the world")[1] == report
+    with pytest.raises(InputError, match="begun with .*the world"):
+        run_engine(examples, tmp_path, engine=engine, about="the moon")
+
+
 def test_names_twice_near_duplicates_and_damage(tmp_path):
     examples = world_examples(2)
     with pytest.raises(InputError, match="world-0"):

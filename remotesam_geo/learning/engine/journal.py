@@ -90,8 +90,12 @@ class Journal:
 
     def finish(self) -> TripletStore:
         """The store of all that was kept. The journal stays, as the record of how it was made."""
-        if (self.folder / ABOUT).exists():
-            return TripletStore(self.folder)
+        about = self.folder / ABOUT
+        if about.exists():
+            store = TripletStore(self.folder)
+            if len(store) == sum(entry.triplets for entry in self.entries):
+                return store
+            about.unlink()  # pictures came in since it was written
         return write_store(self._triplets(), self.folder)
 
     def _triplets(self) -> Iterator[Triplet]:

@@ -20,7 +20,7 @@ from .filters import AreaFilter, consistent, difference_hash
 from .journal import Journal
 from .masks import GivenMasks
 from .report import EngineReport
-from .steps import ExpressionStep, FilterStep, MaskStep, Material, describe
+from .steps import ExpressionStep, FilterStep, MaskStep, Material, Refused, describe
 
 __all__ = ["Engine", "Made", "Source", "rules", "run_engine"]
 
@@ -67,9 +67,10 @@ class Engine:
         for give in self.masks:
             material = give(material)
         rng = random.Random(f"{self.seed} {example.picture.name}")  # noqa: S311 - no secrets
-        said = chain.from_iterable(say(material, rng) for say in self.expressions)
-        kept, lost = consistent(said)
+        said = list(chain.from_iterable(say(material, rng) for say in self.expressions))
+        kept, lost = consistent(one for one in said if isinstance(one, Triplet))
         dropped = Counter(f"thing: {reason}" for reason in material.dropped)
+        dropped.update(f"{one.what}: {one.reason}" for one in said if isinstance(one, Refused))
         dropped.update(f"{triplet.kind}: {reason}" for triplet, reason in lost)
         good = []
         for triplet in kept:
@@ -118,7 +119,12 @@ def rules(classes: Sequence[str], *, seed: int = 0) -> Engine:
 
 
 def run_engine(
-    source: Source, folder: Path | str, *, engine: Engine, on_error: OnError = "raise"
+    source: Source,
+    folder: Path | str,
+    *,
+    engine: Engine,
+    about: str = "",
+    on_error: OnError = "raise",
 ) -> tuple[TripletStore, EngineReport]:
     """Make triplets of pictures and store them; a run that was killed goes on after its last whole picture.
 
@@ -127,13 +133,15 @@ def run_engine(
             over the names it is given, which spares reading them again.
         folder: Where the store comes to lie, with `report.json`; one that was begun is gone on with.
         engine: The steps.
+        about: What the pictures are of, where the folder shall only be gone on with for the same.
         on_error: "skip" counts pictures that cannot be read, in place of stopping.
 
     Raises:
-        InputError: The folder was begun with other steps, or two pictures have one name.
+        InputError: The folder was begun with other steps or another `about`, or two pictures have one name.
         DamageError: A picture cannot be read.
     """
-    journal = Journal(folder, engine.about)
+    told = json.dumps(json.loads(engine.about) | {"of": about}) if about else engine.about
+    journal = Journal(folder, told)
     done = frozenset(entry.picture for entry in journal.entries)
     hashes = [entry.hash for entry in journal.entries if entry.triplets]
     names: set[str] = set()
@@ -161,6 +169,6 @@ def run_engine(
             hashes.append(hashed)
         journal.add(example.picture, made.triplets, made.dropped, hashed)
     store = journal.finish()
-    report = EngineReport.of(engine.about, journal.entries)
+    report = EngineReport.of(told, journal.entries)
     write_whole(store.folder / "report.json", json.dumps(report.to_json(), indent=1).encode())
     return store, report

@@ -12,7 +12,16 @@ from remotesam_geo.learning.evaluate import asked_as
 from remotesam_geo.learning.triplets import Example, Triplet
 from remotesam_geo.words import vocabulary
 
-__all__ = ["ExpressionStep", "FilterStep", "MaskStep", "Material", "describe", "related", "spoken"]
+__all__ = [
+    "ExpressionStep",
+    "FilterStep",
+    "MaskStep",
+    "Material",
+    "Refused",
+    "describe",
+    "related",
+    "spoken",
+]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,10 +41,23 @@ class Material:
     dropped: tuple[str, ...] = field(default=())
 
 
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """Something that a step could have said and does not; the report counts it.
+
+    Attributes:
+        what: What it is: "caption", or a kind of triplet.
+        reason: Why not, in a few words.
+    """
+
+    what: str
+    reason: str
+
+
 MaskStep = Callable[[Material], Material]
 """Gives things their masks, or drops them."""
-ExpressionStep = Callable[[Material, random.Random], Iterable[Triplet]]
-"""Says things about a picture, with the mask of each; the generator is the picture's own."""
+ExpressionStep = Callable[[Material, random.Random], Iterable[Triplet | Refused]]
+"""Says things about a picture, with the mask of each, and what it does not say; the generator is the picture's own."""
 FilterStep = Callable[[Triplet, NDArray[np.uint8]], str | None]
 """A few words on why a triplet is dropped, or None; it gets the pixels of the picture, H x W x 3."""
 
