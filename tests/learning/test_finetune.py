@@ -7,34 +7,49 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed.run
 
 from remotesam_geo import RemoteSAM
-from remotesam_geo.errors import InputError, MissingExtraError
+from remotesam_geo.errors import InputError, MissingExtraError, ModelError, RemoteSAMWarning
 from remotesam_geo.learning.engine import rules, run_engine, world_example
 from remotesam_geo.learning.train import (
     Augment,
     TrainConfig,
     TripletSource,
+    chips,
     fine_tune,
+    new_words,
     split_parts,
     train,
+    trained_bytes,
+    with_words,
 )
 from remotesam_geo.learning.train import __main__ as command
 from remotesam_geo.learning.train.checkpoint import Log, read_checkpoint
 from remotesam_geo.learning.train.flips import WAYS, flipped, moved
 from remotesam_geo.learning.train.loop import _Run, inputs
+from remotesam_geo.learning.train.parts import merge, prepare
 from remotesam_geo.learning.train.tiny import turned
 from remotesam_geo.learning.train.triplets import COLOURS
-from remotesam_geo.learning.triplets import Mask, Picture, Triplet, write_store
+from remotesam_geo.learning.triplets import Example, Mask, Picture, Thing, Triplet, write_store
 from remotesam_geo.learning.world import CLASSES, expressions, scene
+from remotesam_geo.model import RemoteSAMModel, RemoteSAMProcessor
 from tests.learning.reading import read
-from tests.learning.test_train import QUICK, Squares, same, small_model, small_processor
+from tests.learning.test_train import (
+    QUICK,
+    WORDS,
+    Squares,
+    same,
+    small_model,
+    small_processor,
+)
 
 # --- flips ----------------------------------------------------------------------------------------
 
@@ -174,6 +189,38 @@ def test_parts_share_no_picture(store):
         split_parts(store, held_out=0.0)
 
 
+def test_chips_cover_a_picture_and_each_shows_its_part_of_a_thing():
+    rng = np.random.default_rng(0)
+    rgb = rng.integers(0, 255, (70, 130, 3)).astype(np.uint8)
+    pixels = np.zeros((70, 130), bool)
+    pixels[10:55, 30:100] = rng.random((45, 70)) < 0.5
+    ship = Thing(label="ship", box=(30, 10, 100, 55), mask=Mask.of(pixels), id="7")
+    far = Thing(label="dam", box=(0, 60, 5, 65))
+    one = Example(picture=Picture.of("a.jpg", rgb), things=(ship, far), split="val", source="s")
+    seen = np.zeros((70, 130), int)
+    for chip in chips([one], size=50, overlap=0.25):
+        x, y = map(int, chip.picture.name.removeprefix("a ").split())
+        assert (chip.picture.read() == rgb[y : y + 50, x : x + 50]).all()
+        assert (chip.split, chip.source) == ("val", "s")
+        part = pixels[y : y + 50, x : x + 50]
+        (same_ship,) = (thing for thing in chip.things if thing.label == "ship")
+        assert (same_ship.mask.pixels() == part).all()
+        assert same_ship.id == "7"
+        assert same_ship.attributes == {"cut": "yes"}
+        assert ("dam" in {thing.label for thing in chip.things}) == (x < 5 and y + 50 > 60)
+        seen[y : y + 50, x : x + 50] += 1
+    assert seen.min() == 1
+    assert seen.sum() == 2500 * 2 * 4
+    half = next(chips([one], size=500, side=35))  # no larger than the picture
+    assert half.picture.shape == (35, 35)
+    assert half.things[0].mask.area == pytest.approx(pixels[:, :70].sum() / 4, rel=0.1)
+    alone = Example(picture=one.picture, things=(far,))
+    assert len(list(chips([alone], size=50))) == 1
+    assert len(list(chips([alone], size=50, empty=True))) == 8
+    with pytest.raises(InputError, match="overlap"):
+        next(chips([one], size=50, overlap=1.0))
+
+
 # --- the loop's new choices -----------------------------------------------------------------------
 
 PLAIN = replace(
@@ -247,6 +294,122 @@ def test_frozen_parts_stay_to_the_bit(tmp_path):
         run(tmp_path / "other", replace(PLAIN, freeze=("head",)))
 
 
+ADAPTED = replace(PLAIN, adapters=2, whole=("classifier.conv1_1",))
+
+
+def test_adapters_alone_get_gradients():
+    found = gradients(ADAPTED, [Squares(1).batch(0)])
+    names = {"classifier.conv1_1.weight", "classifier.conv1_1.bias"}
+    assert names < found.keys()
+    assert all(".lora_A." in name or ".lora_B." in name for name in found.keys() - names)
+    for part in ("text_encoder.", "backbone."):
+        assert any(name.startswith(part) for name in found)
+    few = gradients(replace(ADAPTED, adapt=("backbone.layers.1",), whole=()), [Squares(1).batch(0)])
+    assert few
+    assert all(name.startswith("backbone.layers.1.") for name in few)
+
+
+def test_what_adapters_learned_is_merged_into_plain_weights(tmp_path):
+    before = small_model(small_processor()).state_dict()
+    processor = small_processor()
+    model = small_model(processor)
+    loop = _Run(ADAPTED, model)
+    ready = inputs(Squares(1).batch(0), processor, torch.device("cpu"))
+    for _ in range(3):
+        loop.advance([ready], 1e-2)
+    model.eval()
+    with torch.no_grad():
+        pixels = ready.pixels.repeat_interleave(3, 0)
+        adapted = model(pixels, ready.input_ids, ready.attention_mask).logits
+        merge(model)
+        plain = model(pixels, ready.input_ids, ready.attention_mask).logits
+        start = small_model(processor).eval()
+        old = start(pixels, ready.input_ids, ready.attention_mask).logits
+    assert (old - plain).abs().max() > 0.01
+    torch.testing.assert_close(plain, adapted, atol=1e-4, rtol=1e-4)
+    after = model.state_dict()
+    assert after.keys() == before.keys()
+    moved = {name for name in after if not torch.equal(after[name], before[name])}
+    assert {"classifier.conv1_1.weight", "backbone.layers.1.blocks.0.mlp.fc1.weight"} <= moved
+    assert not any("norm" in name or "running" in name or "bn" in name for name in moved)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    _Run(ADAPTED, model)  # a plain network again, that may be adapted once more
+
+
+def test_the_bytes_that_are_trained_are_counted_without_a_trace():
+    model = small_model(small_processor())
+    before, flags = model.state_dict(), [p.requires_grad for p in model.parameters()]
+    counted = trained_bytes(model, ADAPTED)
+    assert same(model.state_dict(), before)
+    assert [p.requires_grad for p in model.parameters()] == flags
+    prepare(model, ADAPTED)
+    assert counted == 4 * sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert counted < trained_bytes(small_model(small_processor()), PLAIN) / 8
+
+
+def test_adapters_learn_two_pictures_and_resume_bit_for_bit(tmp_path):
+    class One(Squares):
+        def batch(self, step):
+            return super().batch(0 * step)
+
+    processor = small_processor()
+    config = replace(
+        ADAPTED, adapters=4, whole=("classifier",), steps=40, schedule="hold", learning_rate=5e-3,
+        validate_every=999,
+    )  # fmt: skip
+
+    def tuned(folder, config):
+        return train(
+            folder, config=config, model=small_model(processor), processor=processor, source=One(1)
+        )
+
+    tuned(tmp_path / "straight", config)
+    first, *_, last = Log.lines(tmp_path / "straight" / "log.jsonl")
+    assert last["loss"] < 0.7 * first["loss"]
+    tuned(tmp_path / "broken", replace(config, steps=4))
+    state = read_checkpoint(tmp_path / "broken" / "checkpoint.pt", torch.device("cpu"))
+    assert any("lora_A" in name for name in state["model"])
+    short = replace(config, steps=6)
+    ends = [tuned(tmp_path / name, short).state_dict() for name in ("broken", "whole")]
+    assert same(*ends)
+
+
+@pytest.mark.parametrize(
+    ("choice", "words"),
+    [
+        (
+            {"adapt": ("head",)},
+            "adapt='head' is no part of the network: give text_encoder, backbone",
+        ),
+        ({"adapt": ("classifier",)}, "adapt='classifier' has no linear layer"),
+        ({"whole": ("backbone.layer",)}, "whole='backbone.layer' is no part"),
+        ({"adapters": 500}, "no layer is larger"),
+    ],
+)
+def test_parts_that_cannot_be_adapted_are_refused(tmp_path, choice, words):
+    with pytest.raises(InputError, match=re.escape(words)):
+        run(tmp_path, replace(ADAPTED, **choice))
+    with pytest.raises(InputError, match="needs adapters"):
+        replace(PLAIN, adapt=("backbone",))
+
+
+def test_adapters_without_peft_name_their_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(MissingExtraError, match=r"remotesam-geo\[adapters\]"):
+        run(tmp_path, ADAPTED)
+
+
+def test_fine_tuned_adapters_are_a_model_like_any_other(store, beginning, tmp_path):
+    config = replace(SHORT, adapters=2)
+    result = fine_tune(tmp_path, store, start=beginning, config=config, held_out=0.4)
+    state = RemoteSAMModel.from_pretrained(result.folder).state_dict()
+    assert state.keys() == RemoteSAMModel.from_pretrained(beginning).state_dict().keys()
+    card = (result.folder / "README.md").read_text()
+    assert f"{result.trained / 1e6:.2f} MB of weights trained" in card
+    assert "| adapters | 2 |" in card
+    assert fine_tune(tmp_path, store, start=beginning, config=config, held_out=0.4) == result
+
+
 def test_training_ends_early_with_its_best_weights_also_after_a_break(tmp_path, monkeypatch):
     from remotesam_geo.learning.train import loop
 
@@ -284,7 +447,9 @@ def test_training_ends_early_with_its_best_weights_also_after_a_break(tmp_path, 
 def test_a_checkpoint_from_before_these_choices_is_gone_on_with(tmp_path):
     run(tmp_path, replace(PLAIN, steps=4))
     state = read_checkpoint(tmp_path / "checkpoint.pt", torch.device("cpu"))
-    for name in ("freeze", "accumulate", "recompute", "patience"):
+    for name in (
+        "freeze", "accumulate", "recompute", "patience", "adapters", "adapt", "whole",
+    ):  # fmt: skip
         del state["config"][name]
     assert "best" not in state
     torch.save(state, tmp_path / "checkpoint.pt")
@@ -360,7 +525,7 @@ def test_two_processes_give_the_gradient_of_one_with_the_doubled_batch(tmp_path)
 def beginning(tmp_path_factory):
     """A small model in a folder, as any weights to start from."""
     folder = tmp_path_factory.mktemp("start")
-    processor = small_processor()
+    processor = small_processor(spare=200)
     small_model(processor).save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
@@ -388,9 +553,67 @@ def test_fine_tuning_gives_a_folder_that_is_loaded_and_answers(store, beginning,
         fine_tune(tmp_path, store, start=result.folder, config=SHORT, held_out=0.4)
 
 
+def asked(text, kind="one-to-one", name="a"):
+    rgb = np.random.default_rng(len(name)).integers(0, 255, (40, 40, 3)).astype(np.uint8)
+    mask = Mask.empty((40, 40)) if kind == "one-to-zero" else Mask.of_box((5, 5, 20, 20), (40, 40))
+    return Triplet(picture=Picture.of(name, rgb), expression=text, mask=mask, kind=kind, label="x")
+
+
+def test_new_words_are_those_that_mean_something_frequent_ones_first():
+    some = [asked("the bridge or dam"), asked("the dam", name="b"), asked("a zebra", "one-to-zero")]
+    processor = small_processor(spare=3)
+    with pytest.warns(
+        RemoteSAMWarning, match=r"4 words are new and there is room for 3: or \.\.\."
+    ):
+        found = new_words(processor, some)
+    assert found == ("dam", "the", "bridge")
+    wider = with_words(processor, found)
+    assert wider.tokenize("left dam zebra").input_ids[0].tolist() == [2, 6, 8, 1, 3, 0]
+    before, after = (one.tokenize(WORDS[4:]).input_ids for one in (processor, wider))
+    assert (before == after).all()
+    assert new_words(wider, [asked("bridge")]) == ()
+    assert (
+        new_words(RemoteSAMProcessor(), [asked("an unheardof dam")]) == ()
+    )  # knows parts of words
+    with pytest.raises(ModelError, match="knows 11 words"):
+        with_words(wider, ["more"])
+
+
+def test_a_run_that_learns_words_keeps_them(beginning, tmp_path):
+    known, new = asked("bright"), asked("storage tank", name="bb")
+    held_out = [asked("storage tank", name="ccc")]
+    config = replace(SHORT, freeze=("backbone", "classifier"), steps=2)
+    tuned = fine_tune(tmp_path, [known, new], start=beginning, config=config, held_out=held_out)
+    text = (tuned.folder / "README.md").read_text()
+    assert "Words it had not met: storage, tank." in text
+    processor = RemoteSAMProcessor.from_pretrained(tuned.folder)
+    assert processor.tokenize("tank").input_ids[0, 1] == len(WORDS) + 1
+    rows = [
+        RemoteSAMModel.from_pretrained(folder).get_input_embeddings().weight
+        for folder in (beginning, tuned.folder)
+    ]
+    learned = (rows[0] - rows[1]).abs().amax(1) > 1e-4  # decay alone moves them less
+    assert learned.nonzero().flatten().tolist() == [2, 3, 4, len(WORDS), len(WORDS) + 1]
+    more = [known, new, asked("quay", name="dddd")]  # other data do not move words that have rows
+    later = replace(config, steps=4)
+    fine_tune(tmp_path, more, start=beginning, config=later, held_out=held_out)
+    again = RemoteSAMProcessor.from_pretrained(tuned.folder)
+    assert again.tokenizer.get_vocab() == processor.tokenizer.get_vocab()
+
+
 def test_held_out_pictures_must_be_others(store, beginning, tmp_path):
     with pytest.raises(InputError, match="keep them apart"):
         fine_tune(tmp_path, store, start=beginning, config=SHORT, held_out=list(store))
+
+
+def test_torchrun_leaves_the_options_of_the_command_alone():
+    options = ["runs/mine", "--from", "tiny"]
+    for action in command.parser()._actions:
+        if action.option_strings and action.dest not in ("help", "start"):
+            options += [action.option_strings[0], *(["1"] if action.nargs != 0 else [])]
+    launched = ["--standalone", "-m", "remotesam_geo.learning.train", *options]
+    taken = torch.distributed.run.get_args_parser().parse_args(launched)
+    assert taken.training_script_args == options
 
 
 KILLED = """
@@ -406,7 +629,7 @@ command.main(sys.argv[1:])
 def test_the_command_killed_goes_on_bit_for_bit(store, beginning, tmp_path, capsys):
     path = write_store(list(store), tmp_path / "data").folder
     options = [
-        "--data", str(path), "--start", str(beginning), "--steps", "12", "--every", "2", "--held-out", "0.4",
+        "--data", str(path), "--from", str(beginning), "--steps", "12", "--every", "2", "--held-out", "0.4",
         "--learning-rate", "1e-3", "--pictures", "2", "--threads", "1",
     ]  # fmt: skip
     environment = os.environ | {
@@ -420,6 +643,7 @@ def test_the_command_killed_goes_on_bit_for_bit(store, beginning, tmp_path, caps
     log = tmp_path / "killed" / "log.jsonl"
     while not (log.exists() and len(Log.lines(log)) >= 4):
         assert child.poll() is None
+        time.sleep(0.005)
     child.send_signal(signal.SIGKILL)
     child.wait()
     threads = torch.get_num_threads()

@@ -33,7 +33,8 @@ SIDE = 32
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "bright", "dark", "left", "right"]
 
 
-def small_processor() -> RemoteSAMProcessor:
+def small_processor(spare: int = 0) -> RemoteSAMProcessor:
+    """A processor of few words, and so many rows for more."""
     config = RemoteSAMConfig(
         image_size=SIDE,
         widths=(8, 16, 16, 16),
@@ -50,7 +51,7 @@ def small_processor() -> RemoteSAMProcessor:
             "num_hidden_layers": 1,
             "num_attention_heads": 2,
             "intermediate_size": 32,
-            "vocab_size": len(WORDS),
+            "vocab_size": len(WORDS) + spare,
             "max_position_embeddings": 8,
         },
     )

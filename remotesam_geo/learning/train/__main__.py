@@ -1,6 +1,6 @@
 """Train tiny: `python -m remotesam_geo.learning.train FOLDER`; with `--data STORE` fine-tune any weights on triplets.
 
-A folder with a run is continued. Under `torchrun` the processes train together.
+A folder with a run is continued. Under `torchrun` or `accelerate launch` the processes train together.
 """
 
 import argparse
@@ -18,21 +18,26 @@ from .loop import train
 from .settings import TrainConfig
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Train, and write the model into FOLDER/model."""
-    parser = argparse.ArgumentParser(prog="python -m remotesam_geo.learning.train")
-    parser.add_argument("folder", type=Path, help="where the run lives")
-    parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--cooldown", type=int, default=None, help="steps of the falling rate")
-    parser.add_argument("--pictures", type=int, default=8, help="pictures a batch and process")
-    parser.add_argument("--questions", type=int, default=2, help="expressions a picture")
-    parser.add_argument("--pool", type=int, default=4096, help="different scenes")
-    parser.add_argument("--visual-steps", type=int, default=None, help="steps without text")
-    parser.add_argument("--threads", type=int, default=None)
-    tuning = parser.add_argument_group("fine-tuning")
+def parser() -> argparse.ArgumentParser:
+    """What the command takes."""
+    made = argparse.ArgumentParser(prog="python -m remotesam_geo.learning.train")
+    made.add_argument("folder", type=Path, help="where the run lives")
+    made.add_argument("--steps", type=int, default=6000)
+    made.add_argument("--cooldown", type=int, default=None, help="steps of the falling rate")
+    made.add_argument("--pictures", type=int, default=8, help="pictures a batch and process")
+    made.add_argument("--questions", type=int, default=2, help="expressions a picture")
+    made.add_argument("--pool", type=int, default=4096, help="different scenes")
+    made.add_argument("--visual-steps", type=int, default=None, help="steps without text")
+    made.add_argument("--threads", type=int, default=None)
+    tuning = made.add_argument_group("fine-tuning")
     tuning.add_argument("--data", type=Path, help="a store of triplets; without it tiny is trained")
     tuning.add_argument(
-        "--start", default=None, help='nothing for the released weights, "tiny", or a model folder'
+        "--from",
+        "--start",  # torchrun takes that for an option of its own
+        dest="start",
+        default=None,
+        metavar="WEIGHTS",
+        help='nothing for the released ones, "tiny", or a model folder',
     )
     tuning.add_argument(
         "--held-out", type=float, default=0.1, help="share of the ground that is held out"
@@ -49,17 +54,27 @@ def main(arguments: list[str] | None = None) -> None:
         "--freeze", nargs="*", default=(), metavar="PART", help='such as "text_encoder"'
     )
     tuning.add_argument(
+        "--adapters", type=int, default=0, metavar="RANK", help="train low-rank adapters alone"
+    )
+    tuning.add_argument(
         "--patience", type=int, default=0, help="held-out scores without gain before the end"
     )
     tuning.add_argument(
         "--every", type=int, default=500, help="steps between held-out scores and checkpoints"
     )
     tuning.add_argument("--tensorboard", action="store_true", help="log for TensorBoard, too")
-    options = parser.parse_args(arguments)
+    return made
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Train, and write the model into FOLDER/model."""
+    options = parser().parse_args(arguments)
     keep_freed_memory()
     if options.threads:
         torch.set_num_threads(options.threads)
     if "RANK" in os.environ:
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # "cuda" is that one from here on
         torch.distributed.init_process_group()
     if options.data is None:
         _train_tiny(options)
@@ -77,6 +92,7 @@ def _fine_tune(options: argparse.Namespace) -> None:
         accumulate=options.accumulate,
         recompute=options.recompute,
         freeze=tuple(options.freeze),
+        adapters=options.adapters,
         patience=options.patience,
         checkpoint_every=options.every,
         validate_every=options.every,

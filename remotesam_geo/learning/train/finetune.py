@@ -3,8 +3,8 @@
 import json
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,15 @@ from remotesam_geo.model.processor import RemoteSAMProcessor
 from .checkpoint import Log
 from .logs import LogKind
 from .loop import LOG, held_out_scores, train
+from .parts import trained_bytes
 from .settings import TrainConfig
 from .triplets import Augment, TripletSource, split_parts
+from .words import new_words, with_words
 
 __all__ = ["FineTuned", "fine_tune"]
 
 BEGINNING = "beginning.json"
+WORDS = "text_encoder.embeddings.word_embeddings"  # new words need their rows trained
 LIMITS = (
     "The figures hold for places and pictures like those held out, asked with expressions like theirs. The licence "
     "follows from those of the weights it started from and of the data, which this card does not know."
@@ -42,12 +45,14 @@ class FineTuned:
         before: Held-out IoU by kind of expression, of the weights it started from.
         after: The same, of what it became.
         steps: Steps that were made; fewer than asked for where it ended early.
+        trained: Bytes of the weights that were trained: those of adapters, where it had them.
     """
 
     folder: Path
     before: Mapping[str, float]
     after: Mapping[str, float]
     steps: int
+    trained: int
 
 
 def fine_tune(
@@ -66,6 +71,9 @@ def fine_tune(
     device: str = "auto",
 ) -> FineTuned:
     """Train weights further on triplets; a folder that holds a run is gone on with.
+
+    A network with a word list of its own ("tiny") learns the words of `triplets` that it has not met, as far as there
+    is room (see `new_words`).
 
     Args:
         folder: Of the run: its checkpoint and logs, and the result in `model`.
@@ -95,14 +103,23 @@ def fine_tune(
     if isinstance(held_out, float | int):
         own, held_out = split_parts(triplets, held_out=held_out, square=square)
     _check_apart(own, held_out)
-    size = model.config.image_size
+    side = model.config.image_size
     source = TripletSource(
-        own, size, pictures=pictures, questions=questions, augment=Augment() if augment is None else augment,
+        own, side, pictures=pictures, questions=questions, augment=Augment() if augment is None else augment,
         seed=config.seed,
     )  # fmt: skip
-    judge = TripletSource(held_out, size, pictures=pictures, questions=questions, seed=1)
+    judge = TripletSource(held_out, side, pictures=pictures, questions=questions, seed=1)
     batches = min(judge.batches, 64)
-    begun = _begun(folder, model, processor, judge, batches)
+    begun = _begun(
+        folder, model, lambda: {
+            "words": new_words(processor, own),
+            "scores": held_out_scores(model, processor, judge, batches=batches),
+        },
+    )  # fmt: skip
+    processor = with_words(processor, begun["words"])
+    if config.adapters and begun["words"]:
+        config = replace(config, whole=(*config.whole, WORDS))
+    size = trained_bytes(model, config)
     rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
     with torch.random.fork_rng():
         torch.manual_seed(config.seed + rank)  # of dropout; a run that goes on takes its own state
@@ -112,7 +129,9 @@ def fine_tune(
         )  # fmt: skip
     after = held_out_scores(trained, processor, judge, batches=batches)
     steps = max((line["step"] for line in Log.lines(folder / LOG)), default=0)
-    result = FineTuned(folder=folder / "model", before=begun["scores"], after=after, steps=steps)
+    result = FineTuned(
+        folder=folder / "model", before=begun["scores"], after=after, steps=steps, trained=size
+    )
     if rank == 0:
         card = _card(result, begun, trained, config=config, parts=(own, held_out))
         _save(trained, processor, result.folder, card)
@@ -128,13 +147,9 @@ def _check_apart(own: Sequence[Triplet], held_out: Sequence[Triplet]) -> None:
 
 
 def _begun(
-    folder: Path,
-    model: RemoteSAMModel,
-    processor: RemoteSAMProcessor,
-    judge: TripletSource,
-    batches: int,
+    folder: Path, model: RemoteSAMModel, found: Callable[[], dict[str, Any]]
 ) -> dict[str, Any]:
-    """What the run started from; noted once, and other weights in the same folder are refused."""
+    """What the run started from; found out and noted once, and other weights in the same folder are refused."""
     path, sha256 = folder / BEGINNING, weights_sha256(model)
     if path.exists():
         noted: dict[str, Any] = json.loads(path.read_text("utf-8"))
@@ -143,12 +158,12 @@ def _begun(
                 f"the run in {folder} started from weights {noted['sha256'][:12]}, not {sha256[:12]}: go on with the "
                 "same, or start in another folder."
             )
-        return noted
+        return {"words": ()} | noted  # a run may be older than the learning of words
     name = "unnamed" if model.origin is None else model.origin.source
     noted = {
         "start": Path(name).name if Path(name).is_absolute() else name,
         "sha256": sha256,
-        "scores": held_out_scores(model, processor, judge, batches=batches),
+        **found(),
     }
     write_whole(path, json.dumps(noted).encode())
     return noted
@@ -206,7 +221,17 @@ def _card(
         "",
         "Classes: " + ", ".join(f"{label} ({n:,})" for label, n in labels.most_common(50)) + ".",
     ]
-    rows += ["", "## Training", "", f"{result.steps:,} steps.", "", "| choice | |", "| --- | --- |"]
+    if begun["words"]:
+        rows += ["", "Words it had not met: " + ", ".join(begun["words"]) + "."]
+    rows += [
+        "",
+        "## Training",
+        "",
+        f"{result.steps:,} steps, {result.trained / 1e6:.2f} MB of weights trained.",
+        "",
+        "| choice | |",
+        "| --- | --- |",
+    ]
     rows += [f"| {name} | {value} |" for name, value in config.as_json().items()]
     rows += [
         "",

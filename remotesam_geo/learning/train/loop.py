@@ -23,6 +23,7 @@ from .checkpoint import Log, read_checkpoint, write_checkpoint
 from .forward import InnerHeads, shared_logits, visual_taps
 from .logs import LogKind, Mirror, opened
 from .loss import mask_loss
+from .parts import merge, prepare
 from .samples import Batch, Source
 from .settings import TrainConfig
 
@@ -90,7 +91,7 @@ def train(
 
     Returns:
         The running average of the weights where `config.ema` asks for one, else the network itself; with
-        `config.patience` as it was at its best.
+        `config.patience` as it was at its best; adapters are merged into it.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -129,6 +130,8 @@ def train(
             _keep(run, folder, lines, log, mirrors)
     if (folder / BEST).exists() and config.patience:
         run.answering.load_state_dict(read_checkpoint(folder / BEST, model.device)["model"])
+    merge(model)
+    merge(run.answering)
     return run.answering.eval()
 
 
@@ -170,7 +173,7 @@ class _Run:
         self.config, self.model = config, model
         self.step, self.end = 0, config.steps
         self.best, self.stale = -1.0, 0  # the best held-out score, and how many came since
-        self.frozen = _frozen(model, config.freeze)
+        self.still = prepare(model, config)
         if config.recompute:
             # The older name is all that older transformers know.
             getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
@@ -195,7 +198,7 @@ class _Run:
         """One optimiser step; its losses, the mean of the batches'."""
         config = self.config
         self.model.train()
-        for part in self.frozen:
+        for part in self.still:
             part.eval()
         half = config.precision == "bfloat16"
         told: dict[str, float] = defaultdict(float)
@@ -325,21 +328,6 @@ def _average(parameters: list[nn.Parameter]) -> None:
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
-
-
-def _frozen(model: RemoteSAMModel, names: Sequence[str]) -> list[nn.Module]:
-    """Take parts of the network out of training; the parts."""
-    parts = []
-    for name in names:
-        try:
-            part = model.get_submodule(name)
-        except AttributeError:
-            known = ", ".join(child for child, _ in model.named_children())
-            raise InputError(
-                f"freeze={name!r} is no part of the network: give {known}, or a part of one of them."
-            ) from None
-        parts.append(part.requires_grad_(False))
-    return parts
 
 
 def _groups(

@@ -43,6 +43,10 @@ class TrainConfig:
         validate_every: Steps between held-out scores.
         freeze: Parts of the network that stay as they are, by name ("text_encoder", "backbone.layers.0"): their running
             statistics, too.
+        adapters: Rank of low-rank adapters (peft) beside the linear layers; all else stays as it is, the running
+            statistics of norms too. What they learned is merged into the weights at the end. 0 trains the weights.
+        adapt: Parts of the network whose linear layers get adapters, by name; nothing for all.
+        whole: Parts that are trained as they are beside adapters.
         accumulate: Batches whose gradients are averaged for one step. Batch norms and the dice of a whole batch see
             each by itself.
         recompute: Keep less in memory and compute the blocks of the backbone twice.
@@ -78,6 +82,9 @@ class TrainConfig:
     checkpoint_every: int = 500
     validate_every: int = 500
     freeze: tuple[str, ...] = ()
+    adapters: int = 0
+    adapt: tuple[str, ...] = ()
+    whole: tuple[str, ...] = ()
     accumulate: int = 1
     recompute: bool = False
     patience: int = 0
@@ -89,11 +96,19 @@ class TrainConfig:
                 raise InputError(f"{name}={getattr(self, name)}: at least 1 is needed.")
         for name in (
             "warmup", "cooldown", "clip", "auxiliary", "visual_steps", "weight_decay", "patience",
+            "adapters",
         ):  # fmt: skip
             if getattr(self, name) < 0:
                 raise InputError(f"{name}={getattr(self, name)}: it cannot be negative.")
-        if self.visual_steps and not self.auxiliary:
-            raise InputError(f"visual_steps={self.visual_steps} need heads: set auxiliary above 0.")
+        for name, needed in (
+            ("visual_steps", "auxiliary"),
+            ("adapt", "adapters"),
+            ("whole", "adapters"),
+        ):
+            if getattr(self, name) and not getattr(self, needed):
+                raise InputError(
+                    f"{name}={getattr(self, name)}: it needs {needed}, set that above 0."
+                )
         if not self.learning_rate > 0:
             raise InputError(f"learning_rate={self.learning_rate}: it must be positive.")
         for name in ("dice_share", "ema"):
