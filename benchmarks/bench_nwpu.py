@@ -179,7 +179,7 @@ def main(arguments: list[str] | None = None) -> dict[str, dict[str, Report]]:
     torch.set_num_threads(options.threads)
     keep_freed_memory()
     own, held_out = parts(options.folder)
-    classes = sorted({thing.label for one in own for thing in one.things})
+    classes = sorted({thing.label for one in (*own, *held_out) for thing in one.things})
     train_on, asked = (
         triplets(some, classes, options.run / name)
         for name, some in (("trained on", own), ("held out", held_out))

@@ -1,6 +1,7 @@
 """Fine-tuning: words that follow flips, batches by step, frozen parts, early ends, and the folder that results."""
 
 import csv
+import importlib.util
 import json
 import os
 import re
@@ -38,7 +39,15 @@ from remotesam_geo.learning.train.loop import _Run, inputs
 from remotesam_geo.learning.train.parts import merge, prepare
 from remotesam_geo.learning.train.tiny import turned
 from remotesam_geo.learning.train.triplets import COLOURS
-from remotesam_geo.learning.triplets import Example, Mask, Picture, Thing, Triplet, write_store
+from remotesam_geo.learning.triplets import (
+    Example,
+    Mask,
+    Picture,
+    Thing,
+    Triplet,
+    write_coco,
+    write_store,
+)
 from remotesam_geo.learning.world import CLASSES, expressions, scene
 from remotesam_geo.model import RemoteSAMModel, RemoteSAMProcessor
 from tests.learning.reading import read
@@ -658,3 +667,36 @@ def test_the_command_killed_goes_on_bit_for_bit(store, beginning, tmp_path, caps
         for name in ("killed", "straight")
     ]
     assert weights[0] == weights[1]
+
+
+# --- real pictures, by a stand-in of their layout -------------------------------------------------
+
+
+def test_nwpu_vhr_10_end_to_end_in_its_layout(tmp_path, capsys):
+    """Procedural scenes under NWPU's file names: the script's path, not its figures."""
+    path = Path(__file__).parents[2] / "benchmarks" / "bench_nwpu.py"
+    spec = importlib.util.spec_from_file_location("bench_nwpu", path)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    examples, named = [], {"vehicle": "vehicle", "tree": "ground_track_field"}
+    for number in (3, 5, 6):
+        chip = next(chips([world_example(scene(number, size=300))], size=200))
+        some = [replace(t, label=named[t.label]) for t in chip.things if t.label in named]
+        picture = Picture.of(f"{number:03}", chip.picture.read())
+        examples.append(Example(picture=picture, things=tuple(some)))
+    write_coco(examples, tmp_path / "data")
+    own, held_out = script.parts(tmp_path / "data")
+    assert [Path(one.picture.name).stem for one in (*own, *held_out)] == ["003", "006", "005"]
+    threads = torch.get_num_threads()
+    try:
+        reports = script.main(
+            [str(tmp_path / "data"), str(tmp_path / "run"), "--steps", "1", "--pictures", "1"]
+        )
+    finally:
+        torch.set_num_threads(threads)
+    assert set(reports) == {"untrained", "tiny", "fine-tuned"}
+    out = capsys.readouterr().out
+    assert re.search(r"\| ground track field \| \d+ \|( 0\.\d{3} \|){6}", out)
+    words = RemoteSAMProcessor.from_pretrained(tmp_path / "run" / "run" / "model").tokenizer
+    assert {"ground", "track"} <= words.get_vocab().keys()
+    assert not list((tmp_path / "run" / "evaluation").glob("* maps"))
