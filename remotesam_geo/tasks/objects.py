@@ -30,6 +30,7 @@ __all__ = [
 F64 = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Suppress = Literal["published", "enclosed", "none"]
+"""Which boxes are dropped for others that cover them: as published, those inside others, or none."""
 
 MIN_SCORE = 0.01
 """Objects of a lower mean probability are dropped."""

@@ -86,7 +86,12 @@ class Engine:
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """What came of one picture: triplets, and how many were dropped why."""
+    """What came of one picture.
+
+    Attributes:
+        triplets: What is kept.
+        dropped: How many were dropped, by reason.
+    """
 
     triplets: list[Triplet]
     dropped: Counter[str]

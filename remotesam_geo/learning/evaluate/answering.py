@@ -136,6 +136,8 @@ class Oracle:
     Args:
         data: Examples or triplets, all that will be asked about.
         classes: What each label is asked as.
+        identity: What its evidence is kept under.
+        image_size: None: it answers at the size of each picture.
 
     Example:
         >>> import numpy as np

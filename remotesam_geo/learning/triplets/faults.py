@@ -14,6 +14,7 @@ from remotesam_geo.errors import InputError, RemoteSAMWarning
 __all__ = ["LIMITS", "DamageError", "Faults", "Limits", "OnError"]
 
 OnError = Literal["raise", "skip"]
+"""Whether what is damaged ends the reading, or is counted and passed over."""
 
 
 class DamageError(InputError):
@@ -52,6 +53,7 @@ class Limits:
 
 
 LIMITS = Limits()
+"""The limits that readers keep unless told otherwise."""
 
 
 @dataclass

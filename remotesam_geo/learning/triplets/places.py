@@ -21,6 +21,7 @@ from .records import Picture, Place, Triplet
 __all__ = ["SHARES", "footprint", "place_split", "split_by_place"]
 
 SHARES: Mapping[str, float] = {"train": 0.8, "val": 0.1, "test": 0.1}
+"""The splits and their shares of the ground, unless told otherwise."""
 MAP = "EPSG:6933"  # cylindrical, equal area, in metres
 POINTS = 17  # along each side of a chip, whose edges are curves on the map
 

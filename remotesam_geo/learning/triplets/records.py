@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 Kind = Literal["one-to-one", "one-to-many", "one-to-zero"]
+"""Whether an expression means one thing, all of a class, or nothing that is there."""
 Box = tuple[float, float, float, float]
 Corners = tuple[tuple[float, float], ...]
 

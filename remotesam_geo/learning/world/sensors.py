@@ -15,6 +15,7 @@ class Sensor:
     """Ranges that the properties of a picture are drawn from.
 
     Attributes:
+        name: What it is asked for by.
         resolution: Metres a pixel.
         blur: Standard deviation of the point spread, in pixels.
         noise: Standard deviation of the noise, in grey levels.
