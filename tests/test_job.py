@@ -68,8 +68,10 @@ def test_a_job_answers_as_the_verbs_do(tmp_path, raster, direct, keep):
     assert table["waiting"].eq(0).all()
     assert table["empty"].gt(0).all()
     same(job.answer("segment"), direct["segment"])
-    same(job.answer("detect"), direct["detect"])
-    same(job.answer("detect", oriented=True), direct["oriented"])
+    with pytest.warns(RemoteSAMWarning, match="fill a window of 32 m"):
+        same(job.answer("detect"), direct["detect"])
+    with pytest.warns(RemoteSAMWarning, match="fill a window of 32 m"):
+        same(job.answer("detect", oriented=True), direct["oriented"])
     assert (tmp_path / "job" / "probabilities.zarr").exists() is keep
     if not keep:
         with pytest.raises(JobError, match="keeps no probabilities"):

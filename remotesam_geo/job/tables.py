@@ -21,7 +21,7 @@ from remotesam_geo.mapping.ledger import POISON
 from remotesam_geo.mapping.plan import Group, Plan
 from remotesam_geo.mapping.stages import Records, layers, pieces
 from remotesam_geo.mapping.stitch import look
-from remotesam_geo.mapping.survey import Choice, drawn, gather, warn_of_cuts
+from remotesam_geo.mapping.survey import Choice, drawn, gather, warn_of_cuts, warn_of_giants
 from remotesam_geo.remotesam.asking import ceil_pixels
 from remotesam_geo.tasks import Dropped
 
@@ -193,6 +193,8 @@ def joined(
             found += own
             dropped |= left_out
             left_cut += cut
+        if choice.outline != "polygon":
+            warn_of_giants(found, group.grid, group.source.geobox)
         tables.append(
             to_frame(
                 found,

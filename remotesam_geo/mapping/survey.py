@@ -9,6 +9,7 @@ from typing import Any, get_args
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 from rasterio.errors import NotGeoreferencedWarning
 
 from remotesam_geo.errors import InputError, RemoteSAMWarning
@@ -31,6 +32,7 @@ from . import vectors
 from .executor import Answer, Failure
 from .frames import Found
 from .grid import Block, Box, Grid
+from .ground import pixel_size
 from .maps import Maps
 from .source import Moment
 from .stitch import joined
@@ -38,7 +40,16 @@ from .vectors import Features, Joiner, Outline, Parts, Pieces, extract
 from .zone_sums import Sums, ZonePart, ZoneSums, tally_zones
 from .zones import Zones
 
-__all__ = ["Choice", "Survey", "drawn", "gather", "outlined", "survey", "warn_of_cuts"]
+__all__ = [
+    "Choice",
+    "Survey",
+    "drawn",
+    "gather",
+    "outlined",
+    "survey",
+    "warn_of_cuts",
+    "warn_of_giants",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +200,23 @@ def warn_of_cuts(vertices: Sequence[int]) -> None:
             RemoteSAMWarning,
             stacklevel=2,
         )
+
+
+def warn_of_giants(found: Sequence[Found], grid: Grid, geobox: GeoBox) -> None:
+    """Say which objects fill a window, so that the network never saw them whole."""
+    for each in found:
+        box = each.features.table.box
+        sides = np.minimum(box[:, 2] - box[:, 0], box[:, 3] - box[:, 1]) if len(box) else box[:, 0]
+        large = int((sides >= grid.window).sum())
+        if large and geobox.crs is not None:
+            metres = pixel_size(geobox).metres
+            factor = 2 * int(sides.max()) / grid.window
+            warnings.warn(
+                f"{large} of {each.label!r} fill a window of {grid.window * metres:,.0f} m, so the network never saw "
+                f"them whole: ask at a coarser resolution, {float(f'{metres * factor:.2g}'):g} m",
+                RemoteSAMWarning,
+                stacklevel=4,
+            )
 
 
 def drawn(choice: Choice) -> Outline:

@@ -23,7 +23,7 @@ from remotesam_geo.mapping.executor import Failure, Predict, Work
 from remotesam_geo.mapping.frames import Found, Style, to_frame
 from remotesam_geo.mapping.ground import pixel_size
 from remotesam_geo.mapping.maps import Asked
-from remotesam_geo.mapping.survey import Choice, Survey, survey
+from remotesam_geo.mapping.survey import Choice, Survey, survey, warn_of_giants
 from remotesam_geo.mapping.vectors import Features
 from remotesam_geo.mapping.zone_frames import wide_columns
 from remotesam_geo.mapping.zone_sums import Sums
@@ -148,8 +148,12 @@ def features(
             result = survey(
                 group.maps, group.prompts, group.members, choice=wanted, progress=advance
             )
-            if choice.outline != "polygon" and group.view == "map":
-                _warn_of_large_objects(result.found, group)
+            if (
+                choice.outline != "polygon"
+                and group.view == "map"
+                and isinstance(group.maps, Asked)
+            ):
+                warn_of_giants(result.found, group.maps.grid, group.maps.geobox)
             found = tuple(map(_in_one, result.found)) if one_each else result.found
             tables.append(
                 to_frame(
@@ -300,24 +304,6 @@ def _wanted(
         min_area=ceil_pixels(question.min_area, group.maps.geobox),
         contour_threshold=None if question.refine is None else contour_threshold,
     )
-
-
-def _warn_of_large_objects(found: Sequence[Found], group: Group) -> None:
-    """An object that fills a window was never seen whole."""
-    window, geobox = group.maps.grid.window, group.maps.geobox
-    for each in found:
-        box = each.features.table.box
-        sides = np.minimum(box[:, 2] - box[:, 0], box[:, 3] - box[:, 1]) if len(box) else box[:, 0]
-        large = int((sides >= window).sum())
-        if large and geobox.crs is not None and isinstance(group.maps, Asked):
-            metres = pixel_size(geobox).metres
-            factor = 2 * int(sides.max()) / window
-            warnings.warn(
-                f"{large} of {each.label!r} fill a window of {window * metres:,.0f} m, so the network never saw them "
-                f"whole: ask at a coarser resolution, {float(f'{metres * factor:.2g}'):g} m",
-                RemoteSAMWarning,
-                stacklevel=4,
-            )
 
 
 def _in_one(found: Found) -> Found:
