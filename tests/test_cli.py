@@ -11,7 +11,7 @@ from remotesam_geo.learning.world import World
 
 COMMANDS = (
     "search", "segment", "refer", "detect", "ground", "label", "classify", "count", "caption", "change", "map",
-    "status", "answer", "convert", "train", "evaluate", "demo", "doctor",
+    "status", "answer", "convert", "train", "evaluate", "engine", "demo", "doctor",
 )  # fmt: skip
 WORLD = World(22)
 GRID = WORLD.geobox("EPSG:32632", resolution=0.4, shape=(256, 256))

@@ -14,7 +14,7 @@ from rich.console import Console
 from remotesam_geo import __version__
 from remotesam_geo.errors import RemoteSAMError, RemoteSAMWarning
 
-from . import jobs, tools, verbs
+from . import engine, jobs, tools, verbs
 
 __all__ = ["app", "main"]
 
@@ -33,7 +33,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for family in (tools, verbs, jobs):
+for family in (tools, verbs, jobs, engine):
     family.register(app)
 
 

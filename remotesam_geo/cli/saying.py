@@ -7,7 +7,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["found", "note", "result", "table_of"]
+__all__ = ["found", "note", "result", "table_of", "text"]
 
 NOTHING = 3
 """Exit code where something was asked, and nothing was found."""
@@ -26,6 +26,11 @@ def result(value: dict[str, Any], *, as_json: bool) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for name, item in value.items():
         console.print(f"{name}: {item}", markup=False)
+
+
+def text(said: str) -> None:
+    """Print what is laid out already."""
+    Console(highlight=False, soft_wrap=True).print(said, markup=False)
 
 
 def table_of(frame: pd.DataFrame, *, title: str, most: int = 20) -> None:

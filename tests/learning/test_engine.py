@@ -391,7 +391,7 @@ def test_a_folder_is_gone_on_with_for_the_same_pictures_only(tmp_path):
     _, report = run_engine(examples, tmp_path, engine=engine, about="the world")
     assert "the world" in report.about
     assert run_engine(examples, tmp_path, engine=engine, about="the world")[1] == report
-    with pytest.raises(InputError, match="begun with .*the world"):
+    with pytest.raises(InputError, match=r"begun with .*the world"):
         run_engine(examples, tmp_path, engine=engine, about="the moon")
 
 
