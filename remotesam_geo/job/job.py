@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import geopandas as gpd
 import pandas as pd
-import shapely
 import xarray as xr
-from pyproj import CRS
 from rasterio.errors import NotGeoreferencedWarning
 
 from remotesam_geo import __version__
@@ -23,10 +21,9 @@ from remotesam_geo.errors import InputError, JobError, RemoteSAMWarning
 from remotesam_geo.mapping.cluster import ask_there
 from remotesam_geo.mapping.executor import OnError
 from remotesam_geo.mapping.frames import Style
-from remotesam_geo.mapping.ground import ground_area
 from remotesam_geo.mapping.lazy import as_probabilities
 from remotesam_geo.mapping.ledger import POISON, Ledger, lock
-from remotesam_geo.mapping.origin import Origin, open_store
+from remotesam_geo.mapping.origin import Origin
 from remotesam_geo.mapping.plan import Group, Plan, groups, prompt_from_json, prompt_to_json
 from remotesam_geo.mapping.stages import (
     Records,
@@ -45,16 +42,15 @@ from remotesam_geo.mapping.vectors import Outline, Parts
 from remotesam_geo.notebook import tqdm
 from remotesam_geo.remotesam.asking import OVERLAP
 from remotesam_geo.remotesam.network import Refine
-from remotesam_geo.scenes import ReadPolicy, load, open_raster
-from remotesam_geo.scenes.areas import shape_in_degrees
-from remotesam_geo.scenes.recipe import policy_of
+from remotesam_geo.scenes import ReadPolicy
 from remotesam_geo.tasks import MIN_SCORE, Suppress
-from remotesam_geo.words import CLASS_TEMPLATE, Prompt, PromptLike, ResolutionLike, parse_prompts
+from remotesam_geo.words import Prompt, PromptLike, ResolutionLike, parse_prompts
 
 from .asked import Asked, ModelLike, asked, reopened
+from .given import as_geojson, parsed, scene_of, with_new
 from .maps import kept_maps
 from .showing import job_card
-from .tables import Estimate, estimate, failed_windows, joined, state_of
+from .tables import Estimate, estimate, failed_windows, joined, state_of, warn_of_failures
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -66,7 +62,6 @@ LONG = 8
 """Tiles from which progress is shown."""
 
 Verb = Literal["segment", "refer", "detect"]
-Ask = Callable[[Records, Group, Todo, Callable[[int], object]], None]
 
 
 class Job:
@@ -162,7 +157,7 @@ class Job:
         """
         place = Path(folder)
         who = asked(model, refine)
-        scene, store, policy = _scene(source, load, policy)
+        scene, store, policy = scene_of(source, load, policy)
         plan = Plan(
             origin=Origin.of(scene, bands=bands, stretch=stretch, store=store),
             weights=who.weights,
@@ -170,18 +165,18 @@ class Job:
             seam=seam,
             block=block,
             keep_probabilities=keep_probabilities,
-            area=None if area is None else _geojson(area),
+            area=None if area is None else as_geojson(area),
         )
-        parsed = _parsed(prompts, threshold, resolution, who)
-        groups(plan, parsed, policy)  # whatever is wrong with it is said before anything is written
-        job = cls(place, plan=plan, prompts=parsed, recipe=who.recipe, model=who, policy=policy)
+        wanted = parsed(prompts, threshold, resolution, who)
+        groups(plan, wanted, policy)  # whatever is wrong with it is said before anything is written
+        job = cls(place, plan=plan, prompts=wanted, recipe=who.recipe, model=who, policy=policy)
         with writing(place):
             place.mkdir(parents=True, exist_ok=True)
         with lock(place):
             if (place / "plan.json").exists():
                 known = cls.open(place, policy=policy)
                 known.frozen.check_same(plan, place)
-                job.prompts = _with_new(known.prompts, parsed)
+                job.prompts = with_new(known.prompts, wanted)
             elif any(path.name != "lock" for path in place.iterdir()):
                 raise JobError(
                     f"{place} holds other things than a job: give it a folder of its own"
@@ -319,11 +314,11 @@ class Job:
             threshold: As in `create`.
             resolution: As in `create`.
         """
-        parsed = _parsed(prompts, threshold, resolution, self._asked)
-        groups(self.frozen, parsed, self._policy)
+        wanted = parsed(prompts, threshold, resolution, self._asked)
+        groups(self.frozen, wanted, self._policy)
         with lock(self.folder):
             known = type(self).open(self.folder, policy=self._policy)
-            self.prompts = _with_new(known.prompts, parsed)
+            self.prompts = with_new(known.prompts, wanted)
             self.__dict__.pop("_groups", None)
             self._freeze()
 
@@ -403,7 +398,7 @@ class Job:
                     records, wanted, choice, style, labels=labels, min_area=min_area, crs=crs
                 )
             missing = failed_windows(records, self._groups)
-        _warn_of(missing)
+        warn_of_failures(missing)
         return found
 
     def probabilities(self) -> xr.DataArray:
@@ -425,7 +420,7 @@ class Job:
         (group,) = self._groups
         with self._records(look=True) as records:
             self._check_asked(records)
-            _warn_of(failed_windows(records, self._groups))
+            warn_of_failures(failed_windows(records, self._groups))
             about = {
                 "remotesam_geo": __version__,
                 "model": self.frozen.weights.identity,
@@ -547,63 +542,6 @@ class Job:
         replace_file(self.folder / "plan.json", json.dumps(doc, indent=1).encode())
 
 
-def _scene(
-    source: Any, arguments: Mapping[str, Any] | None, policy: ReadPolicy | None
-) -> tuple[xr.Dataset, Path | None, ReadPolicy | None]:
-    """The scene that a source is, the Zarr store it lies in, and how it is read."""
-    if arguments is not None:
-        source = load(source, **{"policy": policy, **arguments})
-    if isinstance(source, str | PathLike):
-        path = Path(source)
-        if path.is_dir() or path.suffix == ".zarr":
-            return open_store(path), path, policy
-        source = open_raster(str(source), policy=policy)
-    if isinstance(source, xr.Dataset):
-        return source, None, policy_of(source) if policy is None else policy
-    if isinstance(source, xr.DataArray):
-        raise InputError(
-            "a DataArray has no recipe, so no other process could make it again: keep it with "
-            "array.to_dataset('band').to_zarr(path), and give the path"
-        )
-    raise InputError(
-        "the source of a job is a scene made by load or open_raster, the path of a raster or of a Zarr store, or "
-        f"items together with load={{...}}, not a {type(source).__name__}"
-    )
-
-
-def _geojson(area: Any) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(shapely.to_geojson(shape_in_degrees(area, "area")))
-    return found
-
-
-def _parsed(
-    prompts: PromptLike,
-    threshold: float | Mapping[str, float] | None,
-    resolution: ResolutionLike | Mapping[str, ResolutionLike] | None,
-    who: Asked | None,
-) -> tuple[Prompt, ...]:
-    return parse_prompts(
-        prompts,
-        template=CLASS_TEMPLATE,
-        threshold=threshold,
-        resolution=resolution,
-        cut_words=None if who is None else getattr(who.model, "cut_words", None),
-    )
-
-
-def _with_new(known: Sequence[Prompt], more: Sequence[Prompt]) -> tuple[Prompt, ...]:
-    """Prompts with those that are new to them."""
-    by_label = {prompt.label: prompt for prompt in known}
-    for prompt in more:
-        before = by_label.setdefault(prompt.label, prompt)
-        if before != prompt:
-            raise JobError(
-                f"the job asks {prompt.label!r} already, but otherwise: {prompt_to_json(before)} there, "
-                f"{prompt_to_json(prompt)} here. Give one of them another label."
-            )
-    return tuple(by_label.values())
-
-
 def _with_thresholds(group: Group, prompts: Sequence[Prompt]) -> Group:
     by_label = {prompt.label: prompt for prompt in prompts}
     return replace(group, prompts=tuple(by_label[prompt.label] for prompt in group.prompts))
@@ -625,23 +563,6 @@ def _tiles(group: Group, lacking: Todo) -> int:
         for blocks in lacking.values()
         for _, block in blocks
     )
-
-
-def _warn_of(missing: gpd.GeoDataFrame) -> None:
-    if len(missing):
-        warnings.warn(
-            f"{len(missing):,} windows failed, {_area(missing):,.0f} m2 of ground without an answer: failures() lists "
-            f"them; the first: {missing['cause'].iloc[0]}",
-            RemoteSAMWarning,
-            stacklevel=3,
-        )
-
-
-def _area(windows: gpd.GeoDataFrame) -> float:
-    crs = windows.crs
-    if crs is None:
-        raise InputError("windows without a CRS have no area")
-    return float(ground_area(windows.geometry.to_numpy(), CRS(crs)).sum())
 
 
 def _bar(total: int | None, what: str, unit: str, progress: bool | None) -> Any:

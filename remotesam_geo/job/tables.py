@@ -3,6 +3,7 @@
 import json
 import math
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -14,9 +15,11 @@ import shapely
 from pyproj import CRS
 
 from remotesam_geo import __version__
+from remotesam_geo.errors import InputError, RemoteSAMWarning
 from remotesam_geo.mapping.executor import Predict
 from remotesam_geo.mapping.frames import Found, Style, to_frame
 from remotesam_geo.mapping.grid import Grid
+from remotesam_geo.mapping.ground import ground_area
 from remotesam_geo.mapping.ledger import POISON
 from remotesam_geo.mapping.plan import Group, Plan
 from remotesam_geo.mapping.stages import Records, layers, pieces
@@ -27,7 +30,7 @@ from remotesam_geo.tasks import Dropped
 
 from .showing import plan_card
 
-__all__ = ["Estimate", "estimate", "failed_windows", "joined", "state_of"]
+__all__ = ["Estimate", "estimate", "failed_windows", "joined", "state_of", "warn_of_failures"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -167,6 +170,24 @@ def failed_windows(records: Records, every: Sequence[Group]) -> gpd.GeoDataFrame
         _placed(table[table["group"] == number], group, crs) for number, group in enumerate(every)
     ]
     return gpd.GeoDataFrame(pd.concat(parts, ignore_index=True)).drop(columns="group")
+
+
+def warn_of_failures(missing: gpd.GeoDataFrame) -> None:
+    """Say what ground has no answer."""
+    if len(missing):
+        warnings.warn(
+            f"{len(missing):,} windows failed, {_area(missing):,.0f} m2 of ground without an answer: failures() lists "
+            f"them; the first: {missing['cause'].iloc[0]}",
+            RemoteSAMWarning,
+            stacklevel=3,
+        )
+
+
+def _area(windows: gpd.GeoDataFrame) -> float:
+    crs = windows.crs
+    if crs is None:
+        raise InputError("windows without a CRS have no area")
+    return float(ground_area(windows.geometry.to_numpy(), CRS(crs)).sum())
 
 
 def joined(

@@ -1,0 +1,81 @@
+"""What a user gives a job: a source, an area, prompts."""
+
+import json
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import shapely
+import xarray as xr
+
+from remotesam_geo.errors import InputError, JobError
+from remotesam_geo.mapping.origin import open_store
+from remotesam_geo.mapping.plan import prompt_to_json
+from remotesam_geo.scenes import ReadPolicy, load, open_raster
+from remotesam_geo.scenes.areas import shape_in_degrees
+from remotesam_geo.scenes.recipe import policy_of
+from remotesam_geo.words import CLASS_TEMPLATE, Prompt, PromptLike, ResolutionLike, parse_prompts
+
+from .asked import Asked
+
+__all__ = ["as_geojson", "parsed", "scene_of", "with_new"]
+
+
+def scene_of(
+    source: Any, arguments: Mapping[str, Any] | None, policy: ReadPolicy | None
+) -> tuple[xr.Dataset, Path | None, ReadPolicy | None]:
+    """The scene that a source is, the Zarr store it lies in, and how it is read."""
+    if arguments is not None:
+        source = load(source, **{"policy": policy, **arguments})
+    if isinstance(source, str | PathLike):
+        path = Path(source)
+        if path.is_dir() or path.suffix == ".zarr":
+            return open_store(path), path, policy
+        source = open_raster(str(source), policy=policy)
+    if isinstance(source, xr.Dataset):
+        return source, None, policy_of(source) if policy is None else policy
+    if isinstance(source, xr.DataArray):
+        raise InputError(
+            "a DataArray has no recipe, so no other process could make it again: keep it with "
+            "array.to_dataset('band').to_zarr(path), and give the path"
+        )
+    raise InputError(
+        "the source of a job is a scene made by load or open_raster, the path of a raster or of a Zarr store, or "
+        f"items together with load={{...}}, not a {type(source).__name__}"
+    )
+
+
+def as_geojson(area: Any) -> dict[str, Any]:
+    """An area of any kind as GeoJSON in degrees."""
+    found: dict[str, Any] = json.loads(shapely.to_geojson(shape_in_degrees(area, "area")))
+    return found
+
+
+def parsed(
+    prompts: PromptLike,
+    threshold: float | Mapping[str, float] | None,
+    resolution: ResolutionLike | Mapping[str, ResolutionLike] | None,
+    who: Asked | None,
+) -> tuple[Prompt, ...]:
+    """Prompts as users write them."""
+    return parse_prompts(
+        prompts,
+        template=CLASS_TEMPLATE,
+        threshold=threshold,
+        resolution=resolution,
+        cut_words=None if who is None else getattr(who.model, "cut_words", None),
+    )
+
+
+def with_new(known: Sequence[Prompt], more: Sequence[Prompt]) -> tuple[Prompt, ...]:
+    """Prompts with those that are new to them."""
+    by_label = {prompt.label: prompt for prompt in known}
+    for prompt in more:
+        before = by_label.setdefault(prompt.label, prompt)
+        if before != prompt:
+            raise JobError(
+                f"the job asks {prompt.label!r} already, but otherwise: {prompt_to_json(before)} there, "
+                f"{prompt_to_json(prompt)} here. Give one of them another label."
+            )
+    return tuple(by_label.values())
