@@ -1,6 +1,6 @@
 """Run every notebook from top to bottom in a kernel and an empty folder of its own; the first error ends it.
 
-With --save what they print and draw is kept in them, pictures as small JPEGs.
+With --save what they print and draw is kept, pictures as small JPEGs. Names (01_first_steps) choose some of them.
 """
 
 import os
@@ -20,7 +20,8 @@ NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
 
 def main() -> int:
-    paths = sorted(NOTEBOOKS.glob("*.ipynb"))
+    chosen = [name for name in sys.argv[1:] if name != "--save"] or ["*"]
+    paths = sorted(path for name in chosen for path in NOTEBOOKS.glob(f"{name}.ipynb"))
     if not paths:
         sys.exit(f"no notebooks in {NOTEBOOKS}")
     os.environ["PYTHONPATH"] = str(NOTEBOOKS.parent)
@@ -30,7 +31,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             NotebookClient(
                 notebook,
-                timeout=300,
+                timeout=900,  # of one cell, on a busy machine
                 kernel_name="python3",
                 resources={"metadata": {"path": folder}},
             ).execute()
