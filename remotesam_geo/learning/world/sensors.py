@@ -27,7 +27,7 @@ class Sensor:
     """
 
     name: str
-    resolution: Span = (0.18, 0.38)
+    resolution: Span = (0.18, 0.40)
     blur: Span = (0.35, 0.85)
     noise: Span = (1.5, 6.0)
     haze: Span = (0.0, 0.22)
