@@ -25,6 +25,7 @@ def main() -> int:
     if not paths:
         sys.exit(f"no notebooks in {NOTEBOOKS}")
     os.environ["PYTHONPATH"] = str(NOTEBOOKS.parent)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for each other by spinning
     for path in paths:
         begun = time.perf_counter()
         notebook = nbformat.read(path, as_version=4)
@@ -32,6 +33,7 @@ def main() -> int:
             NotebookClient(
                 notebook,
                 timeout=900,  # of one cell, on a busy machine
+                startup_timeout=300,
                 kernel_name="python3",
                 resources={"metadata": {"path": folder}},
             ).execute()
