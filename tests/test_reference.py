@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference"
 ROOMS = (
     "scenes", "words", "tasks", "model", "outputs", "plotting", "errors", "learning.world", "learning.triplets",
-    "learning.engine", "learning.train", "learning.evaluate", "learning.metrics",
+    "learning.engine", "learning.engine.neural", "learning.train", "learning.evaluate", "learning.metrics",
 )  # fmt: skip
 PACKAGE = "remotesam_geo"
 

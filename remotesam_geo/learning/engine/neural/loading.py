@@ -53,6 +53,7 @@ PINNED: Mapping[str, Pin] = MappingProxyType(
         ),
     }
 )
+"""Repositories that need no `revision`, each with the commit that is taken."""
 
 
 @dataclass(frozen=True, kw_only=True)
