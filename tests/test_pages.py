@@ -119,5 +119,15 @@ def test_page(page, files, tmp_path, monkeypatch):
 
 
 def test_what_does_not_run_is_known():
-    found = {name: len(re.findall(r"<!-+ *skip", path.read_text())) for name, path in PAGES.items()}
+    found = {
+        name: len(re.findall(r"^<!-+ *skip", path.read_text(), re.MULTILINE))
+        for name, path in PAGES.items()
+    }
     assert {name: count for name, count in found.items() if count} == NOT_RUN
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_links_lead_to_files(page):
+    """Those of docs/ are followed when they are built."""
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", PAGES[page].read_text())
+    assert [link for link in links if not (ROOT / link).exists()] == []
