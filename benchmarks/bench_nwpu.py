@@ -62,41 +62,41 @@ class Windowed:
 
     Args:
         model: Who answers windows.
-        size: Side of a window in pixels of the picture.
+        expressions: All that it will be asked: of a picture, they are answered together.
         memory: A folder for answers.
     """
 
     image_size = None
 
-    def __init__(self, model: RemoteSAM, size: int, memory: Path) -> None:
-        self.model, self.size, self.memory = answerer(model), size, memory
-        self.identity = f"{self.model.identity} by windows of {size}"
+    def __init__(self, model: RemoteSAM, expressions: Sequence[str], memory: Path) -> None:
+        self.model, self.expressions, self.memory = answerer(model), list(expressions), memory
+        self.identity = f"{self.model.identity} by windows of {SIZE}"
         memory.mkdir(parents=True, exist_ok=True)
 
     def answers(self, picture: RGB, expressions: Sequence[str]) -> Iterator[Chances]:
-        asked = hashlib.sha256(picture.tobytes() + repr(expressions).encode()).hexdigest()
-        path = self.memory / f"{asked}.npy"
+        path = self.memory / f"{hashlib.sha256(picture.tobytes()).hexdigest()}.npy"
         if not path.exists():
             partial = path.with_suffix(".partial.npy")
-            np.save(partial, self._blended(picture, expressions).astype(np.float16))
+            np.save(partial, self._blended(picture).astype(np.float16))
             partial.replace(path)
-        yield from np.load(path).astype(np.float32)
+        maps = np.load(path, mmap_mode="r")
+        for expression in expressions:
+            yield maps[self.expressions.index(expression)].astype(np.float32)
 
-    def _blended(self, picture: RGB, expressions: Sequence[str]) -> Chances:
+    def _blended(self, picture: RGB) -> Chances:
         height, width = picture.shape[:2]
-        side = min(self.size, height, width)
+        side = min(SIZE, height, width)
         places = [
             (slice(y, y + side), slice(x, x + side))
             for y in starts(height, side, ANSWERED)
             for x in starts(width, side, ANSWERED)
         ]
-        windows = [picture[place] for place in places]
+        windows = np.stack([resized(picture[place], (SIDE, SIDE)) for place in places])
         ramp = np.minimum(np.arange(side), np.arange(side)[::-1]) + 1.0
         weight = np.minimum(ramp[:, None], ramp).astype(np.float32)
-        total = np.zeros((len(expressions), height, width), np.float32)
+        total = np.zeros((len(self.expressions), height, width), np.float32)
         weights = np.zeros((height, width), np.float32)
-        found = self.model.answers_each(windows, [expressions] * len(windows))
-        for place, maps in zip(places, found, strict=True):
+        for place, maps in zip(places, self.model.ask(windows, self.expressions), strict=True):
             weights[place] += weight
             for number, chance in enumerate(maps):
                 total[number][place] += weight * resized(chance, (side, side))
@@ -129,7 +129,8 @@ def judged(
     """IoU by class and AP50 on whole pictures."""
     model = RemoteSAM.from_pretrained(source, device="cpu", precision="float32")
     memory = folder / f"{name} maps"
-    asked, setting = Windowed(model, SIZE, memory), Setting(classes=asked_as(classes))
+    setting = Setting(classes=asked_as(classes))
+    asked = Windowed(model, [one for one, *_ in setting.classes.values()], memory)
     reports = {
         task: evaluate(
             task, held_out, asked, setting=setting, name="NWPU VHR-10, held out",

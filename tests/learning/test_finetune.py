@@ -272,12 +272,23 @@ def test_two_batches_give_the_gradient_of_both_together():
         torch.testing.assert_close(two[name], gradient, msg=name)
 
 
-def test_recomputing_changes_no_gradient():
-    batch = Squares(1).batch(0)
-    plain, again = (gradients(replace(PLAIN, recompute=r), [batch]) for r in (False, True))
+@pytest.mark.parametrize("adapters", [0, 2])
+def test_recomputing_changes_no_gradient(adapters):
+    batch, config = Squares(1).batch(0), replace(PLAIN, adapters=adapters)
+    plain, again = (gradients(replace(config, recompute=r), [batch]) for r in (False, True))
     assert plain.keys() == again.keys()
     for name, gradient in plain.items():
         torch.testing.assert_close(again[name], gradient, msg=name)
+
+
+def test_half_precision_gives_much_the_same_loss_and_keeps_weights_in_full(tmp_path):
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        trained = run(tmp_path / precision, replace(PLAIN, steps=2, precision=precision))
+        assert {p.dtype for p in trained.parameters()} == {torch.float32}
+        found[precision] = Log.lines(tmp_path / precision / "log.jsonl")[0]["loss"]
+    assert found["bfloat16"] == pytest.approx(found["float32"], rel=0.03)
+    assert found["bfloat16"] != found["float32"]
 
 
 def run(folder, config, **more):
