@@ -152,6 +152,7 @@ def test_mistakes(run, place, tmp_path):
         ((out, raster, "--labels", labels, "--colours", "red"), 2, "measured"),
         ((out, raster, "--labels", labels, "--class", "zebra", "--absent", -1), 1, "--absent -1"),
         ((out, raster, "--labels", labels, "--page", tmp_path / "page.txt"), 1, "page.txt"),
+        ((out, "--world", 3, "--page", tmp_path / "no" / "page.png"), 1, "no folder"),
         ((out, raster, "--world", 3), 1, "not both"),
         ((out, "--world", 0), 1, "--world 0"),
         ((out, tmp_path, "--labels", labels), 1, "COCO"),

@@ -99,6 +99,8 @@ def engine(
 
     if page is not None and page.suffix.lower() not in PAGES:
         raise InputError(f"--page is {page}: name a picture, {', '.join(PAGES)}")
+    if page is not None and not page.parent.is_dir():
+        raise InputError(f"--page is {page}: there is no folder {page.parent}")
     where = {
         "catalog": catalog, "collection": collection, "bbox": bbox, "datetime": datetime, "max_items": max_items,
         "load": load,

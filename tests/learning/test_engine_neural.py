@@ -408,6 +408,14 @@ def test_weights_that_are_not_there_are_told(sam2, tmp_path):
         Sam2Teacher.from_pretrained(tmp_path)
 
 
+def test_weights_that_are_cut_off_are_an_error(sam2, tmp_path):
+    (tmp_path / "config.json").write_bytes((sam2 / "config.json").read_bytes())
+    whole = (sam2 / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelError, match="not whole in the folder"):
+        Sam2Teacher.from_pretrained(tmp_path)
+
+
 def test_pickled_weights_are_not_read(sam2, tmp_path):
     (tmp_path / "config.json").write_bytes((sam2 / "config.json").read_bytes())
     torch.save(load_file(sam2 / "model.safetensors"), tmp_path / "pytorch_model.bin")

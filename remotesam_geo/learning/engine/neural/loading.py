@@ -8,6 +8,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from safetensors import SafetensorError
+
 from remotesam_geo.errors import InputError, ModelError, RemoteSAMWarning
 from remotesam_geo.model.hardware import choose_device
 
@@ -104,7 +106,7 @@ class Origin:
                 f"{self.place} lacks {len(lacking)} weights of {kind.__name__}, which stay random: {lacking[:3]} ... "
                 "Its answers mean nothing unless these are known not to matter.",
                 RemoteSAMWarning,
-                stacklevel=4,
+                stacklevel=3,
             )
         return model.to(choose_device(device)).eval()
 
@@ -120,7 +122,8 @@ class Origin:
                 local_files_only=self.local_files_only,
                 **how,
             )
-        except (OSError, ValueError) as error:
+        # In order: not there, no such thing, cut off, weights of another shape.
+        except (OSError, ValueError, SafetensorError, RuntimeError) as error:
             raise ModelError(f"{kind.__name__} {self._missing()} {error}") from error
 
     def _missing(self) -> str:
