@@ -73,11 +73,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
             app(None if arguments is None else list(arguments), prog_name="remotesam-geo")
         except SystemExit as left:
             return left.code if isinstance(left.code, int) else 0
-        except RemoteSAMError as error:
-            if os.environ.get("REMOTESAM_GEO_DEBUG"):
+        except (RemoteSAMError, OSError) as error:
+            if _debugging():
                 raise
             said.print(f"[red]error:[/] {_plain(error)}")
+        except Exception as error:
+            if _debugging():
+                raise
+            said.print(
+                f"[red]error:[/] {type(error).__name__}: {_plain(error)} (unexpected: please report it, with what "
+                "REMOTESAM_GEO_DEBUG=1 and remotesam-geo doctor say)"
+            )
     return 1
+
+
+def _debugging() -> bool:
+    """Whether tracebacks are wanted."""
+    return bool(os.environ.get("REMOTESAM_GEO_DEBUG"))
 
 
 def _plain(message: object) -> str:

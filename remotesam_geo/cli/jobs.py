@@ -10,7 +10,19 @@ from remotesam_geo.errors import InputError, MissingExtraError
 
 from . import places, saying
 from .places import Bbox, Catalog, Collection, Datetime, MaxItems
-from .verbs import Crs, Json, Load, Model, Out, Resolution, Threshold, asked_metres, parsed, told
+from .verbs import (
+    Crs,
+    Json,
+    Load,
+    Model,
+    Out,
+    Resolution,
+    Threshold,
+    asked_crs,
+    asked_metres,
+    parsed,
+    told,
+)
 
 __all__ = ["register"]
 
@@ -126,7 +138,8 @@ def answer(
 
     if verb not in ("segment", "refer", "detect"):
         raise InputError(f"verb is {verb!r}: a job answers segment, refer or detect")
-    job = Job.open(folder)
+    saying.check_out(out)
+    job, crs = Job.open(folder), asked_crs(crs)
     found = job.answer(verb, threshold=threshold, oriented=oriented, partial=partial, crs=crs)
     return told(found, [prompt.label for prompt in job.prompts], out, as_json=as_json)
 

@@ -69,6 +69,8 @@ def table(path: Path) -> Any:
     """A file of polygons."""
     import geopandas as gpd
 
+    if not path.exists():
+        raise InputError(f"there is no file {str(path)!r}")
     try:
         return (
             gpd.read_parquet(path)

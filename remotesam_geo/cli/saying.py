@@ -1,13 +1,19 @@
 """What commands print: a few lines for people on stderr, the result as a table or JSON on stdout."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["found", "note", "result", "table_of", "text"]
+from remotesam_geo.errors import InputError
+
+__all__ = ["check_out", "found", "note", "result", "table_of", "text"]
+
+TABLES = (".parquet", ".geoparquet", ".gpkg", ".fgb", ".geojson", ".json")
+"""Endings of what `save` writes tables to."""
 
 NOTHING = 3
 """Exit code where something was asked, and nothing was found."""
@@ -16,6 +22,20 @@ NOTHING = 3
 def note(text: str) -> None:
     """Say a line to whoever watches."""
     Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)
+
+
+def check_out(out: Path | None) -> None:
+    """Make sure, before anything is asked, that a table can be written there.
+
+    Raises:
+        InputError: Its ending or its folder is wrong.
+    """
+    if out is None:
+        return
+    if out.suffix.lower() not in TABLES:
+        raise InputError(f"--out is {str(out)!r}: end it in one of {', '.join(TABLES)}")
+    if not out.parent.is_dir():
+        raise InputError(f"--out is {str(out)!r}, and there is no folder {str(out.parent)!r}")
 
 
 def result(value: dict[str, Any], *, as_json: bool) -> None:

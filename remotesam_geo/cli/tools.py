@@ -99,6 +99,7 @@ def change(
     """Follow objects over time: appeared, persisted, changed, split, merged, disappeared."""
     from remotesam_geo import match_over_time
 
+    saying.check_out(out)
     options = {} if tolerance is None else {"tolerance": tolerance}
     return told(match_over_time(table(features), **options), [str(features)], out, as_json=as_json)
 

@@ -85,7 +85,11 @@ def _features(verb: str) -> Any:
         load: Load = None,
         as_json: Json = False,
     ) -> int:
-        options: dict[str, Any] = {"on_error": "skip" if skip_failures else "raise", "crs": crs}
+        saying.check_out(out)
+        options: dict[str, Any] = {
+            "on_error": "skip" if skip_failures else "raise",
+            "crs": asked_crs(crs),
+        }
         if verb != "ground":
             options |= {
                 "resolution": asked_metres(resolution),
@@ -122,6 +126,7 @@ def _zones(verb: str) -> Any:
         load: Load = None,
         as_json: Json = False,
     ) -> int:
+        saying.check_out(out)
         polygons = None if zones is None else places.table(zones)
         scene = places.opened(
             source, catalog=catalog, collection=collection, bbox=bbox, datetime=datetime,
@@ -171,6 +176,17 @@ def asked_metres(resolution: str | None) -> float | Literal["native", "auto"] | 
         ) from None
 
 
+def asked_crs(crs: str | None) -> Any:
+    """A CRS by its name, before anything is asked."""
+    from pyproj import CRS
+    from pyproj.exceptions import CRSError
+
+    try:
+        return None if crs is None else CRS.from_user_input(crs)
+    except CRSError as error:
+        raise InputError(f"--crs is {crs!r}: give one such as EPSG:4326") from error
+
+
 def told(answer: Any, asked: list[str], out: Path | None, *, as_json: bool) -> int:
     """Write or print an answer, and say by the code whether there is any."""
     if out is not None:
@@ -178,7 +194,11 @@ def told(answer: Any, asked: list[str], out: Path | None, *, as_json: bool) -> i
 
         save(answer, out)
         saying.note(f"{len(answer):,} rows in {out}")
-    count = int(answer["count"].sum()) if "count" in answer else len(answer)
+    count = len(answer)  # zones stay rows, whatever they hold
+    if "count" in answer:
+        count = int(answer["count"].sum())
+    elif "label" in answer:
+        count = int(answer["label"].notna().sum())
     if as_json:
         label = "label" if "label" in answer else None
         by_label = {} if label is None else answer[label].value_counts().to_dict()

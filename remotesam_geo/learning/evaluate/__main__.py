@@ -60,7 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m remotesam_geo.learning.evaluate",
+        prog="remotesam-geo evaluate",
+        usage="%(prog)s WHAT FOLDER [options], explained by --help",
         description="Measure a model on data.",
         epilog=f"Published rows: {', '.join(BENCHMARKS)}. Tasks: {', '.join(TASKS)}. "
         '"join" judges the evidence of several processes.',

@@ -20,7 +20,9 @@ from .settings import TrainConfig
 
 def parser() -> argparse.ArgumentParser:
     """What the command takes."""
-    made = argparse.ArgumentParser(prog="python -m remotesam_geo.learning.train")
+    made = argparse.ArgumentParser(
+        prog="remotesam-geo train", usage="%(prog)s FOLDER [options], explained by --help"
+    )
     made.add_argument("folder", type=Path, help="where the run lives")
     made.add_argument("--steps", type=int, default=6000)
     made.add_argument("--cooldown", type=int, default=None, help="steps of the falling rate")
