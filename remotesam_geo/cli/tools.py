@@ -16,8 +16,10 @@ __all__ = ["register"]
 
 LIBRARIES = (
     "torch", "transformers", "xarray", "dask", "distributed", "geopandas", "shapely", "pyproj", "rasterio",
-    "odc-stac", "odc-geo", "pystac-client", "zarr", "numpy", "pandas",
+    "odc-stac", "odc-geo", "pystac-client", "zarr", "pyarrow", "numpy", "pandas", "matplotlib",
 )  # fmt: skip
+RASTERS = {"COG", "GTiff", "JP2OpenJPEG", "PNG", "VRT"}
+VECTORS = {"FlatGeobuf", "GPKG", "GeoJSON"}
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
@@ -180,14 +182,18 @@ def _devices() -> dict[str, str]:
 
 
 def _gdal() -> dict[str, str]:
+    import pyogrio
+    import pyproj
     import rasterio
-    from rasterio.drivers import raster_driver_extensions
 
-    wanted = {"GTiff": "tif", "JP2OpenJPEG": "jp2", "PNG": "png", "VRT": "vrt"}
-    known = raster_driver_extensions().values()
-    missing = [driver for driver in wanted if driver not in known]
+    with rasterio.Env() as env:
+        rasters = set(env.drivers())
+    vectors = {name for name, can in pyogrio.list_drivers().items() if "w" in can}
+    missing = sorted((RASTERS - rasters) | (VECTORS - vectors))
     return {
-        "GDAL": f"{rasterio.__gdal_version__}, {f'without {missing}' if missing else 'all drivers we use'}"
+        "GDAL": f"{rasterio.__gdal_version__} (rasterio), {pyogrio.__gdal_version_string__} (pyogrio)",
+        "GDAL drivers": f"without {', '.join(missing)}" if missing else "all that are used here",
+        "PROJ": pyproj.proj_version_str,
     }
 
 
