@@ -38,9 +38,10 @@ def chips(
         >>> from remotesam_geo.learning.triplets import Example, Picture, Thing
         >>> picture = Picture.of("a.png", np.zeros((60, 100, 3), np.uint8))
         >>> ship = Thing(label="ship", box=(30, 10, 50, 20))
-        >>> [(c.picture.name, c.picture.shape, c.things[0].box) for c in chips(
-        ...     [Example(picture=picture, things=(ship,))], size=60, side=30)]
-        [('a 0 0', (30, 30), (15, 5, 25, 10)), ('a 40 0', (30, 30), (0, 5, 5, 10))]
+        >>> for chip in chips([Example(picture=picture, things=(ship,))], size=60, side=30):
+        ...     print(chip.picture.name, chip.picture.shape, chip.things[0].box)
+        a 0 0 (30, 30) (15, 5, 25, 10)
+        a 40 0 (30, 30) (0, 5, 5, 10)
     """
     if size < 1 or (side is not None and side < 1) or not 0 <= overlap < 1:
         raise InputError(
