@@ -26,7 +26,7 @@ from remotesam_geo.learning.engine import rules, run_engine
 from remotesam_geo.learning.evaluate import Report, Setting, answerer, asked_as, evaluate
 from remotesam_geo.learning.evaluate.answering import resized
 from remotesam_geo.learning.train import TrainConfig, chips, fine_tune, tiny
-from remotesam_geo.learning.train.chips import starts
+from remotesam_geo.learning.train.cutting import starts
 from remotesam_geo.learning.triplets import Example, Triplet, read_coco
 from remotesam_geo.model.inference import keep_freed_memory
 

@@ -5,7 +5,7 @@
 3e-05
 """
 
-from .chips import chips
+from .cutting import chips
 from .finetune import FineTuned, fine_tune
 from .loop import held_out_scores, train
 from .parts import trained_bytes
