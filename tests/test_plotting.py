@@ -92,6 +92,19 @@ def test_twenty_labels_have_twenty_colours():
     assert len({patch.get_edgecolor() for patch in patches}) == 20
 
 
+def test_hostile_labels_are_words():
+    labels = ["$x", "$\\alpha_$ $", "_hidden", "two\nlines", "long " * 40]
+    table = many(10).assign(label=labels * 2)
+    ax = plot(scene_of([]), table, title="$\\frac{ bad $")
+    drawn(ax)
+    told = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert told[:4] == ["$x (2)", "$\\alpha_$ $ (2)", " _hidden (2)", "two lines (2)"]
+    assert told[4].startswith("long long")
+    assert told[4].endswith("long (2)")
+    assert len(told[4]) < 70
+    contact_sheet(scene_of([]), table, each=5).canvas.draw()
+
+
 def test_results_of_a_picture_are_drawn_over_it():
     picture = np.full((100, 3000, 3), 10, np.uint8)
     picture[20:80, 300:900] = RED

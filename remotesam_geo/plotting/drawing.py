@@ -19,11 +19,13 @@ from .backdrop import backdrop, colours, on_pixels
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["add_outlines", "plot", "pyplot"]
+__all__ = ["add_outlines", "as_words", "plot", "pyplot"]
 
 MOST_PIXELS = 1200
 MOST_SCORES = 300
 """More numbers cover the picture."""
+LONGEST = 60
+"""Letters of a label in the legend."""
 TINY = 3.0
 """Pixels: what is smaller has no shape to see, and is marked by a dot."""
 
@@ -83,8 +85,9 @@ def plot(
         _scale_bar(ax, ground.geobox, ground.metres)
         _north_arrow(ax, ground.geobox)
     ax.set(
-        title=title, xlabel="", ylabel="", xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[], aspect="equal"
+        xlabel="", ylabel="", xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[], aspect="equal"
     )  # fmt: skip
+    ax.set_title(title, parse_math=False)
     return ax
 
 
@@ -162,9 +165,9 @@ def _write_scores(
 def _legend(ax: "Axes", entries: dict[str, str]) -> None:
     from matplotlib.patches import Patch  # noqa: PLC0415 - an extra
 
-    ax.legend(
+    legend = ax.legend(
         handles=[
-            Patch(facecolor="none", edgecolor=colour, linewidth=2, label=text)
+            Patch(facecolor="none", edgecolor=colour, linewidth=2, label=as_words(text))
             for text, colour in entries.items()
         ],
         loc="upper left",
@@ -173,6 +176,16 @@ def _legend(ax: "Axes", entries: dict[str, str]) -> None:
         labelcolor="white",
         framealpha=0.8,
     )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def as_words(text: str) -> str:
+    """A label as one line of a legend: matplotlib leaves out what begins with an underscore."""
+    line = " ".join(text.split())
+    if len(line) > LONGEST:
+        line = f"{line[: LONGEST * 2 // 3]} ... {line[-LONGEST // 4 :]}"  # the count at its end
+    return f" {line}" if line.startswith("_") else line
 
 
 def _rgb(colour: str) -> tuple[float, ...]:

@@ -15,7 +15,7 @@ from remotesam_geo.mapping.source import Source
 from remotesam_geo.remotesam.subjects import SceneLike
 
 from .backdrop import GREY, colours, on_pixels, source_of
-from .drawing import add_outlines, pyplot
+from .drawing import add_outlines, as_words, pyplot
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -93,7 +93,8 @@ def contact_sheet(
             )
             add_outlines(ax, np.array([moved], object), colour[row["label"]], 1.5)
             ax.set(xlim=(-0.5, box.shape[1] - 0.5), ylim=(box.shape[0] - 0.5, -0.5))
-            ax.set_title(f"{row['label']} {row['score']:.2f}", fontsize=8)
+            said = as_words(f"{row['label']} {row['score']:.2f}")
+            ax.set_title(said, fontsize=8, parse_math=False)
     return figure
 
 
