@@ -73,6 +73,8 @@ def test_a_job_answers_as_the_verbs_do(tmp_path, raster, direct, keep):
     with pytest.warns(RemoteSAMWarning, match="fill a window of 32 m"):
         same(job.answer("detect", oriented=True), direct["oriented"])
     assert (tmp_path / "job" / "probabilities.zarr").exists() is keep
+    with pytest.raises(InputError, match="'nonsense' is no CRS that PROJ knows"):
+        job.answer(crs="nonsense")
     if not keep:
         with pytest.raises(JobError, match="keeps no probabilities"):
             job.answer("segment", threshold=0.25)

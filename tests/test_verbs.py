@@ -125,6 +125,13 @@ def test_parts_stay_cut_at_block_borders_and_carry_the_whole(monkeypatch):
         MODEL.segment(scene, "red", parts="blocks", suppress="enclosed")
 
 
+def test_an_unknown_crs_is_refused_before_anything_is_asked():
+    counting = Counting()
+    with pytest.raises(InputError, match="'EPSG:1' is no CRS that PROJ knows"):
+        RemoteSAM(counting).segment(SCENE, "red", crs="EPSG:1")
+    assert counting.windows == 0
+
+
 def test_only_windows_in_the_area_are_asked():
     corner = gpd.GeoSeries([shapely.box(500000, 4999960, 500040, 5000000)], crs="EPSG:32633")
     counting = Counting()

@@ -20,7 +20,7 @@ from remotesam_geo import __version__
 from remotesam_geo.errors import InputError, JobError, RemoteSAMWarning
 from remotesam_geo.mapping.cluster import ask_there
 from remotesam_geo.mapping.executor import OnError
-from remotesam_geo.mapping.frames import Style
+from remotesam_geo.mapping.frames import Style, wanted_crs
 from remotesam_geo.mapping.lazy import as_probabilities
 from remotesam_geo.mapping.ledger import POISON, Ledger, lock
 from remotesam_geo.mapping.origin import Origin
@@ -386,6 +386,7 @@ class Job:
                 "this job keeps no probabilities (keep_probabilities=False), so it answers at the thresholds it was "
                 "made with: leave threshold out"
             )
+        target = wanted_crs(crs, str(self.frozen.origin.geobox.crs))
         with self._driving() as records:
             if not partial:
                 self._check_asked(records)
@@ -395,7 +396,7 @@ class Job:
                     outline(records, group, group.prompts, drawn(choice), bar.update)
                 labels = [prompt.label for prompt in prompts]
                 found = joined(
-                    records, wanted, choice, style, labels=labels, min_area=min_area, crs=crs
+                    records, wanted, choice, style, labels=labels, min_area=min_area, crs=target
                 )
             missing = failed_windows(records, self._groups)
         warn_of_failures(missing)

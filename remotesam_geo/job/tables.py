@@ -198,12 +198,11 @@ def joined(
     *,
     labels: Sequence[str],
     min_area: float,
-    crs: Any,
+    crs: CRS,
 ) -> gpd.GeoDataFrame:
     """The features of all that was outlined, in the order of the labels."""
     plan, tables, notes = records.plan, [], []
     left_cut: list[int] = []
-    target = CRS.from_user_input(str(plan.origin.geobox.crs) if crs is None else crs)
     for group in every:
         wanted = replace(choice, min_area=ceil_pixels(min_area, group.source.geobox))
         found: list[Found] = []
@@ -220,7 +219,7 @@ def joined(
             to_frame(
                 found,
                 group.source.geobox,
-                crs=target,
+                crs=crs,
                 style=style,
                 view="map",
                 run_id=plan.digest,

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -12,6 +13,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
+from pyproj.exceptions import CRSError
 
 from remotesam_geo.errors import InputError
 from remotesam_geo.tasks import smallest_rectangles, upright
@@ -20,7 +22,7 @@ from .ground import ground_area, near_meridian, pixel_size
 from .source import Moment
 from .vectors import Features, Outline, gathered
 
-__all__ = ["COLUMNS", "Found", "Style", "columns_of", "to_frame"]
+__all__ = ["COLUMNS", "Found", "Style", "columns_of", "to_frame", "wanted_crs"]
 
 MOST_SMOOTH = 5
 """Each time doubles the number of points."""
@@ -39,6 +41,16 @@ COLUMNS = {
     "run_id": "str",
 }
 """Columns beside the geometry, with their types; those of pictures have `area_px` in place of `area_m2`."""
+
+
+def wanted_crs(crs: Any, own: Any) -> CRS:
+    """The CRS that a result is wanted in: its own where none is named."""
+    try:
+        return CRS.from_user_input(own if crs is None else crs)
+    except CRSError:
+        raise InputError(
+            f"crs={crs!r} is no CRS that PROJ knows; 'EPSG:4326' for example"
+        ) from None
 
 
 def columns_of(geobox: GeoBox) -> dict[str, str]:

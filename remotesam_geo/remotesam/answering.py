@@ -20,7 +20,7 @@ from remotesam_geo import __version__
 from remotesam_geo.errors import InputError, RemoteSAMWarning
 from remotesam_geo.mapping.contours import Contours
 from remotesam_geo.mapping.executor import Failure, Predict, Work
-from remotesam_geo.mapping.frames import Found, Style, to_frame
+from remotesam_geo.mapping.frames import Found, Style, to_frame, wanted_crs
 from remotesam_geo.mapping.ground import pixel_size
 from remotesam_geo.mapping.maps import Asked
 from remotesam_geo.mapping.survey import Choice, Survey, survey, warn_of_giants
@@ -134,12 +134,12 @@ def features(
         one_each: Whether all features of a prompt and time make one.
     """
     scene, question, prompts = asker.opened(question)
+    target = native_crs(scene)
+    if target is not None:
+        target = wanted_crs(crs, target)
     groups = map_groups(
         asker.model, scene, prompts, question.how, contours=asker.contours(question)
     )
-    target = native_crs(scene)
-    if target is not None and crs is not None:
-        target = CRS.from_user_input(crs)
     run_id = uuid.uuid4().hex
     tables, results = [], []
     with _progress(groups, question) as advance:
