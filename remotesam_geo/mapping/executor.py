@@ -145,8 +145,8 @@ def run(
         ReadError: A read failed, with on_error="raise".
     """
     with Pool(readers) as reading, Pool(readers) as finishing:
-        answers = _answers(work, predict, reading, progress)
-        yield from finishing.map(finish, answers)
+        asked = _asked(work, predict, reading, progress)
+        yield from finishing.map(lambda block: finish(_joined(work, block)), asked)
 
 
 def windows(work: Work, predict: Predict, moment: int, block: Block) -> dict[int, Codes]:
@@ -174,13 +174,33 @@ class _Look:
     failed: tuple[tuple[Tile, str], ...]
 
 
-def _answers(
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Asked:
+    """The windows that a block is joined of, and those of its own that failed."""
+
+    moment: int
+    block: Block
+    windows: dict[int, Codes | None]
+    failures: tuple[Failure, ...]
+
+
+def _joined(work: Work, asked: _Asked) -> Answer:
+    core, count = asked.block.core, len(work.expressions)
+    return Answer(
+        moment=asked.moment,
+        block=asked.block,
+        codes=stitch(work.grid, core, asked.windows, prompts=count, seam=work.seam),
+        failures=asked.failures,
+    )
+
+
+def _asked(
     work: Work, predict: Predict, reading: "Pool", progress: Callable[[int], object]
-) -> Iterator[Answer]:
+) -> Iterator[_Asked]:
     kept: dict[int, Codes | None] = {}  # answers that blocks still to come will blend with
     causes: dict[int, str] = {}
     moment = 0
-    for seen in reading.map(partial(_read, work), _errands(work)):
+    for seen in reading.map(partial(_read, work), _errands(work), eager=True):
         if seen.moment != moment:
             kept, causes, moment = {}, {}, seen.moment
         for tile, cause in seen.failed:
@@ -190,12 +210,10 @@ def _answers(
             if cause:
                 causes[tile.index] = cause
         own = work.own(seen.block)
-        yield Answer(
+        yield _Asked(
             moment=seen.moment,
             block=seen.block,
-            codes=stitch(
-                work.grid, seen.block.core, kept, prompts=len(work.expressions), seam=work.seam
-            ),
+            windows=dict(kept),
             failures=tuple(
                 Failure(
                     moment=seen.moment, tile=tile.index, core=tile.core, cause=causes[tile.index]
@@ -310,21 +328,38 @@ class Pool:
         for thread in self._threads:
             thread.start()
 
-    def map(self, work: Callable[[In], Out], items: Iterable[In]) -> Iterator[Out]:
-        """What `work` makes of each item, in order."""
+    def map(
+        self, work: Callable[[In], Out], items: Iterable[In], *, eager: bool = False
+    ) -> Iterator[Out]:
+        """What `work` makes of each item, in order.
+
+        Args:
+            work: What is done in a thread.
+            items: What there is to do.
+            eager: Whether threads are kept busy before anything is given, where an item costs nothing. Else what is
+                done is given before the next item is asked for: whoever keeps it has it before more is begun.
+        """
         if not self._threads:
             yield from map(work, items)
             return
-        waiting: deque[Future[Out]] = deque()
-        for item in items:
+
+        def begin(item: In) -> Future[Out]:
             future: Future[Out] = Future()
             self._tasks.put(partial(_fulfil, future, work, item))
-            waiting.append(future)
-            # What is done goes on at once: whoever keeps it has it before the next is begun.
-            while waiting and (len(waiting) > self._ahead or waiting[0].done()):
+            return future
+
+        begun, waiting = map(begin, items), deque[Future[Out]]()
+        more = True
+        while more or waiting:
+            while more and len(waiting) <= self._ahead:
+                if waiting and waiting[0].done() and not eager:
+                    break
+                future = next(begun, None)
+                more = future is not None
+                if future is not None:
+                    waiting.append(future)
+            if waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
 
     def __enter__(self) -> "Pool":
         return self

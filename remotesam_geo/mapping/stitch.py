@@ -105,21 +105,26 @@ def joined(codes: NDArray[Any], members: Sequence[int]) -> NDArray[Any]:
 
 
 def _blend(grid: Grid, box: Box, answers: Mapping[int, Codes | None], prompts: int) -> Codes:
-    total = np.zeros((prompts, *box.shape), np.int64)
-    weight = np.zeros((prompts, *box.shape), np.int64)
-    ramp = _ramp(grid.window, grid.overlap)
+    # Weights of a pixel add up to the square of the overlap at most, so that 32 bits hold 401 times their sum.
+    whole: Any = np.uint32 if grid.overlap < 3000 else np.uint64
+    total = np.zeros((prompts, *box.shape), whole)
+    weight = np.zeros(box.shape, whole)
+    ramp = _ramp(grid.window, grid.overlap).astype(whole)
     for tile, codes in _answered(grid.viewers(box), answers):
         seen = tile.window.common(box)
         if seen is None:
             continue
         rows, cols = seen.within(tile.window)
         part = codes[:, rows, cols]
-        share = np.where(part < FAILED, np.outer(ramp[rows], ramp[cols]), 0)
+        share = np.outer(ramp[rows], ramp[cols])
+        share[part[0] >= FAILED] = 0  # what is not known is known of no expression
         here = seen.within(box)
         total[:, *here] += share * part
-        weight[:, *here] += share
-    weight = np.maximum(weight, 1)
-    return ((2 * total + weight) // (2 * weight)).astype(np.uint8)
+        weight[*here] += share
+    np.maximum(weight, 1, out=weight)
+    # Rounded halves up, exactly: such quotients come no nearer to the next whole number than float64 can tell.
+    blended: Codes = ((2 * total + weight) / (2 * weight)).astype(np.uint8)
+    return blended
 
 
 def _answered(
