@@ -1,6 +1,6 @@
 """A whole job over a remote COG: bytes read, and wall time against reading and predicting alone.
 
-    python benchmarks/bench_job.py [--quick]
+    python benchmarks/bench_job.py [--side 8704]
 
 A server on this machine counts the bytes that it sends. The model waits as long as a network would take, so that
 reading and asking do not compete for the cores that are measured. Windows are 896 pixels wide and share a quarter of
@@ -66,8 +66,8 @@ with tempfile.TemporaryDirectory() as folder:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--quick", action="store_true", help="a quarter of the pixels")
-    side = 4352 if parser.parse_args().quick else 8704
+    parser.add_argument("--side", type=int, default=8704, help="pixels along a side of the COG")
+    side = parser.parse_args().side
     with tempfile.TemporaryDirectory() as folder, FaultServer() as server:
         path = Path(folder) / "picture.tif"
         write(path, side, 3)
@@ -90,7 +90,7 @@ def main() -> None:
         )
         print("| predicting alone, times reading | s | the job, s | times the larger |")
         print("| --- | --- | --- | --- |")
-        for share in (0.5, 1, 2):
+        for share in (0.5, 1, 2, 4):
             reading, _ = run(JOB, href, 128, 0)  # side by side, as machines are noisy
             wait = share * reading / windows
             wall, _ = run(JOB, href, 128, wait)
