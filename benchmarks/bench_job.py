@@ -36,8 +36,10 @@ class Waiting:
     asked = 0
     def predict(self, images, expressions):
         self.asked += len(images)
-        time.sleep(wait * len(images))
-        return np.where(images[:, None, ..., 0] > 200, np.uint8(150), np.uint8(0))
+        end = time.perf_counter() + wait * len(images)
+        codes = np.where(images[:, None, ..., 0] > 200, np.uint8(150), np.uint8(0))
+        time.sleep(max(0.0, end - time.perf_counter()))  # the answer itself is part of the wait
+        return codes
 model = Waiting()
 """
 CLEAN = (
