@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,12 +45,14 @@ def replacing(target: Path, *, refused: tuple[type[Exception], ...] = ()) -> Ite
         )
     except OSError as error:
         raise WriteError(f"cannot write {target}: {error}") from error
+    written = False
     try:
         new = draft / target.name
         yield new
         _to_disk(new)
         _swap(new, target, draft / OLD)
         _sync(target.parent)
+        written = True
     except RemoteSAMError:
         raise
     except refused as error:
@@ -58,7 +61,18 @@ def replacing(target: Path, *, refused: tuple[type[Exception], ...] = ()) -> Ite
         raise _not_written(target, error) from error
     finally:
         if target.exists() or not (draft / OLD).exists():  # else it holds all that is left
-            shutil.rmtree(draft, ignore_errors=True)
+            _remove(draft, times=1 if written else 3)
+
+
+def _remove(draft: Path, *, times: int) -> None:
+    """Remove a draft until it stays away: threads of a broken write may still put there what they had begun."""
+    gone = 0
+    for _ in range(50):
+        shutil.rmtree(draft, ignore_errors=True)
+        gone = 0 if draft.exists() else gone + 1
+        if gone == times:
+            return
+        time.sleep(0.1)
 
 
 def _not_written(target: Path, error: Exception) -> WriteError:
