@@ -4,8 +4,8 @@
 
 A server on this machine counts the bytes that it sends. The model waits as long as a network would take, so that
 reading and asking do not compete for the cores that are measured. Windows are 896 pixels wide and share a quarter of
-their side; blocks are 4 x 4 windows. Each row is a process of its own, two threads read. "Cache" is what reading may
-keep of the compressed file; the file is three times that in the smaller one.
+their side; blocks are 4 x 4 windows. All is measured in processes of its own, two threads read. "Cache" is what reading
+may keep of the compressed file; the file is three times that in the smaller one.
 """
 
 import argparse
@@ -53,6 +53,16 @@ scene.compute()
 print(json.dumps([time.perf_counter() - begin, 0]))
 """
 )
+ASK = (
+    COMMON
+    + """
+picture, windows = np.zeros((1, 896, 896, 3), np.uint8), int(sys.argv[4])
+begin = time.perf_counter()
+for _ in range(windows):
+    model.predict(picture, ["bright things"])
+print(json.dumps([time.perf_counter() - begin, windows]))
+"""
+)
 JOB = (
     COMMON
     + """
@@ -95,16 +105,17 @@ def main() -> None:
         for share in (0.5, 1, 2, 4):
             reading, _ = run(JOB, href, 128, 0)  # side by side, as machines are noisy
             wait = share * reading / windows
+            asking, _ = run(ASK, href, 128, wait, windows)
             wall, _ = run(JOB, href, 128, wait)
             print(
-                f"| {share} | {share * reading:.1f} | {wall:.1f} | {wall / max(reading, share * reading):.2f} |",
+                f"| {share} | {asking:.1f} | {wall:.1f} | {wall / max(reading, asking):.2f} |",
                 flush=True,
             )
 
 
-def run(code: str, href: str, cache: int, wait: float) -> tuple[float, float]:
+def run(code: str, href: str, cache: int, wait: float, windows: float = 0) -> tuple[float, float]:
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), href, str(cache), str(wait)],
+        [sys.executable, "-c", textwrap.dedent(code), href, str(cache), str(wait), str(int(windows))],
         check=True, capture_output=True, text=True, cwd=Path(__file__).parents[1],
     )  # fmt: skip
     spent, asked = json.loads(done.stdout.splitlines()[-1])

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import cached_property, partial, reduce
-from itertools import chain
+from itertools import chain, groupby
+from operator import attrgetter
 from queue import SimpleQueue
 from threading import Event, Thread
 from typing import Any, Literal, TypeVar
@@ -156,7 +157,7 @@ def windows(work: Work, predict: Predict, moment: int, block: Block) -> dict[int
         ReadError: A read failed.
     """
     work = replace(work, on_error="raise")
-    seen = _read(work, (moment, block, work.own(block)))
+    seen = _read(work, _Errand(moment=moment, block=block, tiles=work.own(block)))
     return {
         tile.index: codes
         for tile, codes, _ in _ask(work, predict, seen.pictures)
@@ -165,11 +166,20 @@ def windows(work: Work, predict: Predict, moment: int, block: Block) -> dict[int
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Look:
-    """What was read for one block: pictures of those windows that hold anything, and what failed."""
+class _Errand:
+    """Windows that are read together for a block, and whether the block has all it needs with them."""
 
     moment: int
     block: Block
+    tiles: tuple[Tile, ...]
+    last: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Look:
+    """What an errand brought: pictures of those windows that hold anything, and what failed."""
+
+    errand: _Errand
     pictures: tuple[tuple[Tile, Codes, NDArray[np.bool_]], ...]
     failed: tuple[tuple[Tile, str], ...]
 
@@ -201,35 +211,39 @@ def _asked(
     causes: dict[int, str] = {}
     moment = 0
     for seen in reading.map(partial(_read, work), _errands(work), eager=True):
-        if seen.moment != moment:
-            kept, causes, moment = {}, {}, seen.moment
+        block = seen.errand.block
+        if seen.errand.moment != moment:
+            kept, causes, moment = {}, {}, seen.errand.moment
         for tile, cause in seen.failed:
             kept[tile.index], causes[tile.index] = None, cause
         for tile, codes, cause in _ask(work, predict, seen.pictures):
             kept[tile.index] = codes
             if cause:
                 causes[tile.index] = cause
-        own = work.own(seen.block)
+        if not seen.errand.last:
+            continue
+        own = work.own(block)
         yield _Asked(
-            moment=seen.moment,
-            block=seen.block,
+            moment=moment,
+            block=block,
             windows=dict(kept),
             failures=tuple(
-                Failure(
-                    moment=seen.moment, tile=tile.index, core=tile.core, cause=causes[tile.index]
-                )
+                Failure(moment=moment, tile=tile.index, core=tile.core, cause=causes[tile.index])
                 for tile in own
                 if tile.index in causes
             ),
         )
         progress(len(own))
-        for index in [index for index in kept if _last_block(work, index) <= seen.block.index]:
+        for index in [index for index in kept if _last_block(work, index) <= block.index]:
             kept.pop(index)
 
 
-def _errands(work: Work) -> Iterator[tuple[int, Block, tuple[Tile, ...]]]:
-    """For each moment and block, the tiles that no block before it has needed."""
-    chosen = work.chosen
+def _errands(work: Work) -> Iterator[_Errand]:
+    """For each moment and block, the tiles that no block before it has needed.
+
+    Until the first is done the network waits, so that this one is a row of windows, not a whole block.
+    """
+    chosen, waiting = work.chosen, True
     for moment in range(len(work.source.moments)):
         asked: set[int] = set()
         for index in work.blocks:
@@ -243,7 +257,17 @@ def _errands(work: Work) -> Iterator[tuple[int, Block, tuple[Tile, ...]]]:
             )
             asked.update(tile.index for tile in tiles)
             asked -= {index for index in asked if _last_block(work, index) < block.index}
-            yield moment, block, tiles
+            if waiting:
+                *rows, tiles = _rows(tiles)
+                for row in rows:
+                    yield _Errand(moment=moment, block=block, tiles=row, last=False)
+            waiting = waiting and not tiles
+            yield _Errand(moment=moment, block=block, tiles=tiles)
+
+
+def _rows(tiles: tuple[Tile, ...]) -> list[tuple[Tile, ...]]:
+    """Tiles row by row; where there are none, one row of none."""
+    return [tuple(row) for _, row in groupby(tiles, attrgetter("row"))] or [()]
 
 
 def _last_block(work: Work, index: int) -> int:
@@ -260,29 +284,28 @@ def _last_block(work: Work, index: int) -> int:
     return int(grid.blocks_of([grid.owners(corner)[0].index])[0])
 
 
-def _read(work: Work, errand: tuple[int, Block, tuple[Tile, ...]]) -> _Look:
-    moment, block, tiles = errand
+def _read(work: Work, errand: _Errand) -> _Look:
+    tiles = errand.tiles
     if not tiles:
-        return _Look(moment=moment, block=block, pictures=(), failed=())
+        return _Look(errand=errand, pictures=(), failed=())
     region = reduce(Box.hull, (tile.window for tile in tiles)).common(work.grid.raster)
     try:
-        rgb, valid = work.source.read(region or work.grid.raster, moment)
+        rgb, valid = work.source.read(region or work.grid.raster, errand.moment)
     except ReadError as error:
         if work.on_error == "raise":
             raise
         if len(tiles) == 1:
-            return _Look(moment=moment, block=block, pictures=(), failed=((tiles[0], str(error)),))
-        # One bad place must not cost the whole block: read window by window.
-        alone = [_read(work, (moment, block, (tile,))) for tile in tiles]
+            return _Look(errand=errand, pictures=(), failed=((tiles[0], str(error)),))
+        # One bad place must not cost all the windows: read one by one.
+        alone = [_read(work, replace(errand, tiles=(tile,))) for tile in tiles]
         return _Look(
-            moment=moment,
-            block=block,
+            errand=errand,
             pictures=tuple(chain.from_iterable(one.pictures for one in alone)),
             failed=tuple(chain.from_iterable(one.failed for one in alone)),
         )
     looks = ((tile, *look(rgb, valid, region or work.grid.raster, tile.window)) for tile in tiles)
     pictures = tuple(seen for seen in looks if seen[2].any())
-    return _Look(moment=moment, block=block, pictures=pictures, failed=())
+    return _Look(errand=errand, pictures=pictures, failed=())
 
 
 def _ask(
@@ -291,7 +314,9 @@ def _ask(
     for start in range(0, len(pictures), work.batch):
         part = pictures[start : start + work.batch]
         try:
-            images = np.stack([picture for _, picture, _ in part])
+            images = (
+                np.stack([picture for _, picture, _ in part]) if len(part) > 1 else part[0][1][None]
+            )
             codes = predict(images, work.expressions)
         except (RemoteSAMError, RuntimeError, MemoryError) as error:
             if work.on_error == "raise":

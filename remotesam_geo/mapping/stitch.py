@@ -5,7 +5,8 @@ every window that sees it, summed in plan order in integers. So neither chunks n
 answered can change it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -50,14 +51,16 @@ def look(
         part = np.where(
             known[..., None], part, ((2 * total + count) // (2 * count)).astype(np.uint8)
         )
+    if inside == window:
+        return np.ascontiguousarray(part), known
     beyond = (0, window.bottom - inside.bottom), (0, window.right - inside.right)
     # "symmetric" repeats the border pixel, so that a raster of one pixel can be reflected too.
     return np.pad(part, (*beyond, (0, 0)), mode="symmetric"), np.pad(known, beyond)
 
 
 def mark(codes: Codes, known: NDArray[np.bool_]) -> Codes:
-    """The answers of a window (P x S x S), with no data where the scene has none (S x S)."""
-    return np.where(known, codes, np.uint8(NO_DATA))
+    """A copy of a window's answers (P x S x S), with no data where the scene has none (S x S)."""
+    return codes.copy() if known.all() else np.where(known, codes, np.uint8(NO_DATA))
 
 
 def stitch(
@@ -80,18 +83,16 @@ def stitch(
     out = np.full((prompts, *box.shape), NO_DATA, np.uint8)
     owners = [(tile, tile.core.common(box)) for tile in grid.owners(box)]
     asked = [(tile, core) for tile, core in owners if core is not None and tile.index in answers]
-    if seam == "blend":
-        blended = _blend(grid, box, answers, prompts)
     for tile, core in asked:
         codes = answers[tile.index]
-        here = core.within(box)
         if codes is None:
-            out[:, *here] = FAILED
-        elif seam == "paste":
-            out[:, *here] = codes[:, *core.within(tile.window)]
-        else:
-            own = codes[:, *core.within(tile.window)]
-            out[:, *here] = np.where(own >= FAILED, own, blended[:, *here])
+            out[:, *core.within(box)] = FAILED
+            continue
+        out[:, *core.within(box)] = codes[:, *core.within(tile.window)]
+        if seam == "blend":
+            for piece, looks in _shared(core, list(_answered(grid.viewers(core), answers))):
+                here = out[:, *piece.within(box)]
+                np.copyto(here, _blend(piece, looks, grid.overlap), where=here < FAILED)
     return out
 
 
@@ -104,23 +105,40 @@ def joined(codes: NDArray[Any], members: Sequence[int]) -> NDArray[Any]:
     return one
 
 
-def _blend(grid: Grid, box: Box, answers: Mapping[int, Codes | None], prompts: int) -> Codes:
+_Looks = Sequence[tuple[Tile, Codes]]
+"""Tiles and their answers, in plan order."""
+
+
+def _shared(core: Box, looks: _Looks) -> Iterator[tuple[Box, _Looks]]:
+    """The parts of a core that several windows see, cut so that all of a part is seen by the same ones."""
+    windows = [tile.window for tile, _ in looks]
+    ys = _cuts(core.top, core.bottom, [y for box in windows for y in (box.top, box.bottom)])
+    xs = _cuts(core.left, core.right, [x for box in windows for x in (box.left, box.right)])
+    for top, bottom in pairwise(ys):
+        for left, right in pairwise(xs):
+            piece = Box(top=top, left=left, bottom=bottom, right=right)
+            seeing = [look for look in looks if look[0].window.common(piece)]
+            if len(seeing) > 1:
+                yield piece, seeing
+
+
+def _cuts(start: int, stop: int, places: Sequence[int]) -> list[int]:
+    return [start, *sorted({place for place in places if start < place < stop}), stop]
+
+
+def _blend(box: Box, looks: _Looks, overlap: int) -> Codes:
+    """The weighted means of windows that all see the whole of a box (P x h x w)."""
     # Weights of a pixel add up to the square of the overlap at most, so that 32 bits hold 401 times their sum.
-    whole: Any = np.uint32 if grid.overlap < 3000 else np.uint64
-    total = np.zeros((prompts, *box.shape), whole)
+    whole: Any = np.uint32 if overlap < 3000 else np.uint64
+    total = np.zeros((len(looks[0][1]), *box.shape), whole)
     weight = np.zeros(box.shape, whole)
-    ramp = _ramp(grid.window, grid.overlap).astype(whole)
-    for tile, codes in _answered(grid.viewers(box), answers):
-        seen = tile.window.common(box)
-        if seen is None:
-            continue
-        rows, cols = seen.within(tile.window)
-        part = codes[:, rows, cols]
+    for tile, codes in looks:
+        rows, cols = box.within(tile.window)
+        part, ramp = codes[:, rows, cols], _ramp(codes.shape[-1], overlap).astype(whole)
         share = np.outer(ramp[rows], ramp[cols])
         share[part[0] >= FAILED] = 0  # what is not known is known of no expression
-        here = seen.within(box)
-        total[:, *here] += share * part
-        weight[*here] += share
+        total += share * part
+        weight += share
     np.maximum(weight, 1, out=weight)
     # Rounded halves up, exactly: such quotients come no nearer to the next whole number than float64 can tell.
     blended: Codes = ((2 * total + weight) / (2 * weight)).astype(np.uint8)

@@ -93,11 +93,12 @@ def _first(reader: "_Reader", geobox: GeoBox, order: Sequence[int]) -> Block:
         # only the part that is still missing is read
         roi = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
         planes, valid = reader.layer(index, anchored(recipe.geobox, geobox[roi]))
-        take = valid & missing[roi]
+        # Copied, not indexed: other threads work meanwhile, and the common case, all at once, is quick.
+        take = True if valid.all() and missing.all() else valid & missing[roi]
         for array, plane in zip(arrays, planes, strict=True):
-            array[roi][take] = plane[take]
-        block.source[roi][take] = recipe.layers[index].number
-        block.valid[roi] |= take
+            np.copyto(array[roi], plane, where=take)
+        np.copyto(block.source[roi], recipe.layers[index].number, where=take)
+        block.valid[roi] |= valid
     return block
 
 

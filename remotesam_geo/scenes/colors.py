@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
@@ -205,6 +206,9 @@ def paint(
     """Three arrays (... h x w) to uint8 (... h x w x 3) and validity (... h x w)."""
     planes = (red, green, blue)
     valid = valid_of(planes, masks, missing)
+    ready = limits is None and all(plane.dtype == np.uint8 for plane in planes)
+    if ready and valid.ndim == 2 and valid.size and valid.all():
+        return cv2.merge(planes), valid  # many times faster than NumPy's interleaving
     out = np.empty((*red.shape, 3), np.uint8)
     for position, plane in enumerate(planes):
         if limits is None:

@@ -82,8 +82,9 @@ class TiffRaster:
         y, x = parts[0].origin
         inside = np.s_[:, top - y : bottom - y, left - x : right - x]
         planes = found[0][inside]
-        if not chosen.separate:  # of separate bands only those wanted were fetched, in their order
-            planes = planes[[band - 1 for band in bands]]
+        # Of separate bands only those wanted were fetched, in their order.
+        if not chosen.separate and planes_wanted != tuple(range(len(planes))):
+            planes = planes[list(planes_wanted)]
         if chosen.mask is None:
             return planes, None
         y, x = parts[1].origin
