@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from remotesam_geo.learning import exam
 from remotesam_geo.learning.train import tiny
+from remotesam_geo.learning.train.ahead import ahead
 from remotesam_geo.learning.world import CLASSES, COLOURS, expressions, scene
 from remotesam_geo.model import RemoteSAMModel, RemoteSAMProcessor
 from remotesam_geo.model.inference import InferenceEngine
@@ -57,6 +58,21 @@ def test_a_batch_depends_on_its_number_alone():
     for step in (3, 0, 2, 1):
         assert same_batch(second.batch(step), forwards[step])
     assert not same_batch(forwards[0], forwards[2])  # the same scenes, seen and asked otherwise
+
+
+def test_batches_made_ahead_by_other_processes_are_the_same():
+    here = tiny.WorldSource(pictures=1, pool=4)
+    with ahead(here, 2, step=2) as source:
+        for step in (1, 3, 5, 2, 5):  # also where another is asked for than was expected
+            assert same_batch(source.batch(step), here.batch(step))
+    with ahead(here, 0) as source:
+        assert source is here
+
+
+def test_what_fails_while_made_ahead_is_raised_where_it_is_asked_for():
+    wrong = tiny.WorldSource(pictures=1, questions=1, shares={"class": -1.0, "colour": 0.0})
+    with pytest.raises(ValueError, match="weights"), ahead(wrong, 1) as source:
+        source.batch(0)
 
 
 def test_planes_and_masks_tell_one_truth():

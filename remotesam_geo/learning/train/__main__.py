@@ -5,11 +5,13 @@ A folder with a run is continued. Under `torchrun` or `accelerate launch` the pr
 
 import argparse
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from remotesam_geo.learning.triplets import TripletStore
+from remotesam_geo.model.hardware import choose_precision
 from remotesam_geo.model.inference import keep_freed_memory
 
 from . import tiny
@@ -31,6 +33,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--pool", type=int, default=4096, help="different scenes")
     made.add_argument("--visual-steps", type=int, default=None, help="steps without text")
     made.add_argument("--threads", type=int, default=None)
+    made.add_argument(
+        "--workers", type=int, default=0, help="processes that make batches ahead, for a GPU"
+    )
     tuning = made.add_argument_group("fine-tuning")
     tuning.add_argument("--data", type=Path, help="a store of triplets; without it tiny is trained")
     tuning.add_argument(
@@ -109,6 +114,7 @@ def _fine_tune(options: argparse.Namespace) -> None:
         pictures=options.pictures,
         questions=options.questions,
         logs=("csv", "tensorboard") if options.tensorboard else ("csv",),
+        workers=options.workers,
     )
     if os.environ.get("RANK", "0") == "0":
         print(f"held-out IoU before {dict(result.before)}")  # noqa: T201
@@ -122,7 +128,10 @@ def _train_tiny(options: argparse.Namespace) -> None:
     processor = tiny.processor()
     trained = train(
         options.folder,
-        config=tiny.training(options.steps, options.cooldown, options.visual_steps),
+        config=replace(
+            tiny.training(options.steps, options.cooldown, options.visual_steps),
+            precision=choose_precision("auto", device),
+        ),
         model=tiny.new_model().to(device),
         processor=processor,
         source=tiny.WorldSource(
@@ -130,6 +139,7 @@ def _train_tiny(options: argparse.Namespace) -> None:
         ),
         held_out=tiny.WorldSource(tiny.HELD_OUT_SEEDS, pool=64),
         held_out_batches=6,
+        workers=options.workers,
     )
     if os.environ.get("RANK", "0") == "0":
         tiny.save(trained, processor, options.folder / "model")

@@ -68,6 +68,7 @@ def fine_tune(
     questions: int = 2,
     augment: Augment | None = None,
     logs: Sequence[LogKind] = ("csv",),
+    workers: int = 0,
     device: str = "auto",
 ) -> FineTuned:
     """Train weights further on triplets; a folder that holds a run is gone on with.
@@ -88,6 +89,7 @@ def fine_tune(
         questions: Expressions a picture.
         augment: What is changed from visit to visit; by default flips, turns and light.
         logs: As in `train`.
+        workers: As in `train`.
         device: "auto", "cpu" or "cuda".
 
     Raises:
@@ -125,7 +127,7 @@ def fine_tune(
         torch.manual_seed(config.seed + rank)  # of dropout; a run that goes on takes its own state
         trained = train(
             folder, config=config, model=model, processor=processor, source=source, held_out=judge,
-            held_out_batches=batches, logs=logs,
+            held_out_batches=batches, logs=logs, workers=workers,
         )  # fmt: skip
     after = held_out_scores(trained, processor, judge, batches=batches)
     steps = max((line["step"] for line in Log.lines(folder / LOG)), default=0)

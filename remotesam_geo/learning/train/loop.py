@@ -19,6 +19,7 @@ from remotesam_geo.model import RemoteSAMModel
 from remotesam_geo.model.processor import RemoteSAMProcessor
 from remotesam_geo.model.swin import WindowAttention
 
+from .ahead import ahead
 from .checkpoint import Log, read_checkpoint, write_checkpoint
 from .forward import InnerHeads, shared_logits, visual_taps
 from .logs import LogKind, Mirror, opened
@@ -66,6 +67,7 @@ def train(
     held_out: Source | None = None,
     held_out_batches: int = 4,
     logs: Sequence[LogKind] = (),
+    workers: int = 0,
 ) -> RemoteSAMModel:
     """Train a network, or go on where a folder stands.
 
@@ -88,6 +90,8 @@ def train(
         held_out: Batches never trained on, scored as they come.
         held_out_batches: How many of them.
         logs: What to write besides: "csv" keeps `log.csv`, "tensorboard" writes into the folder `tensorboard`.
+        workers: Processes that make batches ahead of each training process; with none it makes them itself, which is
+            as fast where it trains on the CPU.
 
     Returns:
         The running average of the weights where `config.ema` asks for one, else the network itself; with
@@ -103,31 +107,34 @@ def train(
         raise InputError(f"patience={config.patience} needs held-out batches: pass held_out.")
     if rank == 0:
         log, mirrors = Log(folder / LOG, run.step), opened(logs, folder, run.step)
-    while run.step < run.end:
-        started = time.perf_counter()
-        rate = config.rate(run.step, run.end)
-        first = run.step * config.accumulate
-        losses = run.advance(
-            (
-                inputs(source.batch(part * ranks + rank), processor, model.device)
-                for part in range(first, first + config.accumulate)
-            ),
-            rate,
-        )
-        if _heard(_told(folder / FINISH, rank)):
-            run.end = min(run.end, run.step + config.cooldown)
-        judged = run.step == run.end or run.step % config.validate_every == 0
-        lines: list[dict[str, Any]] = [
-            {"rate": rate, "seconds": round(time.perf_counter() - started, 3), **losses}
-        ]
-        if rank == 0 and held_out is not None and judged:
-            scores = held_out_scores(run.answering, processor, held_out, batches=held_out_batches)
-            lines.append({"held_out": scores})
-            run.compare(scores, folder / BEST)
-        if config.patience and judged and _heard(run.stale >= config.patience):
-            run.end = run.step
-        if rank == 0:
-            _keep(run, folder, lines, log, mirrors)
+    with ahead(source, workers if run.step < run.end else 0, step=ranks) as batches:
+        while run.step < run.end:
+            started = time.perf_counter()
+            rate = config.rate(run.step, run.end)
+            first = run.step * config.accumulate
+            losses = run.advance(
+                (
+                    inputs(batches.batch(part * ranks + rank), processor, model.device)
+                    for part in range(first, first + config.accumulate)
+                ),
+                rate,
+            )
+            if _heard(_told(folder / FINISH, rank)):
+                run.end = min(run.end, run.step + config.cooldown)
+            judged = run.step == run.end or run.step % config.validate_every == 0
+            lines: list[dict[str, Any]] = [
+                {"rate": rate, "seconds": round(time.perf_counter() - started, 3), **losses}
+            ]
+            if rank == 0 and held_out is not None and judged:
+                scores = held_out_scores(
+                    run.answering, processor, held_out, batches=held_out_batches
+                )
+                lines.append({"held_out": scores})
+                run.compare(scores, folder / BEST)
+            if config.patience and judged and _heard(run.stale >= config.patience):
+                run.end = run.step
+            if rank == 0:
+                _keep(run, folder, lines, log, mirrors)
     if (folder / BEST).exists() and config.patience:
         run.answering.load_state_dict(read_checkpoint(folder / BEST, model.device)["model"])
     merge(model)

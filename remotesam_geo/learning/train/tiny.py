@@ -167,7 +167,6 @@ def training(
         auxiliary=0.5,
         visual_steps=steps // 4 if visual_steps is None else visual_steps,
         ema=0.995,
-        precision="bfloat16",
         checkpoint_every=50,
         validate_every=200,
     )
