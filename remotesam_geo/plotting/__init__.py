@@ -2,6 +2,7 @@
 
 from .drawing import plot
 from .exploring import Map, explore
+from .large import explore_large
 from .sheet import contact_sheet
 
-__all__ = ["Map", "contact_sheet", "explore", "plot"]
+__all__ = ["Map", "contact_sheet", "explore", "explore_large", "plot"]

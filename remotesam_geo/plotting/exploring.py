@@ -28,7 +28,7 @@ from remotesam_geo.remotesam.subjects import SceneLike
 
 from .backdrop import Backdrop, backdrop, colours, on_pixels
 
-__all__ = ["Map", "explore"]
+__all__ = ["Map", "as_url", "explore", "labels_of"]
 
 MOST_FEATURES = 50_000
 """More make a page that browsers open slowly."""
@@ -115,7 +115,8 @@ def explore(
     if len(features) > MOST_FEATURES:
         raise InputError(
             f"{len(features):,} features are more than the {MOST_FEATURES:,} a page can hold: explore some, such as "
-            "features.nlargest(10_000, 'score') or features.cx[west:east, south:north], or save them for a GIS"
+            "features.nlargest(10_000, 'score') or features.cx[west:east, south:north], save them for a GIS, or see "
+            "remotesam_geo.explore_large"
         )
     ground = None if scene is None else backdrop(scene, bands, stretch, time, MOST_PIXELS)
     geobox = _plain_ground(features) if ground is None else ground.geobox
@@ -148,7 +149,7 @@ def _place(ground: Backdrop | None, geobox: GeoBox) -> dict[str, Any]:
     return {
         "extent": [0, 0, wide, high],
         "size": [wide, high],
-        "image": None if ground is None else _as_url(ground.rgb),
+        "image": None if ground is None else as_url(ground.rgb),
         "affine": list(geobox.affine[:6]),
         "metres": None if crs is None else pixel_size(geobox).metres,
         "decimals": int(np.clip(math.ceil(-math.log10(step)) + 1, 0, 9)),
@@ -159,9 +160,7 @@ def _place(ground: Backdrop | None, geobox: GeoBox) -> dict[str, Any]:
 def _drawn(features: gpd.GeoDataFrame, geobox: GeoBox) -> dict[str, Any]:
     shapes = on_pixels(features, geobox)
     columns = [name for name in features.columns if name != features.geometry.name]
-    label = features["label"] if "label" in features else pd.Series("features", features.index)
-    names = label.astype(object).where(label.notna(), "no label").astype(str)
-    labels = list(dict.fromkeys(names))
+    codes, labels = labels_of(features)
     texts = [[_text(value) for value in features[name].tolist()] for name in columns]
     score = None
     if "score" in features:
@@ -170,7 +169,7 @@ def _drawn(features: gpd.GeoDataFrame, geobox: GeoBox) -> dict[str, Any]:
     return {
         "rings": [_rings(shape) for shape in shapes],
         "open": bool(kinds) and max(kinds) == 1,
-        "label": [labels.index(name) for name in names],
+        "label": codes,
         "labels": labels,
         "colours": colours(len(labels)),
         "score": score,
@@ -179,6 +178,14 @@ def _drawn(features: gpd.GeoDataFrame, geobox: GeoBox) -> dict[str, Any]:
         if columns
         else [[]] * len(features),
     }
+
+
+def labels_of(features: gpd.GeoDataFrame) -> tuple[list[int], list[str]]:
+    """Which label each feature has, and the labels in the order met."""
+    label = features["label"] if "label" in features else pd.Series("features", features.index)
+    names = label.astype(object).where(label.notna(), "no label").astype(str)
+    codes, labels = pd.factorize(names)
+    return codes.tolist(), labels.tolist()
 
 
 def _rings(shape: shapely.Geometry | None) -> list[list[float]]:
@@ -202,7 +209,8 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _as_url(rgb: NDArray[np.uint8]) -> str:
+def as_url(rgb: NDArray[np.uint8]) -> str:
+    """Colours (h x w x 3) as an address that holds them."""
     file = io.BytesIO()
     Image.fromarray(rgb).save(file, "WEBP", quality=85)
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"

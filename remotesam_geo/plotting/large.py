@@ -1,0 +1,174 @@
+"""An interactive map of very many features, drawn by the graphics card: lonboard in Jupyter."""
+
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+from odc.geo.geobox import GeoBox
+from shapely import MultiPoint
+
+from remotesam_geo.errors import InputError, MissingExtraError
+from remotesam_geo.remotesam.subjects import SceneLike
+
+from .backdrop import backdrop, colours
+from .exploring import MOST_PIXELS, as_url, labels_of
+
+if TYPE_CHECKING:
+    from ipywidgets import Widget
+
+__all__ = ["explore_large"]
+
+MOST_LABELS = 64
+"""Each is a layer of its own."""
+FILLED = 90  # of 255: how much a feature hides of what lies below
+
+
+def explore_large(
+    features: gpd.GeoDataFrame,
+    scene: SceneLike | None = None,
+    *,
+    bands: str | Sequence[str | int] | None = None,
+    stretch: Any = None,
+    time: int = 0,
+    height: int = 560,
+) -> "Widget":
+    """Look at hundreds of thousands of features in Jupyter: filter by score and label, click for what is known.
+
+    Needs the extra `large`. Unlike `explore` it asks the network: lonboard's script fetches two libraries
+    from a CDN when it first draws. No background map is fetched.
+
+    Args:
+        features: Polygons with a CRS, with label and score if there are.
+        scene: What they were found in, as the verbs take it; without one they are drawn on a plain ground.
+        bands: As in `render`.
+        stretch: As in `render`.
+        time: Which time of the scene.
+        height: Of the map, in pixels.
+
+    Returns:
+        A widget: the map over a range of scores and a switch for each label.
+
+    Raises:
+        InputError: There is nothing to show, no CRS, too many labels, or what is no polygon.
+        MissingExtraError: lonboard is not installed.
+
+    Example:
+        >>> import geopandas as gpd
+        >>> from shapely import box
+        >>> from remotesam_geo import explore_large
+        >>> ships = gpd.GeoDataFrame({"label": ["ship"]}, geometry=[box(0, 0, 9, 9)], crs="EPSG:32633")
+        >>> type(explore_large(ships)).__name__
+        'VBox'
+    """
+    lonboard, widgets = _libraries()
+    shown = features[features.geometry.notna() & ~features.geometry.is_empty]
+    if features.crs is None:
+        raise InputError(
+            "these features have no CRS: those of a picture are drawn by explore(features, picture)"
+        )
+    if shown.empty:
+        raise InputError(
+            "there is no feature to show: ask for something else, or at a lower threshold"
+        )
+    codes, labels = labels_of(shown)
+    if len(labels) > MOST_LABELS:
+        raise InputError(
+            f"{len(labels)} labels are more than the {MOST_LABELS} that a map has layers for: show some of them, "
+            "features[features['label'].isin([...])]"
+        )
+    layers = [
+        _layer(lonboard, shown[np.asarray(codes) == code], colour)
+        for code, colour in enumerate(colours(len(labels)))
+    ]
+    ground = [] if scene is None else [_ground(lonboard, scene, bands, stretch, time)]
+    chart = lonboard.Map([*ground, *layers], basemap=None, height=height)
+    return widgets.VBox([chart, *_switches(widgets, dict(zip(labels, layers, strict=True)))])
+
+
+def _libraries() -> tuple[ModuleType, ModuleType]:
+    try:
+        import ipywidgets  # noqa: PLC0415 - an extra
+        import lonboard  # noqa: PLC0415
+    except ImportError as error:
+        raise MissingExtraError(
+            "maps of very many features need lonboard: pip install 'remotesam-geo[large]'"
+        ) from error
+    return lonboard, ipywidgets
+
+
+def _ground(
+    lonboard: ModuleType,
+    scene: SceneLike,
+    bands: str | Sequence[str | int] | None,
+    stretch: Any,
+    time: int,
+) -> Any:
+    ground = backdrop(scene, bands, stretch, time, MOST_PIXELS)
+    if ground.geobox.crs is None:
+        raise InputError(
+            "the features have a CRS and the scene is a picture without: give the scene that they were found in"
+        )
+    bounds = _corners(ground.geobox)
+    return lonboard.BitmapLayer(image=as_url(ground.rgb), bounds=bounds, pickable=False)
+
+
+def _layer(lonboard: ModuleType, features: gpd.GeoDataFrame, colour: str) -> Any:
+    from lonboard.layer_extension import DataFilterExtension  # noqa: PLC0415 - an extra
+
+    kinds = features.geom_type.isin(["Polygon", "MultiPolygon"])
+    if not kinds.all():
+        raise InputError(
+            f"{int((~kinds).sum())} features are no polygons, but for example {features.geom_type[~kinds].iloc[0]}: "
+            "show those with lonboard itself"
+        )
+    rgb = [int(colour[at : at + 2], 16) for at in (1, 3, 5)]
+    return lonboard.PolygonLayer.from_geopandas(
+        features.to_crs("EPSG:4326"),
+        auto_downcast=False,  # it would ask pandas in a way that newer ones warn of
+        get_fill_color=[*rgb, FILLED],
+        get_line_color=rgb,
+        line_width_min_pixels=1,
+        auto_highlight=True,
+        extensions=[DataFilterExtension(filter_size=1)],
+        get_filter_value=_scores(features),
+        filter_range=[0.0, 1.0],
+    )
+
+
+def _scores(features: gpd.GeoDataFrame) -> Any:
+    """From 0 to 1; what has no score is shown at any threshold."""
+    if "score" not in features:
+        return np.ones(len(features), np.float32)
+    return pd.to_numeric(features["score"]).fillna(1.0).to_numpy(np.float32)
+
+
+def _switches(widgets: ModuleType, layers: Mapping[str, Any]) -> list["Widget"]:
+    """A range of scores, and a switch for each label beside its colour; they need no kernel."""
+    scores = widgets.FloatRangeSlider(
+        value=(0.0, 1.0), min=0.0, max=1.0, step=0.01, description="score", readout_format=".2f"
+    )
+    rows = []
+    for (label, layer), colour in zip(layers.items(), colours(len(layers)), strict=True):
+        widgets.jslink((scores, "value"), (layer, "filter_range"))
+        switch = widgets.Checkbox(
+            value=True, description=f"{label} ({len(layer.table):,})", indent=False
+        )
+        widgets.jslink((switch, "value"), (layer, "visible"))
+        style = f"display: inline-block; width: 1em; height: 1em; background: {colour}"
+        swatch = widgets.HTML(f'<span style="{style}"></span>')
+        rows.append(widgets.HBox([swatch, switch], layout=widgets.Layout(flex="0 0 auto")))
+    return [scores, widgets.VBox(rows, layout=widgets.Layout(max_height="220px", overflow="auto"))]
+
+
+def _corners(geobox: GeoBox) -> list[list[float]]:
+    """Longitude and latitude of the corners of a grid, in lonboard's order: as its picture is turned."""
+    high, wide = geobox.shape.yx
+    corners = gpd.GeoSeries(
+        [MultiPoint([geobox.affine * xy for xy in ((0, high), (0, 0), (wide, 0), (wide, high))])],
+        crs=str(geobox.crs),
+    )
+    (points,) = corners.to_crs("EPSG:4326")
+    return [[point.x, point.y] for point in points.geoms]
