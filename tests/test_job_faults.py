@@ -2,20 +2,25 @@
 
 import asyncio
 import errno
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+import warnings
 
+import geopandas as gpd
 import pytest
+import shapely
 from geopandas.testing import assert_geodataframe_equal
 
+from remotesam_geo import RemoteSAM, open_probabilities, save
 from remotesam_geo.errors import JobError, ReadError, RemoteSAMWarning
 from remotesam_geo.mapping import store
 from remotesam_geo.mapping.origin import RecipeSource
 
-from .colours import Counting
+from .colours import Colours, Counting
 from .job_folder import make_job, write_raster
 
 RUN = "from remotesam_geo import Job; Job.open({folder!r}, model='tests.colours:Killing').run(progress=False)"
@@ -125,6 +130,51 @@ def test_a_place_that_cannot_be_read_is_noted_retried_and_heals(
     job.retry_failures(poison=True)
     assert job.failures().empty
     is_whole(job, clean)
+
+
+def test_zones_over_kept_maps_tell_what_failed_from_no_data(tmp_path, raster, monkeypatch):
+    read = RecipeSource.read
+
+    def broken(self, box, moment):
+        if box.top <= 60 < box.bottom and box.left <= 70 < box.right:
+            raise ReadError("a bad sector")
+        return read(self, box, moment)
+
+    monkeypatch.setattr(RecipeSource, "read", broken)
+    job = make_job(tmp_path / "job", raster, seam="paste")
+    with pytest.warns(RemoteSAMWarning):
+        job.run(on_error="skip")
+    lost = job.failures().union_all()
+    with pytest.warns(RemoteSAMWarning, match="m2 of ground without an answer"):
+        maps = job.probabilities()
+    model = RemoteSAM(Colours())
+    left, bottom, right, top = lost.bounds
+    zones = gpd.GeoDataFrame(
+        geometry=[
+            lost & shapely.box(left, bottom, (left + right) // 2, top),
+            lost & shapely.box((left + right) // 2, bottom, right, top),
+            shapely.box(500000, 4999960, 500040, 5000000),  # the corner without data
+        ],
+        crs=job.failures().crs,
+    )
+    save(maps, tmp_path / "maps.zarr")
+    parts = {
+        "held": (maps, 1.0),
+        "computed": (maps.compute(), 1.0),
+        "saved": (open_probabilities(tmp_path / "maps.zarr"), 1.0),
+        "cut": (maps[:, 40:, 30:], 1.0),
+        "on another grid": (maps.coarsen(x=2, y=2, boundary="trim").mean(), 0.0),  # forgotten
+    }
+    for name, (part, share) in parts.items():
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            table = model.count(part, zones=zones.iloc[:2], progress=False)
+            nothing = model.count(maps, zones=zones.iloc[2:], progress=False)
+        assert table["failed_fraction"].tolist() == [share] * 4, name
+        assert (nothing["failed_fraction"] == 0).all()
+        assert any("bad sector" in str(each.message) for each in told), name
+    asked = json.loads(table.attrs["remotesam"])["asked"]
+    assert asked[0]["failures"] == []
 
 
 @pytest.mark.parametrize("seam", ["paste", "blend"])

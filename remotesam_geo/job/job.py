@@ -21,7 +21,7 @@ from remotesam_geo.errors import InputError, JobError, RemoteSAMWarning
 from remotesam_geo.mapping.cluster import ask_there
 from remotesam_geo.mapping.executor import OnError
 from remotesam_geo.mapping.frames import Style, wanted_crs
-from remotesam_geo.mapping.lazy import as_probabilities
+from remotesam_geo.mapping.lazy import as_probabilities, note_failures
 from remotesam_geo.mapping.ledger import POISON, Ledger, lock
 from remotesam_geo.mapping.origin import Origin
 from remotesam_geo.mapping.plan import Group, Plan, groups, prompt_from_json, prompt_to_json
@@ -48,7 +48,7 @@ from remotesam_geo.words import Prompt, PromptLike, ResolutionLike, parse_prompt
 
 from .asked import Asked, ModelLike, asked, reopened
 from .given import as_geojson, parsed, scene_of, with_new
-from .maps import kept_maps
+from .maps import kept_failures, kept_maps
 from .showing import job_card
 from .tables import Estimate, estimate, failed_windows, joined, state_of, warn_of_failures
 
@@ -422,11 +422,15 @@ class Job:
         with self._records(look=True) as records:
             self._check_asked(records)
             warn_of_failures(failed_windows(records, self._groups))
+            asked = {
+                "prompts": [prompt_to_json(prompt) for prompt in group.prompts],
+                **note_failures(group.source, kept_failures(records, group)),
+            }
             about = {
                 "remotesam_geo": __version__,
                 "model": self.frozen.weights.identity,
                 "run_id": self.frozen.digest,
-                "asked": [{"prompts": [prompt_to_json(prompt) for prompt in group.prompts]}],
+                "asked": [asked],
             }
             codes = kept_maps(records, group)
         return as_probabilities(codes, group.source, group.prompts, about)

@@ -10,13 +10,14 @@ import numpy as np
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
+from remotesam_geo.mapping.executor import Failure
 from remotesam_geo.mapping.grid import Grid
 from remotesam_geo.mapping.plan import Group
 from remotesam_geo.mapping.stages import Records, layers
 from remotesam_geo.mapping.stitch import Codes, joined
 from remotesam_geo.mapping.store import Store
 
-__all__ = ["kept_maps"]
+__all__ = ["kept_failures", "kept_maps"]
 
 
 def kept_maps(records: Records, group: Group) -> "da.Array":
@@ -39,6 +40,21 @@ def kept_maps(records: Records, group: Group) -> "da.Array":
         chunks=((1,) * moments, (len(group.members),), tuple(high), tuple(wide)),
         dtype=np.uint8,
     )
+
+
+def kept_failures(records: Records, group: Group) -> list[Failure]:
+    """The windows of a group that failed, each once a time."""
+    found = {
+        (moment, miss.tile): Failure(
+            moment=moment,
+            tile=miss.tile,
+            core=group.grid.tile(miss.tile).core,
+            cause=miss.cause,
+        )
+        for layer in layers(records.plan, group)
+        for moment, _, miss in records.ledger.misses(layer.key)
+    }
+    return [found[place] for place in sorted(found)]
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,14 @@
 """The maps themselves, lazily: each window is asked once, whatever the chunks, when their values are wanted."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import dask.array as da
 import numpy as np
 import xarray as xr
+from affine import Affine
 from dask.base import compute, tokenize
 from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import NDArray
@@ -17,13 +19,13 @@ from remotesam_geo.errors import InputError
 from remotesam_geo.tasks import NOT_ANSWERED, decode, encode, semantic
 from remotesam_geo.words import Prompt
 
-from .executor import Predict, Work, windows
-from .grid import Grid
+from .executor import Failure, Predict, Work, windows
+from .grid import Box, Grid
 from .maps import Held
 from .source import Moment, Source
 from .stitch import Codes, joined, needed, stitch
 
-__all__ = ["as_probabilities", "class_array", "held_maps", "probability_array"]
+__all__ = ["as_probabilities", "class_array", "held_maps", "note_failures", "probability_array"]
 
 BLOCK = 1024
 """Side of the blocks in which a finished map is worked on, in pixels."""
@@ -130,7 +132,41 @@ def held_maps(probabilities: xr.DataArray, geobox: GeoBox) -> Held:
             Moment(time=None if time is None else np.datetime64(time, "ns"), items="")
             for time in times
         ),
+        failures=tuple(_noted_failures(probabilities, geobox, times)),
     )
+
+
+def note_failures(source: Source, failures: Iterable[Failure]) -> dict[str, Any]:
+    """What `held_maps` finds again of what failed, whatever part of the maps it is then given: plain JSON."""
+    times = [None if m.time is None else str(m.time.astype("M8[ns]")) for m in source.moments]
+    return {
+        "transform": list(source.geobox.affine[:6]),
+        "failures": [{**asdict(one), "time": times[one.moment]} for one in failures],
+    }
+
+
+def _noted_failures(
+    probabilities: xr.DataArray, geobox: GeoBox, times: Sequence[Any]
+) -> Iterator[Failure]:
+    """What is noted to have failed, in the times and pixels of these maps."""
+    here = [None if t is None else str(np.datetime64(t, "ns")) for t in times]
+    for note in json.loads(probabilities.attrs.get("remotesam", "{}")).get("asked", []):
+        noted = note.get("failures", [])
+        shift = ~Affine(*note["transform"]) * geobox.affine if noted else Affine.identity()
+        if not shift.almost_equals(Affine.translation(shift.c, shift.f), 1e-6):
+            continue  # they were brought to another grid since
+        down, right = round(shift.f), round(shift.c)
+        for one in noted:
+            core = Box(**one["core"])
+            moved = Box(
+                top=core.top - down,
+                left=core.left - right,
+                bottom=core.bottom - down,
+                right=core.right - right,
+            ).common(Box(top=0, left=0, bottom=geobox.shape.y, right=geobox.shape.x))
+            if moved is not None and one["time"] in here:
+                moment = here.index(one["time"])
+                yield Failure(moment=moment, tile=one["tile"], core=moved, cause=one["cause"])
 
 
 def _maps(work: Work, predict: Predict, members: Sequence[Sequence[int]]) -> "da.Array":

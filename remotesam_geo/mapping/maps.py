@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from .executor import Answer, Pool, Predict, Work, run
+from remotesam_geo.tasks import FAILED, NO_DATA
+
+from .executor import Answer, Failure, Pool, Predict, Work, run
 from .grid import Grid
 from .source import Moment
 from .stitch import Codes
@@ -98,12 +100,14 @@ class Held:
         grid: How they are cut into blocks.
         geobox: The grid they lie on.
         moments: The times there are.
+        failures: What had failed when they were asked, in their own times and pixels.
     """
 
     read: Callable[[int, tuple[slice, slice]], Codes | NDArray[np.float32]]
     grid: Grid
     geobox: GeoBox
     moments: tuple[Moment, ...]
+    failures: tuple[Failure, ...] = ()
 
     @property
     def size(self) -> int:
@@ -129,5 +133,14 @@ class Held:
         moment, index = errand
         block = self.grid.block_at(index)
         codes = self.read(moment, block.core.within(self.grid.raster))
-        answer = Answer(moment=moment, block=block, codes=codes, failures=())
+        own = []
+        for failure in self.failures:
+            here = failure.core.common(block.core) if failure.moment == moment else None
+            if here is None:
+                continue
+            part = codes[:, *here.within(block.core)]
+            part[part == NO_DATA] = FAILED
+            if (here.top, here.left) == (failure.core.top, failure.core.left):
+                own.append(failure)  # told once, by the block that it begins in
+        answer = Answer(moment=moment, block=block, codes=codes, failures=tuple(own))
         return finish(answer), len(self.grid.owners(block.core))
