@@ -119,6 +119,14 @@ class Work:
         tiles = self.grid.owners(block.core)
         return tuple(tile for tile in tiles if chosen is None or tile.index in chosen)
 
+    def counted(self, tiles: Iterable[Tile], moment: int) -> set[int]:
+        """Those of some tiles that belong to a block to answer; others are asked for their neighbours' sake."""
+        return {
+            tile.index
+            for tile in tiles
+            if self.todo is None or (moment, self.grid.block_of(tile)) in self.todo
+        }
+
     @cached_property
     def chosen(self) -> frozenset[int] | None:
         """The tiles to ask, to look them up; None for all."""
@@ -140,7 +148,7 @@ def run(
         predict: The model.
         finish: Works on each finished block, in another thread.
         readers: Threads that read ahead, and as many that finish; with none all is done in the caller's.
-        progress: Told with each block how many tiles were done; by default nobody is.
+        progress: Told how many tiles were done, as they are; by default nobody is.
 
     Raises:
         ReadError: A read failed, with on_error="raise".
@@ -216,10 +224,15 @@ def _asked(
             kept, causes, moment = {}, {}, seen.errand.moment
         for tile, cause in seen.failed:
             kept[tile.index], causes[tile.index] = None, cause
+        counted = work.counted(seen.errand.tiles, moment)
         for tile, codes, cause in _ask(work, predict, seen.pictures):
             kept[tile.index] = codes
             if cause:
                 causes[tile.index] = cause
+            if tile.index in counted:
+                counted.remove(tile.index)
+                progress(1)
+        progress(len(counted))  # those that there was nothing to ask of
         if not seen.errand.last:
             continue
         own = work.own(block)
@@ -233,7 +246,6 @@ def _asked(
                 if tile.index in causes
             ),
         )
-        progress(len(own))
         for index in [index for index in kept if _last_block(work, index) <= block.index]:
             kept.pop(index)
 

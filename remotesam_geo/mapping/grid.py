@@ -239,6 +239,10 @@ class Grid:
         hit = shapely.intersects(area, cores)
         return np.asarray(row[hit] * len(cols) + col[hit], np.int64)
 
+    def block_of(self, tile: Tile) -> int:
+        """The block that a tile belongs to."""
+        return tile.row // self.block * self.blocks[1] + tile.col // self.block
+
     def blocks_of(self, tiles: NDArray[np.int64] | Sequence[int]) -> NDArray[np.int64]:
         """The blocks that hold some tiles, in plan order."""
         row, col = np.divmod(np.asarray(tiles, np.int64), self.tiles[1])

@@ -74,6 +74,20 @@ def test_the_map_depends_on_the_plan_alone(data, seam):
     assert sum(done) == work.size == 2 * len(grid)
 
 
+def test_progress_moves_with_each_window_not_with_each_block():
+    grid = Grid(shape=(90, 130), window=24, overlap=8, block=8)
+    work = Work(source=Picture(grid.shape), grid=grid, expressions=("x",))
+    done, seen = [], []
+
+    def look(images, expressions):
+        seen.append(sum(done))
+        return predict(images, expressions)
+
+    list(run(work, look, lambda answer: answer, progress=done.append))
+    assert seen == list(range(len(grid)))
+    assert sum(done) == len(grid)
+
+
 @pytest.mark.parametrize("seam", ["paste", "blend"])
 def test_each_window_is_asked_once(seam):
     asked = []
