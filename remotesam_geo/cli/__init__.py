@@ -99,4 +99,6 @@ def _plain(message: object) -> str:
 
 def run() -> None:
     """The console script."""
+    # Before torch is there: its threads else spin while they wait, which takes several times as long beside other work.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.exit(main())
