@@ -28,7 +28,8 @@ EXPRESSIONS = ([1, 9, 2], [1, 40, 41, 42, 43, 2], list(range(1, 30)))  # the las
 
 def plan(dtype: torch.dtype = torch.float32, **changes: object) -> Arrangement:
     """The CPU's arrangement, or another device's with the same tensors here."""
-    chosen = {"linear": "packed", "folded_upsampling": True, "fused_attention": False}
+    choice = "packed" if packs(dtype) else "convolution"  # older CPUs pack no bfloat16
+    chosen = {"linear": choice, "folded_upsampling": True, "fused_attention": False}
     return Arrangement(device=CPU, dtype=dtype, **(chosen | changes))
 
 
