@@ -94,9 +94,8 @@ def test_a_predictor_that_raises_costs_no_more_than_its_block(tmp_path, raster, 
     assert len(first.asked) + len(second.asked) - len(whole.asked) <= 9
 
 
-def test_a_place_that_cannot_be_read_is_noted_retried_and_heals(
-    tmp_path, raster, clean, monkeypatch
-):
+def break_a_sector(monkeypatch):
+    """One pixel cannot be read any more; gives the read that could."""
     read = RecipeSource.read
 
     def broken(self, box, moment):
@@ -105,6 +104,13 @@ def test_a_place_that_cannot_be_read_is_noted_retried_and_heals(
         return read(self, box, moment)
 
     monkeypatch.setattr(RecipeSource, "read", broken)
+    return read
+
+
+def test_a_place_that_cannot_be_read_is_noted_retried_and_heals(
+    tmp_path, raster, clean, monkeypatch
+):
+    read = break_a_sector(monkeypatch)
     job = make_job(tmp_path, raster)
     with pytest.raises(ReadError, match="a bad sector"):
         job.run()
@@ -133,14 +139,7 @@ def test_a_place_that_cannot_be_read_is_noted_retried_and_heals(
 
 
 def test_zones_over_kept_maps_tell_what_failed_from_no_data(tmp_path, raster, monkeypatch):
-    read = RecipeSource.read
-
-    def broken(self, box, moment):
-        if box.top <= 60 < box.bottom and box.left <= 70 < box.right:
-            raise ReadError("a bad sector")
-        return read(self, box, moment)
-
-    monkeypatch.setattr(RecipeSource, "read", broken)
+    break_a_sector(monkeypatch)
     job = make_job(tmp_path / "job", raster, seam="paste")
     with pytest.warns(RemoteSAMWarning):
         job.run(on_error="skip")
