@@ -266,6 +266,15 @@ def test_what_the_disk_changed_is_noticed_and_made_again(tmp_path, raster, clean
     is_whole(job, clean)
 
 
+@pytest.fixture
+def interruptible():
+    """What was started in the background ignores interrupts, unless told otherwise."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_ends_a_run_though_a_server_is_silent(tmp_path, raster, clean, monkeypatch):
     reading, silence = threading.Event(), threading.Event()
     read = RecipeSource.read

@@ -215,13 +215,16 @@ def _joined(work: Work, asked: _Asked) -> Answer:
 def _asked(
     work: Work, predict: Predict, reading: "Pool", progress: Callable[[int], object]
 ) -> Iterator[_Asked]:
-    kept: dict[int, Codes | None] = {}  # answers that blocks still to come will blend with
+    kept: dict[int, Codes | None] = {}  # answers that this block and others still to come need
     causes: dict[int, str] = {}
+    until: dict[int, list[int]] = {}  # blocks, and the tiles that none after them needs
     moment = 0
     for seen in reading.map(partial(_read, work), _errands(work), eager=True):
         block = seen.errand.block
         if seen.errand.moment != moment:
-            kept, causes, moment = {}, {}, seen.errand.moment
+            kept, causes, until, moment = {}, {}, {}, seen.errand.moment
+        for tile in seen.errand.tiles:
+            until.setdefault(_last_block(work.grid, tile, work.seam), []).append(tile.index)
         for tile, cause in seen.failed:
             kept[tile.index], causes[tile.index] = None, cause
         counted = work.counted(seen.errand.tiles, moment)
@@ -246,8 +249,9 @@ def _asked(
                 if tile.index in causes
             ),
         )
-        for index in [index for index in kept if _last_block(work, index) <= block.index]:
-            kept.pop(index)
+        for last in [last for last in until if last <= block.index]:
+            for index in until.pop(last):
+                kept.pop(index, None)
 
 
 def _errands(work: Work) -> Iterator[_Errand]:
@@ -257,7 +261,7 @@ def _errands(work: Work) -> Iterator[_Errand]:
     """
     chosen, waiting = work.chosen, True
     for moment in range(len(work.source.moments)):
-        asked: set[int] = set()
+        asked = np.zeros(len(work.grid), np.bool_)
         for index in work.blocks:
             if work.todo is not None and (moment, index) not in work.todo:
                 continue
@@ -265,10 +269,9 @@ def _errands(work: Work) -> Iterator[_Errand]:
             tiles = tuple(
                 tile
                 for tile in needed(work.grid, block.core, work.seam)
-                if tile.index not in asked and (chosen is None or tile.index in chosen)
+                if not asked[tile.index] and (chosen is None or tile.index in chosen)
             )
-            asked.update(tile.index for tile in tiles)
-            asked -= {index for index in asked if _last_block(work, index) < block.index}
+            asked[[tile.index for tile in tiles]] = True
             if waiting:
                 *rows, tiles = _rows(tiles)
                 for row in rows:
@@ -282,10 +285,9 @@ def _rows(tiles: tuple[Tile, ...]) -> list[tuple[Tile, ...]]:
     return [tuple(row) for _, row in groupby(tiles, attrgetter("row"))] or [()]
 
 
-def _last_block(work: Work, index: int) -> int:
+def _last_block(grid: Grid, tile: Tile, seam: Seam) -> int:
     """The last block that needs a tile."""
-    grid, tile = work.grid, work.grid.tile(index)
-    box = tile.core if work.seam == "paste" else tile.window
+    box = tile.core if seam == "paste" else tile.window
     height, width = grid.shape
     corner = Box(
         top=min(box.bottom, height) - 1,
@@ -293,7 +295,7 @@ def _last_block(work: Work, index: int) -> int:
         bottom=min(box.bottom, height),
         right=min(box.right, width),
     )
-    return int(grid.blocks_of([grid.owners(corner)[0].index])[0])
+    return grid.block_of(grid.owners(corner)[0])
 
 
 def _read(work: Work, errand: _Errand) -> _Look:

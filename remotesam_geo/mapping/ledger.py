@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
 from typing import Self, cast
 
 from remotesam_geo.errors import JobError, RemoteSAMWarning
@@ -167,23 +168,28 @@ class Ledger:
 
     @contextmanager
     def together(self) -> Iterator[Callable[[Iterable[Entry]], None]]:
-        """Enter blocks a moment late, so that quick ones share a commit; all of them, whatever ends it."""
+        """Enter blocks a moment late, so that quick ones share a commit; all of them, whatever ends it.
+
+        Any thread may note some.
+        """
         waiting: list[Entry] = []
-        entered = time.monotonic()
+        entered, one_by_one = time.monotonic(), Lock()
 
         def note(entries: Iterable[Entry]) -> None:
             nonlocal entered
-            waiting.extend(entries)
-            if time.monotonic() - entered >= SOON:
-                self.enter(waiting)
-                waiting.clear()
-                entered = time.monotonic()
+            with one_by_one:
+                waiting.extend(entries)
+                if time.monotonic() - entered >= SOON:
+                    self.enter(waiting)
+                    waiting.clear()
+                    entered = time.monotonic()
 
         try:
             yield note
         finally:
-            if waiting:
-                self.enter(waiting)
+            with one_by_one:
+                if waiting:
+                    self.enter(waiting)
 
     def forget(self, layer: str, moment: int, block: int) -> None:
         """Have a block answered anew."""

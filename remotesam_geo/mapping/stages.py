@@ -5,6 +5,7 @@ What is not entered was not done.
 """
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -246,15 +247,12 @@ def ask_here(
     """Ask what is lacking in this process, and file it."""
     for wanted, blocks in lacking.items():
         work = work_of(records.plan, group, wanted, blocks, on_error)
-
-        def finish(
-            answer: Answer, wanted: Sequence[Layer] = wanted, work: Work = work
-        ) -> tuple[Entry, ...]:
-            return file(records, group, wanted, made(answer, work, wanted))
-
         with records.ledger.together() as note:
-            for entries in run(work, predict, finish, readers=READERS, progress=progress):
-                note(entries)
+
+            def finish(answer: Answer, wanted: Sequence[Layer] = wanted, work: Work = work) -> None:
+                note(file(records, group, wanted, made(answer, work, wanted)))
+
+            deque(run(work, predict, finish, readers=READERS, progress=progress), maxlen=0)
 
 
 def outline(

@@ -128,20 +128,28 @@ def _cuts(start: int, stop: int, places: Sequence[int]) -> list[int]:
 
 def _blend(box: Box, looks: _Looks, overlap: int) -> Codes:
     """The weighted means of windows that all see the whole of a box (P x h x w)."""
-    # Weights of a pixel add up to the square of the overlap at most, so that 32 bits hold 401 times their sum.
+    # Windows beside each other weigh differently along x alone, those above each other along y: the rest cancels out.
+    beside = len({tile.window.top for tile, _ in looks}) == 1
+    above = len({tile.window.left for tile, _ in looks}) == 1
+    # 32 bits hold 401 times the weights of a pixel, which add up to the square of the overlap at most.
     whole: Any = np.uint32 if overlap < 3000 else np.uint64
     total = np.zeros((len(looks[0][1]), *box.shape), whole)
-    weight = np.zeros(box.shape, whole)
+    weight, one = np.zeros(box.shape, whole), np.ones(1, whole)
     for tile, codes in looks:
         rows, cols = box.within(tile.window)
         part, ramp = codes[:, rows, cols], _ramp(codes.shape[-1], overlap).astype(whole)
-        share = np.outer(ramp[rows], ramp[cols])
-        share[part[0] >= FAILED] = 0  # what is not known is known of no expression
+        share = np.outer(one if beside else ramp[rows], one if above else ramp[cols])
+        known = part[0] < FAILED  # what is not known is known of no expression
+        if not known.all():
+            share = share * known
         total += share * part
         weight += share
     np.maximum(weight, 1, out=weight)
-    # Rounded halves up, exactly: such quotients come no nearer to the next whole number than float64 can tell.
-    blended: Codes = ((2 * total + weight) / (2 * weight)).astype(np.uint8)
+    # Rounded halves up, exactly: such quotients come no nearer to the next whole number than a float can tell.
+    exact: Any = np.float32 if beside != above and overlap < 3000 else np.float64
+    total *= 2
+    total += weight
+    blended: Codes = (total.astype(exact) / (2 * weight).astype(exact)).astype(np.uint8)
     return blended
 
 
