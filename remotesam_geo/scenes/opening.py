@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 from pyproj.exceptions import CRSError
 from rasterio.control import GroundControlPoint
 
-from remotesam_geo.errors import InputError, RemoteSAMWarning
+from remotesam_geo.errors import InputError, ReadError, RemoteSAMWarning
 
 from . import grids
 from .bands import RGB, band_names
@@ -60,7 +60,7 @@ def open_raster(
 
     Raises:
         InputError: No such band, no CRS, a placement by rational polynomials, a palette.
-        ReadError: The header cannot be read.
+        ReadError: There is no such file, or its header cannot be read.
 
     Example:
         >>> import tempfile
@@ -72,6 +72,8 @@ def open_raster(
         ({'y': 4, 'x': 6}, 'pixel')
     """
     href = str(path)
+    if "://" not in href and not href.startswith("/vsi") and not Path(href).exists():
+        raise ReadError(f"there is no file {str(Path(href).absolute())!r}")
     info = inspect(href, policy=policy or ReadPolicy())
     _check(info)
     chosen = _choose(info, bands)

@@ -276,7 +276,8 @@ class World:
             ]
             for band, name in enumerate(("red", "green", "blue"), 1):
                 out.set_band_description(band, name)
-            out.update_tags(TIFFTAG_DATETIME=self.acquisitions[time].time)
+            taken = pd.Timestamp(self.acquisitions[time].time)
+            out.update_tags(TIFFTAG_DATETIME=f"{taken:%Y:%m:%d %H:%M:%S}")
         return target
 
 
