@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given, settings
@@ -23,6 +24,24 @@ def entry(block, failed=(), *, empty=0, moment=0, digest="d"):
         layer="a", moment=moment, block=block, windows=WINDOWS, empty=empty, digest=digest,
         misses=misses,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("soon", [0.0, 60.0])
+def test_any_thread_may_note_what_it_filed(tmp_path, monkeypatch, soon):
+    """With each its own commit, and with one at the end, though an error ends it."""
+    monkeypatch.setattr("remotesam_geo.mapping.ledger.SOON", soon)
+
+    def work(ledger):
+        with ledger.together() as note:
+            with ThreadPoolExecutor(4) as pool:
+                list(pool.map(lambda block: note([entry(block, {1})]), range(40)))
+            raise OSError("broken off")
+
+    with Ledger(tmp_path / "ledger.sqlite", "plan") as ledger:
+        with pytest.raises(OSError, match="broken off"):
+            work(ledger)
+        assert sorted(ledger.known("a")) == [(0, block) for block in range(40)]
+        assert ledger.counts("a") == {"done": 120, "empty": 0, "failed": 40, "poison": 0}
 
 
 @settings(max_examples=50)
