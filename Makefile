@@ -24,8 +24,8 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $(READY)
 
-# Threads of torch that wait would else spin, which is slow beside other work.
-demo: export OMP_WAIT_POLICY ?= PASSIVE
+# Threads of torch that wait would else spin for long, which is slow beside other work.
+demo: export GOMP_SPINCOUNT ?= 5000
 demo: $(READY)
 	$(BIN)/python -m remotesam_geo.demo
 
