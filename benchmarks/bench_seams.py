@@ -27,7 +27,7 @@ from remotesam_geo.mapping.grid import Grid
 
 CLASSES = ("building", "sports field", "storage tank", "swimming pool", "tennis court")
 OVERLAPS = (0, 1 / 8, 1 / 4, 1 / 2)
-RESOLUTION = 0.4
+RESOLUTION = 0.25
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ from remotesam_geo.model.inference import InferenceEngine
 
 SCENES = range(tiny.EXAM_SEEDS, tiny.EXAM_SEEDS + 60)
 PANEL, ROWS, COLUMNS = 256, 3, 4
+EVENLY = dict.fromkeys(tiny.SHARES, 1.0)  # each kind of question as often
 RIGHT, MISSED, WRONG = (64, 220, 120), (255, 170, 0), (240, 50, 90)
 
 
@@ -53,7 +54,7 @@ def main() -> None:
     for seed in SCENES:
         view, rng = scene(seed), random.Random(seed)  # noqa: S311
         seen = engine.look(torch.from_numpy(view.rgb[None]))
-        asked: list[tuple[str, Expression]] = tiny.ask(view, rng, 3, tiny.SHARES)
+        asked: list[tuple[str, Expression]] = tiny.ask(view, rng, 4, EVENLY)
         tokens = processor.tokenize([e.text for _, e in asked])
         text = engine.encode(tokens.input_ids, tokens.attention_mask)
         for i, (kind, expression) in enumerate(asked):
@@ -66,8 +67,8 @@ def main() -> None:
     first = [(score, panel, text) for _, score, panel, text in answers[:: len(answers) // 12]]
     sheet(first).save(out / "tiny-answers.jpg", quality=80)
     worst: list[tuple[float, Image.Image, str]] = []
-    for kind in ("class", "colour", "absent", "position", "size", "absent colour"):
-        of = sorted((a for a in answers if a[0] == kind), key=lambda a: a[1])
+    for kind in ("class", "colour", "size", "position", "relation", "absent", "absent colour"):
+        of = sorted((a for a in answers if a[0] == kind and a[1] < 1), key=lambda a: a[1])
         worst += [(score, panel, text) for _, score, panel, text in of[:2]]
     sheet(worst).save(out / "tiny-failures.jpg", quality=80)
 

@@ -396,8 +396,8 @@ def test_a_folder_is_gone_on_with_for_the_same_pictures_only(tmp_path):
 
 
 def test_names_twice_near_duplicates_and_damage(tmp_path):
-    examples = world_examples(2)
-    with pytest.raises(InputError, match="world-0"):
+    examples = world_examples(2, start=5)
+    with pytest.raises(InputError, match="world-5"):
         run_engine([examples[0], examples[0]], tmp_path / "twice", engine=rules(["ship"]))
     rgb = examples[0].picture.read()
     brighter = np.clip(rgb.astype(int) + 6, 0, 255).astype(np.uint8)
@@ -462,7 +462,7 @@ def test_relabelling_takes_the_model_where_it_is_near_and_drops_where_it_is_not(
 
 
 def test_statistics_count_what_is_there(tmp_path):
-    examples = world_examples(3)
+    examples = world_examples(3, start=5)
     rgb = np.clip(examples[0].picture.read().astype(int) + 5, 0, 255).astype(np.uint8)
     copy = Example(
         picture=Picture.of("copy", rgb), things=(Thing(label="gizmo", box=(0.0, 0.0, 30.0, 30.0)),)
@@ -476,7 +476,7 @@ def test_statistics_count_what_is_there(tmp_path):
     assert (found.pictures, found.triplets) == (4, len(store))
     assert dict(found.kinds) == report.kinds
     assert found.unknown == ("gizmo",)
-    assert found.near == (("world-0", "copy"),)
+    assert found.near == (("world-5", "copy"),)
     assert sum(found.words.values()) == len(store)
     by_rule = {t.expression for t in store if t.attributes["rule"] == "colour"}
     assert found.attributes["colour"] >= len(by_rule)

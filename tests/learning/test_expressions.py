@@ -9,7 +9,7 @@ import pytest
 from shapely import Polygon
 
 from remotesam_geo.learning.world import CLASSES, Instance, WorldScene, expressions, scene
-from remotesam_geo.learning.world.expressions import SLIVER
+from remotesam_geo.learning.world.expressions import PART, SLIVER
 from tests.learning.reading import GRAMMAR, LEAST, read
 
 PICTURES = [scene(seed) for seed in range(70)]
@@ -64,7 +64,9 @@ def test_words_are_asked_once_and_classes_all():
         plain = {e.name: e.kind for e in asked if e.kind in ("class", "absent")}
         for name in CLASSES:
             shown = int(picture.mask(name).sum())
-            kind = "absent" if shown == 0 else "class" if shown >= SLIVER else None
+            part = max((one.visible for one in picture.of(name)), default=0)
+            seen = shown >= SLIVER and part >= PART
+            kind = "absent" if shown == 0 else "class" if seen else None
             assert plain.get(name) == kind
 
 
@@ -163,3 +165,12 @@ def test_slivers_are_not_asked_for():
     found = texts(sliver, ("ship", "white", 50, 50, 80, 60), ("ship", "white", 50, 90, 80, 100))
     assert not any("red" in text for text in found)
     assert {1} not in found.values()
+
+
+def test_a_corner_of_a_large_object_is_neither_asked_for_nor_denied():
+    def kinds(*objects):
+        return {e.kind for e in expressions(picture_of(*objects), 0) if e.name == "sports field"}
+
+    corner = ("sports field", "green", -60, -60, 20, 20)  # 400 pixels, a sixteenth of it
+    assert kinds(corner) == set()
+    assert "class" in kinds(corner, ("sports field", "green", 40, 40, 100, 80))

@@ -170,7 +170,7 @@ def test_classes_sizes_and_borders_are_mixed():
     assert 0.5 <= (across < 24).mean() <= 0.75
     assert across.max() > 200
     for name in CLASSES:
-        assert sum(bool(picture.of(name)) for picture in MANY) > 7
+        assert sum(bool(picture.of(name)) for picture in MANY) > 5
     assert 0.05 < np.mean([one.cut for one in instances]) < 0.4
     assert np.mean([len(picture.instances) > 25 for picture in MANY]) > 0.15  # crowds
 
@@ -213,7 +213,7 @@ def test_the_heldout_sensor_shares_no_blur_noise_or_resolution_with_training():
         assert getattr(usual, name)[1] < getattr(held, name)[0]
     picture = scene(5, sensor="heldout")
     assert picture.sensor == "heldout"
-    assert 0.45 <= picture.resolution <= 0.55
+    assert 0.32 <= picture.resolution <= 0.40
 
 
 def test_the_same_seed_gives_the_same_picture_whatever_was_made_before():

@@ -14,7 +14,7 @@ def world_example(picture: WorldScene) -> Example:
         >>> from remotesam_geo.learning.world import scene
         >>> thing = world_example(scene(5)).things[0]
         >>> thing.label, thing.attributes["colour"], thing.mask.area > 0
-        ('vehicle', 'white', True)
+        ('building', 'red', True)
     """
     things = tuple(
         Thing(

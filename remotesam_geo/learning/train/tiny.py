@@ -56,13 +56,13 @@ WORDS = (  # noqa: SIM905 - words read best as words
 # How often each kind of expression is asked; what a picture does not offer goes to the others.
 SHARES = {
     "class": 6.0,
-    "colour": 3.5,
-    "absent": 2.5,
-    "absent colour": 0.8,
-    "unknown": 0.4,
-    "size": 0.4,
-    "position": 0.6,
-    "relation": 0.2,
+    "colour": 4.0,
+    "absent": 2.0,
+    "absent colour": 1.0,
+    "unknown": 0.3,
+    "size": 0.2,
+    "position": 0.3,
+    "relation": 0.1,
 }
 NONSENSE = ("zebra", "piano", "volcano", "giraffe", "lighthouse", "wombat", "spoon", "castle")
 

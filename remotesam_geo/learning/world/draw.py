@@ -37,15 +37,15 @@ _MATERIAL = {"tree": _TREE, "swimming pool": _POOL, "sports field": _LAWN}
 
 # Relative amplitude of (speckle, clumps, streaks, coarse) by land cover and material.
 _AMPLITUDES: dict[int, tuple[float, float, float, float]] = {
-    LANDCOVER["field"]: (0.05, 0.06, 0.04, 0.07),
-    LANDCOVER["grass"]: (0.06, 0.08, 0.0, 0.10),
-    LANDCOVER["bare soil"]: (0.06, 0.07, 0.03, 0.10),
+    LANDCOVER["field"]: (0.04, 0.05, 0.03, 0.05),
+    LANDCOVER["grass"]: (0.05, 0.06, 0.0, 0.07),
+    LANDCOVER["bare soil"]: (0.05, 0.05, 0.02, 0.07),
     LANDCOVER["water"]: (0.03, 0.03, 0.06, 0.08),
     LANDCOVER["sand"]: (0.04, 0.03, 0.03, 0.05),
-    LANDCOVER["built-up"]: (0.035, 0.03, 0.0, 0.06),
+    LANDCOVER["built-up"]: (0.03, 0.02, 0.0, 0.04),
     LANDCOVER["road"]: (0.04, 0.02, 0.02, 0.05),
     _OBJECT: (0.03, 0.02, 0.0, 0.03),
-    _TREE: (0.14, 0.08, 0.0, 0.06),
+    _TREE: (0.1, 0.06, 0.0, 0.05),
     _POOL: (0.03, 0.03, 0.02, 0.02),
     _LAWN: (0.05, 0.05, 0.0, 0.05),
 }

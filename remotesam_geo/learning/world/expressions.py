@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 from remotesam_geo.learning.rules import Seen, telling_apart
 
 from .kinds import CLASSES, COLOURS
-from .picture import WorldScene
+from .picture import Instance, WorldScene
 
 __all__ = ["Expression", "ExpressionKind", "expressions"]
 
 ExpressionKind = Literal["class", "colour", "size", "position", "relation", "absent"]
 
 LONG = ("airplane", "building", "harbor", "ship", "vehicle")  # what has a length to speak of
-SLIVER = 40  # pixels: a class that shows less of itself is neither asked for nor denied
+SLIVER = 80  # pixels: a class that shows less of itself is neither asked for nor denied
+PART = 0.25  # nor is one that shows less than this share of each of its objects
 TINTS = {name: kind.colour_names for name, kind in CLASSES.items()}
 
 
@@ -72,7 +73,7 @@ def expressions(picture: WorldScene, rng: random.Random | int = 0) -> list[Expre
     for name in CLASSES:
         some = [s for s in seen if s.name == name]
         every = _ids(some)
-        if not some or sum(s.pixels for s in some) >= SLIVER:
+        if not some or _recognisable(picture.of(name)):
             text = f"{name} in the image"
             asked[text] = Expression(
                 text=text, kind="class" if some else "absent", name=name, ids=every, every=every
@@ -85,6 +86,11 @@ def expressions(picture: WorldScene, rng: random.Random | int = 0) -> list[Expre
             )
             asked.setdefault(told.text, expression)
     return list(asked.values())
+
+
+def _recognisable(some: tuple[Instance, ...]) -> bool:
+    """Whether enough of a class shows to know it by."""
+    return sum(one.pixels for one in some) >= SLIVER and any(one.visible >= PART for one in some)
 
 
 def _ids(some: Iterable[Seen]) -> tuple[int, ...]:

@@ -51,21 +51,31 @@ def _kind(name: str, plural: str, colours: str) -> Kind:
 CLASSES: dict[str, Kind] = {
     kind.name: kind
     for kind in (
-        _kind("airplane", "airplanes", "white 5, grey 3, blue 1, red 1, green 1, yellow 1"),
-        _kind("building", "buildings", "grey 3, red 3, brown 3, white 2, blue 1, green 1, black 1"),
-        _kind("harbor", "harbors", "grey 4, brown 3, white 1"),
+        _kind("airplane", "airplanes", "white 6, grey 2, blue 1, red 1, yellow 1, green 0.5"),
         _kind(
-            "ship", "ships", "white 4, grey 2, red 2, blue 2, black 1, brown 1, green 1, yellow 1"
+            "building",
+            "buildings",
+            "red 4, brown 3, grey 2, blue 1, white 1, green 0.5, black 0.5",
         ),
-        _kind("sports field", "sports fields", "green 5, red 1, brown 1, blue 1"),
-        _kind("storage tank", "storage tanks", "white 4, grey 3, brown 1, green 1, blue 1, red 1"),
-        _kind("swimming pool", "swimming pools", "blue 6, green 2, white 1"),
-        _kind("tennis court", "tennis courts", "green 3, blue 3, red 3, brown 1"),
-        _kind("tree", "trees", "green 8, brown 1, yellow 1, red 1"),
+        _kind("harbor", "harbors", "brown 4, grey 3, white 0.5"),
+        _kind(
+            "ship",
+            "ships",
+            "white 4, red 2, blue 2, yellow 1.5, grey 1, brown 0.7, green 0.7, black 0.5",
+        ),
+        _kind("sports field", "sports fields", "green 6, red 1, brown 0.5, blue 0.5"),
+        _kind(
+            "storage tank",
+            "storage tanks",
+            "white 6, grey 2, red 0.7, green 0.7, blue 0.7, brown 0.5",
+        ),
+        _kind("swimming pool", "swimming pools", "blue 7, green 1.5, white 0.5"),
+        _kind("tennis court", "tennis courts", "green 3, blue 3, red 3, brown 0.5"),
+        _kind("tree", "trees", "green 8, yellow 1, red 1, brown 0.6"),
         _kind(
             "vehicle",
             "vehicles",
-            "white 4, black 2, grey 3, red 2, blue 2, yellow 1, green 1, brown 0.7",
+            "white 4, red 3, blue 3, yellow 1.5, grey 1, black 0.6, green 0.7, brown 0.4",
         ),
     )
 }

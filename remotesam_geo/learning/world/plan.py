@@ -21,7 +21,7 @@ __all__ = ["REACH", "Leaf", "Plan", "lay_out", "leaves_of"]
 BLOCK = 220.0  # metres between the main roads, on average
 JITTER = 40.0
 ROAD = 11.0
-LANE = 7.0
+LANE = 8.0
 
 REACH = 16.0
 """Metres that a thing or its shadow may reach beyond its own place."""
@@ -108,7 +108,7 @@ def _road(site: Site, leaf: Leaf) -> None:
     paint = (222, 220, 212) if dice.random() < 0.8 else (206, 172, 60)
     dashes = [(-w + 9 * k, 0.0, -w + 9 * k + 4, 0.0) for k in range(int(2 * w // 9))]
     site.lines([(-w, 0.0, w, 0.0)] if dice.random() < 0.35 else dashes, 0.2, paint)
-    vehicles_along(site, 1.65, dice.uniform(0.05, 0.55))
+    vehicles_along(site, 2.1, dice.uniform(0.3, 0.9))
 
 
 @functools.lru_cache(maxsize=512)

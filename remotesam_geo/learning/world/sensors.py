@@ -27,10 +27,10 @@ class Sensor:
     """
 
     name: str
-    resolution: Span = (0.18, 0.40)
-    blur: Span = (0.35, 0.85)
-    noise: Span = (1.5, 6.0)
-    haze: Span = (0.0, 0.22)
+    resolution: Span = (0.18, 0.25)
+    blur: Span = (0.35, 0.75)
+    noise: Span = (1.0, 4.0)
+    haze: Span = (0.0, 0.15)
     gain: Span = (0.85, 1.1)
     cast: float = 0.06
     gamma: Span = (0.9, 1.12)
@@ -41,9 +41,9 @@ SENSORS: dict[str, Sensor] = {
     "standard": Sensor(name="standard"),
     "heldout": Sensor(
         name="heldout",
-        resolution=(0.45, 0.55),
+        resolution=(0.32, 0.40),
         blur=(0.95, 1.25),
-        noise=(8.0, 11.0),
+        noise=(6.0, 8.0),
         haze=(0.1, 0.3),
         training=False,
     ),
@@ -73,8 +73,8 @@ class Light:
         gain = dice.uniform(*sensor.gain)
         return cls(
             sun=dice.uniform(0, 2 * math.pi),
-            slant=dice.uniform(0.35, 1.0),
-            shade=dice.uniform(0.42, 0.62),
+            slant=dice.uniform(0.3, 0.8),
+            shade=dice.uniform(0.48, 0.68),
             blur=dice.uniform(*sensor.blur),
             noise=dice.uniform(*sensor.noise),
             haze=dice.uniform(*sensor.haze),

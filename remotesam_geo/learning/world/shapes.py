@@ -299,7 +299,8 @@ def _trees() -> list[Shape]:
     for variety in range(8):
         dice = chance(variety, 77)
         outline = [
-            (x * r * 2, y * r * 2) for (x, y), r in ((p, dice.uniform(0.4, 0.5)) for p in _ring(14))
+            (x * r * 2, y * r * 2)
+            for (x, y), r in ((p, dice.uniform(0.44, 0.5)) for p in _ring(14))
         ]
         tree = _sectors(_whole(outline, 0.86), outline, 2, 0.95)
         for _ in range(5):

@@ -30,10 +30,10 @@ DISTRICTS: dict[str, Callable[[Site], None]] = {
 }
 
 THEMES: tuple[tuple[float, dict[str, float]], ...] = (
-    (3.0, {"residential": 4, "parking": 1, "sports": 5, "woodland": 0.7, "industrial": 0.7}),
-    (2.0, {"tanks": 6, "industrial": 2, "parking": 1, "works": 1}),
+    (3.0, {"residential": 5, "parking": 2, "sports": 5, "woodland": 0.7, "industrial": 0.7}),
+    (2.0, {"tanks": 6, "industrial": 2, "parking": 2, "works": 0.5}),
     (2.4, {"harbour": 7, "beach": 1.5, "lake": 1, "tanks": 1, "sports": 0.5}),
-    (2.2, {"airport": 7, "parking": 0.7, "industrial": 0.7, "farmland": 0.5}),
+    (2.2, {"airport": 7, "parking": 1.5, "industrial": 0.7, "farmland": 0.5}),
     (1.0, {"farmland": 4, "residential": 1.5, "woodland": 2, "lake": 1, "works": 1, "sports": 1}),
 )
 """Kinds of neighbourhood: their weight, and the weights of the districts in them."""

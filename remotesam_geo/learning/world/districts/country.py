@@ -10,7 +10,7 @@ __all__ = ["farmland", "woodland"]
 
 
 def farmland(site: Site) -> None:
-    """Fields with rows, hedges, a barn, bales and ponds."""
+    """Fields with rows, orchards, hedges, a barn, bales and ponds."""
     dice = site.dice
     site.lay("field", *site.bounds)
     s = site.tilted(dice.choice((0.0, dice.uniform(-0.3, 0.3))))
@@ -26,6 +26,9 @@ def farmland(site: Site) -> None:
             pitch = dice.choice((2.0, 3.0, 4.5))
             at = [x0 + 1 + pitch * j for j in range(1, int((x1 - x0 - 2) // pitch))]
             s.lines([(x, -h + 1, x, h - 1) for x in at], pitch * 0.4, row)
+        if dice.random() < 0.3 and x1 - x0 > 12:
+            trees(s, x0 + 2, -h + 1, x1 - 2, h - 1, pitch=dice.uniform(5.4, 6.6), share=0.94)
+            continue  # an orchard
         middle = (x0 + x1) / 2
         pick = dice.random()
         if pick < 0.2:
@@ -67,13 +70,22 @@ def woodland(site: Site) -> None:
     w, h = site.width / 2, site.height / 2
     track = dice.uniform(-h * 0.4, h * 0.4)
     site.lay("bare soil", -w, track - 1.6, w, track + 1.6)
-    pitch, share = dice.uniform(6, 10), dice.uniform(0.35, 0.95)
-    trees(site, -w + 1, track + 2.5, w - 1, h - 1, pitch=pitch, share=share)
+    pitch, share, dense = dice.uniform(5, 9), dice.uniform(0.35, 0.95), dice.random() < 0.3
+    trees(site, -w + 1, track + 2.5, w - 1, h - 1, pitch=pitch, share=share, dense=dense)
     middle = dice.uniform(-w * 0.3, w * 0.5)
     room = track - 2.5 + h - 1
-    trees(site, -w + 1, -h + 1, middle - 10, track - 2.5, pitch=pitch, share=share)
+    trees(site, -w + 1, -h + 1, middle - 10, track - 2.5, pitch=pitch, share=share, dense=dense)
     if room > 12 and dice.random() < 0.6:
         site.pond("water", middle, -h + 1 + room / 2, 9, room * 0.4)
-    trees(site, middle + 10, -h + 1, w - 1, track - 2.5, pitch=pitch, share=dice.uniform(0.2, 0.9))
+    trees(
+        site,
+        middle + 10,
+        -h + 1,
+        w - 1,
+        track - 2.5,
+        pitch=pitch,
+        share=dice.uniform(0.2, 0.9),
+        dense=dense,
+    )
     if dice.random() < 0.5:
         vehicle(site, dice.uniform(-w * 0.7, w * 0.7), track, 0, 5.5)

@@ -28,11 +28,11 @@ def airport(site: Site) -> None:
         top -= depth + 6
     y = top
     while True:
-        fitting = [m for m in (11.0, 14.0, 18.0, 24.0, 31.0) if m * 1.15 < (y + h - 4) * 0.9]
+        fitting = [m for m in (13.0, 16.0, 20.0, 25.0, 31.0) if m * 1.15 < (y + h - 4) * 0.9]
         if not fitting:
             break
         span = dice.choice(fitting) * dice.uniform(0.92, 1.08)
-        pitch = span * dice.choice((1.04, 1.12, 1.3))
+        pitch = span * dice.choice((1.08, 1.16, 1.3))
         n = int((2 * w - 8) // pitch)
         middle = y - span * 0.56
         leads = [(-w + 5, y - span * 1.12, w - 5, y - span * 1.12)]
@@ -104,7 +104,7 @@ def tanks(site: Site) -> None:
                 s.lay(
                     "built-up", x - half, y + d / 2 - half, x + half, y + d / 2 + half, truth=False
                 )
-            if pick < 0.78:
+            if pick < 0.84:
                 dd = d * (1.0 if bund < d * 1.1 else dice.uniform(0.8, 1.0))
                 s.put(
                     "storage tank",
@@ -116,9 +116,9 @@ def tanks(site: Site) -> None:
                     angle=dice.uniform(0, 6.28),
                     colour=same,
                 )
-            elif pick < 0.9:
+            elif pick < 0.92:
                 s.put("disc", x, y + d / 2, d * 0.9, d * 0.9, rgb=dice.choice(ASPHALT))
-            elif d > 9:
+            elif d > 9 and pick < 0.96:
                 s.put("building", x, y + d / 2, d * 0.8, d * 0.55, height=4)
             else:
                 vehicle(s, x, y + d / 2, dice.uniform(0, 3), 6.9)
@@ -138,7 +138,7 @@ def industrial(site: Site) -> None:
         while x + 14 < w:
             length = min(dice.uniform(14, 48), w - x - 2)
             pick = dice.random()
-            if pick < 0.6:
+            if pick < 0.68:
                 variety = dice.choice((2, 2, 4, 3, 0))
                 s.put(
                     "building",
@@ -149,9 +149,9 @@ def industrial(site: Site) -> None:
                     height=dice.uniform(6, 12),
                     variety=variety,
                 )
-            elif pick < 0.76:
+            elif pick < 0.84:
                 _yard(s, x, y, length)
-            elif pick < 0.86:
+            elif pick < 0.9:
                 for k in range(int(deep // 5)):
                     s.put(
                         "panel",
@@ -185,7 +185,7 @@ def industrial(site: Site) -> None:
 
 def _yard(s: Site, x: float, y: float, length: float) -> None:
     dice = s.dice
-    lorries = dice.random() < 0.5
+    lorries = dice.random() < 0.7
     pitch = 3.6 if lorries else 2.7
     for k in range(int((length - 2) // pitch)):
         if dice.random() < 0.75:

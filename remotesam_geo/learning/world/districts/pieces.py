@@ -45,7 +45,7 @@ def vehicles_along(site: Site, lane: float, density: float) -> None:
         while x < site.width / 2 - 8:
             if site.dice.random() < density:
                 vehicle(site, x, side + site.dice.uniform(-0.15, 0.15), 0, 14)
-            x += site.dice.uniform(16, 34)
+            x += site.dice.uniform(15, 26)
 
 
 def tree(site: Site, x: float, y: float, most: float, least: float = 3.0) -> None:
@@ -56,20 +56,30 @@ def tree(site: Site, x: float, y: float, most: float, least: float = 3.0) -> Non
 
 
 def trees(
-    site: Site, x0: float, y0: float, x1: float, y1: float, *, pitch: float, share: float
+    site: Site,
+    x0: float,
+    y0: float,
+    x1: float,
+    y1: float,
+    *,
+    pitch: float,
+    share: float,
+    dense: bool = False,
 ) -> None:
-    """Trees on a jittered grid; with the jitter their crowns may touch and never overlap."""
+    """Trees on a jittered grid; with the jitter their crowns may touch, where they are dense, and never overlap."""
     dice = site.dice
     nx, ny = int((x1 - x0) // pitch), int((y1 - y0) // pitch)
     if nx < 1 or ny < 1:
         return
     dx, dy = (x1 - x0) / nx, (y1 - y0) / ny
     cell = min(dx, dy)
+    least, most = (0.7, 0.95) if dense else (0.58, 0.76)  # of a crown, in cells
+    apart = 0.0 if dense else 1.0  # metres
     for i in range(nx):
         for j in range(ny):
             if dice.random() < share:
-                d = dice.uniform(0.6, 0.92) * cell
-                free_x, free_y = (dx - d) / 2, (dy - d) / 2
+                d = dice.uniform(least, most) * cell
+                free_x, free_y = (max(0.0, (side - d - apart) / 2) for side in (dx, dy))
                 x = x0 + (i + 0.5) * dx + dice.uniform(-free_x, free_x)
                 y = y0 + (j + 0.5) * dy + dice.uniform(-free_y, free_y)
                 site.put(

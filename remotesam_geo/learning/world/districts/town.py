@@ -69,7 +69,7 @@ def _houses(s: Site) -> None:
         )
         drive = x0 + lot - 2.6
         s.lay("built-up", drive - 1.7, -h + 0.5, drive + 1.7, -h + 12)
-        if dice.random() < 0.6:
+        if dice.random() < 0.8:
             vehicle(s, drive, -h + dice.uniform(4, 8.5), math.pi / 2, 5.3)
         back = -h + 6.5 + width + 2.5  # the garden lies from here to h
         room = h - 1 - back
@@ -98,7 +98,7 @@ def _houses(s: Site) -> None:
                 height=0.6,
             )
             left += a + 1
-        trees(s, left, back, x0 + lot - 0.5, h - 0.5, pitch=dice.uniform(5, 8), share=0.6)
+        trees(s, left, back, x0 + lot - 0.5, h - 0.5, pitch=dice.uniform(5, 6.6), share=0.8)
 
 
 def parking(site: Site) -> None:
@@ -108,8 +108,8 @@ def parking(site: Site) -> None:
     s = site.tilted(dice.choice((0, 0, dice.uniform(-0.6, 0.6))))
     w, h = s.width / 2, s.height / 2
     y = -h + 2
-    full = dice.uniform(0.2, 0.8)
-    pitch = 2.7 if dice.random() < 0.1 else dice.choice((3.3, 3.6, 4.0))
+    full = dice.uniform(0.5, 1.0)
+    pitch = 2.7 if dice.random() < 0.1 else dice.choice((3.5, 3.8, 4.2))
     bays: list[tuple[float, float, float, float]] = []
     row = 0
     while y + 6 < h - 1:
@@ -123,7 +123,7 @@ def parking(site: Site) -> None:
             if dice.random() < full:
                 vehicle(s, x, y + 2.7 + dice.uniform(-0.1, 0.1), math.pi / 2, 5.0)
         row += 1
-        y += 5.5 if row % 2 else 5.5 + dice.uniform(6, 7.5)
+        y += 6.8 if row % 2 else 5.5 + dice.uniform(6, 7.5)
     s.lines(bays, 0.16, WHITE)
 
 
@@ -169,7 +169,7 @@ def sports(site: Site) -> None:
                 x += 22
             else:
                 step = min(dice.uniform(8, 18), room)
-                trees(s, x, y, x + step, y + deep, pitch=dice.uniform(5, 8), share=0.7)
+                trees(s, x, y, x + step, y + deep, pitch=dice.uniform(5, 6.6), share=0.8)
                 x += step
         y += deep + dice.uniform(2, 6)
 

@@ -79,7 +79,7 @@ def _piers(site: Site, quay: float) -> None:
         rows = dice.choice((1, 2, 2, 3))
         beam = size * dice.uniform(0.22, 0.3)
         for _ in range(rows):
-            gap = dice.choice((0.0, 1.0, 1.4, 1.8, 2.2))
+            gap = dice.choice((0.0, 1.4, 1.7, 2.0, 2.4, 2.8))
             if x + gap + beam + 1 > w:
                 break
             bow = dice.uniform(0, 3)
@@ -87,7 +87,7 @@ def _piers(site: Site, quay: float) -> None:
             while y - size > edge - reach:
                 if dice.random() < 0.86:
                     ship(site, x + gap + beam / 2, y - size / 2, size, beam, moored=True)
-                y -= size * 1.06 + dice.uniform(0, 3)
+                y -= size * 1.1 + dice.uniform(0.5, 3)
             x += gap + beam
         x += dice.uniform(3, 10)
     if free:
