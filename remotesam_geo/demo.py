@@ -72,8 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     model = RemoteSAM.from_pretrained("tiny")
     _say(f"asking {model} for {', '.join(CLASSES)}")
-    # What is smaller than a few pixels is as good as never an object.
-    found = model.segment(scene, list(CLASSES), min_area=40 * RESOLUTION**2, progress=False)
+    # What is smaller than a few pixels, or doubtful, is as good as never an object.
+    found = model.segment(
+        scene, list(CLASSES), min_score=0.8, min_area=40 * RESOLUTION**2, progress=False
+    )
 
     truth = world.truth(grid)
     _say(compare(found, truth).to_string())
