@@ -96,7 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"picture: {out / 'found.png'}, map for any browser: {page}   ({time.perf_counter() - begun:.0f} s)"
     )
     _say(
-        "tiny knows this procedural world only, and not all of it: it misses some and mistakes some."
+        "tiny knows this procedural world only, misses some of it and mistakes some, and does not "
+        "understand sizes, positions or relations."
     )
     _say("It stands in for the released weights offline; docs/tiny.md says what it can do.")
     _say(NEXT)
