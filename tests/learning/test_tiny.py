@@ -11,11 +11,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from remotesam_geo.errors import InputError
 from remotesam_geo.learning import exam
+from remotesam_geo.learning.train import __main__ as command
 from remotesam_geo.learning.train import tiny
 from remotesam_geo.learning.train.ahead import ahead
+from remotesam_geo.learning.train.words import with_words
 from remotesam_geo.learning.world import CLASSES, COLOURS, expressions, scene
-from remotesam_geo.model import RemoteSAMModel, RemoteSAMProcessor
+from remotesam_geo.model import RemoteSAMConfig, RemoteSAMModel, RemoteSAMProcessor
 from remotesam_geo.model.inference import InferenceEngine
 
 FOLDER = Path(str(files("remotesam_geo").joinpath("data", "tiny")))
@@ -165,6 +168,25 @@ def test_a_saved_model_comes_back(tmp_path):
         assert torch.equal(value, expected.half().to(value.dtype)), name
     words = RemoteSAMProcessor.from_pretrained(tmp_path).tokenize("storage tank")
     assert torch.equal(words.input_ids, tiny.processor().tokenize("storage tank").input_ids)
+
+
+def test_training_goes_on_from_given_weights(shipped, tmp_path):
+    options = "--from tiny --steps 1 --learning-rate 1e-9 --pictures 1 --pool 1"
+    command.main([str(tmp_path), *options.split()])
+    moved = RemoteSAMModel.from_pretrained(tmp_path / "model")
+    for name, value in moved.named_parameters():
+        assert torch.allclose(value.float(), shipped.get_parameter(name), atol=1e-6), name
+
+
+def test_training_goes_on_from_no_other_network_or_words(tmp_path):
+    sizes = tiny.configuration().to_dict() | {"decoder_width": 16}
+    tiny.save(RemoteSAMModel(RemoteSAMConfig(**sizes)), tiny.processor(), tmp_path / "narrow")
+    with pytest.raises(InputError, match="narrow' is no tiny"):
+        tiny.begun(tmp_path / "narrow")
+    learned = with_words(tiny.processor(), ("volcano",))
+    tiny.save(tiny.new_model(), learned, tmp_path / "learned")
+    with pytest.raises(InputError, match="learned' is no tiny"):
+        tiny.begun(tmp_path / "learned")
 
 
 @pytest.fixture(scope="module")

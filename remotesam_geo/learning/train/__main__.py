@@ -19,6 +19,12 @@ from .finetune import fine_tune
 from .loop import train
 from .settings import TrainConfig
 
+OWN = ("cooldown", "pool", "visual_steps")  # say something about tiny's training alone
+TUNING = (
+    "held_out", "square", "precision", "dice", "accumulate", "recompute", "freeze", "adapters", "patience",
+    "every", "tensorboard",
+)  # fmt: skip
+
 
 def parser() -> argparse.ArgumentParser:
     """What the command takes."""
@@ -26,33 +32,41 @@ def parser() -> argparse.ArgumentParser:
         prog="remotesam-geo train", usage="%(prog)s FOLDER [options], explained by --help"
     )
     made.add_argument("folder", type=Path, help="where the run lives")
-    made.add_argument("--steps", type=int, default=6000)
-    made.add_argument("--cooldown", type=int, default=None, help="steps of the falling rate")
-    made.add_argument("--pictures", type=int, default=8, help="pictures a batch and process")
-    made.add_argument("--questions", type=int, default=2, help="expressions a picture")
-    made.add_argument("--pool", type=int, default=4096, help="different scenes")
-    made.add_argument("--visual-steps", type=int, default=None, help="steps without text")
-    made.add_argument("--threads", type=int, default=None)
+    made.add_argument("--data", type=Path, help="a store of triplets; without it tiny is trained")
     made.add_argument(
-        "--workers", type=int, default=0, help="processes that make batches ahead, for a GPU"
-    )
-    tuning = made.add_argument_group("fine-tuning")
-    tuning.add_argument("--data", type=Path, help="a store of triplets; without it tiny is trained")
-    tuning.add_argument(
         "--from",
         "--start",  # torchrun takes that for an option of its own
         dest="start",
         default=None,
         metavar="WEIGHTS",
-        help='nothing for the released ones, "tiny", or a model folder',
+        help='"tiny" or a model folder; by default the released ones, and fresh ones for tiny itself',
     )
+    made.add_argument("--steps", type=int, default=6000)
+    made.add_argument("--learning-rate", type=float, default=None, help="3e-5, and 1.2e-3 for tiny")
+    made.add_argument("--pictures", type=int, default=8, help="pictures a batch and process")
+    made.add_argument("--questions", type=int, default=2, help="expressions a picture")
+    made.add_argument("--threads", type=int, default=None)
+    made.add_argument(
+        "--workers", type=int, default=0, help="processes that make batches ahead, for a GPU"
+    )
+    own = made.add_argument_group("tiny")
+    own.add_argument(
+        "--cooldown", type=int, default=None, help="steps of the falling rate at the end: a quarter"
+    )
+    own.add_argument("--pool", type=int, default=4096, help="different scenes")
+    own.add_argument(
+        "--visual-steps",
+        type=int,
+        default=None,
+        help="steps without text at the start: a quarter, none with --from",
+    )
+    tuning = made.add_argument_group("fine-tuning")
     tuning.add_argument(
         "--held-out", type=float, default=0.1, help="share of the ground that is held out"
     )
     tuning.add_argument(
         "--square", type=float, default=2000.0, help="metres of the squares held out"
     )
-    tuning.add_argument("--learning-rate", type=float, default=3e-5)
     tuning.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     tuning.add_argument("--dice", choices=("batch", "expression"), default="batch")
     tuning.add_argument("--accumulate", type=int, default=1, help="batches a step")
@@ -75,7 +89,15 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> None:
     """Train, and write the model into FOLDER/model."""
-    options = parser().parse_args(arguments)
+    made = parser()
+    options = made.parse_args(arguments)
+    trained, foreign = ("tiny", TUNING) if options.data is None else ("triplets", OWN)
+    for name in foreign:
+        if getattr(options, name) != made.get_default(name):
+            made.error(
+                f"--{name.replace('_', '-')} says nothing about training on {trained}: leave it out, "
+                f"or {'give' if foreign is TUNING else 'leave out'} --data"
+            )
     keep_freed_memory()
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -93,7 +115,7 @@ def _fine_tune(options: argparse.Namespace) -> None:
     """Any weights, on triplets."""
     config = TrainConfig(
         steps=options.steps,
-        learning_rate=options.learning_rate,
+        learning_rate=3e-5 if options.learning_rate is None else options.learning_rate,
         precision=options.precision,
         dice=options.dice,
         accumulate=options.accumulate,
@@ -126,13 +148,16 @@ def _train_tiny(options: argparse.Namespace) -> None:
     """The built-in model, by its recipe."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     processor = tiny.processor()
+    config = tiny.training(
+        options.steps,
+        options.cooldown,
+        0 if options.start and options.visual_steps is None else options.visual_steps,
+    )
+    rate = config.learning_rate if options.learning_rate is None else options.learning_rate
     trained = train(
         options.folder,
-        config=replace(
-            tiny.training(options.steps, options.cooldown, options.visual_steps),
-            precision=choose_precision("auto", device),
-        ),
-        model=tiny.new_model().to(device),
+        config=replace(config, learning_rate=rate, precision=choose_precision("auto", device)),
+        model=tiny.begun(options.start).to(device),
         processor=processor,
         source=tiny.WorldSource(
             pictures=options.pictures, questions=options.questions, pool=options.pool

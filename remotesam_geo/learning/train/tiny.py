@@ -15,6 +15,7 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import TemplateProcessing
 
+from remotesam_geo.errors import InputError
 from remotesam_geo.learning.world import (
     CLASSES,
     COLOURS,
@@ -138,6 +139,28 @@ def new_model(seed: int = 0) -> RemoteSAMModel:
                         gain = 2**0.5  # a GELU follows
                     weight.normal_(std=gain / weight.shape[1] ** 0.5)
     torch.set_rng_state(state)
+    return model
+
+
+def begun(start: str | Path | None = None) -> RemoteSAMModel:
+    """Tiny before its first step, or with the weights of a tiny to train further.
+
+    Raises:
+        InputError: Weights of another network, or of a tiny that has learned other words.
+    """
+    model = new_model()
+    if start is None:
+        return model
+    weights = RemoteSAMModel.from_pretrained(start).float().state_dict()
+    words = RemoteSAMProcessor.from_pretrained(start).tokenizer.get_vocab()
+    own = model.state_dict()
+    same = weights.keys() == own.keys() and all(weights[n].shape == own[n].shape for n in own)
+    if not same or words != processor().tokenizer.get_vocab():
+        raise InputError(
+            f"{str(start)!r} is no tiny, or one that has learned other words: start from "
+            '"tiny", or train it on triplets (fine_tune, --data).'
+        )
+    model.load_state_dict(weights)
     return model
 
 
