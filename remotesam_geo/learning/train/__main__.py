@@ -42,7 +42,9 @@ def parser() -> argparse.ArgumentParser:
         help='"tiny" or a model folder; by default the released ones, and fresh ones for tiny itself',
     )
     made.add_argument("--steps", type=int, default=6000)
-    made.add_argument("--learning-rate", type=float, default=None, help="3e-5, and 1.2e-3 for tiny")
+    made.add_argument(
+        "--learning-rate", type=float, default=None, help="3e-5; 1.2e-3 for tiny, 6e-4 with --from"
+    )
     made.add_argument("--pictures", type=int, default=8, help="pictures a batch and process")
     made.add_argument("--questions", type=int, default=2, help="expressions a picture")
     made.add_argument("--threads", type=int, default=None)
@@ -51,7 +53,10 @@ def parser() -> argparse.ArgumentParser:
     )
     own = made.add_argument_group("tiny")
     own.add_argument(
-        "--cooldown", type=int, default=None, help="steps of the falling rate at the end: a quarter"
+        "--cooldown",
+        type=int,
+        default=None,
+        help="steps of the falling rate at the end: a quarter, all with --from",
     )
     own.add_argument("--pool", type=int, default=4096, help="different scenes")
     own.add_argument(
@@ -148,11 +153,8 @@ def _train_tiny(options: argparse.Namespace) -> None:
     """The built-in model, by its recipe."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     processor = tiny.processor()
-    config = tiny.training(
-        options.steps,
-        options.cooldown,
-        0 if options.start and options.visual_steps is None else options.visual_steps,
-    )
+    recipe = tiny.training if options.start is None else tiny.further
+    config = recipe(options.steps, options.cooldown, options.visual_steps)
     rate = config.learning_rate if options.learning_rate is None else options.learning_rate
     trained = train(
         options.folder,

@@ -32,7 +32,7 @@ from remotesam_geo.model.processor import RemoteSAMProcessor
 from .samples import Batch
 from .settings import TrainConfig
 
-__all__ = ["EXAM_SEEDS", "WorldSource", "new_model", "processor", "training"]
+__all__ = ["EXAM_SEEDS", "WorldSource", "begun", "further", "new_model", "processor", "training"]
 
 _Number = TypeVar("_Number", bound=np.generic)
 
@@ -192,6 +192,27 @@ def training(
         ema=0.995,
         checkpoint_every=50,
         validate_every=200,
+    )
+
+
+def further(
+    steps: int, cooldown: int | None = None, visual_steps: int | None = None
+) -> TrainConfig:
+    """Tiny's loss and schedule from weights that answer already.
+
+    The rate is half as high and falls from the start, the answer counts for more and the heads of
+    the inner stages for less.
+
+    Args:
+        steps: Steps in all.
+        cooldown: Steps of the falling rate at the end; by default all.
+        visual_steps: Steps without text at the start; by default none.
+    """
+    return replace(
+        training(steps, steps if cooldown is None else cooldown, visual_steps or 0),
+        learning_rate=6e-4,
+        dice_share=0.5,
+        auxiliary=0.15,
     )
 
 
