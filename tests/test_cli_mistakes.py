@@ -110,6 +110,7 @@ CASES = {
         (2, ["{new}", "--freeze", "text_encoder"], "--freeze says nothing about training on tiny"),
         (2, ["{new}", "--data", "{new}", "--pool", "9"], "--pool says nothing"),
         (1, ["{new}", "--from", "{missing}"], "missing"),
+        (1, ["{new}", "--pool", "2000000"], "pool=2000000"),
     ),
     "evaluate": passed_on(
         ["detection", "{new}"],

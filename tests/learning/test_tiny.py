@@ -63,6 +63,17 @@ def test_a_batch_depends_on_its_number_alone():
     assert not same_batch(forwards[0], forwards[2])  # the same scenes, seen and asked otherwise
 
 
+def test_another_seed_draws_other_scenes():
+    drawn = [tiny.WorldSource(pictures=4, pool=4, seed=seed).batch(0).pictures for seed in (0, 1)]
+    assert not {p.tobytes() for p in drawn[0]} & {p.tobytes() for p in drawn[1]}
+
+
+@pytest.mark.parametrize(("pool", "seed"), [(0, 0), (4, -1), (1_000_001, 0), (4096, 244)])
+def test_no_source_draws_scenes_of_another_purpose(pool, seed):
+    with pytest.raises(InputError, match=f"seed={seed}, pool={pool}"):
+        tiny.WorldSource(pool=pool, seed=seed)
+
+
 def test_batches_made_ahead_by_other_processes_are_the_same():
     here = tiny.WorldSource(pictures=1, pool=4)
     with ahead(here, 2, step=2) as source:

@@ -47,6 +47,9 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--pictures", type=int, default=8, help="pictures a batch and process")
     made.add_argument("--questions", type=int, default=2, help="expressions a picture")
+    made.add_argument(
+        "--seed", type=int, default=0, help="of fresh weights, and of what is drawn to train on"
+    )
     made.add_argument("--threads", type=int, default=None)
     made.add_argument(
         "--workers", type=int, default=0, help="processes that make batches ahead, for a GPU"
@@ -128,6 +131,7 @@ def _fine_tune(options: argparse.Namespace) -> None:
         freeze=tuple(options.freeze),
         adapters=options.adapters,
         patience=options.patience,
+        seed=options.seed,
         checkpoint_every=options.every,
         validate_every=options.every,
     )
@@ -154,15 +158,23 @@ def _train_tiny(options: argparse.Namespace) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     processor = tiny.processor()
     recipe = tiny.training if options.start is None else tiny.further
-    config = recipe(options.steps, options.cooldown, options.visual_steps)
-    rate = config.learning_rate if options.learning_rate is None else options.learning_rate
+    config = replace(
+        recipe(options.steps, options.cooldown, options.visual_steps),
+        precision=choose_precision("auto", device),
+        seed=options.seed,
+    )
+    if options.learning_rate is not None:
+        config = replace(config, learning_rate=options.learning_rate)
     trained = train(
         options.folder,
-        config=replace(config, learning_rate=rate, precision=choose_precision("auto", device)),
-        model=tiny.begun(options.start).to(device),
+        config=config,
+        model=tiny.begun(options.start, options.seed).to(device),
         processor=processor,
         source=tiny.WorldSource(
-            pictures=options.pictures, questions=options.questions, pool=options.pool
+            pictures=options.pictures,
+            questions=options.questions,
+            pool=options.pool,
+            seed=options.seed,
         ),
         held_out=tiny.WorldSource(tiny.HELD_OUT_SEEDS, pool=64),
         held_out_batches=6,

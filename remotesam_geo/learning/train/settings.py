@@ -38,7 +38,7 @@ class TrainConfig:
             expression: each costs a fraction of a whole step.
         ema: Decay of the running average of the weights; 0 keeps none.
         precision: "float32", or "bfloat16" where autocast finds it safe.
-        seed: Of the fresh weights.
+        seed: Of fresh weights, and of what is drawn to train on.
         checkpoint_every: Steps between checkpoints.
         validate_every: Steps between held-out scores.
         freeze: Parts of the network that stay as they are, by name ("text_encoder", "backbone.layers.0"): their running

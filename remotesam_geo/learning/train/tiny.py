@@ -36,8 +36,9 @@ __all__ = ["EXAM_SEEDS", "WorldSource", "begun", "further", "new_model", "proces
 
 _Number = TypeVar("_Number", bound=np.generic)
 
-TRAINING_SEEDS, HELD_OUT_SEEDS, EXAM_SEEDS = 1_000_000, 2_000_000, 3_000_000
-"""Where the seeds of each purpose begin; a million scenes lie between them."""
+SEEDS = 1_000_000
+TRAINING_SEEDS, HELD_OUT_SEEDS, EXAM_SEEDS = SEEDS, 2 * SEEDS, 3 * SEEDS
+"""Where the seeds of each purpose begin; each has as many scenes as lie between them."""
 
 SPARE_ROWS = 256  # of the word embeddings: words can be added without changing any shape
 WORDS = (  # noqa: SIM905 - words read best as words
@@ -142,13 +143,17 @@ def new_model(seed: int = 0) -> RemoteSAMModel:
     return model
 
 
-def begun(start: str | Path | None = None) -> RemoteSAMModel:
+def begun(start: str | Path | None = None, seed: int = 0) -> RemoteSAMModel:
     """Tiny before its first step, or with the weights of a tiny to train further.
+
+    Args:
+        start: "tiny" or a folder of one; by default fresh weights.
+        seed: Of fresh weights.
 
     Raises:
         InputError: Weights of another network, or of a tiny that has learned other words.
     """
-    model = new_model()
+    model = new_model(seed)
     if start is None:
         return model
     weights = RemoteSAMModel.from_pretrained(start).float().state_dict()
@@ -225,6 +230,10 @@ class WorldSource:
         questions: Expressions a picture.
         pool: Different scenes; each comes back turned or mirrored, under other expressions.
         shares: How often each kind of expression is asked.
+        seed: Sources of as large a pool and another seed share no scene.
+
+    Raises:
+        InputError: Scenes that would reach into those of another purpose.
     """
 
     def __init__(
@@ -235,8 +244,15 @@ class WorldSource:
         questions: int = 2,
         pool: int = 4096,
         shares: dict[str, float] | None = None,
+        seed: int = 0,
     ) -> None:
-        self.first_seed, self.pictures, self.questions = first_seed, pictures, questions
+        if seed < 0 or pool < 1 or (seed + 1) * pool > SEEDS:
+            raise InputError(
+                f"seed={seed}, pool={pool}: a source takes the scenes from seed x pool on, of the {SEEDS:,} "
+                "that are there to train on; choose smaller ones."
+            )
+        self.first_seed = first_seed + seed * pool
+        self.pictures, self.questions = pictures, questions
         self.pool, self.shares = pool, SHARES if shares is None else shares
         self._kept: dict[int, WorldScene] = {}
 
