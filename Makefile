@@ -15,7 +15,7 @@ help:
 	@echo "make check  lint, types, docs and notebooks"
 	@echo "make package  build, and try the wheel in an empty environment"
 	@echo "make slow   the tests that take minutes"
-	@echo "make tiny   train the built-in model again (hours)"
+	@echo "make tiny   train the built-in model anew (two hours on two cores)"
 	@echo "make bench  measure, and print the tables of docs/benchmarks.md"
 
 $(READY): pyproject.toml constraints.txt
@@ -62,7 +62,7 @@ package: $(READY)
 	cd build/empty && bin/remotesam-geo --version && bin/remotesam-geo demo --out demo
 
 tiny: $(READY)
-	$(BIN)/python -m remotesam_geo.learning.train runs/tiny
+	$(BIN)/python -m remotesam_geo.learning.train runs/tiny --steps 4000 --pictures 4 --visual-steps 100
 
 bench: $(READY)
 	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done

@@ -64,8 +64,9 @@ def small_processor(spare: int = 0) -> RemoteSAMProcessor:
 
 
 def small_model(processor: RemoteSAMProcessor) -> RemoteSAMModel:
-    torch.manual_seed(0)
-    return RemoteSAMModel(processor.config)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return RemoteSAMModel(processor.config)
 
 
 class Squares:
@@ -188,6 +189,20 @@ def test_a_killed_run_resumes_bit_for_bit(tmp_path):
         return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
 
     assert told("killed") == told("straight")
+
+
+def test_a_run_depends_on_its_choices_alone(tmp_path):
+    config = replace(QUICK, steps=5)
+    run(tmp_path / "one", config)
+    torch.rand(1)  # drawn by whatever else runs in the process
+    run(tmp_path / "again", config)
+    run(tmp_path / "other", replace(config, seed=1))
+    one, again, other = (
+        read_checkpoint(tmp_path / name / "checkpoint.pt", torch.device("cpu"))["heads"]
+        for name in ("one", "again", "other")
+    )
+    assert same(one, again)
+    assert not same(one, other)
 
 
 def test_more_steps_may_be_asked_for_but_no_other_choice(tmp_path):

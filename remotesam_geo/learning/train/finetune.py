@@ -122,19 +122,16 @@ def fine_tune(
     if config.adapters and begun["words"]:
         config = replace(config, whole=(*config.whole, WORDS))
     size = trained_bytes(model, config)
-    rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
-    with torch.random.fork_rng():
-        torch.manual_seed(config.seed + rank)  # of dropout; a run that goes on takes its own state
-        trained = train(
-            folder, config=config, model=model, processor=processor, source=source, held_out=judge,
-            held_out_batches=batches, logs=logs, workers=workers,
-        )  # fmt: skip
+    trained = train(
+        folder, config=config, model=model, processor=processor, source=source, held_out=judge,
+        held_out_batches=batches, logs=logs, workers=workers,
+    )  # fmt: skip
     after = held_out_scores(trained, processor, judge, batches=batches)
     steps = max((line["step"] for line in Log.lines(folder / LOG)), default=0)
     result = FineTuned(
         folder=folder / "model", before=begun["scores"], after=after, steps=steps, trained=size
     )
-    if rank == 0:
+    if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
         card = _card(result, begun, trained, config=config, parts=(own, held_out))
         _save(trained, processor, result.folder, card)
     return result

@@ -100,41 +100,43 @@ def train(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    run = _Run(config, model)
-    if (folder / CHECKPOINT).exists():
-        run.load(read_checkpoint(folder / CHECKPOINT, model.device))
-    if config.patience and held_out is None:
-        raise InputError(f"patience={config.patience} needs held-out batches: pass held_out.")
-    if rank == 0:
-        log, mirrors = Log(folder / LOG, run.step), opened(logs, folder, run.step)
-    with ahead(source, workers if run.step < run.end else 0, step=ranks) as batches:
-        while run.step < run.end:
-            started = time.perf_counter()
-            rate = config.rate(run.step, run.end)
-            first = run.step * config.accumulate
-            losses = run.advance(
-                (
-                    inputs(batches.batch(part * ranks + rank), processor, model.device)
-                    for part in range(first, first + config.accumulate)
-                ),
-                rate,
-            )
-            if _heard(_told(folder / FINISH, rank)):
-                run.end = min(run.end, run.step + config.cooldown)
-            judged = run.step == run.end or run.step % config.validate_every == 0
-            lines: list[dict[str, Any]] = [
-                {"rate": rate, "seconds": round(time.perf_counter() - started, 3), **losses}
-            ]
-            if rank == 0 and held_out is not None and judged:
-                scores = held_out_scores(
-                    run.answering, processor, held_out, batches=held_out_batches
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed + rank)  # of dropout; a run that goes on takes its own state
+        run = _Run(config, model)
+        if (folder / CHECKPOINT).exists():
+            run.load(read_checkpoint(folder / CHECKPOINT, model.device))
+        if config.patience and held_out is None:
+            raise InputError(f"patience={config.patience} needs held-out batches: pass held_out.")
+        if rank == 0:
+            log, mirrors = Log(folder / LOG, run.step), opened(logs, folder, run.step)
+        with ahead(source, workers if run.step < run.end else 0, step=ranks) as batches:
+            while run.step < run.end:
+                started = time.perf_counter()
+                rate = config.rate(run.step, run.end)
+                first = run.step * config.accumulate
+                losses = run.advance(
+                    (
+                        inputs(batches.batch(part * ranks + rank), processor, model.device)
+                        for part in range(first, first + config.accumulate)
+                    ),
+                    rate,
                 )
-                lines.append({"held_out": scores})
-                run.compare(scores, folder / BEST)
-            if config.patience and judged and _heard(run.stale >= config.patience):
-                run.end = run.step
-            if rank == 0:
-                _keep(run, folder, lines, log, mirrors)
+                if _heard(_told(folder / FINISH, rank)):
+                    run.end = min(run.end, run.step + config.cooldown)
+                judged = run.step == run.end or run.step % config.validate_every == 0
+                lines: list[dict[str, Any]] = [
+                    {"rate": rate, "seconds": round(time.perf_counter() - started, 3), **losses}
+                ]
+                if rank == 0 and held_out is not None and judged:
+                    scores = held_out_scores(
+                        run.answering, processor, held_out, batches=held_out_batches
+                    )
+                    lines.append({"held_out": scores})
+                    run.compare(scores, folder / BEST)
+                if config.patience and judged and _heard(run.stale >= config.patience):
+                    run.end = run.step
+                if rank == 0:
+                    _keep(run, folder, lines, log, mirrors)
     if (folder / BEST).exists() and config.patience:
         run.answering.load_state_dict(read_checkpoint(folder / BEST, model.device)["model"])
     merge(model)
@@ -186,9 +188,10 @@ class _Run:
             getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
         self.heads = None
         if config.auxiliary:
-            self.heads = InnerHeads(model.config, config.planes, config.coordinates).to(
-                model.device
-            )
+            with torch.random.fork_rng():
+                torch.manual_seed(config.seed)  # heads begin alike in every run and process
+                self.heads = InnerHeads(model.config, config.planes, config.coordinates)
+            self.heads.to(model.device)
         self.average = copy.deepcopy(model).requires_grad_(False) if config.ema else None
         self.optimizer = torch.optim.AdamW(
             _groups(model, self.heads, config.weight_decay),
