@@ -75,7 +75,8 @@ def train(
     held-out scores) and, while a run with the schedule "hold" goes on, takes an empty file
     `finish`: from then on the rate falls to zero over `config.cooldown` steps.
 
-    On the CPU a run that was killed and resumed gives bit for bit what it would have given.
+    A run depends on what it is given alone; the process's own random numbers stay as they were. On the CPU
+    a run that was killed and resumed gives bit for bit what it would have given.
 
     Several processes of `torch.distributed` (`torchrun`) train one network: each takes batches of
     its own, gradients are averaged, the first process keeps the folder. Processes of one thread
