@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage slow check lint types docs notebooks package bench tiny clean
+.PHONY: help demo test coverage slow reliability check lint types docs notebooks package bench tiny clean
 
 help:
 	@echo "make demo   set up and run the demo, offline"
@@ -15,6 +15,7 @@ help:
 	@echo "make check  lint, types, docs and notebooks"
 	@echo "make package  build, and try the wheel in an empty environment"
 	@echo "make slow   the tests that take minutes"
+	@echo "make reliability  hostile and odd cases by the thousand; writes docs/reliability.md"
 	@echo "make tiny   train the built-in model anew (two hours on two cores)"
 	@echo "make bench  measure, and print the tables of docs/benchmarks.md"
 
@@ -37,7 +38,11 @@ coverage:
 	$(MAKE) test OPTIONS="--cov --cov-report=term"
 
 slow: $(READY)
-	$(BIN)/python -m pytest -m 'slow and not gpu and not network'
+	REMOTESAM_GEO_CASES=2000 $(BIN)/python -m pytest -n $(WORKERS) -m '(slow or campaign) and not gpu and not network'
+
+# Runs the campaigns at full length and writes their counts to docs/reliability.md.
+reliability: $(READY)
+	$(BIN)/python benchmarks/reliability.py
 
 check: lint types docs notebooks
 

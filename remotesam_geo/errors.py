@@ -3,6 +3,10 @@
 Every message names the value that was received and what to do about it.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any
+
 __all__ = [
     "InputError",
     "JobError",
@@ -13,6 +17,7 @@ __all__ = [
     "RemoteSAMWarning",
     "SearchError",
     "WriteError",
+    "one_of",
 ]
 
 
@@ -50,3 +55,35 @@ class MissingExtraError(RemoteSAMError, ImportError):
 
 class RemoteSAMWarning(UserWarning):
     """Something was done knowingly that the user may want otherwise."""
+
+
+def one_of(name: str, value: Any, allowed: Iterable[Any]) -> None:
+    """Check an argument that has a fixed set of values.
+
+    Every public function calls it for each of its `Literal` arguments, before it does anything else.
+
+    Args:
+        name: Name of the argument, as the user writes it.
+        value: What was given.
+        allowed: The values that are allowed, for example `typing.get_args` of a `Literal`. None and booleans may be
+            among them; True is not taken for 1.
+
+    Raises:
+        InputError: `value` is not one of them. The message lists them, and names the nearest one for a typo.
+
+    Example:
+        >>> from remotesam_geo.errors import one_of
+        >>> one_of("seam", "blend", ("blend", "paste"))
+        >>> one_of("seam", "Blend", ("blend", "paste"))
+        Traceback (most recent call last):
+        remotesam_geo.errors.InputError: seam='Blend' is not allowed: use 'blend' or 'paste'. Did you mean 'blend'?
+    """
+    values = list(allowed)
+    if any(type(value) is type(choice) and value == choice for choice in values):
+        return
+    *first, last = [repr(choice) for choice in values]
+    listed = f"{', '.join(first)} or {last}" if first else last
+    text = value.strip().lower() if isinstance(value, str) else ""
+    near = get_close_matches(text, [choice for choice in values if isinstance(choice, str)], n=1)
+    hint = f". Did you mean {near[0]!r}?" if near else ""
+    raise InputError(f"{name}={value!r} is not allowed: use {listed}{hint}")

@@ -3,6 +3,9 @@
 import os
 
 import hypothesis
+import pytest
+
+from tests.campaign import Campaign
 
 if (
     "PYTEST_XDIST_WORKER" in os.environ
@@ -13,3 +16,24 @@ if (
 hypothesis.settings.register_profile("default", deadline=None, max_examples=50, derandomize=True)
 hypothesis.settings.register_profile("search", deadline=None, max_examples=500, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture
+def campaign(request):
+    """A function that begins a campaign: `campaign("HTTP answers", "ten kinds of faults")`."""
+    begun = []
+
+    def begin(boundary: str, tried: str) -> Campaign:
+        begun.append(Campaign(boundary=boundary, tried=tried))
+        return begun[-1]
+
+    yield begin
+    for one in begun:
+        one.record()
+
+
+def pytest_collection_modifyitems(items):
+    """Mark every test that runs a campaign, so that `-m campaign` selects them."""
+    for item in items:
+        if "campaign" in getattr(item, "fixturenames", ()):
+            item.add_marker("campaign")
