@@ -183,7 +183,7 @@ def gather(
         whole = _together(features)
         if whole is None:
             continue
-        chosen, left_out = _chosen(whole, choice)
+        chosen, left_out = _chosen(whole, choice, grid.shape)
         label = prompts[index].label
         dropped[label] = _sum(dropped.get(label, Dropped()), left_out)
         found.append(Found(label=label, moment=moments[moment], features=chosen))
@@ -304,20 +304,20 @@ def _all_hulls(parts: Sequence[Hulls]) -> Hulls:
     )
 
 
-def _chosen(features: Features, choice: Choice) -> tuple[Features, Dropped]:
+def _chosen(features: Features, choice: Choice, shape: tuple[int, int]) -> tuple[Features, Dropped]:
     # Pieces of one whole share its table entry, and are kept or dropped together.
     first = features.table.first
     begins = np.ones(len(features), np.bool_)
     begins[1:] = (first[1:] != first[:-1]).any(axis=1)
     wholes = features.take(begins) if not begins.all() else features
-    oriented = wholes.hulls is not None
     corners = (
         smallest_rectangles(wholes.hulls) if wholes.hulls is not None else upright(wholes.table.box)
     )
     keep, dropped = select(
         wholes.table,
         corners,
-        oriented=oriented,
+        around=wholes.hulls,
+        shape=shape,
         min_score=choice.min_score,
         min_area=choice.min_area,
         suppress=choice.suppress,

@@ -29,7 +29,7 @@ from .objects import (
     ground,
     select,
 )
-from .rectangles import Hulls, hulls, merge_hulls, smallest_rectangles, upright
+from .rectangles import Hulls, drawn_rectangles, hulls, merge_hulls, smallest_rectangles, upright
 from .regions import Background, Components, Regions, background, components
 from .scores import (
     BACKGROUND,
@@ -46,7 +46,7 @@ from .scores import (
     semantic,
     tally,
 )
-from .suppression import inner_boxes, overlapping_boxes
+from .suppression import inner_boxes, inner_drawings, overlapping_boxes
 from .table import Table, enclosing, merge, touching, unite
 
 __all__ = [
@@ -82,12 +82,14 @@ __all__ = [
     "count_objects",
     "decode",
     "detect",
+    "drawn_rectangles",
     "enclosing",
     "enclosing_components",
     "encode",
     "ground",
     "hulls",
     "inner_boxes",
+    "inner_drawings",
     "label_scores",
     "large_pieces",
     "merge",

@@ -10,9 +10,9 @@ from remotesam_geo.errors import InputError
 
 from .codes import Map, check_fraction
 from .contours import CONTOUR_THRESHOLD, COUNT_CONTOUR_THRESHOLD, SHARE, refine
-from .rectangles import hulls, smallest_rectangles, upright
+from .rectangles import Hulls, drawn_rectangles, hulls, smallest_rectangles, upright
 from .regions import Components, background, components
-from .suppression import inner_boxes, overlapping_boxes
+from .suppression import inner_boxes, inner_drawings, overlapping_boxes
 from .table import I64, Table, enclosing
 
 __all__ = [
@@ -36,8 +36,6 @@ MIN_SCORE = 0.01
 """Objects of a lower mean probability are dropped."""
 IOU = 0.5
 """Overlap from which non-maximum suppression drops the weaker box."""
-ORIENTED_SLACK = 0.5
-"""Pixels by which an oriented box may stick out of the one it is inside of: the published test draws both."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,11 +157,13 @@ def detect(
         found = refine(
             prob, contour, threshold=threshold, contour_threshold=contour_threshold, share=share
         )
-    corners = smallest_rectangles(hulls(found)) if oriented else upright(found.table.box)
+    around = hulls(found) if oriented else None
+    corners = upright(found.table.box) if around is None else smallest_rectangles(around)
     keep, dropped = select(
         found.table,
         corners,
-        oriented=oriented,
+        around=around,
+        shape=prob.shape,
         min_score=min_score,
         min_area=min_area,
         suppress=suppress,
@@ -176,7 +176,8 @@ def select(
     table: Table,
     corners: F64,
     *,
-    oriented: bool = False,
+    around: Hulls | None = None,
+    shape: tuple[int, ...] | None = None,
     min_score: float = MIN_SCORE,
     min_area: int = 1,
     suppress: Suppress = "published",
@@ -187,7 +188,8 @@ def select(
     Args:
         table: What is known of the components (n).
         corners: Their boxes or oriented rectangles (n x 4 x 2).
-        oriented: Which of the two they are.
+        around: Their hulls where the corners are those of oriented rectangles (n); None for boxes.
+        shape: Height and width of the picture; needed with these for "published".
         min_score: Least mean probability.
         min_area: Least number of pixels.
         suppress: As in `detect`.
@@ -214,12 +216,16 @@ def select(
     counts = {"low_score": int((~confident).sum()), "small": int((confident & ~large).sum())}
     if suppress == "published":
         chosen = np.flatnonzero(keep)
-        inner = inner_boxes(
-            corners[chosen], score[chosen], slack=ORIENTED_SLACK if oriented else 0.0
-        )
-        if oriented:
-            # The published rectangle runs through pixel centres: that of a single pixel has no area and goes.
-            inner |= table.count[chosen] == 1
+        if around is None:
+            inner = inner_boxes(corners[chosen], score[chosen])
+        elif shape is None:
+            raise InputError(
+                "suppress='published' draws oriented rectangles: give shape=, the picture's height and width"
+            )
+        else:
+            inner = inner_drawings(
+                drawn_rectangles(around.take(chosen)), score[chosen], (shape[0], shape[1])
+            )
         outer = chosen[~inner]
         overlapping = overlapping_boxes(corners[outer], score[outer], iou=IOU)
         keep = np.zeros_like(keep)

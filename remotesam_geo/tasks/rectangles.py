@@ -7,7 +7,9 @@ components are worked on at once.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,7 +18,7 @@ from remotesam_geo.errors import InputError
 from .regions import Regions
 from .table import I64
 
-__all__ = ["Hulls", "hulls", "merge_hulls", "smallest_rectangles", "upright"]
+__all__ = ["Hulls", "drawn_rectangles", "hulls", "merge_hulls", "smallest_rectangles", "upright"]
 
 F64 = NDArray[np.float64]
 _PRODUCTS = 1 << 20  # products of edges and corners held at once
@@ -122,6 +124,46 @@ def smallest_rectangles(around: Hulls) -> F64:
         for chunk in np.split(same, range(step, same.size, step)):
             index = around.begin[chunk][:, None] + np.arange(corner_count)
             corners[chunk] = _rectangles(around.points[index])
+    return corners
+
+
+def drawn_rectangles(around: Hulls) -> I64:
+    """Return the published oriented boxes, which only the published suppression uses.
+
+    They are the smallest rectangles through the centres of the pixels (`cv2.minAreaRect`), with corners cut to whole
+    pixels: that of a single pixel, or of pixels in one line, has no area. Of two rectangles of exactly the same area
+    OpenCV takes one by the order of the outline; where an outline passes a pixel twice, this may be the other one.
+
+    Args:
+        around: The hulls, in pixels of the whole picture.
+
+    Returns:
+        The corners x, y, in order around each box (n x 4 x 2).
+
+    Example:
+        >>> import numpy as np
+        >>> from remotesam_geo.tasks import components, drawn_rectangles, hulls
+        >>> drawn_rectangles(hulls(components(np.ones((3, 4), np.float32)))).tolist()
+        [[[3, 2], [0, 2], [0, 0], [3, 0]]]
+    """
+    # The hull of the pixels is that of their centres, widened by half a pixel to each side: each of its corners is a
+    # corner of the pixel that lies inwards of both edges that meet there.
+    points, begin = around.points, around.begin
+    ahead = np.arange(1, len(points) + 1)
+    ahead[begin[1:] - 1] = begin[:-1]
+    edge = points[ahead] - points  # clockwise on the screen: outwards of an edge (x, y) is (y, -x)
+    behind = np.empty_like(edge)
+    behind[ahead] = edge
+    outwards = np.sign(edge) + np.sign(behind)
+    centre = points - (np.stack([outwards[:, 1], -outwards[:, 0]], axis=1) > 0)
+    corners = np.zeros((len(around), 4, 2), np.int64)
+    for index, (start, stop) in enumerate(pairwise(begin.tolist())):
+        own = centre[start:stop][
+            ::-1
+        ]  # in the order of `cv2.findContours`, which decides between equal ones
+        first = int(np.lexsort(own.T)[0])
+        rectangle = cv2.minAreaRect(np.roll(own, -first, axis=0).astype(np.int32))
+        corners[index] = cv2.boxPoints(rectangle)
     return corners
 
 

@@ -3,6 +3,7 @@
 import itertools
 from collections import deque
 
+import cv2
 import numpy as np
 
 EIGHT = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx]
@@ -73,6 +74,40 @@ def inner(boxes, score):
                 if not equal or rank[i] > rank[j]:
                     drop.append(i)
     return [i in drop for i in range(len(boxes))]
+
+
+def oriented_boxes(labels, n):
+    """The published oriented boxes of labelled pixels, 1 to n: through pixel centres, corners cut to whole pixels."""
+    found = []
+    for label in range(1, n + 1):
+        outlines, _ = cv2.findContours(
+            (labels == label).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+        )
+        found.append(cv2.boxPoints(cv2.minAreaRect(outlines[0])).astype(np.int64))
+    return np.array(found, np.int64).reshape(-1, 4, 2)
+
+
+def inner_drawn(corners, score, shape):
+    """Oriented boxes drawn inside another one, each on a whole canvas; those without area or pixels are dropped."""
+    canvases = []
+    for box in corners:
+        canvas = np.zeros(shape, np.uint8)
+        cv2.fillPoly(canvas, [box.astype(np.int32)], 1)
+        canvases.append(canvas > 0)
+    rank = np.argsort(np.argsort(-np.asarray(score), kind="stable"), kind="stable")
+    flat = [
+        cv2.contourArea(box.astype(np.int32)) == 0 or not canvas.any()
+        for box, canvas in zip(corners, canvases, strict=True)
+    ]
+    drop = list(flat)
+    for i, j in itertools.permutations(range(len(corners)), 2):
+        if flat[i] or flat[j]:
+            continue
+        both = np.count_nonzero(canvases[i] & canvases[j])
+        mine, its = np.count_nonzero(canvases[i]), np.count_nonzero(canvases[j])
+        if both == mine and (mine != its or rank[i] > rank[j]):
+            drop[i] = True
+    return drop
 
 
 def suppressed(boxes, score, iou):

@@ -1,19 +1,24 @@
 """Detection, counting, grounding; what is dropped, and that it is counted."""
 
+import cv2
 import numpy as np
 import pytest
 import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
+from remotesam_geo.errors import InputError
 from remotesam_geo.tasks import (
     Dropped,
     components,
     count_objects,
     detect,
+    drawn_rectangles,
     encode,
     ground,
+    hulls,
     inner_boxes,
+    inner_drawings,
     overlapping_boxes,
     select,
     upright,
@@ -59,29 +64,64 @@ def test_non_maximum_suppression_is_greedy(drawn, iou):
     assert dropped.tolist() == reference.suppressed(box.tolist(), score.tolist(), iou)
 
 
-@given(rectangles(), st.sampled_from([0.0, 0.5]))
-def test_turned_rectangles_inside_another(drawn, slack):
-    corners, score = drawn
-    rank = np.argsort(np.argsort(-score, kind="stable"))
-    shape = shapely.polygons(corners)
+def quadrilaterals(random):
+    """Boxes as the published rule draws them: nested, equal, thin, without area, and partly outside the picture."""
+    count = random.integers(2, 9)
+    middle = random.uniform(-4, 44, (count, 1, 2)) * random.choice([0.4, 1])
+    half = random.uniform(0, 1, (count, 2)) ** 2 * random.choice([4, 14, 30])
+    angle = np.where(random.random(count) < 0.3, 0, random.uniform(0, np.pi / 2, count))
+    if random.random() < 0.5:  # many around one place, at nearly one angle: borders nearly meet
+        middle[:] = middle[0] + random.uniform(-1.5, 1.5, middle.shape)
+        angle[:] = angle[0] + random.choice([0, 0.02]) * random.random(count)
+        half[:] = half[0] + random.uniform(0, 2, half.shape)
+    along = np.stack([np.cos(angle), np.sin(angle)], axis=1)[:, None]
+    across = along[..., ::-1] * [-1, 1]
+    sides = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
+    place = sides * half[:, None]
+    corners = middle + place[..., :1] * along + place[..., 1:] * across
+    return corners.astype(np.int64), random.choice([0.3, 0.5, 0.7], count)
 
-    def inside(i, j, margin):
-        return shape[j].buffer(slack + margin, join_style="mitre").covers(shape[i])
 
-    for i, inner in enumerate(inner_boxes(corners, score, slack=slack)):
-        others = [j for j in range(len(corners)) if j != i]
-        surely = [
-            j
-            for j in others
-            if inside(i, j, -1e-6) and not (inside(j, i, 1e-6) and rank[i] < rank[j])
-        ]
-        maybe = [
-            j
-            for j in others
-            if inside(i, j, 1e-6) and not (inside(j, i, -1e-6) and rank[i] < rank[j])
-        ]
-        assert inner or not surely
-        assert not inner or maybe
+def test_drawn_boxes_inside_another():
+    """The same as drawing every box on a whole canvas, for thousands of sets of boxes."""
+    random = np.random.default_rng(11)
+    for _ in range(3000):
+        corners, score = quadrilaterals(random)
+        expected = reference.inner_drawn(corners, score, (36, 41))
+        assert inner_drawings(corners, score, (36, 41)).tolist() == expected, corners.tolist()
+
+
+@given(masks())
+def test_published_oriented_boxes_of_any_components(prob):
+    found = components(prob)
+    boxes = drawn_rectangles(hulls(found))
+    for mine, published in zip(
+        boxes, reference.oriented_boxes(found.paint(), found.n), strict=True
+    ):
+        if not (mine == published).all():  # of equal size, and the outline passes a pixel twice
+            areas = [np.prod(cv2.minAreaRect(box.astype(np.int32))[1]) for box in (mine, published)]
+            assert abs(areas[0] - areas[1]) <= 4
+
+
+@given(masks())
+def test_published_suppression_of_oriented_boxes(prob):
+    every = components(prob)
+    boxes = reference.oriented_boxes(every.paint(), every.n)
+    inner = np.array(reference.inner_drawn(boxes, every.table.score, prob.shape), bool)
+    objects = detect(prob, oriented=True)
+    assert objects.dropped.inner == inner.sum()
+    dropped = {tuple(first) for first in every.table.first[inner].tolist()}
+    assert dropped.isdisjoint(map(tuple, objects.found.table.first.tolist()))
+
+
+def test_pixels_in_one_line_have_an_oriented_box_without_area():
+    prob = np.zeros((12, 12), np.float32)
+    prob[1, 1:4] = prob[3:5, 8] = prob[9, 9] = 0.9
+    prob[[5, 6, 7], [1, 2, 3]] = 0.9
+    assert len(detect(prob, oriented=True, suppress="none")) == 4
+    assert len(detect(prob, oriented=True)) == 0
+    with pytest.raises(InputError, match="give shape="):
+        select(components(prob).table, np.zeros((4, 4, 2)), around=hulls(components(prob)))
 
 
 @given(rectangles())
