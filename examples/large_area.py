@@ -32,7 +32,7 @@ def main() -> None:
         model, prompts = "tiny", ["building"]
 
     job = Job.create(options.out / "job", scene, prompts, model)
-    print(job.plan(measure=False))
+    print(job.estimate(measure=False))
     if options.workers:
         from distributed import Client
 

@@ -3,8 +3,10 @@
 Every message names the value that was received and what to do about it.
 """
 
+import math
 from collections.abc import Iterable
 from difflib import get_close_matches
+from numbers import Integral, Real
 from typing import Any
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "RemoteSAMWarning",
     "SearchError",
     "WriteError",
+    "number_in",
     "one_of",
 ]
 
@@ -87,3 +90,48 @@ def one_of(name: str, value: Any, allowed: Iterable[Any]) -> None:
     near = get_close_matches(text, [choice for choice in values if isinstance(choice, str)], n=1)
     hint = f". Did you mean {near[0]!r}?" if near else ""
     raise InputError(f"{name}={value!r} is not allowed: use {listed}{hint}")
+
+
+def number_in(
+    name: str,
+    value: Any,
+    low: float,
+    high: float = math.inf,
+    *,
+    whole: bool = False,
+    open_low: bool = False,
+) -> None:
+    """Check an argument that is a finite number within limits.
+
+    Args:
+        name: Name of the argument, as the user writes it.
+        value: What was given; True and False are not numbers here.
+        low: Smallest value that is allowed.
+        high: Largest value that is allowed; infinity for no limit (infinity itself is never allowed).
+        whole: Whether only whole numbers are allowed.
+        open_low: Whether `low` itself is not allowed.
+
+    Raises:
+        InputError: `value` is no such number. The message says what is.
+
+    Example:
+        >>> from remotesam_geo.errors import number_in
+        >>> number_in("overlap", 0.25, 0, 0.5)
+        >>> number_in("overlap", float("nan"), 0, 0.5)
+        Traceback (most recent call last):
+        remotesam_geo.errors.InputError: overlap=nan is not allowed: give a number from 0 to 0.5
+    """
+    kind = Integral if whole else Real
+    if isinstance(value, kind) and type(value).__name__ not in ("bool", "bool_"):
+        number = float(value)
+        above = number > low if open_low else number >= low
+        if math.isfinite(number) and above and number <= high:
+            return
+    what = "a whole number" if whole else "a number"
+    if open_low:
+        limits = f"above {low:g}" + (f", up to {high:g}" if math.isfinite(high) else "")
+    elif math.isfinite(high):
+        limits = f"from {low:g} to {high:g}"
+    else:
+        limits = f"of {low:g} or more"
+    raise InputError(f"{name}={value!r} is not allowed: give {what} {limits}")

@@ -98,7 +98,7 @@ def test_only_an_area_of_interest_is_asked(tmp_path, raster, seam):
     expected = RemoteSAM(Colours()).segment(
         open_raster(raster), PROMPTS, area=corner, seam=seam, progress=False
     )
-    told = job.plan(measure=False)
+    told = job.estimate(measure=False)
     assert 0 < told.windows < 30
     assert len(told.footprints) == told.windows
     job.run()
@@ -336,11 +336,11 @@ def test_only_one_driver_works_at_a_time(tmp_path, raster):
 def test_a_dry_run_tells_what_it_takes_and_where(tmp_path, raster):
     job = make_job(tmp_path, raster, resolution={"green": 3})
     before = files(tmp_path)
-    told = job.plan()
+    told = job.estimate()
     assert told.windows == told.asks == 30 + 4
     assert told.pixels == 110 * 150 + 37 * 51
     assert told.seconds > 0
-    assert job.plan(measure=False).seconds is None
+    assert job.estimate(measure=False).seconds is None
     assert "34 windows" in repr(told)
     footprints = told.footprints
     assert footprints.crs == "EPSG:32633"
@@ -398,7 +398,6 @@ def test_a_job_with_a_network_finds_its_weights_again(tmp_path):
         Job.create(tmp_path / "job", open_raster(raster).isel(x=slice(0, 50)), "ship", "tiny")
     Job.create(tmp_path / "job", raster, ["ship"], "tiny", block=1).run()
     found = Job.open(tmp_path / "job")
-    assert found.frozen.weights.device in {"cpu", "cuda", "mps"}
     found.add("pier")
     assert found.run()["waiting"].eq(0).all()
     direct = RemoteSAM.from_pretrained("tiny").segment(raster, ["ship", "pier"], progress=False)

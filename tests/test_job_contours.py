@@ -59,7 +59,7 @@ def test_contours_are_asked_once_and_found_again(tmp_path, raster):
     job = make_job(tmp_path, raster, prompts=("red",), model=model, refine=Edges())
     job.run()
     parted = job.answer()
-    assert job.status()["asks"].eq(2 * job.plan(measure=False).windows).all()
+    assert job.status()["asks"].eq(2 * job.estimate(measure=False).windows).all()
     job.add({"green": "green things"}, threshold=0.5)
     model.asked.clear()
     job.run()
@@ -95,7 +95,7 @@ def test_a_contour_map_that_the_disk_changed_is_made_again(tmp_path, raster):
 def test_contours_belong_to_the_plan(tmp_path, raster):
     with pytest.raises(InputError, match="an attribute identity"):
         make_job(tmp_path / "a", raster, refine=lambda images: images[..., 0])
-    with pytest.raises(InputError, match="refine is 'edges'"):
+    with pytest.raises(InputError, match="refine='edges' is not allowed"):
         make_job(tmp_path / "a", raster, refine="edges")
     assert not (tmp_path / "a").exists()
     make_job(tmp_path / "b", raster, refine=Edges())

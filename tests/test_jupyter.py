@@ -128,10 +128,10 @@ def test_a_model_a_job_and_its_plan_are_cards(tmp_path):
     assert waiting.tags.count("img") == 2  # one for each resolution
     assert "done" in waiting.text  # the column; no block is
     assert "waiting 9" in waiting.text
-    plan = harmless(job.plan(measure=False)._repr_html_())
+    plan = harmless(job.estimate(measure=False)._repr_html_())
     assert plan.tags.count("img") == 2
     assert "not measured" in plan.text
-    assert "about" in harmless(job.plan()._repr_html_()).text
+    assert "about" in harmless(job.estimate()._repr_html_()).text
     job.run()
     assert "done 9" in harmless(job._repr_html_()).text
 
@@ -247,7 +247,7 @@ plot(scene, found)
 explore(found, scene)
 job = Job.create("job", scene, "red roof", model)
 job.run(progress=False)
-job, job.plan(), model
+job, job.estimate(), model
 None
 """
 BAR = """

@@ -90,7 +90,7 @@ def map_(
     if add:
         job.add(parsed(add))
     if dry_run:
-        estimate = job.plan()
+        estimate = job.estimate()
         figures = {
             name: getattr(estimate, name)
             for name in ("windows", "asks", "pixels", "kept_bytes", "seconds")

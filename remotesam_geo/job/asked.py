@@ -1,12 +1,12 @@
-"""Who answers a job, and how another process opens the same."""
+"""The model of a job, and how another process opens the same."""
 
+import hashlib
 import importlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 from remotesam_geo.errors import InputError, ModelError
 from remotesam_geo.mapping.cluster import Opener
@@ -14,65 +14,86 @@ from remotesam_geo.mapping.contours import Contours, WithContours
 from remotesam_geo.mapping.executor import Predict
 from remotesam_geo.mapping.plan import Weights
 from remotesam_geo.remotesam import Model, RemoteSAM
+from remotesam_geo.remotesam.named import is_import, named_model, registered, registered_model
 from remotesam_geo.remotesam.network import Refine, contour_model
 
 if TYPE_CHECKING:
     from remotesam_geo.model.contours import ContourRecipe
 
-__all__ = ["Asked", "ModelLike", "asked", "reopened"]
+__all__ = ["Asked", "Known", "ModelLike", "asked", "reopened"]
 
 ModelLike = str | Path | RemoteSAM | Model
-"""What can answer: weights by name or path, an opened model, or "module:name" of something that makes one."""
+"""A model by name or path, an opened one, or "module:attribute" of a function that makes one."""
 
-_NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+Known = tuple[Mapping[str, Any] | None, Weights]
+"""The recipe and weights that a job folder holds already."""
+
+_MACHINE = ("device", "batch")
+"""Parts of a model's recipe that belong to the machine: another one chooses its own."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Asked:
-    """A model that a job asks.
+    """The model of a job.
 
     Attributes:
         model: The model, opened here.
         opener: How a worker opens it; None where its weights are those of this process alone.
-        weights: What answers depend on.
+        weights: What probabilities depend on.
         recipe: How a later process opens it, as plain JSON; None where only the user can.
-        contours: What parts touching objects, opened here.
+        batch: Pairs of image and expression that this process predicts together.
+        contours: The model that separates touching objects, opened here.
     """
 
     model: Model
     opener: Opener | None
     weights: Weights
     recipe: dict[str, Any] | None
+    batch: int = 1
     contours: Contours | None = None
 
     @property
     def predict(self) -> Predict:
-        """What answers every expression, contours among them."""
+        """Predicts every expression, contours among them."""
         if self.contours is None:
             return self.model.predict
         return WithContours(predict=self.model.predict, contours=self.contours)
 
     def for_workers(self) -> Opener:
-        """How a worker opens it.
+        """How a worker opens it; objects of this process are pickled here, so that it fails before any work.
 
         Raises:
             ModelError: It cannot; what to do.
         """
-        if self.opener is not None:
-            return self.opener
-        recipe = self.model.predictor.recipe  # type: ignore[attr-defined]
-        raise ModelError(f"another process cannot open this model: {recipe!r}")
+        if self.opener is None:
+            recipe = self.model.predictor.recipe  # type: ignore[attr-defined]
+            raise ModelError(f"another process cannot open this model: {recipe!r}")
+        if isinstance(self.opener, _Both):
+            network, contours = self.opener.network, self.opener.contours
+            return _Both(
+                network=_sent(network) if isinstance(network, _Given) else network,
+                contours=_sent(contours) if isinstance(contours, _Travelling) else contours,
+            )
+        return _sent(self.opener) if isinstance(self.opener, _Given) else self.opener
 
 
-def asked(model: ModelLike, refine: Refine = None) -> Asked:
-    """Open a model, and what parts touching objects.
+def asked(model: ModelLike, refine: Refine = None, known: Known | None = None) -> Asked:
+    """Open a model, and the one that separates touching objects.
+
+    Args:
+        model: The model.
+        refine: What separates touching objects.
+        known: What the job's folder holds already. A model by name is opened in the precision of that, not in the one
+            that suits this machine.
 
     Raises:
         InputError: It is none.
         ModelError: Its weights are missing or damaged.
     """
-    contours = contour_model(refine)
-    alone = _opened(model)
+    recipe_there, weights_there = known or (None, None)
+    kept = (recipe_there or {}).get("contours")
+    contours = _open_contours(kept) if refine == "contours" and kept else contour_model(refine)
+    alone = _opened(model, "" if weights_there is None else weights_there.precision)
     if contours is None:
         return alone
     try:
@@ -84,7 +105,7 @@ def asked(model: ModelLike, refine: Refine = None) -> Asked:
     identity = getattr(contours, "identity", "") if recipe is None else _identity(recipe)
     if not identity:
         raise InputError(
-            f"a job keeps in mind what its contours depend on: give {contours!r} an attribute identity, a text"
+            f"a job records what its contours depend on: give {contours!r} an attribute identity, a text"
         )
     opener: _ContourOpener = _Travelling(contours)
     if recipe is not None:
@@ -95,34 +116,77 @@ def asked(model: ModelLike, refine: Refine = None) -> Asked:
         weights=replace(alone.weights, contours=str(identity)),
         recipe=None
         if alone.recipe is None or recipe is None
-        else {**alone.recipe, "contours": asdict(recipe)},
+        else {**alone.recipe, "contours": _portable(asdict(recipe))},
         contours=contours,
     )
 
 
 def reopened(recipe: Mapping[str, Any], weights: Weights) -> Asked:
-    """Open the model of a job's recipe."""
-    opener = _Weights(recipe=json.dumps(recipe["network"]))
-    model = _Reopened(
-        image_size=weights.image_size, identity=weights.identity, predict=opener.open()
-    )
-    alone = Asked(model=model, opener=opener, weights=weights, recipe=dict(recipe))
+    """Open the model that a job's plan names. It comes from a file, so it never imports code by name.
+
+    Raises:
+        ModelError: It cannot be opened, or is another than the plan's.
+    """
+    if "registered" in recipe:
+        alone = _registered(str(recipe["registered"]))
+        if (alone.weights.identity, alone.weights.image_size) != (
+            weights.identity,
+            weights.image_size,
+        ):
+            raise ModelError(
+                f"the registered model {recipe['registered']!r} is now {alone.weights.identity!r}, the job was made "
+                f"with {weights.identity!r}: install the version that made it, or create a new job"
+            )
+    else:
+        from remotesam_geo.model import Predictor  # noqa: PLC0415 - torch
+
+        try:
+            predictor = Predictor.open(_network_recipe(recipe["network"]))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ModelError(f"the plan's model cannot be understood: {error}") from error
+        alone = Asked(
+            model=_Reopened(
+                image_size=weights.image_size, identity=weights.identity, predict=predictor.predict
+            ),
+            opener=_Weights(recipe=json.dumps(asdict(predictor.recipe))),
+            weights=weights,
+            recipe=dict(recipe),
+            batch=predictor.batch,
+        )
     if not weights.contours:
         return alone
-    other = _ContourWeights(recipe=json.dumps(recipe["contours"]))
-    return replace(alone, opener=_Both(network=opener, contours=other), contours=other.open())
+    try:
+        other = _open_contours(recipe["contours"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"the plan's contour model cannot be understood: {error}") from error
+    if alone.opener is None:
+        raise ModelError("the plan's model cannot be opened by another process")
+    return replace(
+        alone,
+        opener=_Both(
+            network=alone.opener,
+            contours=_ContourWeights(recipe=json.dumps(asdict(other.recipe))),
+        ),
+        weights=weights,
+        recipe=dict(recipe),
+        contours=other,
+    )
 
 
-def _opened(model: ModelLike) -> Asked:
-    if isinstance(model, str) and _NAME.fullmatch(model):
-        return _plain(_Named(name=model).model(), _Named(name=model))
+def _opened(model: ModelLike, precision: str) -> Asked:
+    if is_import(model):
+        return _plain(_Named(name=str(model)).model(), _Named(name=str(model)))
+    if isinstance(model, str) and model != "tiny" and registered(model) is not None:
+        return _registered(model)
     if isinstance(model, str | Path):
-        model = RemoteSAM.from_pretrained(model)
+        model = named_model(
+            model, precision="float32" if precision == "float32" else "bfloat16" if precision else "auto"
+        )  # fmt: skip
     inner = model.model if isinstance(model, RemoteSAM) else model
     if not all(hasattr(inner, name) for name in ("image_size", "identity", "predict")):
         raise InputError(
-            f"{model!r} is no model: give the name or path of weights, a RemoteSAM, 'module:name', or an object with "
-            "image_size, identity and predict"
+            f"{model!r} is no model: give the name or path of weights, a RemoteSAM, 'module:attribute', or an object "
+            "with image_size, identity and predict"
         )
     predictor = getattr(inner, "predictor", None)
     if predictor is None:
@@ -131,28 +195,72 @@ def _opened(model: ModelLike) -> Asked:
         identity=inner.identity,
         image_size=inner.image_size,
         precision=predictor.precision,
-        device=predictor.device.type,
-        batch=predictor.batch,
     )
     try:
         recipe = asdict(predictor.recipe)
-    except ModelError:  # weights of this process alone: they are asked here, and nowhere else
-        return Asked(model=inner, opener=None, weights=weights, recipe=None)
+    except ModelError:  # weights of this process alone: no other process can open them
+        return Asked(model=inner, opener=None, weights=weights, recipe=None, batch=predictor.batch)
     return Asked(
         model=inner,
         opener=_Weights(recipe=json.dumps(recipe)),
         weights=weights,
-        recipe={"network": recipe},
+        recipe={"network": _portable(recipe)},
+        batch=predictor.batch,
     )
+
+
+def _registered(name: str) -> Asked:
+    made = _plain(registered_model(name), _Registered(name=name))
+    return replace(made, recipe={"registered": name})
 
 
 def _plain(model: Model, opener: Opener) -> Asked:
     return Asked(
         model=model,
         opener=opener,
-        weights=Weights(identity=str(model.identity), image_size=int(model.image_size)),
+        weights=Weights(identity=str(model.identity), image_size=_side(model)),
         recipe=None,
     )
+
+
+def _side(model: Model) -> int:
+    try:
+        return int(model.image_size)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"the image_size of {model!r} is {model.image_size!r}: it must be a number of pixels"
+        ) from error
+
+
+def _portable(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe without what belongs to this machine."""
+    return {name: value for name, value in recipe.items() if name not in _MACHINE}
+
+
+def _network_recipe(doc: Mapping[str, Any]) -> Any:
+    from remotesam_geo.model import PredictorRecipe  # noqa: PLC0415 - torch
+
+    _check_recipe(doc)
+    return PredictorRecipe(**{**doc, "device": "auto", "batch": "auto"})
+
+
+def _open_contours(doc: Mapping[str, Any]) -> Any:
+    from remotesam_geo.model.contours import ContourModel, ContourRecipe  # noqa: PLC0415 - torch
+
+    _check_recipe(doc)
+    return ContourModel.open(ContourRecipe(**{**doc, "device": "auto", "batch": "auto"}))
+
+
+def _check_recipe(doc: Mapping[str, Any]) -> None:
+    """A recipe from a file holds texts, numbers and flags, and a precision that there is."""
+    from remotesam_geo.model.hardware import Precision  # noqa: PLC0415 - torch
+
+    if not isinstance(doc.get("source"), str) or not isinstance(doc.get("weights"), str):
+        raise TypeError(f"{doc!r} does not name its weights")
+    if not isinstance(doc.get("revision"), str | None):
+        raise TypeError(f"its revision is {doc['revision']!r}")
+    if doc.get("precision") not in get_args(Precision):
+        raise TypeError(f"its precision is {doc.get('precision')!r}")
 
 
 def _identity(recipe: "ContourRecipe") -> str:
@@ -184,7 +292,7 @@ class _Weights:
 
 @dataclass(frozen=True, kw_only=True)
 class _Named:
-    """A model that an importable function or class makes: "module:name"."""
+    """A model that an importable function or class makes: "module:attribute", as given in Python."""
 
     name: str
 
@@ -194,7 +302,8 @@ class _Named:
             found: Model = getattr(importlib.import_module(module), name)()
         except (ImportError, AttributeError, TypeError) as error:
             raise InputError(
-                f"{self.name!r} makes no model: {error}. Give 'module:name' of a function or class without arguments."
+                f"{self.name!r} makes no model: {error}. Give 'module:attribute' of a function or class without "
+                "arguments."
             ) from error
         return found
 
@@ -202,9 +311,19 @@ class _Named:
         return self.model().predict
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Registered:
+    """A model that an installed package registers; a worker needs that package, too."""
+
+    name: str
+
+    def open(self) -> Predict:
+        return registered_model(self.name).predict
+
+
 @dataclass(frozen=True)
 class _Given:
-    """A model that travels by itself."""
+    """A model object of this process."""
 
     given: Model
 
@@ -212,8 +331,40 @@ class _Given:
         return self.given.predict
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Sent:
+    """An object on its way to a worker, pickled by the driver. It is opened once a process: equal bytes are one."""
+
+    digest: str
+    data: bytes
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def open(self) -> Any:
+        from distributed.protocol.pickle import loads  # noqa: PLC0415 - behind an extra
+
+        made = loads(self.data)  # type: ignore[no-untyped-call]
+        return made.predict if hasattr(made, "predict") else made
+
+
+def _sent(opener: "_Given | _Travelling") -> _Sent:
+    from distributed.protocol.pickle import dumps  # noqa: PLC0415 - behind an extra
+
+    given = opener.given
+    try:
+        data = dumps(given)  # type: ignore[no-untyped-call]
+    except Exception as error:
+        raise ModelError(
+            f"{given!r} cannot be pickled, so the workers of a cluster cannot get it: {type(error).__name__}: {error}. "
+            "Give the name or path of weights, 'module:attribute' of a function that makes the model, or run() without "
+            "a client"
+        ) from error
+    return _Sent(digest=hashlib.sha256(data).hexdigest(), data=data)
+
+
 class _ContourOpener(Protocol):
-    """How a process opens what parts touching objects."""
+    """How a process opens what separates touching objects."""
 
     def __hash__(self) -> int: ...
 
@@ -235,7 +386,7 @@ class _ContourWeights:
 
 @dataclass(frozen=True)
 class _Travelling:
-    """Contours that travel by themselves."""
+    """A contour model of this process."""
 
     given: Contours
 
@@ -245,7 +396,7 @@ class _Travelling:
 
 @dataclass(frozen=True, kw_only=True)
 class _Both:
-    """A model and what parts touching objects."""
+    """A model and what separates touching objects."""
 
     network: Opener
     contours: _ContourOpener

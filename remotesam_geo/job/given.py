@@ -4,14 +4,15 @@ import json
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import shapely
 import xarray as xr
 
-from remotesam_geo.errors import InputError, JobError
+from remotesam_geo.errors import InputError, JobError, number_in, one_of
 from remotesam_geo.mapping.origin import open_store
-from remotesam_geo.mapping.plan import prompt_to_json
+from remotesam_geo.mapping.plan import LARGEST_BLOCK, prompt_to_json
+from remotesam_geo.mapping.stitch import Seam
 from remotesam_geo.scenes import ReadPolicy, load, open_raster
 from remotesam_geo.scenes.areas import shape_in_degrees
 from remotesam_geo.scenes.recipe import policy_of
@@ -19,7 +20,7 @@ from remotesam_geo.words import CLASS_TEMPLATE, Prompt, PromptLike, ResolutionLi
 
 from .asked import Asked
 
-__all__ = ["as_geojson", "parsed", "scene_of", "with_new"]
+__all__ = ["as_geojson", "check_options", "files_from_json", "parsed", "scene_of", "with_new"]
 
 
 def scene_of(
@@ -30,7 +31,7 @@ def scene_of(
         source = load(source, **{"policy": policy, **arguments})
     if isinstance(source, str | PathLike):
         path = Path(source)
-        if path.is_dir() or path.suffix == ".zarr":
+        if "://" not in str(source) and (path.is_dir() or path.suffix == ".zarr"):
             return open_store(path), path, policy
         source = open_raster(str(source), policy=policy)
     if isinstance(source, xr.Dataset):
@@ -44,6 +45,47 @@ def scene_of(
         "the source of a job is a scene made by load or open_raster, the path of a raster or of a Zarr store, or "
         f"items together with load={{...}}, not a {type(source).__name__}"
     )
+
+
+def check_options(
+    folder: Any,
+    load: Any,
+    *,
+    overlap: Any,
+    seam: Any,
+    block: Any,
+    keep_probabilities: Any,
+    refine: Any,
+) -> None:
+    """Check the options of a new job, before anything is read or written.
+
+    Raises:
+        InputError: One of them cannot be used.
+    """
+    if not isinstance(folder, str | PathLike) or not str(folder).strip():
+        raise InputError(f"folder is {folder!r}: give the path of the folder that the job lives in")
+    if not isinstance(load, Mapping | None):
+        raise InputError(f"load is {load!r}: give the arguments of load as a mapping")
+    number_in("overlap", overlap, 0, 0.5)
+    one_of("seam", seam, get_args(Seam))
+    number_in("block", block, 1, LARGEST_BLOCK, whole=True)
+    one_of("keep_probabilities", keep_probabilities, (True, False))
+    if not callable(refine):
+        one_of("refine", refine, ("contours", None))
+
+
+def files_from_json(doc: Any) -> tuple[Mapping[str, Any], ...]:
+    """What a plan notes of the files of its source.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    if not isinstance(doc, list) or not all(isinstance(file, dict) for file in doc):
+        raise TypeError(f"files is {doc!r}: it must be a list of objects")
+    for file in doc:
+        if not isinstance(file["href"], str) or not isinstance(file["header"], dict | None):
+            raise TypeError(f"{file!r} describes no file")
+    return tuple(doc)
 
 
 def as_geojson(area: Any) -> dict[str, Any]:

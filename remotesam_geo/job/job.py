@@ -17,10 +17,11 @@ import xarray as xr
 from rasterio.errors import NotGeoreferencedWarning
 
 from remotesam_geo import __version__
-from remotesam_geo.errors import InputError, JobError, RemoteSAMWarning
+from remotesam_geo.errors import InputError, JobError, RemoteSAMWarning, one_of
 from remotesam_geo.mapping.cluster import ask_there
 from remotesam_geo.mapping.executor import OnError
 from remotesam_geo.mapping.frames import Style, wanted_crs
+from remotesam_geo.mapping.headers import File, changes, describe
 from remotesam_geo.mapping.lazy import as_probabilities, note_failures
 from remotesam_geo.mapping.ledger import POISON, Ledger, lock
 from remotesam_geo.mapping.origin import Origin
@@ -47,7 +48,7 @@ from remotesam_geo.tasks import MIN_SCORE, Suppress
 from remotesam_geo.words import Prompt, PromptLike, ResolutionLike, parse_prompts
 
 from .asked import Asked, ModelLike, asked, reopened
-from .given import as_geojson, parsed, scene_of, with_new
+from .given import as_geojson, check_options, files_from_json, parsed, scene_of, with_new
 from .maps import kept_failures, kept_maps
 from .showing import job_card
 from .tables import Estimate, estimate, failed_windows, joined, state_of, warn_of_failures
@@ -57,9 +58,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Job"]
 
-VERSION = 1
+VERSION = 2
 LONG = 8
 """Tiles from which progress is shown."""
+SHOWN = 3
+"""Changed files that a message names."""
 
 Verb = Literal["segment", "refer", "detect"]
 
@@ -104,6 +107,7 @@ class Job:
         self.prompts = prompts
         self.frozen = plan
         self._recipe, self._asked, self._policy = recipe, model, policy
+        self._files: Sequence[File] = ()
 
     @classmethod
     def create(
@@ -155,11 +159,15 @@ class Job:
             InputError: Something cannot be used as given; a scene without a recipe, for example.
             JobError: The folder holds a job of another plan, or is in use.
         """
+        check_options(
+            folder, load, overlap=overlap, seam=seam, block=block, keep_probabilities=keep_probabilities, refine=refine
+        )  # fmt: skip
         place = Path(folder)
-        who = asked(model, refine)
+        there = cls.open(place) if (place / "plan.json").exists() else None
+        who = asked(model, refine, None if there is None else (there._recipe, there.frozen.weights))
         scene, store, policy = scene_of(source, load, policy)
         plan = Plan(
-            origin=Origin.of(scene, bands=bands, stretch=stretch, store=store),
+            origin=Origin.of(scene, bands=bands, stretch=stretch, store=store, policy=policy),
             weights=who.weights,
             overlap=2 * round(overlap * who.weights.image_size / 2),
             seam=seam,
@@ -170,13 +178,16 @@ class Job:
         wanted = parsed(prompts, threshold, resolution, who)
         groups(plan, wanted, policy)  # whatever is wrong with it is said before anything is written
         job = cls(place, plan=plan, prompts=wanted, recipe=who.recipe, model=who, policy=policy)
+        if there is None:
+            job._files = describe(plan.origin, policy)
         with writing(place):
             place.mkdir(parents=True, exist_ok=True)
         with lock(place):
             if (place / "plan.json").exists():
                 known = cls.open(place, policy=policy)
                 known.frozen.check_same(plan, place)
-                job.prompts = with_new(known.prompts, wanted)
+                job.prompts, job._files = with_new(known.prompts, wanted), known._files
+                job._check_source(remote=False)
             elif any(path.name != "lock" for path in place.iterdir()):
                 raise JobError(
                     f"{place} holds other things than a job: give it a folder of its own"
@@ -211,6 +222,7 @@ class Job:
             plan = Plan.from_json(doc["plan"])
             prompts = tuple(map(prompt_from_json, doc["prompts"]))
             recipe, noted, version = doc["model"], doc["hash"], doc["version"]
+            files = files_from_json(doc["files"])
         except FileNotFoundError:
             raise JobError(f"{place} holds no job: make one with Job.create") from None
         except (ValueError, KeyError, TypeError) as error:
@@ -220,10 +232,12 @@ class Job:
                 f"{path} was changed, or written by another version ({doc.get('remotesam_geo')}): its plan is not the "
                 "one that its maps were made by. Restore it, or create a new job."
             )
-        who = None if model is None else asked(model, refine)
+        who = None if model is None else asked(model, refine, (recipe, plan.weights))
         if who is not None:
             plan.check_same(replace(plan, weights=who.weights), place)
-        return cls(place, plan=plan, prompts=prompts, recipe=recipe, model=who, policy=policy)
+        job = cls(place, plan=plan, prompts=prompts, recipe=recipe, model=who, policy=policy)
+        job._files = files
+        return job
 
     def __repr__(self) -> str:
         table = self.status()
@@ -241,11 +255,11 @@ class Job:
             status = state_of(records, self._groups)
             return job_card(self.folder, self.prompts, status, records, self._groups)
 
-    def plan(self, *, measure: bool = True) -> Estimate:
-        """What a run would take; nothing is written.
+    def estimate(self, *, measure: bool = True) -> Estimate:
+        """Estimate what a run would take: the dry run. Nothing on disk changes.
 
         Args:
-            measure: Whether to read and ask one batch, so that the time is known.
+            measure: Whether to read and predict one batch, so that the time is known.
 
         Returns:
             Windows, pixels, bytes and time, and the windows' footprints as a GeoDataFrame.
@@ -274,6 +288,8 @@ class Job:
             ReadError: Pixels could not be read.
             JobError: The folder is in use, or cannot be written.
         """
+        one_of("on_error", on_error, get_args(OnError))
+        one_of("progress", progress, (True, False, None))
         return self._ask(todo, client, on_error, progress)
 
     def retry_failures(
@@ -295,6 +311,9 @@ class Job:
         Returns:
             `status()`.
         """
+        one_of("poison", poison, (True, False))
+        one_of("on_error", on_error, get_args(OnError))
+        one_of("progress", progress, (True, False, None))
         most = 1 << 30 if poison else POISON
         return self._ask(
             lambda records, group: again(records, group, most), client, on_error, progress
@@ -462,19 +481,22 @@ class Job:
         with self._driving() as records, _quietly():
             every = [(group, lacking(records, group)) for group in self._groups]
             total = sum(_tiles(group, blocks) for group, blocks in every)
+            self._check_source(remote=total > 0)
             if total:
+                # Before any work, so that a model that cannot travel costs none.
+                opener = None if client is None else self._model.for_workers()
                 with _bar(total, "asking", "tile", progress) as bar:
                     for group, blocks in every:
                         self._make_room(records, group)
-                        if client is None:
+                        if client is None or opener is None:
                             ask_here(
                                 records, group, blocks, self._model.predict,
-                                on_error=on_error, progress=bar.update,
+                                on_error=on_error, progress=bar.update, batch=self._model.batch,
                             )  # fmt: skip
                         else:
                             ask_there(
-                                records, group, blocks, self._model.for_workers(), client,
-                                on_error=on_error, progress=bar.update,
+                                records, group, blocks, opener, client,
+                                on_error=on_error, progress=bar.update, batch=self._model.batch,
                             )  # fmt: skip
             table = state_of(records, self._groups)
         bad = table[["failed", "poison"]].to_numpy().sum()
@@ -486,6 +508,24 @@ class Job:
                 stacklevel=3,
             )
         return table
+
+    def _check_source(self, *, remote: bool) -> None:
+        """Make sure that the source is the one that the job was created for.
+
+        Args:
+            remote: Whether to look at remote files, too.
+
+        Raises:
+            JobError: It changed, and in what.
+        """
+        found = changes(self._files, self.frozen.origin, self._policy, remote=remote)
+        if found:
+            more = len(found) - SHOWN
+            raise JobError(
+                f"the source of {self.folder} changed since the job was created. {'. '.join(found[:SHOWN])}"
+                f"{f'. And {more:,} more files' if more > 0 else ''}. Put back what was there, or create a new job in "
+                "another folder"
+            )
 
     def _check_asked(self, records: Records) -> None:
         table = state_of(records, self._groups)
@@ -542,6 +582,7 @@ class Job:
             "hash": self.frozen.digest,
             "prompts": [prompt_to_json(prompt) for prompt in self.prompts],
             "model": self._recipe,
+            "files": list(self._files),
             "plan": self.frozen.to_json(),
         }
         replace_file(self.folder / "plan.json", json.dumps(doc, indent=1).encode())

@@ -59,6 +59,7 @@ def ask_there(
     *,
     on_error: OnError,
     progress: Callable[[int], object],
+    batch: int = 1,
 ) -> None:
     """Ask what is lacking on a cluster, and file it here.
 
@@ -70,6 +71,7 @@ def ask_there(
         client: Of any cluster; it may grow, shrink and lose workers.
         on_error: "raise" stops at the first failure, "skip" notes it and goes on.
         progress: Told with each block how many tiles were done.
+        batch: Pairs of window and expression that are predicted together.
 
     Raises:
         JobError: Workers that were given one block died again and again, with on_error="raise".
@@ -79,7 +81,7 @@ def ask_there(
             "this client is asynchronous: give a Client(...) without asynchronous=True; it works in notebooks too"
         )
     for wanted, blocks in lacking.items():
-        work = work_of(records.plan, group, wanted, blocks, on_error)
+        work = work_of(records.plan, group, wanted, blocks, on_error, batch=batch)
         with records.ledger.together() as note:
             for place, answer in _answers(work, wanted, sorted(blocks), opener, client):
                 if answer is None and on_error == "raise":

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from remotesam_geo.errors import ReadError, RemoteSAMError
+from remotesam_geo.scenes.redaction import redact_text
 
 from .grid import Block, Box, Grid, Tile
 from .source import Source
@@ -309,7 +310,7 @@ def _read(work: Work, errand: _Errand) -> _Look:
         if work.on_error == "raise":
             raise
         if len(tiles) == 1:
-            return _Look(errand=errand, pictures=(), failed=((tiles[0], str(error)),))
+            return _Look(errand=errand, pictures=(), failed=((tiles[0], redact_text(str(error))),))
         # One bad place must not cost all the windows: read one by one.
         alone = [_read(work, replace(errand, tiles=(tile,))) for tile in tiles]
         return _Look(
@@ -339,7 +340,7 @@ def _ask(
                 for one in part:
                     yield from _ask(work, predict, [one])
             else:
-                yield part[0][0], None, f"{type(error).__name__}: {error}"
+                yield part[0][0], None, redact_text(f"{type(error).__name__}: {error}")
             continue
         for (tile, _, known), answer in zip(part, codes, strict=True):
             yield tile, mark(answer, known), ""

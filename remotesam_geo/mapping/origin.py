@@ -13,12 +13,14 @@ from odc.geo.geobox import GeoBox
 
 from remotesam_geo.errors import InputError, ReadError
 from remotesam_geo.scenes import ReadPolicy, Recipe, render, render_block
+from remotesam_geo.scenes.credentials import without_secrets
+from remotesam_geo.scenes.recipe import grid_from_json, grid_to_json
 
 from .grid import Box
 from .ground import Resolution, plan_geobox
 from .source import Moment, Pixels, Source, scene_source
 
-__all__ = ["Origin"]
+__all__ = ["Origin", "open_store", "text_in"]
 
 _COLOURS = ("red", "green", "blue")
 _AROUND = 8
@@ -33,6 +35,8 @@ class Origin:
         recipe: Of a scene made by `load` or `open_raster`.
         store: Path of a Zarr store that holds a scene.
         digest: Of the store's metadata: another store at the same path is told apart.
+        grid: The scene's own grid where it lies in a store, so that it is known without the store.
+        moments: Its times there; a recipe holds its own.
         bands: Names of the bands that are red, green and blue, or of the one that is grey.
         stretch: `attrs["stretch"]` of the scene rendered: limits are measured once, when a job is created.
     """
@@ -40,6 +44,8 @@ class Origin:
     recipe: Recipe | None = None
     store: str | None = None
     digest: str = ""
+    grid: GeoBox | None = None
+    moments: tuple[Moment, ...] = ()
     bands: tuple[str, ...]
     stretch: str
 
@@ -51,6 +57,7 @@ class Origin:
         bands: str | Sequence[str | int] | None = None,
         stretch: Any = None,
         store: Path | None = None,
+        policy: ReadPolicy | None = None,
     ) -> Self:
         """Fix how a scene becomes pictures; limits that are not known are measured now.
 
@@ -59,16 +66,20 @@ class Origin:
             bands: As in `render`.
             stretch: As in `render`.
             store: Where it was opened from, if from a store.
+            policy: How it is read. Signatures are taken off addresses that one of its signers signs again.
 
         Raises:
-            InputError: It has neither a recipe nor a store, or cannot be rendered.
+            InputError: It has neither a recipe nor a store, cannot be rendered, or its addresses hold secrets.
         """
-        recipe = Recipe.of(scene) if store is None else None
+        recipe = None if store is not None else without_secrets(Recipe.of(scene), policy)
         rendered = render(scene, bands, stretch)
+        source = None if store is None else scene_source(scene, bands=bands, stretch=stretch)
         return cls(
             recipe=None if recipe is None else _absolute(recipe),
             store=None if store is None else str(store.resolve()),
             digest="" if store is None else _metadata_digest(store),
+            grid=None if store is None else scene.odc.geobox,
+            moments=() if source is None else tuple(source.moments),
             bands=_names(scene, bands),
             stretch=rendered.attrs["stretch"],
         )
@@ -80,17 +91,13 @@ class Origin:
         Raises:
             InputError: It has no CRS.
         """
-        geobox = open_store(Path(self.store)).odc.geobox if self.store else self._grid
+        geobox = self.grid if self.recipe is None else self.recipe.geobox
         if not isinstance(geobox, GeoBox) or geobox.crs is None:
             raise InputError(
                 "this scene has no CRS, so its answers would lie nowhere on Earth: assign one "
                 "(scene.rio.write_crs, or crs= in open_raster)"
             )
         return geobox
-
-    @property
-    def _grid(self) -> GeoBox | None:
-        return None if self.recipe is None else self.recipe.geobox
 
     def source(self, resolution: Resolution = "native", policy: ReadPolicy | None = None) -> Source:
         """The pixels at a resolution.
@@ -111,6 +118,8 @@ class Origin:
             "recipe": None if self.recipe is None else self.recipe.to_dict(),
             "store": self.store,
             "digest": self.digest,
+            "grid": None if self.grid is None else grid_to_json(self.grid),
+            "moments": [_moment_to_json(moment) for moment in self.moments],
             "bands": list(self.bands),
             "stretch": self.stretch,
         }
@@ -118,13 +127,17 @@ class Origin:
     @classmethod
     def from_json(cls, doc: Mapping[str, Any]) -> Self:
         """Read what `to_json` gave."""
-        recipe = doc["recipe"]
+        recipe, store, grid = doc["recipe"], doc["store"], doc["grid"]
+        if (recipe is None) == (store is None):
+            raise InputError("the plan must name either a recipe or a Zarr store as its source")
         return cls(
             recipe=None if recipe is None else Recipe.from_dict(recipe),
-            store=doc["store"],
-            digest=doc["digest"],
-            bands=tuple(doc["bands"]),
-            stretch=doc["stretch"],
+            store=None if store is None else text_in("source.store", store),
+            digest=text_in("source.digest", doc["digest"]),
+            grid=None if grid is None else grid_from_json(grid),
+            moments=tuple(_moment_from_json(moment) for moment in doc["moments"]),
+            bands=tuple(text_in("source.bands", band) for band in doc["bands"]),
+            stretch=text_in("source.stretch", doc["stretch"]),
         )
 
 
@@ -195,12 +208,12 @@ class StoreSource:
     @property
     def geobox(self) -> GeoBox:
         """The plan's grid."""
-        return self._opened.geobox
+        return plan_geobox(self.origin.geobox, self.resolution)
 
     @property
     def moments(self) -> Sequence[Moment]:
         """The times there are."""
-        return self._opened.moments
+        return self.origin.moments
 
     def read(self, box: Box, moment: int) -> Pixels:
         """Colours (h x w x 3) and validity (h x w) of a box."""
@@ -251,6 +264,29 @@ def _metadata_digest(path: Path) -> str:
     names = ("zarr.json", ".zgroup", "*/zarr.json", "*/.zarray", "*/.zattrs")
     texts = [found.read_bytes() for name in names for found in sorted(path.glob(name))]
     return hashlib.sha256(b"\n".join(texts)).hexdigest()[:32]
+
+
+def text_in(name: str, value: Any) -> str:
+    """A value of a plan that must be a text.
+
+    Raises:
+        InputError: It is something else.
+    """
+    if not isinstance(value, str):
+        raise InputError(f"{name} is {value!r}: it must be a text")
+    return value
+
+
+def _moment_to_json(moment: Moment) -> dict[str, str | None]:
+    return {"time": None if moment.time is None else str(moment.time), "items": moment.items}
+
+
+def _moment_from_json(doc: Mapping[str, Any]) -> Moment:
+    time = doc["time"]
+    return Moment(
+        time=None if time is None else np.datetime64(text_in("time", time), "ns"),
+        items=text_in("items", doc["items"]),
+    )
 
 
 def _names(scene: xr.Dataset, bands: str | Sequence[str | int] | None) -> tuple[str, ...]:

@@ -5,13 +5,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from remotesam_geo.errors import JobError
+from remotesam_geo.errors import InputError, JobError, number_in, one_of
 from remotesam_geo.scenes import ReadPolicy
 from remotesam_geo.words import Prompt, auto_resolution, distinct_expressions
 
@@ -34,29 +34,43 @@ __all__ = [
     "prompt_to_json",
 ]
 
+LARGEST_SIDE = 1 << 16
+"""Pixels along the side of a window."""
+LARGEST_BLOCK = 1 << 10
+"""Windows along the side of a block."""
 _SHOWN = 5
 """Differences between two plans that a message names."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """What answers, as far as answers depend on it.
+    """The model of a job, as far as its probabilities depend on it.
+
+    Nothing here depends on the machine: not the device, and not how many pairs fit into its memory at once.
 
     Attributes:
         identity: The hash of the weights, or a name.
-        image_size: Side of the pictures it takes.
-        precision: Of its products, where it has any.
-        device: Kind of the device: answers differ in their last digits between kinds.
-        batch: Pairs of picture and expression that are computed together.
-        contours: The identity of the model that parts touching objects; nothing for none.
+        image_size: Side of the images it takes.
+        precision: Of its products ("float32" or "bfloat16"), where it has one.
+        contours: The identity of the model that separates touching objects; "" for none.
+
+    Raises:
+        InputError: One of them cannot be used.
     """
 
     identity: str
     image_size: int
     precision: str = ""
-    device: str = ""
-    batch: int = 1
     contours: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("identity", "precision", "contours"):
+            value = getattr(self, name)
+            if not isinstance(value, str):
+                raise InputError(f"the model's {name} is {value!r}: it must be a text")
+        if not self.identity:
+            raise InputError("the model's identity is empty: it must name the weights")
+        number_in("the model's image_size", self.image_size, 2, LARGEST_SIDE, whole=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +85,9 @@ class Plan:
         block: Tiles along the side of a block.
         keep_probabilities: Whether the maps are kept, or only what was outlined at the prompts' thresholds.
         area: Where to look, as GeoJSON in degrees; None for everywhere.
+
+    Raises:
+        InputError: One of them cannot be used.
     """
 
     origin: Origin
@@ -80,6 +97,14 @@ class Plan:
     block: int
     keep_probabilities: bool
     area: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        one_of("seam", self.seam, get_args(Seam))
+        one_of("keep_probabilities", self.keep_probabilities, (True, False))
+        number_in("block", self.block, 1, LARGEST_BLOCK, whole=True)
+        number_in("overlap in pixels", self.overlap, 0, self.weights.image_size // 2, whole=True)
+        if not isinstance(self.area, Mapping | None):
+            raise InputError(f"area is {self.area!r}: a plan holds it as a GeoJSON object")
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""

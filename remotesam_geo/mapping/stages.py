@@ -149,14 +149,16 @@ def work_of(
     wanted: Sequence[Layer],
     blocks: frozenset[tuple[int, int]],
     on_error: OnError,
+    *,
+    batch: int = 1,
 ) -> Work:
-    """What is to be asked for some layers of some blocks."""
+    """What is to be asked for some layers of some blocks; `batch` pairs of window and expression at once."""
     needs = needed_by(wanted)
     return replace(
         group.work(needs),
         todo=blocks,
         seam=plan.seam,
-        batch=max(1, -(-plan.weights.batch // len(needs))),
+        batch=max(1, -(-batch // len(needs))),
         on_error=on_error,
     )
 
@@ -243,10 +245,11 @@ def ask_here(
     *,
     on_error: OnError,
     progress: Callable[[int], object],
+    batch: int = 1,
 ) -> None:
     """Ask what is lacking in this process, and file it."""
     for wanted, blocks in lacking.items():
-        work = work_of(records.plan, group, wanted, blocks, on_error)
+        work = work_of(records.plan, group, wanted, blocks, on_error, batch=batch)
         with records.ledger.together() as note:
 
             def finish(answer: Answer, wanted: Sequence[Layer] = wanted, work: Work = work) -> None:

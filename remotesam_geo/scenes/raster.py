@@ -31,6 +31,8 @@ __all__ = ["Raster", "RasterInfo", "ReadPolicy", "Session", "deadline", "session
 
 KEPT_RASTERS = 512
 KEPT_SESSIONS = 16
+SAMPLE, SAMPLES = 1 << 15, 8
+"""Bytes of a sample of a local file, and how many are taken, besides one at its end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +110,28 @@ class Session:
         """Open it anew next time."""
         with self._lock:
             self._rasters.pop(href, None)
+
+    def sample(self, href: str, deadline: float) -> tuple[int | None, bytes | None]:
+        """The size of a file and some of its bytes, read anew; None where it is no plain file.
+
+        Args:
+            href: URL or path.
+            deadline: When `time.monotonic()` says that this read is over.
+        """
+        if is_remote(href):
+            file = RemoteFile(href, self._network, deadline)
+            return file.size, file.start
+        path = Path(local_path(href))
+        if not path.is_file():  # a folder, or something that GDAL alone understands
+            return None, None
+        size = path.stat().st_size
+        places = [size * part // SAMPLES for part in range(SAMPLES)]
+        with path.open("rb") as file_here:
+            parts = [file_here.read(SAMPLE)]
+            for place in (*places[1:], max(0, size - SAMPLE)):
+                file_here.seek(place)
+                parts.append(file_here.read(SAMPLE))
+        return size, b"".join(parts)
 
     def _remote(self, href: str, deadline: float) -> Raster:
         file = RemoteFile(href, self._network, deadline)

@@ -22,6 +22,7 @@ How `load` uses it::
 * Scale and offset are not applied here.
 """
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ from rasterio.errors import RasterioError
 from remotesam_geo.errors import InputError, ReadError
 
 from .fetch import ChangedError
+from .grids import short_crs
 from .onto import AssetBands, Reading, grid_of
 from .pixels import Array, Mask
 from .raster import RasterInfo, ReadPolicy, deadline, session
@@ -51,6 +53,7 @@ __all__ = [
     "SceneDriver",
     "SceneReader",
     "SourceError",
+    "fingerprint",
     "fuse_first",
     "fuse_last",
     "inspect",
@@ -138,6 +141,39 @@ def inspect(
     policy = policy or ReadPolicy()
     with _reported(AssetRef(origin=origin), href, "its header"):
         return session(policy).raster(href, origin, deadline(policy)).info
+
+
+def fingerprint(
+    href: str, *, origin: str | None = None, policy: ReadPolicy | None = None
+) -> dict[str, Any]:
+    """What tells a raster from another one at the same address, as plain JSON values.
+
+    Args:
+        href: URL or path.
+        origin: The URL of the item that names it, None where the user does.
+        policy: As for `SceneDriver`.
+
+    Returns:
+        Grid, bands, types, nodata, size and a digest of some of the bytes, read anew.
+
+    Raises:
+        SourceError: It cannot be read, or is not opened on purpose.
+    """
+    policy = policy or ReadPolicy()
+    with _reported(AssetRef(origin=origin), href, "its header"):
+        opened, until = session(policy), deadline(policy)
+        opened.forget(href)
+        info = opened.raster(href, origin, until).info
+        size, sample = opened.sample(href, until)
+        return {
+            "crs": None if info.crs is None else str(short_crs(info.crs)),
+            "transform": None if info.transform is None else list(info.transform[:6]),
+            "shape": list(info.shape),
+            "dtypes": list(info.dtypes),
+            "nodata": [None if value is None else str(value) for value in info.nodata],
+            "size": size,
+            "sample": None if sample is None else hashlib.sha256(sample).hexdigest()[:32],
+        }
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from odc.geo.geobox import GeoBox
 
 from remotesam_geo.errors import InputError
 
+from .credentials import check_no_secrets
 from .grids import Bounds, anchored, boxed, footprints, overlaps
 
 if TYPE_CHECKING:
@@ -254,7 +255,8 @@ class Recipe:
     @cached_property
     def digest(self) -> str:
         """A hash over everything in it."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:32]
+        text = json.dumps(self._to_plain(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def __dask_tokenize__(self) -> tuple[str, str]:
         return "remotesam_geo.Recipe", self.digest
@@ -268,11 +270,24 @@ class Recipe:
         )
 
     def to_json(self) -> str:
-        """As JSON text, the same for equal recipes."""
+        """As JSON text, the same for equal recipes.
+
+        Raises:
+            InputError: An address in it holds a signature or password.
+        """
         return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON values."""
+        """As plain JSON values.
+
+        Raises:
+            InputError: An address in it holds a signature or password.
+        """
+        doc = self._to_plain()
+        check_no_secrets(doc)
+        return doc
+
+    def _to_plain(self) -> dict[str, Any]:
         return {"version": VERSION, **_plain(self)}
 
     @classmethod
@@ -294,7 +309,7 @@ class Recipe:
             )
         try:
             return cls(
-                geobox=_geobox(doc["geobox"]),
+                geobox=grid_from_json(doc["geobox"]),
                 layers=tuple(_layer(layer) for layer in doc["layers"]),
                 times=tuple(doc["times"]),
                 groups=tuple(tuple(group) for group in doc["groups"]),
@@ -304,8 +319,10 @@ class Recipe:
                 chunk=(doc["chunk"][0], doc["chunk"][1]),
                 attrs=doc["attrs"],
             )
-        except (KeyError, TypeError) as error:
-            raise InputError(f"not a recipe: {error}") from None
+        except InputError:
+            raise
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise InputError(f"not a recipe: {type(error).__name__}: {error}") from None
 
 
 def as_fill(nodata: float | None, dtype: npt.DTypeLike) -> float | None:
@@ -320,14 +337,24 @@ def as_fill(nodata: float | None, dtype: npt.DTypeLike) -> float | None:
     return float(nodata)
 
 
+def grid_to_json(grid: GeoBox) -> dict[str, Any]:
+    """A grid as plain JSON values."""
+    return {
+        "crs": None if grid.crs is None else str(grid.crs),
+        "transform": list(grid.transform[:6]),
+        "shape": list(grid.shape.yx),
+    }
+
+
+def grid_from_json(doc: Mapping[str, Any]) -> GeoBox:
+    """Read what `grid_to_json` gave."""
+    return GeoBox(tuple(doc["shape"]), Affine(*doc["transform"]), doc["crs"])
+
+
 def _plain(value: Any) -> Any:
     """A recipe's values as JSON has them; what is left at its default stays out of sources."""
     if isinstance(value, GeoBox):
-        return {
-            "crs": None if value.crs is None else str(value.crs),
-            "transform": list(value.transform[:6]),
-            "shape": list(value.shape.yx),
-        }
+        return grid_to_json(value)
     if isinstance(value, Points):
         return asdict(value)
     if isinstance(value, Source | Layer):
@@ -357,7 +384,7 @@ def _layer(doc: Mapping[str, Any]) -> Layer:
 def _source(doc: Mapping[str, Any]) -> Source:
     known: dict[str, Any] = _tupled(doc)
     if "grid" in doc:
-        known["grid"] = _geobox(doc["grid"])
+        known["grid"] = grid_from_json(doc["grid"])
     if "points" in doc:
         known["points"] = Points(**_tupled(doc["points"]))
     return Source(**known)
@@ -365,10 +392,6 @@ def _source(doc: Mapping[str, Any]) -> Source:
 
 def _tupled(doc: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tuple(part) if isinstance(part, list) else part for key, part in doc.items()}
-
-
-def _geobox(doc: Mapping[str, Any]) -> GeoBox:
-    return GeoBox(tuple(doc["shape"]), Affine(*doc["transform"]), doc["crs"])
 
 
 def _marks(scene: "xr.Dataset") -> dict[str, Any]:
