@@ -1,21 +1,24 @@
-"""What every test shares: Hypothesis profiles and a polite number of threads."""
+"""What every test shares: the environment, and Hypothesis profiles."""
 
 import os
 
 import hypothesis
 import pytest
 
+from tests import environment
 from tests.campaign import Campaign
 
-if (
-    "PYTEST_XDIST_WORKER" in os.environ
-):  # before torch, BLAS and OpenMP count the cores for themselves
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+environment.settle()  # before a test imports a library that reads it
 
 # The same examples every time; `HYPOTHESIS_PROFILE=search` draws new ones, and more of them.
 hypothesis.settings.register_profile("default", deadline=None, max_examples=50, derandomize=True)
 hypothesis.settings.register_profile("search", deadline=None, max_examples=500, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def pytest_configure(config):
+    """Hide graphics cards from tests that are not for them."""
+    environment.hide_gpus(config.option.markexpr or "")
 
 
 @pytest.fixture

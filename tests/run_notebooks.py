@@ -16,6 +16,10 @@ import nbformat
 from nbclient import NotebookClient
 from PIL import Image
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests import environment
+
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
 
@@ -24,8 +28,8 @@ def main() -> int:
     paths = sorted(path for name in chosen for path in NOTEBOOKS.glob(f"{name}.ipynb"))
     if not paths:
         sys.exit(f"no notebooks in {NOTEBOOKS}")
+    environment.settle()
     os.environ["PYTHONPATH"] = str(NOTEBOOKS.parent)
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for each other by spinning
     for path in paths:
         begun = time.perf_counter()
         notebook = nbformat.read(path, as_version=4)

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "remotesam_geo"
-PLAN = tomllib.loads((ROOT / "tests" / "floors.toml").read_text())
+PLAN = tomllib.loads((ROOT / "tests" / "floors.toml").read_text("utf-8"))
 FLOOR = {room: level for level, floor in enumerate(PLAN["floor"]) for room in floor["rooms"]}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -54,7 +54,7 @@ def test_imports_go_down(path):
     module = module[:-1] if is_package else module
     room = room_of(module)
     assert not room or room in FLOOR, f"{room} stands on no floor: add it to tests/floors.toml"
-    assert not breaches(module, imports(path.read_text(), module, is_package))
+    assert not breaches(module, imports(path.read_text("utf-8"), module, is_package))
 
 
 def test_a_breach_is_noticed():
