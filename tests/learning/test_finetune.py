@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -637,11 +636,18 @@ def test_torchrun_leaves_the_options_of_the_command_alone():
 
 
 KILLED = """
-import sys
+import os, signal, sys
 import torch
-from pathlib import Path
-from remotesam_geo.learning.train import __main__ as command
+from remotesam_geo.learning.train import __main__ as command, loop
 torch.set_num_threads(1)
+write, written = loop.write_checkpoint, []
+def dying(path, state):
+    write(path, state)
+    if path.name == loop.CHECKPOINT:
+        written.append(path)
+    if len(written) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+loop.write_checkpoint = dying
 command.main(sys.argv[1:])
 """
 
@@ -657,15 +663,12 @@ def test_the_command_killed_goes_on_bit_for_bit(store, beginning, tmp_path, caps
             [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
         )
     }
-    child = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(tmp_path / "killed"), *options], env=environment
+    child = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path / "killed"), *options],
+        env=environment,
+        check=False,
     )
-    log = tmp_path / "killed" / "log.jsonl"
-    while not (log.exists() and len(Log.lines(log)) >= 4):
-        assert child.poll() is None
-        time.sleep(0.005)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
+    assert child.returncode == -signal.SIGKILL
     threads = torch.get_num_threads()
     try:
         command.main([str(tmp_path / "killed"), *options])

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -125,25 +124,32 @@ def run(folder: Path, config: TrainConfig) -> RemoteSAMModel:
 
 
 CHILD = """
-import sys
+import os, signal, sys
 from pathlib import Path
 from dataclasses import replace
 import torch
 sys.path.insert(0, sys.argv[2])
 torch.set_num_threads(1)
-from test_train import QUICK, run
+from test_train import QUICK, Squares, run
+batch = Squares.batch
+def dying(self, step):
+    if step == int(sys.argv[4]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return batch(self, step)
+Squares.batch = dying
 run(Path(sys.argv[1]), replace(QUICK, steps=int(sys.argv[3])))
 """
 
 
-def start_child(folder: Path, steps: int) -> subprocess.Popen[bytes]:
+def run_and_die(folder: Path, *, steps: int, at: int) -> None:
+    """A run in a process of its own, which kills itself when it asks for the batch of step `at`."""
     here = Path(__file__)
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(here.parents[2]), os.environ.get("PYTHONPATH", "")])
     }
-    return subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(folder), str(here.parent), str(steps)], env=environment
-    )
+    options = [str(folder), str(here.parent), str(steps), str(at)]
+    child = subprocess.run([sys.executable, "-c", CHILD, *options], env=environment, check=False)
+    assert child.returncode == -signal.SIGKILL
 
 
 def same(one: object, other: object) -> bool:
@@ -157,22 +163,13 @@ def same(one: object, other: object) -> bool:
 
 
 def test_a_killed_run_resumes_bit_for_bit(tmp_path):
-    steps = 24
-    child = start_child(tmp_path / "killed", steps)
-    log = tmp_path / "killed" / "log.jsonl"
-    deadline = time.monotonic() + 120
-    moment = int(np.random.default_rng(time.time_ns()).integers(5, 20))
-    while not (log.exists() and len(Log.lines(log)) >= moment):
-        assert child.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    child.send_signal(signal.SIGKILL)
-    assert child.wait() == -signal.SIGKILL
+    steps = 14
+    run_and_die(tmp_path / "killed", steps=steps, at=10)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         at = read_checkpoint(tmp_path / "killed" / "checkpoint.pt", torch.device("cpu"))["step"]
-        assert 0 < at < steps
+        assert at == 8
         resumed = run(tmp_path / "killed", replace(QUICK, steps=steps))
         straight = run(tmp_path / "straight", replace(QUICK, steps=steps))
     finally:

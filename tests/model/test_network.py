@@ -130,16 +130,14 @@ def test_inputs_of_another_size_are_explained(model):
 
 
 def test_every_parameter_that_can_receives_a_gradient():
+    """All but the idle ones are part of the loss's graph. How large a gradient is says less: that of a scale in front
+    of a batch norm is zero but for rounding."""
     torch.manual_seed(0)
     model = RemoteSAMModel(small_config()).train()
     pixels, ids, mask = inputs(model.config, 3)
     labels = torch.randint(0, 2, (3, 96, 96))
     model(pixels, ids, mask, labels=labels).loss.backward()
-    without = [
-        name
-        for name, parameter in model.named_parameters()
-        if parameter.grad is None or not parameter.grad.abs().max() > 0
-    ]
+    without = [name for name, parameter in model.named_parameters() if parameter.grad is None]
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
     assert all(name.startswith("backbone.layers.3.") for name in without)
     assert {

@@ -82,7 +82,7 @@ def api(tmp_path_factory):
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log)
     try:
-        for _ in range(200):
+        for _ in range(2000):  # a busy machine starts it late
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
