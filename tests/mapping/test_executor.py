@@ -127,7 +127,7 @@ def test_a_failure_stops_the_work_unless_skipped():
     before = threading.active_count()
     with pytest.raises(ReadError, match="pixel"):
         whole(Work(source=Picture(grid.shape, bad=(60, 77)), grid=grid, expressions=("x",)))
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 def test_a_predictor_that_fails_on_one_window_costs_that_window():
@@ -173,7 +173,7 @@ def test_an_abandoned_run_ends_its_threads():
     results = run(Work(source=Picture(grid.shape), grid=grid, expressions=("x",)), predict, id)
     next(results)
     results.close()
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 @settings(max_examples=25)

@@ -1,5 +1,6 @@
 """Small rasters and short patience for the tests of reading."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,14 @@ from remotesam_geo.scenes.transport import Patience
 
 UTM = "EPSG:32631"
 ORIGIN = "https://catalogue.example/item.json"
+# A busy machine answers late: only tests of silence and slowness may give up soon.
 BRISK = Patience(
-    connect=1.0, stall=0.25, slowest=2000, total=5.0, retries=4, first_wait=0.01, longest_wait=0.05
+    connect=60, stall=60, slowest=1, total=200, retries=4, first_wait=0.01, longest_wait=0.05
 )
+HASTY = replace(BRISK, stall=0.25, slowest=2000, retries=8)
 HERE = Trust(hosts=("127.0.0.1",))
 POLICY = ReadPolicy(patience=BRISK, trust=HERE)
+HASTY_POLICY = ReadPolicy(patience=HASTY, trust=HERE)
 
 
 def picture(bands: int, height: int, width: int, dtype: str = "uint8", seed: int = 0) -> Any:
