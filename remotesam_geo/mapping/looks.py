@@ -11,13 +11,13 @@ import shapely
 import xarray as xr
 from dask.base import compute
 from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 from pyproj import CRS
 from rasterio.features import shapes
 from shapely.geometry.base import BaseGeometry
 
 from remotesam_geo.errors import InputError
 from remotesam_geo.scenes import render
+from remotesam_geo.scenes.coordinates import grid_of
 
 from .grid import Grid
 from .zone_shapes import out_of_grid
@@ -89,13 +89,11 @@ def observed_area(scene: xr.Dataset | xr.DataArray) -> gpd.GeoDataFrame:
     """
     held = isinstance(scene, xr.Dataset) and "valid" in scene.data_vars
     valid = scene["valid"] if held else render(scene)["valid"]
-    geobox = scene.odc.geobox
+    geobox = grid_of(scene)
     if "time" not in valid.dims:
         raise InputError(
             f"this scene has the dimensions {list(valid.dims)} and no time: matching needs one"
         )
-    if not isinstance(geobox, GeoBox) or geobox.crs is None:
-        raise InputError("this scene has no CRS: assign one with scene.rio.write_crs('EPSG:...')")
     crs = CRS.from_user_input(str(geobox.crs))
     blocks = Grid(shape=geobox.shape.yx, window=BLOCK, overlap=0)
     times, found = [], []

@@ -13,6 +13,7 @@ from odc.geo.geobox import GeoBox
 
 from remotesam_geo.errors import InputError, ReadError
 from remotesam_geo.scenes import ReadPolicy, Recipe, render, render_block
+from remotesam_geo.scenes.coordinates import grid_of
 from remotesam_geo.scenes.credentials import without_secrets
 from remotesam_geo.scenes.recipe import grid_from_json, grid_to_json
 
@@ -78,7 +79,7 @@ class Origin:
             recipe=None if recipe is None else _absolute(recipe),
             store=None if store is None else str(store.resolve()),
             digest="" if store is None else _metadata_digest(store),
-            grid=None if store is None else scene.odc.geobox,
+            grid=None if store is None else grid_of(scene),
             moments=() if source is None else tuple(source.moments),
             bands=_names(scene, bands),
             stretch=rendered.attrs["stretch"],

@@ -14,6 +14,7 @@ from odc.geo.xr import spatial_dims
 
 from remotesam_geo.errors import InputError
 from remotesam_geo.scenes import Recipe, render
+from remotesam_geo.scenes.coordinates import grid_of
 
 from .grid import Box
 from .ground import Resolution, plan_geobox
@@ -105,7 +106,7 @@ def scene_source(
         InputError: The scene has no CRS, or cannot be rendered.
     """
     rendered = render(scene, bands, stretch)
-    native = _geobox(rendered)
+    native = grid_of(rendered)
     plan = plan_geobox(native, resolution) if geobox is None else geobox
     if plan != native and (recipe := _recipe(scene)) is not None:
         rendered = render(recipe.open(geobox=plan), bands, rendered.attrs["stretch"] or None)
@@ -149,21 +150,6 @@ def picture_source(rgb: NDArray[np.uint8], valid: NDArray[np.bool_]) -> Source:
         rgb=rgb,
         valid=valid,
     )
-
-
-def _geobox(rendered: xr.Dataset) -> GeoBox:
-    geobox = rendered.odc.geobox
-    if geobox is None or geobox.crs is None:
-        raise InputError(
-            "this scene has no CRS, so its answers would lie nowhere on Earth: assign one with "
-            "scene.rio.write_crs('EPSG:...'), or ask it as a picture, a NumPy array of H x W x 3"
-        )
-    if not isinstance(geobox, GeoBox):
-        raise InputError(
-            f"this scene lies on a {type(geobox).__name__}, not on a regular grid: warp it first, "
-            "for example with scene.odc.reproject('EPSG:...')"
-        )
-    return geobox
 
 
 def _recipe(scene: xr.Dataset | xr.DataArray) -> Recipe | None:

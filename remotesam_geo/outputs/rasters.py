@@ -20,6 +20,7 @@ from rasterio.windows import Window
 
 from remotesam_geo.errors import InputError
 from remotesam_geo.mapping.lazy import ENCODING, STEP
+from remotesam_geo.scenes.coordinates import grid_of
 from remotesam_geo.tasks import NO_DATA, decode, encode
 
 from .notes import KEY, note_of
@@ -183,9 +184,7 @@ class _Bands:
 
 
 def _bands(result: xr.DataArray) -> _Bands:
-    geobox = result.odc.geobox
-    if not isinstance(geobox, GeoBox):
-        raise InputError("this map lies on no regular grid, so no GeoTIFF can hold it")
+    geobox = grid_of(result, "this map")
     y, x = (str(dim) for dim in result.odc.spatial_dims)
     order = [dim for dim in ("time", "prompt", y, x) if dim in result.dims]
     if left := set(result.dims) - set(order):

@@ -30,6 +30,7 @@ from remotesam_geo.mapping.source import Moment, Source, picture_source, scene_s
 from remotesam_geo.mapping.stitch import Seam
 from remotesam_geo.mapping.views import square_round
 from remotesam_geo.mapping.zone_shapes import onto_grid
+from remotesam_geo.scenes.coordinates import grid_of
 from remotesam_geo.tasks import Suppress, decode
 from remotesam_geo.words import (
     CLASS_TEMPLATE,
@@ -40,7 +41,7 @@ from remotesam_geo.words import (
 )
 
 from .network import Model, Refine, exactly
-from .subjects import Picture, Scene, SceneLike, is_probabilities, place_of
+from .subjects import Picture, Scene, SceneLike, is_probabilities
 
 __all__ = [
     "OVERLAP", "Bands", "Group", "How", "Question", "Refine", "Resolutions", "Thresholds", "View", "ceil_pixels",
@@ -145,7 +146,7 @@ class Group:
 
 def native_crs(scene: Scene | Picture) -> CRS | None:
     """The CRS in which results return; None for pictures."""
-    return None if isinstance(scene, Picture) else CRS.from_user_input(str(place_of(scene).crs))
+    return None if isinstance(scene, Picture) else CRS.from_user_input(str(grid_of(scene).crs))
 
 
 def held_prompts(probabilities: xr.DataArray) -> list[Prompt]:
@@ -188,7 +189,7 @@ def map_groups(
         return (_held_group(scene, prompts, how, contours),)
     if how.tiles:
         raise InputError("tiles= is for pictures: a scene is asked window by window anyway")
-    place = place_of(scene)
+    place = grid_of(scene)
     if how.view != "map":
         geobox = _view(place, model.image_size, around)
         source = scene_source(scene, bands=how.bands, stretch=how.stretch, geobox=geobox)
@@ -268,7 +269,7 @@ def _held_group(
     return Group(
         prompts=tuple(prompts),
         members=tuple((labels.index(prompt.label),) for prompt in prompts),
-        maps=held_maps(probabilities, place_of(probabilities)),
+        maps=held_maps(probabilities, grid_of(probabilities, "the map of probabilities")),
         view="map",
     )
 

@@ -6,16 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import odc.geo.xr  # noqa: F401 - gives arrays their .odc
 import xarray as xr
 from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 from PIL import Image
 
 from remotesam_geo.errors import InputError
 from remotesam_geo.scenes import open_raster, render
 
-__all__ = ["Picture", "Scene", "SceneLike", "is_probabilities", "place_of", "subject"]
+__all__ = ["Picture", "Scene", "SceneLike", "is_probabilities", "subject"]
 
 Scene = xr.Dataset | xr.DataArray
 SceneLike = Scene | str | Path | NDArray[np.uint8] | Image.Image
@@ -70,18 +68,3 @@ def subject(
 def is_probabilities(scene: object) -> bool:
     """Whether this is what `probabilities` returned, or the like."""
     return isinstance(scene, xr.DataArray) and "prompt" in scene.dims
-
-
-def place_of(scene: Scene) -> GeoBox:
-    """The grid of a scene.
-
-    Raises:
-        InputError: It has none, or no CRS.
-    """
-    geobox = scene.odc.geobox
-    if not isinstance(geobox, GeoBox) or geobox.crs is None:
-        raise InputError(
-            "this scene has no CRS, so its answers would lie nowhere on Earth: assign one with "
-            "scene.rio.write_crs('EPSG:...'), or ask it as a picture, a NumPy array of H x W x 3"
-        )
-    return geobox
