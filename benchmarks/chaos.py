@@ -55,7 +55,7 @@ def check(job: Job, clean: Job) -> None:
     table = job.status()
     assert table.equals(clean.status()), f"{table}\n{clean.status()}"
     assert (table.drop(columns="asks").sum(axis=1) == table["asks"]).all()
-    with job._records(look=True) as ours, clean._records(look=True) as theirs:
+    with job._records() as ours, clean._records() as theirs:
         for group in job._groups:
             for layer in layers(job.frozen, group):
                 assert ours.ledger.known(layer.key) == theirs.ledger.known(layer.key)

@@ -198,19 +198,19 @@ def test_one_window_that_fails_is_told_from_the_others(tmp_path, raster, seam):
 @pytest.mark.parametrize("case", [(True, 0), (True, 5), (False, 0), (False, 5)])
 def test_a_full_disk_ends_a_run_and_loses_nothing(tmp_path, raster, clean, monkeypatch, case):
     keep, after = case
-    written, to_disk = [], store._to_disk
+    written, write = [], store.write_file
 
-    def full(path):
+    def full(path, data):
         written.append(path)
         if len(written) > after:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        to_disk(path)
+        write(path, data)
 
     job = make_job(tmp_path, raster, keep_probabilities=keep)
-    monkeypatch.setattr(store, "_to_disk", full)
+    monkeypatch.setattr(store, "write_file", full)
     with pytest.raises(JobError, match=r"No space left.*run again"):
         job.run()
-    monkeypatch.setattr(store, "_to_disk", to_disk)
+    monkeypatch.setattr(store, "write_file", write)
     job.run()
     if keep:
         is_whole(job, clean)
@@ -227,8 +227,12 @@ def test_a_ledger_that_was_lost_is_made_again(tmp_path, raster, clean):
     assert not model.asked
     is_whole(job, clean)
     (tmp_path / "ledger.sqlite").write_bytes(b"not a database, but long enough to be one" * 99)
-    with pytest.raises(JobError, match="Delete the file"):
+    with pytest.raises(JobError, match=r"run\(\) sets it aside"):
+        job.status()
+    with pytest.warns(RemoteSAMWarning, match=r"set aside as .*ledger\.sqlite\.damaged"):
         job.run()
+    assert not model.asked
+    is_whole(job, clean)
 
 
 def test_a_ledger_of_parts_that_was_lost_is_made_again(tmp_path, raster, clean):
@@ -247,22 +251,23 @@ def test_what_the_disk_changed_is_noticed_and_made_again(tmp_path, raster, clean
     job.run()
     chunks = sorted(path for path in (tmp_path / "probabilities.zarr").rglob("c/*/*/*/0/0"))
     chunks[3].write_bytes(chunks[4].read_bytes())
-    with pytest.raises(JobError, match="not as it was written"):
+    with pytest.raises(JobError, match=f"1 stored files are damaged.*{chunks[3]}"):
         job.answer()
+    assert job.status()["waiting"].sum() == 4  # the windows of one block
     model = Counting()
     job = make_job(tmp_path, raster, model=model)
     job.run()
     assert 0 < len(model.asked) <= 12  # a block of four windows, and those around it to blend with
-    chunks[3].write_bytes(b"junk")
-    with pytest.raises(JobError):
-        job.answer()
-    job.run()
     is_whole(job, clean)
-    part = next((tmp_path / "parts").rglob("*.parquet"))
-    part.write_bytes(part.read_bytes()[:100])
-    with pytest.raises(JobError, match="answer again"):
-        job.answer()
-    part.unlink(missing_ok=True)
+    chunks[3].write_bytes(b"junk")
+    chunks[5].unlink()
+    with pytest.raises(JobError, match="damaged: the file is missing"):
+        job.probabilities().compute()
+    with pytest.warns(RemoteSAMWarning, match="2 stored files are damaged or missing"):
+        job.run()
+    is_whole(job, clean)
+    for part in (tmp_path / "parts").rglob("*.parquet"):
+        part.write_bytes(part.read_bytes()[:100])
     is_whole(job, clean)
 
 

@@ -1,9 +1,10 @@
 """The class `Job`: a plan frozen in a folder, and the questions asked of it."""
 
+import hashlib
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -23,7 +24,16 @@ from remotesam_geo.mapping.executor import OnError
 from remotesam_geo.mapping.frames import Style, wanted_crs
 from remotesam_geo.mapping.headers import File, changes, describe
 from remotesam_geo.mapping.lazy import as_probabilities, note_failures
-from remotesam_geo.mapping.ledger import POISON, Ledger, lock
+from remotesam_geo.mapping.ledger import (
+    HELD,
+    LOCK,
+    POISON,
+    DamagedLedgerError,
+    Ledger,
+    ReadOnlyError,
+    lock,
+    set_aside,
+)
 from remotesam_geo.mapping.origin import Origin
 from remotesam_geo.mapping.plan import Group, Plan, groups, prompt_from_json, prompt_to_json
 from remotesam_geo.mapping.stages import (
@@ -31,6 +41,7 @@ from remotesam_geo.mapping.stages import (
     Todo,
     again,
     ask_here,
+    check_stored,
     layers,
     outline,
     rebuild,
@@ -59,6 +70,14 @@ if TYPE_CHECKING:
 __all__ = ["Job"]
 
 VERSION = 2
+PLAN, LEDGER, MAPS, PARTS = "plan.json", "ledger.sqlite", "probabilities.zarr", "parts"
+OURS = {LOCK, HELD, LEDGER, f"{LEDGER}-journal", f"{LEDGER}.damaged", MAPS, PARTS}
+"""What a job's folder may hold when its plan was lost."""
+RESTORE = (
+    "Restore it from a copy; or delete it and call Job.create in this folder with the same arguments: blocks that are "
+    "stored are used again."
+)
+"""What to do about a plan that is damaged."""
 LONG = 8
 """Tiles from which progress is shown."""
 SHOWN = 3
@@ -163,7 +182,8 @@ class Job:
             folder, load, overlap=overlap, seam=seam, block=block, keep_probabilities=keep_probabilities, refine=refine
         )  # fmt: skip
         place = Path(folder)
-        there = cls.open(place) if (place / "plan.json").exists() else None
+        _check_free(place)
+        there = cls.open(place) if (place / PLAN).exists() else None
         who = asked(model, refine, None if there is None else (there._recipe, there.frozen.weights))
         scene, store, policy = scene_of(source, load, policy)
         plan = Plan(
@@ -183,15 +203,11 @@ class Job:
         with writing(place):
             place.mkdir(parents=True, exist_ok=True)
         with lock(place):
-            if (place / "plan.json").exists():
+            if (place / PLAN).exists():
                 known = cls.open(place, policy=policy)
                 known.frozen.check_same(plan, place)
                 job.prompts, job._files = with_new(known.prompts, wanted), known._files
                 job._check_source(remote=False)
-            elif any(path.name != "lock" for path in place.iterdir()):
-                raise JobError(
-                    f"{place} holds other things than a job: give it a folder of its own"
-                )
             job._freeze()
         return job
 
@@ -216,21 +232,35 @@ class Job:
             JobError: There is no job, or the model is another.
         """
         place = Path(folder)
-        path = place / "plan.json"
+        path = place / PLAN
         try:
-            doc = json.loads(path.read_text())
+            doc = json.loads(path.read_bytes())
+            if doc["version"] != VERSION:
+                raise JobError(
+                    f"{path} was written by another version ({doc.get('remotesam_geo')}): create a new job"
+                )
+            if doc.pop("seal") != _seal(doc):
+                raise JobError(f"{path} is damaged, or was changed by hand. {RESTORE}")
             plan = Plan.from_json(doc["plan"])
             prompts = tuple(map(prompt_from_json, doc["prompts"]))
-            recipe, noted, version = doc["model"], doc["hash"], doc["version"]
+            recipe, noted = doc["model"], doc["hash"]
             files = files_from_json(doc["files"])
-        except FileNotFoundError:
-            raise JobError(f"{place} holds no job: make one with Job.create") from None
-        except (ValueError, KeyError, TypeError) as error:
-            raise JobError(f"cannot understand {path}: {type(error).__name__}: {error}") from error
-        if version != VERSION or noted != plan.digest:
+        except (FileNotFoundError, NotADirectoryError):
+            left = any((place / name).exists() for name in (LEDGER, MAPS, PARTS))
             raise JobError(
-                f"{path} was changed, or written by another version ({doc.get('remotesam_geo')}): its plan is not the "
-                "one that its maps were made by. Restore it, or create a new job."
+                f"{path} is missing, though the folder holds what a job has stored. {RESTORE}"
+                if left
+                else f"{place} holds no job: make one with Job.create"
+            ) from None
+        except OSError as error:
+            raise JobError(f"cannot read {path}: {error}") from error
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise JobError(
+                f"cannot understand {path} ({type(error).__name__}: {error}). {RESTORE}"
+            ) from error
+        if noted != plan.digest:
+            raise JobError(
+                f"{path} was written by another version ({doc['remotesam_geo']}): create a new job"
             )
         who = None if model is None else asked(model, refine, (recipe, plan.weights))
         if who is not None:
@@ -251,7 +281,7 @@ class Job:
         )
 
     def _repr_html_(self) -> str:
-        with self._records(look=True) as records:
+        with self._records() as records:
             status = state_of(records, self._groups)
             return job_card(self.folder, self.prompts, status, records, self._groups)
 
@@ -346,12 +376,12 @@ class Job:
 
         Columns: asks (all there are), done, empty (no data), failed, poison (failed three times), waiting.
         """
-        with self._records(look=True) as records:
+        with self._records() as records:
             return state_of(records, self._groups)
 
     def failures(self) -> gpd.GeoDataFrame:
         """Windows that failed: where, when, for which labels, why, and how often they were tried."""
-        with self._records(look=True) as records:
+        with self._records() as records:
             return failed_windows(records, self._groups)
 
     def answer(
@@ -406,17 +436,20 @@ class Job:
                 "made with: leave threshold out"
             )
         target = wanted_crs(crs, str(self.frozen.origin.geobox.crs))
-        with self._driving() as records:
+        with self._driving(look=True) as records:
             if not partial:
                 self._check_asked(records)
             wanted = [_with_thresholds(group, prompts) for group in self._groups]
             with _bar(None, "outlining", "block", progress) as bar, _quietly():
                 for group in wanted:
-                    outline(records, group, group.prompts, drawn(choice), bar.update)
+                    outline(
+                        records, group, group.prompts, drawn(choice), bar.update, partial=partial
+                    )
                 labels = [prompt.label for prompt in prompts]
                 found = joined(
-                    records, wanted, choice, style, labels=labels, min_area=min_area, crs=target
-                )
+                    records, wanted, choice, style,
+                    labels=labels, min_area=min_area, crs=target, partial=partial,
+                )  # fmt: skip
             missing = failed_windows(records, self._groups)
         warn_of_failures(missing)
         return found
@@ -438,7 +471,7 @@ class Job:
                 f"one array has one resolution, but this job asked at {asked_at}: make a job of each"
             )
         (group,) = self._groups
-        with self._records(look=True) as records:
+        with self._records() as records:
             self._check_asked(records)
             warn_of_failures(failed_windows(records, self._groups))
             asked = {
@@ -479,15 +512,18 @@ class Job:
         progress: bool | None,
     ) -> pd.DataFrame:
         with self._driving() as records, _quietly():
+            for group in self._groups:
+                check_stored(records, group)
             every = [(group, lacking(records, group)) for group in self._groups]
             total = sum(_tiles(group, blocks) for group, blocks in every)
             self._check_source(remote=total > 0)
+            for group in self._groups:
+                self._make_room(records, group)
             if total:
                 # Before any work, so that a model that cannot travel costs none.
                 opener = None if client is None else self._model.for_workers()
                 with _bar(total, "asking", "tile", progress) as bar:
                     for group, blocks in every:
-                        self._make_room(records, group)
                         if client is None or opener is None:
                             ask_here(
                                 records, group, blocks, self._model.predict,
@@ -550,9 +586,21 @@ class Job:
                 records.store.create(layer.key, group.grid, moments, about)
 
     @contextmanager
-    def _driving(self) -> Iterator[Records]:
-        """The records, for the one driver that may write."""
-        with lock(self.folder) as taken_over, self._records() as records:
+    def _driving(self, *, look: bool = False) -> Iterator[Records]:
+        """The records, for the one driver that may write.
+
+        Args:
+            look: Whether records that cannot be written to will do, where the folder is read-only.
+        """
+        with ExitStack() as held:
+            try:
+                taken_over = held.enter_context(lock(self.folder))
+            except ReadOnlyError:
+                if not look:
+                    raise
+                yield held.enter_context(self._records())
+                return
+            records = self._records_with(held.enter_context(self._own_ledger()))
             if taken_over:
                 records.store.tidy()
             if not records.ledger.complete:  # new, or lost and made anew
@@ -562,17 +610,38 @@ class Job:
             yield records
 
     @contextmanager
-    def _records(self, *, look: bool = False) -> Iterator[Records]:
-        path = self.folder / "ledger.sqlite"
-        # Whoever only looks leaves no trace.
-        place = path if path.exists() or not look else ":memory:"
-        with Ledger(place, self.frozen.digest) as ledger:
-            yield Records(
-                plan=self.frozen,
-                store=Store(self.folder / "probabilities.zarr"),
-                parts=self.folder / "parts",
-                ledger=ledger,
+    def _own_ledger(self) -> Iterator[Ledger]:
+        """The ledger, to be written to. A damaged one is set aside, with a warning, and begun anew."""
+        path = self.folder / LEDGER
+        try:
+            ledger = Ledger(path, self.frozen.digest)
+        except DamagedLedgerError as error:
+            with writing(path):
+                aside = set_aside(path)
+            warnings.warn(
+                f"the damaged ledger is set aside as {aside} and rebuilt from the stored blocks: "
+                f"{error.__cause__ or error}",
+                RemoteSAMWarning,
+                stacklevel=2,
             )
+            ledger = Ledger(path, self.frozen.digest)
+        with ledger:
+            yield ledger
+
+    @contextmanager
+    def _records(self) -> Iterator[Records]:
+        """The records, for whoever only looks. Nothing is written."""
+        with Ledger(self.folder / LEDGER, self.frozen.digest, look=True) as ledger:
+            yield self._records_with(ledger, writable=False)
+
+    def _records_with(self, ledger: Ledger, *, writable: bool = True) -> Records:
+        return Records(
+            plan=self.frozen,
+            store=Store(self.folder / MAPS),
+            parts=self.folder / PARTS,
+            ledger=ledger,
+            writable=writable,
+        )
 
     def _freeze(self) -> None:
         doc = {
@@ -585,7 +654,33 @@ class Job:
             "files": list(self._files),
             "plan": self.frozen.to_json(),
         }
-        replace_file(self.folder / "plan.json", json.dumps(doc, indent=1).encode())
+        doc["seal"] = _seal(doc)
+        replace_file(self.folder / PLAN, json.dumps(doc, indent=1).encode())
+
+
+def _seal(doc: Mapping[str, Any]) -> str:
+    """A hash of all that a plan's file says."""
+    return hashlib.sha256(json.dumps(doc, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _check_free(place: Path) -> None:
+    """Make sure that a folder holds a job, what is left of one, or nothing; before anything is put there.
+
+    Raises:
+        JobError: It holds other things.
+    """
+    if not place.exists() or (place / PLAN).exists() or (place / LEDGER).exists():
+        return
+    with writing(place):
+        other = sorted(
+            str(path)
+            for path in place.iterdir()
+            if path.name not in OURS and path.suffix != ".partial"
+        )
+    if other:
+        raise JobError(
+            f"{place} holds other things than a job ({', '.join(other[:3])}): give it a folder of its own"
+        )
 
 
 def _with_thresholds(group: Group, prompts: Sequence[Prompt]) -> Group:

@@ -1,4 +1,4 @@
-"""The maps that a job has kept, as one lazy array."""
+"""The stored probabilities of a job as one lazy array."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,25 +12,38 @@ from dask.highlevelgraph import HighLevelGraph
 
 from remotesam_geo.mapping.executor import Failure
 from remotesam_geo.mapping.grid import Grid
+from remotesam_geo.mapping.ledger import Ledger
 from remotesam_geo.mapping.plan import Group
 from remotesam_geo.mapping.stages import Records, layers
 from remotesam_geo.mapping.stitch import Codes, joined
-from remotesam_geo.mapping.store import Store
+from remotesam_geo.mapping.store import DamagedBlockError, Store
+from remotesam_geo.tasks import NO_DATA
 
 __all__ = ["kept_failures", "kept_maps"]
 
 
 def kept_maps(records: Records, group: Group) -> "da.Array":
-    """Codes of each prompt of a group (time, prompt, y, x), one chunk a block."""
+    """Codes of each prompt of a group (time, prompt, y, x), one chunk a block. Each block is checked as it is read."""
     keys = [layer.key for layer in layers(records.plan, group)][: group.contours]
-    kept = _Kept(records.store.folder, group.grid, keys, group.members)
+    kept = _Kept(
+        folder=records.store.folder,
+        ledger=records.ledger.path,
+        plan=records.plan.digest,
+        grid=group.grid,
+        keys=keys,
+        members=group.members,
+    )
     rows, cols = group.grid.blocks
     moments = len(group.source.moments)
-    name = f"remotesam-kept-{tokenize(str(records.store.folder), keys, group.members)}"
-    graph: dict[Any, Any] = {
-        (name, moment, 0, *divmod(index, cols)): (kept.read, moment, index)
+    marks = {
+        (moment, index): tuple(records.ledger.known_as(key, (moment, index)) for key in keys)
         for moment in range(moments)
         for index in range(rows * cols)
+    }
+    name = f"remotesam-kept-{tokenize(str(records.store.folder), keys, group.members, repr(marks))}"
+    graph: dict[Any, Any] = {
+        (name, moment, 0, *divmod(index, cols)): (kept.read, moment, index, own)
+        for (moment, index), own in marks.items()
     }
     high = [group.grid.block_at(row * cols).core.shape[0] for row in range(rows)]
     wide = [group.grid.block_at(col).core.shape[1] for col in range(cols)]
@@ -57,16 +70,41 @@ def kept_failures(records: Records, group: Group) -> list[Failure]:
     return [found[place] for place in sorted(found)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Kept:
-    """Where maps are kept: small, so that it travels with each task."""
+    """Where stored probabilities are: small, so that it travels with each task."""
 
     folder: Path
+    ledger: Path | str
+    plan: str
     grid: Grid
     keys: Sequence[str]
     members: Sequence[Sequence[int]]
 
-    def read(self, moment: int, index: int) -> Codes:
-        store, block = Store(self.folder), self.grid.block_at(index)
-        codes = np.stack([store.read(key, moment, block) for key in self.keys])
+    def read(self, moment: int, index: int, marks: Sequence[str | None]) -> Codes:
+        """A block with the digests that its files had when the array was made; None where nothing is stored.
+
+        Raises:
+            JobError: A file is damaged.
+        """
+        codes = np.stack(
+            [
+                self._read(key, moment, index, mark)
+                for key, mark in zip(self.keys, marks, strict=True)
+            ]
+        )
         return np.stack([joined(codes, own) for own in self.members])[None]
+
+    def _read(self, key: str, moment: int, index: int, mark: str | None) -> Codes:
+        store, block = Store(self.folder), self.grid.block_at(index)
+        if mark is None:
+            return np.full(block.core.shape, NO_DATA, np.uint8)
+        try:
+            return store.read(key, moment, block, self.grid, mark)
+        except DamagedBlockError:
+            # Unless it was computed again since, after a failure for example.
+            with Ledger(self.ledger, self.plan, look=True) as ledger:
+                now = ledger.known_as(key, (moment, index))
+            if now is None or now == mark:
+                raise
+            return store.read(key, moment, block, self.grid, now)

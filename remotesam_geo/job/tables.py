@@ -199,6 +199,7 @@ def joined(
     labels: Sequence[str],
     min_area: float,
     crs: CRS,
+    partial: bool = False,
 ) -> gpd.GeoDataFrame:
     """The features of all that was outlined, in the order of the labels."""
     plan, tables, notes = records.plan, [], []
@@ -208,7 +209,7 @@ def joined(
         found: list[Found] = []
         dropped: dict[str, Dropped] = {}
         for prompt in group.prompts:
-            blocks = pieces(records, group, prompt, drawn(choice))
+            blocks = pieces(records, group, prompt, drawn(choice), partial=partial)
             own, left_out, cut = gather(blocks, group.grid, group.source.moments, [prompt], wanted)
             found += own
             dropped |= left_out

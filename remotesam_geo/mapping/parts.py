@@ -1,7 +1,8 @@
-"""Outlines of one block of one map as GeoParquet, with all that it takes to join them to their neighbours again.
+"""Components of one block as GeoParquet, with all that is needed to join them across blocks.
 
-A part opens anywhere as what was found in its block, cut at the block's border. Beside the columns it holds, in the
-file's metadata, which component each pixel along its border belongs to: so whole features are made from parts alone.
+A part opens anywhere as what was found in its block, cut at the block's border. The file's metadata also holds which
+component each pixel along the border belongs to, so that whole features are made from parts alone, and a seal: the
+digest of the rest of the file, of its place and of what it was made from.
 """
 
 import base64
@@ -22,23 +23,27 @@ from odc.geo.geobox import GeoBox
 from remotesam_geo.errors import JobError
 from remotesam_geo.tasks import Hulls, Table, upright
 
+from .store import digest
 from .vectors import SIDES, Features, Outline, Pieces
 
-__all__ = ["about", "pack", "unpack"]
+__all__ = ["about", "check", "pack", "seal_of", "unpack"]
 
 I64 = NDArray[np.int64]
 
 _KEY = b"remotesam_geo"
+_SEAL = b'"seal": "'
+_BLANK = "0" * 32
 _COLUMNS = ("count", "total", "peak", "x0", "y0", "x1", "y1", "row", "col", "parent")
 
 
-def pack(pieces: Pieces, geobox: GeoBox, told: Mapping[str, Any]) -> bytes:
-    """A GeoParquet file of a block's pieces.
+def pack(pieces: Pieces, geobox: GeoBox, told: Mapping[str, Any], *place: Any) -> bytes:
+    """A GeoParquet file of a block's components.
 
     Args:
         pieces: What the block holds.
         geobox: The plan's grid, in whose CRS the file is.
         told: What it is a part of, as plain JSON values.
+        place: What the seal binds the file to: layer, date, block, and the digests of what it was made from.
     """
     features, table = pieces.features, pieces.features.table
     numbers = np.column_stack([table.count, table.total, table.peak, table.box, table.first])
@@ -50,6 +55,7 @@ def pack(pieces: Pieces, geobox: GeoBox, told: Mapping[str, Any]) -> bytes:
         "parent": pa.array(np.asarray(pieces.parent, np.int64)),
     }
     note = {
+        "seal": _BLANK,
         "about": dict(told),
         "outline": _outline(features),
         "scale": table.scale,
@@ -71,26 +77,48 @@ def pack(pieces: Pieces, geobox: GeoBox, told: Mapping[str, Any]) -> bytes:
         },
     }
     file = io.BytesIO()
-    found = pa.table(columns).replace_schema_metadata(
-        {b"geo": json.dumps(geo).encode(), _KEY: json.dumps(note).encode()}
-    )
-    pq.write_table(found, file, compression="zstd")
-    return file.getvalue()
+    found = pa.table(columns)
+    with pq.ParquetWriter(file, found.schema, compression="zstd") as writer:
+        writer.write_table(found)
+        # Of the file, not of the schema: Arrow would write the schema's a second time.
+        writer.add_key_value_metadata({"geo": json.dumps(geo), _KEY.decode(): json.dumps(note)})
+    blank = file.getvalue()
+    start = blank.rindex(_SEAL) + len(_SEAL)
+    return blank[:start] + digest(blank, *place).encode() + blank[start + len(_BLANK) :]
+
+
+def seal_of(data: bytes) -> str:
+    """The seal that a part carries; "" where there is none."""
+    start = data.rfind(_SEAL) + len(_SEAL)
+    seal = data[start : start + len(_BLANK)]
+    return seal.decode("ascii", "replace") if start >= len(_SEAL) else ""
+
+
+def check(data: bytes, *place: Any) -> None:
+    """Make sure that a part is as `pack` wrote it for this place.
+
+    Raises:
+        JobError: It is damaged, or belongs elsewhere.
+    """
+    seal, start = seal_of(data), data.rfind(_SEAL) + len(_SEAL)
+    blank = data[:start] + _BLANK.encode() + data[start + len(_BLANK) :]
+    if digest(blank, *place) != seal:
+        raise JobError("a part is damaged: its digest is not the one that was noted")
 
 
 def unpack(data: bytes, geobox: GeoBox) -> Pieces:
-    """The pieces that `pack` wrote.
+    """The components that `pack` wrote.
 
     Args:
-        data: The file.
+        data: The file, which `check` has passed.
         geobox: The plan's grid.
 
     Raises:
         JobError: It is damaged, or no part.
     """
     try:
-        found = pq.read_table(io.BytesIO(data))
-        note = json.loads(found.schema.metadata[_KEY])
+        file = pq.ParquetFile(io.BytesIO(data))
+        found, note = file.read(), json.loads(file.metadata.metadata[_KEY])
         numbers = {name: found[name].to_numpy().astype(np.int64) for name in _COLUMNS}
         shapes = shapely.from_wkb(found["geometry"].to_numpy(zero_copy_only=False))
         whole_edges = {side: _unpacked(note["whole_edges"][side]) for side in SIDES}
@@ -124,13 +152,13 @@ def unpack(data: bytes, geobox: GeoBox) -> Pieces:
 
 
 def about(data: bytes) -> dict[str, Any]:
-    """What `pack` was told of a part.
+    """What `pack` was told about a part.
 
     Raises:
         JobError: It is damaged, or no part.
     """
     try:
-        note = json.loads(pq.read_schema(io.BytesIO(data)).metadata[_KEY])
+        note = json.loads(pq.read_metadata(io.BytesIO(data)).metadata[_KEY])
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         raise JobError(f"a part is damaged ({type(error).__name__}: {error})") from error
     told: dict[str, Any] = note["about"]

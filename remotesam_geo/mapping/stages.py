@@ -1,10 +1,10 @@
-"""The two stages of a job over its records: blocks are asked once and filed, and outlined from what was filed.
+"""The two stages of a job: predict blocks and store their probabilities, then outline components from what is stored.
 
-Every block is a task of its own that can be done again: its map or part is written whole, then entered in the ledger.
-What is not entered was not done.
+Every block is an idempotent task: its map or part is written whole, then entered in the ledger. What is not entered
+counts as not done. Every stored file carries a digest, which is checked whenever the file is read.
 """
 
-import hashlib
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,28 +13,35 @@ from pathlib import Path
 import numpy as np
 import shapely
 
-from remotesam_geo.errors import JobError
+from remotesam_geo.errors import JobError, RemoteSAMWarning
 from remotesam_geo.tasks import FAILED, NO_DATA, Hulls, merge_hulls
 from remotesam_geo.words import Prompt
 
 from .executor import Answer, OnError, Pool, Predict, Work, run
 from .grid import Block
 from .ledger import Entry, Ledger, Miss
-from .parts import about, pack, unpack
+from .parts import about, check, pack, seal_of, unpack
 from .plan import Group, Plan
 from .stitch import Codes, joined
-from .store import Store, digest, replace_file, writing
+from .store import DamagedBlockError, Store, replace_file, writing
 from .vectors import Outline, Pieces, extract
 
 __all__ = [
-    "Layer", "Outcome", "Records", "Todo", "again", "ask_here", "file", "layers", "made", "outline", "pieces",
-    "rebuild", "todo", "work_of",
+    "Layer", "Outcome", "Records", "Todo", "again", "ask_here", "check_stored", "file", "layers", "made", "outline",
+    "part_key", "pieces", "rebuild", "todo", "work_of",
 ]  # fmt: skip
 
 Todo = Mapping[tuple["Layer", ...], frozenset[tuple[int, int]]]
 """Blocks still to answer, as moment and number, by the layers they lack."""
 
 READERS = 2
+CHECKERS = 4
+"""Threads that check stored files; they mostly wait for the disk."""
+SHOWN = 3
+"""Damaged files that a message names."""
+
+Place = tuple[int, int]
+"""Moment and number of a block."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +53,14 @@ class Records:
         store: Its maps.
         parts: The folder of what was outlined.
         ledger: What was done.
+        writable: Whether this process drives the job; else nothing is written.
     """
 
     plan: Plan
     store: Store
     parts: Path
     ledger: Ledger
+    writable: bool = True
 
     def part(self, key: str, moment: int, block: int) -> Path:
         """Where the outlines of a block are."""
@@ -199,6 +208,9 @@ def made(answer: Answer, work: Work, wanted: Sequence[Layer]) -> Outcome:
                     work.source.geobox,
                     _told(layer.prompt, answer.moment, answer.block)
                     | {"empty": empty, "misses": [[miss.tile, miss.cause] for miss in misses]},
+                    layer.key,
+                    answer.moment,
+                    answer.block.index,
                 )
             )
     return Outcome(
@@ -220,9 +232,9 @@ def file(
     for layer, kept in zip(wanted, outcome.kept, strict=True):
         if isinstance(kept, bytes):
             _write_part(records, layer.key, (outcome.moment, outcome.block), kept)
-            mark = _digest_of(kept)
+            mark = seal_of(kept)
         else:
-            mark = records.store.write(layer.key, outcome.moment, block, kept)
+            mark = records.store.write(layer.key, outcome.moment, block, kept, group.grid)
         entries.append(
             Entry(
                 layer=layer.key,
@@ -258,81 +270,161 @@ def ask_here(
             deque(run(work, predict, finish, readers=READERS, progress=progress), maxlen=0)
 
 
+def check_stored(records: Records, group: Group) -> None:
+    """Check all stored files of a group's blocks, and count those that are damaged or missing as not done.
+
+    Warns once, with the number of files and the first of them.
+    """
+    damaged: list[Path] = []
+    for layer in layers(records.plan, group):
+        known = records.ledger.known(layer.key)
+
+        def look(item: tuple[Place, str], layer: Layer = layer) -> tuple[Place, Path] | None:
+            place, mark = item
+            try:
+                if layer.prompt is None:
+                    block = group.grid.block_at(place[1])
+                    records.store.check(layer.key, place[0], block, mark)
+                else:
+                    _checked_part(records, layer.key, place, mark)
+            except DamagedBlockError as error:
+                return place, error.path
+            return None
+
+        with Pool(CHECKERS) as pool:
+            bad = [found for found in pool.map(look, sorted(known.items())) if found is not None]
+        if bad:
+            records.ledger.forget(layer.key, [place for place, _ in bad])
+            damaged += [path for _, path in bad]
+    if damaged:
+        warnings.warn(
+            f"{len(damaged):,} stored files are damaged or missing, and their blocks are computed again: "
+            f"{_named(damaged)}",
+            RemoteSAMWarning,
+            stacklevel=2,
+        )
+
+
 def outline(
     records: Records,
     group: Group,
     prompts: Sequence[Prompt],
     kind: Outline,
     progress: Callable[[int], object],
+    *,
+    partial: bool = False,
 ) -> None:
-    """Outline what is in the maps and was not outlined yet; without maps there is nothing to do.
+    """Outline the stored blocks that were not outlined yet; a job without stored probabilities has none.
 
     Args:
-        records: What is on disk.
-        group: What was asked.
+        records: What is on disk. Nothing happens where it is not writable.
+        group: The group of prompts.
         prompts: The group's prompts, with the thresholds that are wanted now.
         kind: Which geometry.
-        progress: Told how many outlines there are.
+        progress: Called with how many blocks were outlined.
+        partial: Whether to leave out blocks that are damaged, with a warning.
+
+    Raises:
+        JobError: Stored blocks are damaged. They count as not done from now on.
     """
-    if not records.plan.keep_probabilities:
+    if not records.plan.keep_probabilities or not records.writable:
         return
-    every = layers(records.plan, group)
+    damaged: dict[Path, tuple[Layer, Place]] = {}
     with Pool(READERS) as pool:
         for prompt, needs in zip(prompts, group.members, strict=True):
-            sketch = _Sketch(
-                records=records,
-                group=group,
-                prompt=prompt,
-                kind=kind,
-                maps=tuple(every[index] for index in needs),
-                contours=() if group.contours is None else (every[group.contours],),
-            )
+            sketch = _sketch(records, group, prompt, kind, needs)
             marks, known = _marks(records, sketch.all), records.ledger.known(sketch.key)
-            stale = sorted(item for item in marks.items() if known.get(item[0]) != item[1])
+            stale = sorted(
+                item
+                for item in marks.items()
+                if known.get(item[0]) != item[1] or not _is_whole(records, sketch.key, item)
+            )
             progress(len(marks) - len(stale))
-            try:
-                with records.ledger.together() as note:
-                    for entry in pool.map(sketch.outline, stale):
-                        note([entry])
-                        progress(1)
-            except _DamagedError as damaged:
-                damaged.forget(records.ledger)
-                raise
+            with records.ledger.together() as note:
+                for made_of in pool.map(sketch.outline, stale):
+                    if isinstance(made_of, Entry):
+                        note([made_of])
+                    else:
+                        damaged |= made_of
+                    progress(1)
+    for layer, place in damaged.values():
+        records.ledger.forget(layer.key, [place])
+    if damaged:
+        _tell_damaged(list(damaged), partial=partial)
 
 
 def pieces(
-    records: Records, group: Group, prompt: Prompt, kind: Outline
+    records: Records,
+    group: Group,
+    prompt: Prompt,
+    kind: Outline,
+    *,
+    partial: bool = False,
 ) -> Iterator[tuple[int, Block, Sequence[Pieces]]]:
-    """The pieces of each block that was outlined, in plan order.
+    """The components of each stored block, in plan order.
+
+    Args:
+        records: What is on disk.
+        group: The group of prompts.
+        prompt: One of them, with the threshold that is wanted now.
+        kind: Which geometry.
+        partial: Whether to leave out blocks that are damaged, with a warning.
 
     Raises:
-        JobError: A part is damaged or gone; it is made anew the next time.
+        JobError: A stored block is damaged.
     """
-    stored: Outline = kind if records.plan.keep_probabilities else "polygon"
-    key = part_key(records.plan, group, prompt, stored)
-    for place in sorted(records.ledger.known(key)):
-        piece = _piece(records, group, key, place)
-        if kind == "oriented" and stored == "polygon":
-            piece = _with_hulls(piece)
-        yield place[0], group.grid.block_at(place[1]), [piece]
+    if records.plan.keep_probabilities:
+        labels = [each.label for each in group.prompts]
+        sketch = _sketch(records, group, prompt, kind, group.members[labels.index(prompt.label)])
+        places, read = _marks(records, sketch.all), sketch.pieces
+    else:
+        key = part_key(records.plan, group, prompt, "polygon")
+        places = records.ledger.known(key)
+
+        def read(item: tuple[Place, str]) -> Pieces:
+            piece = _unpacked(records, group, key, *item)
+            return _with_hulls(piece) if kind == "oriented" else piece
+
+    damaged: list[Path] = []
+    for item in sorted(places.items()):
+        try:
+            piece = read(item)
+        except DamagedBlockError as error:
+            if records.writable and not records.plan.keep_probabilities:
+                records.ledger.forget(key, [item[0]])
+            damaged.append(error.path)
+            continue
+        if not damaged or partial:
+            yield item[0][0], group.grid.block_at(item[0][1]), [piece]
+    if damaged:
+        _tell_damaged(damaged, partial=partial)
 
 
 def rebuild(records: Records, group: Group) -> None:
-    """Enter what the maps and parts hold, for a ledger that was lost."""
+    """Enter the stored files that agree with their own seals, for a ledger that was lost."""
     for layer in layers(records.plan, group):
         for moment in _moments(group):
             for index in group.blocks:
                 block = group.grid.block_at(index)
-                if layer.prompt is not None:
-                    path = records.part(layer.key, moment, index)
-                    if path.exists():
-                        records.ledger.enter([_found_part(layer, path, group, moment, block)])
-                elif records.store.has(layer.key, moment, block):
-                    codes = records.store.read(layer.key, moment, block)
-                    records.ledger.enter([_found_map(layer, codes, group, moment, block)])
+                try:
+                    entry = (
+                        _found_map(records, layer, group, moment, block)
+                        if layer.prompt is None
+                        else _found_part(records, layer, group, moment, block)
+                    )
+                except JobError:  # it is computed again
+                    continue
+                if entry is not None:
+                    records.ledger.enter([entry])
 
 
-def _found_map(layer: Layer, codes: Codes, group: Group, moment: int, block: Block) -> Entry:
+def _found_map(
+    records: Records, layer: Layer, group: Group, moment: int, block: Block
+) -> Entry | None:
+    found = records.store.found(layer.key, moment, block, group.grid)
+    if found is None:
+        return None
+    codes, mark = found
     own = group.own(block)
     cores = {tile.index: codes[tile.core.within(block.core)] for tile in own}
     return Entry(
@@ -341,32 +433,38 @@ def _found_map(layer: Layer, codes: Codes, group: Group, moment: int, block: Blo
         block=block.index,
         windows=len(own),
         empty=sum(bool((core == NO_DATA).all()) for core in cores.values()),
-        digest=digest(codes),
+        digest=mark,
         misses=tuple(
-            Miss(tile=index, cause="not known: the ledger was made again from the maps")
+            Miss(tile=index, cause="not known: the ledger was rebuilt from the stored blocks")
             for index, core in cores.items()
             if (core == FAILED).any()
         ),
     )
 
 
-def _found_part(layer: Layer, path: Path, group: Group, moment: int, block: Block) -> Entry:
-    data = path.read_bytes()
-    told = about(data)
+def _found_part(
+    records: Records, layer: Layer, group: Group, moment: int, block: Block
+) -> Entry | None:
+    path = records.part(layer.key, moment, block.index)
+    if not path.exists():
+        return None
+    place = moment, block.index
+    seal = seal_of(_part_bytes(path))
+    told = about(_checked_part(records, layer.key, place, seal))
     return Entry(
         layer=layer.key,
         moment=moment,
         block=block.index,
         windows=len(group.own(block)),
         empty=int(told["empty"]),
-        digest=_digest_of(data),
+        digest=seal,
         misses=tuple(Miss(tile=int(tile), cause=str(cause)) for tile, cause in told["misses"]),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Sketch:
-    """How one prompt's blocks are outlined."""
+    """How the blocks of one prompt are outlined from stored probabilities."""
 
     records: Records
     group: Group
@@ -383,51 +481,132 @@ class _Sketch:
     def key(self) -> str:
         return part_key(self.records.plan, self.group, self.prompt, self.kind)
 
-    def outline(self, task: tuple[tuple[int, int], str]) -> Entry:
-        """Write the part of a block whose maps have a digest."""
-        place, mark = task
-        block = self.group.grid.block_at(place[1])
-        codes = _stored(self.records, self.all, place, block, mark)
-        found = extract(
+    def outline(self, item: tuple[Place, str]) -> "Entry | dict[Path, tuple[Layer, Place]]":
+        """Write the part of a block; or which of its files are damaged."""
+        place, mark = item
+        try:
+            found = self._extracted(place, mark)
+        except DamagedBlockError as error:
+            return self._damaged(place, mark) or {error.path: (self.maps[0], place)}
+        told = _told(self.prompt, place[0], self.group.grid.block_at(place[1]))
+        data = pack(found, self.group.source.geobox, told, self.key, *place, mark)
+        _write_part(self.records, self.key, place, data)
+        return Entry(
+            layer=self.key, moment=place[0], block=place[1], windows=0, empty=0, digest=mark
+        )
+
+    def pieces(self, item: tuple[Place, str]) -> Pieces:
+        """The components of a block: from its part, or without one from the stored probabilities.
+
+        Raises:
+            DamagedBlockError: Stored probabilities are damaged.
+        """
+        place, mark = item
+        if self.records.ledger.known_as(self.key, place) == mark:
+            try:
+                return _unpacked(self.records, self.group, self.key, place, mark)
+            except DamagedBlockError:
+                pass
+        return self._extracted(place, mark)
+
+    def _extracted(self, place: Place, mark: str) -> Pieces:
+        block, store = self.group.grid.block_at(place[1]), self.records.store
+        codes = np.stack(
+            [
+                store.read(layer.key, place[0], block, self.group.grid, own)
+                for layer, own in zip(self.all, mark.split("+"), strict=True)
+            ]
+        )
+        return extract(
             joined(codes, range(len(self.maps))),
             block.core,
             threshold=self.prompt.threshold,
             contour=codes[-1] if self.contours else None,
             outline=self.kind,
         )
-        told = _told(self.prompt, place[0], block)
-        data = pack(found, self.group.source.geobox, told)
-        _write_part(self.records, self.key, place, data)
-        return Entry(
-            layer=self.key, moment=place[0], block=place[1], windows=0, empty=0, digest=mark
-        )
+
+    def _damaged(self, place: Place, mark: str) -> dict[Path, tuple[Layer, Place]]:
+        block, damaged = self.group.grid.block_at(place[1]), {}
+        for layer, own in zip(self.all, mark.split("+"), strict=True):
+            try:
+                self.records.store.check(layer.key, place[0], block, own)
+            except DamagedBlockError as error:
+                damaged[error.path] = layer, place
+        return damaged
 
 
-class _DamagedError(JobError):
-    """A block of a map that is not as it was written."""
+def _sketch(
+    records: Records, group: Group, prompt: Prompt, kind: Outline, needs: Sequence[int]
+) -> _Sketch:
+    every = layers(records.plan, group)
+    return _Sketch(
+        records=records,
+        group=group,
+        prompt=prompt,
+        kind=kind,
+        maps=tuple(every[index] for index in needs),
+        contours=() if group.contours is None else (every[group.contours],),
+    )
 
-    def __init__(self, place: tuple[int, int], maps: Sequence[Layer]) -> None:
-        moment, block = place
-        super().__init__(
-            f"block {block} of time {moment} is not as it was written: the disk has changed it. run() asks it again."
-        )
-        self._place, self._maps = place, maps
 
-    def forget(self, ledger: Ledger) -> None:
-        for layer in self._maps:
-            ledger.forget(layer.key, *self._place)
-
-
-def _piece(records: Records, group: Group, key: str, place: tuple[int, int]) -> Pieces:
-    path = records.part(key, *place)
+def _is_whole(records: Records, key: str, item: tuple[Place, str]) -> bool:
+    """Whether a part that was made from stored probabilities is as it was written."""
+    place, mark = item
     try:
-        return unpack(path.read_bytes(), group.source.geobox)
-    except (OSError, JobError) as error:
-        records.ledger.forget(key, *place)
-        remedy = "answer" if records.plan.keep_probabilities else "run() and answer"
-        raise JobError(
-            f"cannot use {path}: {error}. {remedy} again, and it is made anew."
-        ) from error
+        check(_part_bytes(records.part(key, *place)), key, *place, mark)
+    except JobError:
+        return False
+    return True
+
+
+def _unpacked(records: Records, group: Group, key: str, place: Place, mark: str) -> Pieces:
+    """The components in a part."""
+    data = _checked_part(records, key, place, mark)
+    try:
+        return unpack(data, group.source.geobox)
+    except JobError as error:
+        raise DamagedBlockError(records.part(key, *place), str(error)) from error
+
+
+def _checked_part(records: Records, key: str, place: Place, mark: str) -> bytes:
+    """The bytes of a part, if it is what was written for this place."""
+    path = records.part(key, *place)
+    data = _part_bytes(path)
+    try:
+        if records.plan.keep_probabilities:
+            check(data, key, *place, mark)
+        else:
+            check(data, key, *place)
+            if seal_of(data) != mark:
+                raise JobError("it is not the file that was noted")
+    except JobError as error:
+        raise DamagedBlockError(path, str(error)) from error
+    return data
+
+
+def _part_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DamagedBlockError(path, f"it cannot be read ({error})") from error
+
+
+def _tell_damaged(paths: Sequence[Path], *, partial: bool) -> None:
+    """Refuse to answer from damaged blocks; or warn that they are left out."""
+    told = f"{len(paths):,} stored files are damaged or missing: {_named(paths)}."
+    if not partial:
+        raise JobError(f"{told} run() computes their blocks again, and nothing else.")
+    warnings.warn(
+        f"{told} Their blocks are left out; run() computes them again.",
+        RemoteSAMWarning,
+        stacklevel=3,
+    )
+
+
+def _named(paths: Sequence[Path]) -> str:
+    more = len(paths) - SHOWN
+    named = ", ".join(map(str, sorted(paths)[:SHOWN]))
+    return f"{named}{f' and {more:,} more' if more > 0 else ''}"
 
 
 def _with_hulls(found: Pieces) -> Pieces:
@@ -457,23 +636,6 @@ def _marks(records: Records, maps: Sequence[Layer]) -> dict[tuple[int, int], str
     known = [records.ledger.known(layer.key) for layer in maps]
     places = set.intersection(*(set(each) for each in known))
     return {place: "+".join(each[place] for each in known) for place in places}
-
-
-def _stored(
-    records: Records, maps: Sequence[Layer], place: tuple[int, int], block: Block, mark: str
-) -> Codes:
-    """A block of some maps (P x h x w), if it still is what was written."""
-    try:
-        codes = [records.store.read(layer.key, place[0], block) for layer in maps]
-    except JobError as error:
-        raise _DamagedError(place, maps) from error
-    if "+".join(map(digest, codes)) != mark:
-        raise _DamagedError(place, maps)
-    return np.stack(codes)
-
-
-def _digest_of(data: bytes) -> str:
-    return hashlib.blake2b(data, digest_size=12).hexdigest()
 
 
 def _told(prompt: Prompt, moment: int, block: Block) -> dict[str, object]:

@@ -1,11 +1,15 @@
-"""Maps of a job on disk: one Zarr array an expression, one chunk a block, so that each is written whole or not at all.
+"""Probabilities of a job on disk: one Zarr array per expression, one chunk per block.
 
-Blocks differ in size where windows meet the raster's edge, so the array is one of blocks (time, row and column of
-blocks, rows, columns), each padded with no data. Codes are bytes; blocks without any data take no room.
+Blocks differ in size at the raster's edge, so the array's dimensions are time, row and column of blocks, rows and
+columns; each block is padded with no data. Codes are bytes. A block without any data has no file.
+
+Each chunk ends in a seal: the digest of its bytes, of its place and of the plan. It is a skippable frame of Zstandard,
+which every decoder passes over, so that other programs read the array as usual. Chunks are read and written here
+without Zarr: a damaged `zarr.json` changes no value, and no thread of another library is needed.
 """
 
 import hashlib
-import os
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
@@ -13,19 +17,37 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import zarr
+from zarr.codecs import ZstdCodec
 
 from remotesam_geo.errors import JobError
+from remotesam_geo.files import write_file
 from remotesam_geo.tasks import NO_DATA
 
 from .grid import Block, Grid
 from .stitch import Codes
 
-__all__ = ["Store", "digest", "replace_file", "writing"]
+__all__ = ["DamagedBlockError", "Store", "digest", "replace_file", "writing"]
+
+_FRAME = (0x184D2A5E).to_bytes(4, "little") + (16).to_bytes(4, "little")
+"""Begins a frame of 16 bytes that decoders of Zstandard skip."""
+_SEAL = len(_FRAME) + 16
+
+
+class DamagedBlockError(JobError):
+    """A file of a block that is not as it was written. `path` is where it is, or should be."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path} is damaged: {why}. run() computes it again.")
+        self.path, self._why = path, why
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path, self._why)
 
 
 class Store:
-    """The maps of a job.
+    """The probabilities of a job.
 
     Args:
         folder: Where they are.
@@ -33,94 +55,142 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._array = lru_cache(maxsize=64)(self._opened)
 
     def create(self, layer: str, grid: Grid, moments: int, about: Mapping[str, Any]) -> None:
-        """Make room for a map; nothing happens where there is.
+        """Make the array of a layer, or write its metadata anew where it is damaged.
 
         Args:
             layer: Its key.
-            grid: The plan.
-            moments: How many times there are.
-            about: What it is a map of, for whoever opens the store.
+            grid: The plan's grid.
+            moments: How many dates there are.
+            about: What the array holds, as its attributes.
         """
-        if (self.folder / layer / "zarr.json").exists():
-            return
+        place = self.folder / layer / "zarr.json"
         size = _largest(grid)
-        with writing(self.folder):
-            zarr.create_array(
-                str(self.folder / layer),
-                shape=(moments, *grid.blocks, *size),
-                chunks=(1, 1, 1, *size),
-                dtype=np.uint8,
-                fill_value=NO_DATA,
-                dimension_names=("time", "block_row", "block_column", "row", "column"),
-                attributes=dict(about),
-                config={"write_empty_chunks": False},
-            )
+        made: dict[str, Any] = {}
+        zarr.create_array(
+            zarr.storage.MemoryStore(made),
+            shape=(moments, *grid.blocks, *size),
+            chunks=(1, 1, 1, *size),
+            dtype=np.uint8,
+            compressors=ZstdCodec(level=0, checksum=False),
+            fill_value=NO_DATA,
+            dimension_names=("time", "block_row", "block_column", "row", "column"),
+            attributes=dict(about),
+        )
+        wanted = made["zarr.json"].to_bytes()
+        if _json_of(place) == json.loads(wanted):
+            return
+        with writing(place):
+            place.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(place, wanted)
 
-    def write(self, layer: str, moment: int, block: Block, codes: Codes) -> str:
-        """Keep a block of a map, whole and on the disk when this returns.
+    def write(self, layer: str, moment: int, block: Block, codes: Codes, grid: Grid) -> str:
+        """Keep a block, whole and on the disk when this returns.
 
         Args:
-            layer: Which map.
-            moment: Which time.
+            layer: Key of the layer.
+            moment: Index of the date.
             block: Which block.
             codes: Its codes (h x w).
+            grid: The plan's grid.
 
         Returns:
-            Its digest.
+            The digest of its file; "" for a block without data, which has none.
 
         Raises:
             JobError: It cannot be written; what was there before is kept.
         """
-        array = self._array(layer)
-        padded = np.full(array.shape[3:], NO_DATA, np.uint8)
+        path = self.path(layer, moment, block)
+        if (codes == NO_DATA).all():
+            with writing(path):
+                path.unlink(missing_ok=True)
+            return ""
+        padded = np.full(_largest(grid), NO_DATA, np.uint8)
         height, width = codes.shape
         padded[:height, :width] = codes
-        with writing(self.folder):
-            array[moment, block.row, block.col] = padded
-            chunk = self._chunk(layer, moment, block)
-            if chunk.exists():
-                _to_disk(chunk)
-        return digest(codes)
+        data = pa.compress(padded.data, codec="zstd", asbytes=True)
+        mark = digest(data, layer, moment, block.index)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, data + _FRAME + bytes.fromhex(mark))
+        return mark
 
-    def read(self, layer: str, moment: int, block: Block) -> Codes:
-        """A block of a map (h x w); no data where nothing was written.
+    def read(self, layer: str, moment: int, block: Block, grid: Grid, mark: str) -> Codes:
+        """A block (h x w) as it was written.
+
+        Args:
+            layer: Key of the layer.
+            moment: Index of the date.
+            block: Which block.
+            grid: The plan's grid.
+            mark: Its digest, from the ledger.
 
         Raises:
-            JobError: It is damaged.
+            DamagedBlockError: The file is not the one that was written.
         """
-        height, width = block.core.shape
-        try:
-            padded = self._array(layer)[moment, block.row, block.col]
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
-            raise JobError(
-                f"cannot read block {block.index} of the map in {self.folder / layer}: {error}"
-            ) from error
-        return np.asarray(padded, np.uint8)[:height, :width]
+        return self._decoded(self._checked(layer, moment, block, mark), layer, moment, block, grid)
 
-    def has(self, layer: str, moment: int, block: Block) -> bool:
-        """Whether a block holds any data."""
-        return self._chunk(layer, moment, block).exists()
+    def check(self, layer: str, moment: int, block: Block, mark: str) -> None:
+        """Make sure that a block is as it was written, without decoding it.
+
+        Raises:
+            DamagedBlockError: It is not.
+        """
+        self._checked(layer, moment, block, mark)
+
+    def found(self, layer: str, moment: int, block: Block, grid: Grid) -> tuple[Codes, str] | None:
+        """A block and its digest, for a ledger that was lost; None where there is no file.
+
+        Raises:
+            DamagedBlockError: The file does not agree with its own seal.
+        """
+        data = _bytes_of(self.path(layer, moment, block))
+        if data is None:
+            return None
+        mark = data[-16:].hex()
+        return self.read(layer, moment, block, grid, mark), mark
+
+    def path(self, layer: str, moment: int, block: Block) -> Path:
+        """The file of a block."""
+        return self.folder / layer / "c" / f"{moment}/{block.row}/{block.col}/0/0"
 
     def tidy(self) -> None:
-        """Remove what a driver that was killed left half written."""
+        """Remove what a killed driver left half written."""
         for path in self.folder.rglob("*.partial"):
             path.unlink(missing_ok=True)
 
-    def _opened(self, layer: str) -> Any:
-        return zarr.open_array(
-            str(self.folder / layer), mode="r+", config={"write_empty_chunks": False}
-        )
+    def _checked(self, layer: str, moment: int, block: Block, mark: str) -> bytes:
+        """The compressed bytes of a block; none for a block without data."""
+        path = self.path(layer, moment, block)
+        data = _bytes_of(path)
+        if data is None:
+            if mark:
+                raise DamagedBlockError(path, "the file is missing")
+            return b""
+        if not mark:
+            raise DamagedBlockError(path, "there should be no file, as the block holds no data")
+        data, seal = data[:-_SEAL], data[-_SEAL:]
+        if seal != _FRAME + bytes.fromhex(mark) or digest(data, layer, moment, block.index) != mark:
+            raise DamagedBlockError(path, "its digest is not the one that was noted")
+        return data
 
-    def _chunk(self, layer: str, moment: int, block: Block) -> Path:
-        return self.folder / layer / "c" / f"{moment}/{block.row}/{block.col}/0/0"
+    def _decoded(self, data: bytes, layer: str, moment: int, block: Block, grid: Grid) -> Codes:
+        height, width = block.core.shape
+        if not data:
+            return np.full((height, width), NO_DATA, np.uint8)
+        size = _largest(grid)
+        try:
+            padded = pa.decompress(data, size[0] * size[1], codec="zstd")
+        except (OSError, pa.ArrowException) as error:
+            raise DamagedBlockError(self.path(layer, moment, block), str(error)) from error
+        return np.frombuffer(padded, np.uint8).reshape(size)[:height, :width]
 
 
-def digest(codes: Codes) -> str:
-    """Tells a map that was damaged from the one that was written."""
-    return hashlib.blake2b(np.ascontiguousarray(codes).data, digest_size=12).hexdigest()
+def digest(data: bytes, *place: Any) -> str:
+    """Tell data that was damaged, or lies in another's place, from what was written."""
+    prefix = "\0".join(map(str, place)).encode()
+    return hashlib.blake2b(data, digest_size=16, key=hashlib.sha256(prefix).digest()).hexdigest()
 
 
 @contextmanager
@@ -139,28 +209,35 @@ def writing(place: Path) -> Iterator[None]:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, on the disk when this returns."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    """Write a file of a job whole or not at all, on the disk when this returns.
+
+    Raises:
+        JobError: It cannot be written; what was there before is kept.
+    """
     with writing(path):
-        try:
-            with draft.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
-        _to_disk(path.parent)
+        if path.is_dir() and not path.is_symlink():
+            raise IsADirectoryError(f"there is a folder in the place of the file {path}: remove it")
+        write_file(path, data)
 
 
-def _to_disk(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+def _bytes_of(path: Path) -> bytes | None:
+    """What a file holds; None where there is none."""
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise DamagedBlockError(path, f"it cannot be read ({error})") from error
 
 
+def _json_of(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+@lru_cache(maxsize=64)
 def _largest(grid: Grid) -> tuple[int, int]:
     """Height and width that every block fits into."""
     rows, cols = grid.blocks

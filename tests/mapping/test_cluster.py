@@ -35,7 +35,7 @@ def client():
 def is_whole(job, clean):
     """The same maps, byte for byte, and the same answer; every window accounted for once."""
     assert job.status().equals(clean.status())
-    with job._records(look=True) as ours, clean._records(look=True) as theirs:
+    with job._records() as ours, clean._records() as theirs:
         for group in job._groups:
             for layer in layers(job.frozen, group):
                 if job.frozen.keep_probabilities:

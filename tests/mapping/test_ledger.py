@@ -7,13 +7,14 @@ import signal
 import socket
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from remotesam_geo.errors import JobError, RemoteSAMWarning
-from remotesam_geo.mapping.ledger import POISON, Entry, Ledger, Miss, lock
+from remotesam_geo.mapping.ledger import POISON, DamagedLedgerError, Entry, Ledger, Miss, lock
 
 WINDOWS = 4
 
@@ -62,7 +63,7 @@ def test_windows_are_counted_once_and_attempts_add_up(steps):
         for block, moment, failed, forgotten in steps:
             key = moment, block
             if forgotten:
-                ledger.forget("a", moment, block)
+                ledger.forget("a", [(moment, block)])
                 truth.pop(key, None)
                 attempts = {k: n for k, n in attempts.items() if (k[0], k[1]) != key}
                 continue
@@ -95,21 +96,63 @@ def test_blocks_are_entered_all_or_none(tmp_path):
         assert ledger.counts("a") == {"done": 6, "empty": 1, "failed": 1, "poison": 0}
 
 
-def test_a_ledger_that_is_in_use_or_of_another_plan_is_refused(tmp_path):
+def test_a_ledger_of_another_plan_is_refused(tmp_path):
     path = tmp_path / "l.sqlite"
     with Ledger(path, "plan") as ledger:
         assert not ledger.complete
         ledger.complete = True
-        with pytest.raises(JobError, match=r"another plan \(plan, not other\)"):
-            Ledger(path, "other")
+    with pytest.raises(JobError, match=r"another plan \(plan, not other\)"):
+        Ledger(path, "other")
+    with Ledger(path, "plan") as ledger:
+        assert ledger.complete
+
+
+def test_a_busy_ledger_is_not_called_damaged(tmp_path, monkeypatch):
+    monkeypatch.setattr("remotesam_geo.mapping.ledger.PATIENCE", 0.05)
+    path = tmp_path / "ledger.sqlite"
+    note = {"host": "far", "process": 7, "since": "2020-01-01T00:00:00+00:00"}
+    (tmp_path / "lock").write_text(json.dumps(note))
+    with Ledger(path, "plan") as ledger:
+        ledger.enter([entry(0)])
         other = sqlite3.connect(path, isolation_level=None, timeout=0)
         other.execute("begin exclusive")
-        ledger._base.execute("pragma busy_timeout = 0")
-        with pytest.raises(JobError, match="locked"):
-            ledger.enter([entry(0)])
+        works = (
+            lambda: ledger.enter([entry(1)]),
+            lambda: ledger.forget("a", [(0, 0)]),
+            lambda: setattr(ledger, "complete", True),
+            lambda: ledger.complete,
+            lambda: Ledger(path, "plan"),
+            lambda: Ledger(path, "plan", look=True),
+        )
+        for work in works:
+            with pytest.raises(JobError, match=r"driver is process 7 on far.*do not delete it"):
+                work()
         other.close()
-        ledger.enter([entry(0)])
-        assert ledger.complete
+        assert ledger.known("a") == {(0, 0): "d"}
+        ledger.enter([entry(1)])
+
+
+@pytest.mark.parametrize("look", [True, False])
+def test_every_changed_row_is_noticed(tmp_path, look):
+    path = tmp_path / "ledger.sqlite"
+    with Ledger(path, "plan") as ledger:
+        ledger.enter([entry(0, [1]), entry(1)])
+    whole = path.read_bytes()
+    changes = (
+        "layer = 'b'", "moment = 7", "block = 9", "windows = 5", "empty = 1", "digest = 'e'",
+        "misses = '[]'", "misses = x'ff'", "checksum = '0'", "windows = 'many'",
+    )  # fmt: skip
+    for change in changes:
+        path.write_bytes(whole)
+        with sqlite3.connect(path) as base:
+            base.execute(f"update entries set {change} where block = 0")  # noqa: S608
+        base.close()
+        with pytest.raises(DamagedLedgerError, match="is not as it was written"):
+            Ledger(path, "plan", look=look)
+    for data in (b"junk" * 999, whole[:1000], whole[: len(whole) // 2], bytes(len(whole))):
+        path.write_bytes(data)
+        with pytest.raises(DamagedLedgerError):
+            Ledger(path, "plan", look=look)
 
 
 def _hold(folder, held, killed):
@@ -142,9 +185,23 @@ def test_a_lock_names_its_holder_and_outlives_no_process(tmp_path):
         _hold_twice(tmp_path)
     with lock(tmp_path) as taken_over:
         assert not taken_over
-    (tmp_path / "lock").write_text(json.dumps({"host": "far.example", "process": 1}))
-    with pytest.raises(JobError, match=r"far\.example.*delete"), lock(tmp_path):
+    begun = (datetime.now(UTC) - timedelta(days=3)).isoformat()
+    note = {"host": "far.example", "process": 1, "since": begun}
+    (tmp_path / "lock").write_text(json.dumps(note))
+    (tmp_path / "ledger.sqlite").touch()
+    os.utime(tmp_path / "ledger.sqlite", (0, (datetime.now(UTC) - timedelta(hours=5)).timestamp()))
+    told = r"process 1 on far\.example .*\(3 days ago, last entry 5 hours ago\).*take over: delete"
+    with pytest.raises(JobError, match=told), lock(tmp_path):
         pass
-    (tmp_path / "lock").write_text('{"host": "fa')
-    with pytest.warns(RemoteSAMWarning), lock(tmp_path):
+    (tmp_path / "lock").unlink()
+    with lock(tmp_path) as taken_over:
+        assert not taken_over
+
+
+@pytest.mark.parametrize(
+    "note", [b'{"host": "fa', b"\xff\xfe", b"[1]", b"7", bytes(40), b"[" * 9999]
+)
+def test_a_damaged_note_keeps_nobody_out(tmp_path, note):
+    (tmp_path / "lock").write_bytes(note)
+    with pytest.warns(RemoteSAMWarning, match="taking over .* process unknown"), lock(tmp_path):
         pass

@@ -11,8 +11,8 @@ from odc.geo.geobox import GeoBox
 
 from remotesam_geo.errors import JobError
 from remotesam_geo.mapping.grid import Grid
-from remotesam_geo.mapping.parts import about, pack, unpack
-from remotesam_geo.mapping.store import Store, digest, replace_file
+from remotesam_geo.mapping.parts import about, check, pack, seal_of, unpack
+from remotesam_geo.mapping.store import DamagedBlockError, Store, replace_file
 from remotesam_geo.mapping.vectors import SIDES, Joiner, extract
 from remotesam_geo.tasks import FAILED, NO_DATA
 
@@ -29,35 +29,104 @@ def test_every_block_comes_back_and_those_without_data_take_no_room(tmp_path):
     maps = random.integers(0, 201, (2, *GRID.shape)).astype(np.uint8)
     blocks = [GRID.block_at(index) for index in range(np.prod(GRID.blocks))]
     maps[(1, *blocks[2].core.within(GRID.raster))] = NO_DATA
-    for moment in (0, 1):
-        for block in blocks:
-            codes = maps[(moment, *block.core.within(GRID.raster))]
-            assert store.write("a", moment, block, codes) == digest(codes)
+    marks = {
+        (moment, block): store.write(
+            "a", moment, block, maps[(moment, *block.core.within(GRID.raster))], GRID
+        )
+        for moment in (0, 1)
+        for block in blocks
+    }
     again = Store(tmp_path)
-    for moment in (0, 1):
-        for block in blocks:
-            codes = again.read("a", moment, block)
-            np.testing.assert_array_equal(codes, maps[(moment, *block.core.within(GRID.raster))])
-            assert again.has("a", moment, block) == (codes != NO_DATA).any()
+    for (moment, block), mark in marks.items():
+        codes = again.read("a", moment, block, GRID, mark)
+        np.testing.assert_array_equal(codes, maps[(moment, *block.core.within(GRID.raster))])
+        assert again.path("a", moment, block).exists() == bool(mark) == (codes != NO_DATA).any()
     array = zarr.open_array(str(tmp_path / "a"), mode="r")
     assert array.attrs["expression"] == "ship"
     assert array.metadata.dimension_names[:3] == ("time", "block_row", "block_column")
+    # Zarr itself passes over the seals.
+    for (moment, block), mark in marks.items():
+        height, width = block.core.shape
+        np.testing.assert_array_equal(
+            array[moment, block.row, block.col][:height, :width],
+            again.read("a", moment, block, GRID, mark),
+        )
+
+
+def test_damaged_metadata_is_written_anew(tmp_path):
+    store, path = Store(tmp_path), tmp_path / "a" / "zarr.json"
+    store.create("a", GRID, 1, {"expression": "ship"})
+    whole = path.read_bytes()
+    changed = whole.replace(b"zstd", b"gzip"), whole.replace(b"255", b"25"), whole[:99], b"", b"[]"
+    for data in changed:
+        path.write_bytes(data)
+        store.create("a", GRID, 1, {"expression": "ship"})
+        assert path.read_bytes() == whole
+
+
+def test_any_change_of_a_block_is_noticed(tmp_path):
+    store, random = Store(tmp_path), np.random.default_rng(0)
+    store.create("a", GRID, 2, {})
+    block, other = GRID.block_at(1), GRID.block_at(2)
+    codes = random.integers(0, 5, block.core.shape).astype(np.uint8)
+    mark = store.write("a", 0, block, codes, GRID)
+    path = store.path("a", 0, block)
+    whole = path.read_bytes()
+
+    def refused(data, mark=mark):
+        if data is None:
+            path.unlink()
+        else:
+            path.write_bytes(data)
+        with pytest.raises(DamagedBlockError, match=str(path)):
+            store.read("a", 0, block, GRID, mark)
+        with pytest.raises(DamagedBlockError, match="damaged"):
+            store.check("a", 0, block, mark)
+
+    for place in range(len(whole)):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << int(random.integers(8))
+        refused(bytes(flipped))
+        if (
+            place < len(whole) - 24
+        ):  # a seal that was flipped itself is noticed by the ledger's digest
+            with pytest.raises(DamagedBlockError):
+                store.found("a", 0, block, GRID)
+    for data in (None, b"", whole[:-1], whole[:20], whole + b"x", bytes(len(whole))):
+        refused(data)
+    refused(whole, "")  # a block without data has no file
+    store.write("a", 0, other, codes[: other.core.shape[0], : other.core.shape[1]], GRID)
+    store.write("a", 1, block, codes, GRID)
+    store.create("b", GRID, 1, {})
+    store.write("b", 0, block, codes, GRID)
+    for layer, moment, where in (("a", 0, other), ("a", 1, block), ("b", 0, block)):
+        data = store.path(layer, moment, where).read_bytes()
+        refused(data)
+        with pytest.raises(DamagedBlockError):
+            store.found("a", 0, block, GRID)
+    path.write_bytes(whole)
+    found, seal = store.found("a", 0, block, GRID)
+    np.testing.assert_array_equal(found, codes)
+    assert seal == mark
+    empty = np.full(block.core.shape, NO_DATA, np.uint8)
+    assert store.write("a", 0, block, empty, GRID) == ""
+    assert not path.exists()
 
 
 def test_a_write_that_fails_keeps_what_was_there(tmp_path, monkeypatch):
     store, block = Store(tmp_path), GRID.block_at(1)
     store.create("a", GRID, 1, {})
     one = np.full(block.core.shape, 7, np.uint8)
-    store.write("a", 0, block, one)
+    mark = store.write("a", 0, block, one, GRID)
 
     def full(path, *given, **named):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("zarr.storage._local._put", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(JobError, match="No space left"):
-        store.write("a", 0, block, one + 1)
+        store.write("a", 0, block, one + 1, GRID)
     monkeypatch.undo()
-    np.testing.assert_array_equal(Store(tmp_path).read("a", 0, block), one)
+    np.testing.assert_array_equal(Store(tmp_path).read("a", 0, block, GRID, mark), one)
 
     path = tmp_path / "file"
     replace_file(path, b"one")
@@ -119,6 +188,13 @@ def test_a_part_is_geoparquet_that_says_what_it_is(tmp_path):
     assert table.geometry[0].equals(shapely.box(500030, 50, 500050, 60))
     assert table.score[0] == pytest.approx((150 - 0.5) / 200)
     assert about(data) == {"label": "ship"}
+    check(data)
+    assert len(seal_of(data)) == 32
+    elsewhere = pack(extract(codes, GRID.raster), geobox, {"label": "ship"}, "layer", 0, 7)
+    check(elsewhere, "layer", 0, 7)
+    for bad in (data, elsewhere[:-9], elsewhere.replace(b"PAR1", b"PAR2"), b"", b'"seal": "'):
+        with pytest.raises(JobError, match="damaged"):
+            check(bad, "layer", 0, 7)
     empty = pack(extract(codes[:5, :5], GRID.raster), geobox, {})
     assert len(unpack(empty, geobox).features) == 0
     for bad in (data[:50], data[:-50], b"", b"PAR1junkPAR1"):
