@@ -70,3 +70,10 @@ class Deadly(Colours):
             file.unlink()
             os._exit(1)
         return super().predict(images, expressions)
+
+
+class Fatal(Colours):
+    """Ends every process that asks it."""
+
+    def predict(self, images, expressions):  # noqa: ARG002 - as every model has it
+        os._exit(1)

@@ -4,12 +4,14 @@ A task is one block: the items it needs and the numbers of its windows go out, i
 kept on a worker, so any task can be done again anywhere, and no graph is larger than what is in flight.
 """
 
+import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from functools import lru_cache, reduce
+from queue import Empty, SimpleQueue
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -33,6 +35,14 @@ if TYPE_CHECKING:
     from distributed import Client
 
 __all__ = ["Opener", "ask_there"]
+
+PATIENCE = 300.0
+"""Seconds without any worker after which a run ends; dask's `distributed.scheduler.no-workers-timeout` goes first."""
+
+POLL = 0.5
+"""Seconds between two looks at whether there are workers."""
+
+CLOSED = ("closing", "closed")
 
 TRIES = 2
 """How often a block whose workers died is given out again; each time the scheduler itself tries several workers."""
@@ -74,7 +84,8 @@ def ask_there(
         batch: Pairs of window and expression that are predicted together.
 
     Raises:
-        JobError: Workers that were given one block died again and again, with on_error="raise".
+        JobError: Workers that were given one block died again and again, with on_error="raise"; or there was no worker
+            for `PATIENCE` seconds.
     """
     if client.asynchronous:
         raise InputError(
@@ -87,7 +98,8 @@ def ask_there(
                 if answer is None and on_error == "raise":
                     raise JobError(
                         f"the workers that were given block {place[1]} of time {place[0]} died again and again: see "
-                        "their logs; memory is the usual cause. on_error='skip' leaves it out and goes on."
+                        "their logs. Too little memory, or a model that ends its process, are the usual causes. "
+                        "on_error='skip' leaves the block out and continues."
                     )
                 outcome = _given_up(work, wanted, place) if answer is None else answer
                 block = group.grid.block_at(place[1])
@@ -102,31 +114,36 @@ def _answers(
     opener: Opener,
     client: Any,
 ) -> Iterator[tuple[Place, Outcome | None]]:
-    """What each block gave, in any order; None where its workers died again and again."""
-    from distributed import KilledWorker, as_completed  # noqa: PLC0415 - behind an extra
+    """The outcome of each block, in any order; None where its workers died again and again."""
+    from distributed import KilledWorker  # noqa: PLC0415 - behind an extra
+    from distributed.scheduler import NoValidWorkerError, NoWorkerError  # noqa: PLC0415 - behind an extra
 
     waiting, suspects, tries = deque(places), deque[Place](), Counter[Place]()
     flying: dict[Any, Place] = {}
-    finished: Any = as_completed()  # type: ignore[no-untyped-call]
+    finished: SimpleQueue[Any] = SimpleQueue()
 
     def send(place: Place) -> None:
+        if client.status in CLOSED:
+            raise _left_alone("the client of the cluster was closed")
         errand = _errand(work, wanted, place, opener)
         key = f"remotesam-{uuid.uuid4().hex}"
         future = client.submit(_answer, errand, key=key, pure=False)
         flying[future] = place
-        finished.add(future)
+        future.add_done_callback(finished.put)
 
     try:
         while waiting or suspects or flying:
-            while waiting and len(flying) < _room(client):
+            while waiting and len(flying) < max(2, 2 * _threads(client)):
                 send(waiting.popleft())
             if not flying:
                 # Alone: when a worker dies all that it holds is suspected, and only one of them need be to blame.
                 send(suspects.popleft())
-            future = next(finished)
+            future = _next(finished, client)
             place = flying.pop(future)
             try:
                 result = future.result()
+            except (NoWorkerError, NoValidWorkerError) as error:
+                raise _left_alone(f"the scheduler has no worker: {error}") from error
             except (KilledWorker, CancelledError):  # its worker died, or the cluster lost it
                 tries[place] += 1
                 if tries[place] <= TRIES:
@@ -138,13 +155,51 @@ def _answers(
                 raise result
             yield place, result
     finally:
-        client.cancel(list(flying))
+        if client.status == "running":
+            client.cancel(list(flying))
 
 
-def _room(client: Any) -> int:
-    """Blocks in flight: one in work and one waiting for each thread there is now."""
-    threads: int = sum(client.nthreads().values())
-    return max(2, 2 * threads)
+def _next(finished: "SimpleQueue[Any]", client: Any) -> Any:
+    """The next future that is done.
+
+    Raises:
+        JobError: There was no worker for as long as this waits for one.
+    """
+    patience, since = _patience(), time.monotonic()
+    while True:
+        try:
+            return finished.get(timeout=POLL)
+        except Empty:
+            pass
+        if client.status in CLOSED:
+            raise _left_alone("the client of the cluster was closed")
+        if _threads(client):
+            since = time.monotonic()
+        elif time.monotonic() - since >= patience:
+            raise _left_alone(f"the cluster has had no worker for {patience:.0f} s")
+
+
+def _left_alone(what: str) -> JobError:
+    return JobError(
+        f"{what}. If workers died, see their logs: too little memory, or a model that ends its process, are the usual "
+        "causes. What was done is kept: start workers, and run() again."
+    )
+
+
+def _patience() -> float:
+    """Seconds to wait for a first or another worker."""
+    import dask  # noqa: PLC0415 - behind an extra
+
+    wanted = dask.config.get("distributed.scheduler.no-workers-timeout", None)
+    return PATIENCE if wanted is None else float(dask.utils.parse_timedelta(wanted))
+
+
+def _threads(client: Any) -> int:
+    """Threads of all workers there are now; 0 where the scheduler cannot be reached."""
+    try:
+        return sum(client.nthreads().values())
+    except (OSError, TimeoutError):
+        return 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,7 +1,13 @@
 """Jobs on a cluster: the same maps as here, whatever happens to the workers."""
 
+import logging
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
 from types import SimpleNamespace
 
+import dask
 import pytest
 from distributed import Client, LocalCluster
 from geopandas.testing import assert_geodataframe_equal
@@ -11,7 +17,7 @@ from remotesam_geo.errors import InputError, JobError, ModelError, ReadError, Re
 from remotesam_geo.job import Job
 from remotesam_geo.mapping import cluster as asking
 from remotesam_geo.mapping.stages import layers, todo
-from tests.colours import Colours, Deadly, Edges
+from tests.colours import Colours, Deadly, Edges, Fatal
 from tests.job_folder import make_job, write_raster
 
 pytestmark = pytest.mark.cluster
@@ -27,6 +33,31 @@ def raster(tmp_path_factory):
 def client():
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+def lonely_worker(cluster):
+    """A worker that nobody replaces."""
+    return subprocess.Popen(
+        [
+            sys.executable, "-m", "distributed.cli.dask_worker", cluster.scheduler_address, "--no-nanny",
+            "--nthreads", "1", "--no-dashboard", "--death-timeout", "60",
+        ],
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+@contextmanager
+def own_cluster(workers):
+    with (
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
         Client(cluster) as client,
     ):
         yield client
@@ -107,6 +138,57 @@ def test_a_window_that_kills_its_workers_is_left_out_and_told(
     )
     clean.run()
     is_whole(healthy, clean)
+
+
+def is_healed(tmp_path, raster):
+    healthy = make_job(tmp_path / "job", raster, model=Colours(), block=4)
+    healthy.run()
+    here = make_job(tmp_path / "here", raster, block=4)
+    here.run()
+    is_whole(healthy, here)
+
+
+def test_a_model_that_kills_every_worker_ends_the_run(tmp_path, raster, monkeypatch):
+    """With a nanny workers come back, until the scheduler gives a block up."""
+    monkeypatch.setattr(asking, "TRIES", 0)
+    job = make_job(tmp_path / "job", raster, model=Fatal(), block=4)
+    with own_cluster(1) as client:
+        monkeypatch.setattr(client.cluster.scheduler, "allowed_failures", 0)
+        with pytest.raises(JobError, match=r"died again and again.*a model that ends its process"):
+            job.run(client)
+    is_healed(tmp_path, raster)
+
+
+def test_a_run_waits_for_workers_but_not_for_ever(tmp_path, raster, monkeypatch):
+    monkeypatch.setattr(asking, "POLL", 0.05)
+    healthy = make_job(tmp_path / "healthy", raster, block=4)
+    fatal = make_job(tmp_path / "job", raster, model=Fatal(), block=4)
+    with own_cluster(0) as client:
+        begun = []
+        timer = threading.Timer(0.3, lambda: begun.append(lonely_worker(client.cluster)))
+        timer.start()  # there is no worker yet
+        healthy.run(client)
+        timer.join()
+        monkeypatch.setattr(asking, "PATIENCE", 0.5)
+        with pytest.raises(JobError, match=r"has had no worker for 0 s.*run\(\) again"):
+            fatal.run(client, on_error="skip")
+        begun[0].wait(60)
+        monkeypatch.setattr(asking, "PATIENCE", 60.0)
+        timer = threading.Timer(0.3, client.close)
+        timer.start()
+        with pytest.raises(JobError, match="the client of the cluster was closed"):
+            fatal.run(client)
+        timer.join()
+    is_healed(tmp_path, raster)
+    here = make_job(tmp_path / "here", raster, block=4)
+    here.run()
+    is_whole(healthy, here)
+
+
+def test_the_patience_is_that_of_dask_where_it_is_set():
+    with dask.config.set({"distributed.scheduler.no-workers-timeout": "2 minutes"}):
+        assert asking._patience() == 120
+    assert asking._patience() == asking.PATIENCE
 
 
 def test_a_block_that_is_given_up_ends_a_run_that_skips_nothing(tmp_path, raster, monkeypatch):
