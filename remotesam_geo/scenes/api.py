@@ -12,14 +12,15 @@ import shapely
 from pystac_client import ItemSearch
 from pystac_client.stac_api_io import StacApiIO
 from requests import Request
+from requests.exceptions import RequestException
 
 from remotesam_geo.errors import SearchError
 from remotesam_geo.notebook import tqdm
 
 from .catalogs import did_you_mean
-from .documents import Document, keep_remote, links, read_json
+from .documents import Document, LeftOut, keep_remote, links, malformed_links, read_json, shown
 from .question import Question, interval_text
-from .redaction import redact
+from .redaction import redact, redact_text
 from .web import StatusSearchError, Web
 
 log = logging.getLogger(__name__)
@@ -37,11 +38,12 @@ class ApiIO(StacApiIO):
 
     Args:
         web: Makes the requests.
+        left: Takes what is malformed and left out.
     """
 
-    def __init__(self, web: Web) -> None:
+    def __init__(self, web: Web, left: LeftOut) -> None:
         super().__init__(max_retries=None)
-        self._web = web
+        self._web, self._left = web, left
 
     def get_pages(
         self, url: str, method: str | None = None, parameters: dict[str, Any] | None = None
@@ -65,10 +67,12 @@ class ApiIO(StacApiIO):
             what = "collections" if "collections" in page else "features"
             if not isinstance(page.get(what), list):
                 raise SearchError(f"{redact(url)} answers without a list of {what}")
-            page[what] = [doc for doc in page[what] if _is_new(doc, seen)]
+            page[what] = [doc for doc in page[what] if self._is_new(doc, seen)]
             if page[what]:
                 idle = 0
                 yield page
+            for fault in malformed_links(page, "next"):
+                self._left.part(f"next page of {redact(url)}", fault)
             following = links(page, "next")
             if not following:
                 return
@@ -82,9 +86,9 @@ class ApiIO(StacApiIO):
         if method == "POST":
             page = read_json(self._web.get(url, parameters or {}), url)
         else:
-            whole = str(Request("GET", url, params=parameters).prepare().url)
-            page = read_json(self._web.get(whole), url)
-        for doc in page.get("features") or ():
+            page = read_json(self._web.get(_with_parameters(url, parameters)), url)
+        features = page.get("features")
+        for doc in features if isinstance(features, list) else ():
             if isinstance(doc, dict):
                 keep_remote(doc, url)
         return page
@@ -92,21 +96,42 @@ class ApiIO(StacApiIO):
     def _next(
         self, url: str, link: Mapping[str, Any], parameters: dict[str, Any] | None
     ) -> tuple[str, str, dict[str, Any] | None]:
-        href = self._web.safe(urljoin(url, link["href"]))
+        href = self._web.safe(joined(url, link["href"]))
         if str(link.get("method", "GET")).upper() != "POST":
             return href, "GET", None
         given = link.get("body")
         body = dict(given) if isinstance(given, Mapping) else {}
         return href, "POST", {**(parameters or {}), **body} if link.get("merge") else body
 
+    def _is_new(self, doc: Any, seen: set[tuple[str, str]]) -> bool:
+        if not isinstance(doc, dict):
+            self._left.whole("one member of a page", f"it is {shown(doc)}, not an object")
+            return False
+        key = str(doc.get("collection") or ""), str(doc.get("id"))
+        fresh = key not in seen
+        seen.add(key)
+        return fresh
 
-def _is_new(doc: Any, seen: set[tuple[str, str]]) -> bool:
-    if not isinstance(doc, dict):
-        raise SearchError(f"not a STAC item or collection: {str(doc)[:80]}")
-    key = str(doc.get("collection") or ""), str(doc.get("id"))
-    fresh = key not in seen
-    seen.add(key)
-    return fresh
+
+def _with_parameters(url: str, parameters: dict[str, Any] | None) -> str:
+    try:
+        return str(Request("GET", url, params=parameters).prepare().url)
+    except (RequestException, ValueError) as error:
+        raise SearchError(f"{redact(url)} cannot be asked: {redact_text(str(error))}") from error
+
+
+def joined(url: str, href: str) -> str:
+    """Where a link of a page leads.
+
+    Raises:
+        SearchError: It is no URL.
+    """
+    try:
+        return urljoin(url, href)
+    except ValueError as error:
+        raise SearchError(
+            f"{redact(url)} links to {href[:80]!r}, which is no URL: {error}"
+        ) from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +151,7 @@ class Api:
     def place(self, *relations: str) -> str | None:
         """Where its landing page leads, None where it does not."""
         found = links(self.root, *relations)
-        return self.web.safe(urljoin(self.url, found[0]["href"])) if found else None
+        return self.web.safe(joined(self.url, found[0]["href"])) if found else None
 
     def offers(self, extension: str) -> bool:
         """Whether it declares an extension of item search; True where it declares nothing at all."""
@@ -137,12 +162,13 @@ class Api:
         return any(pattern.search(str(uri)) for uri in declared)
 
 
-def search_api(api: Api, question: Question) -> list[Document]:
+def search_api(api: Api, question: Question, left: LeftOut) -> list[Document]:
     """Ask a STAC API.
 
     Args:
         api: Which.
         question: What to ask.
+        left: Takes what is malformed and left out.
 
     Returns:
         The items, sorted and cut as asked.
@@ -157,7 +183,7 @@ def search_api(api: Api, question: Question) -> list[Document]:
         str(api.place("search")),
         # CQL2 as text belongs into a GET; JSON and large areas into a POST, where there is one.
         method="GET" if methods == {"GET"} or isinstance(question.filter, str) else "POST",
-        stac_io=ApiIO(api.web),
+        stac_io=ApiIO(api.web, left),
         max_items=question.max_items if sorts else None,
         limit=min(PAGE_ITEMS, question.max_items or PAGE_ITEMS),
         collections=None if question.collections is None else list(question.collections),
@@ -173,9 +199,9 @@ def search_api(api: Api, question: Question) -> list[Document]:
         docs = _collect(search, question, api)
     except StatusSearchError as error:
         if error.status in _UNKNOWN:
-            _check_collections(api, question, set())
+            _check_collections(api, question, set(), left)
         raise
-    _check_collections(api, question, {str(doc.get("collection")) for doc in docs})
+    _check_collections(api, question, {str(doc.get("collection")) for doc in docs}, left)
     return docs if sorts else question.order(docs)[: question.max_items]
 
 
@@ -185,8 +211,8 @@ def _collect(search: ItemSearch, question: Question, api: Api) -> list[Document]
     with tqdm(desc="Searching", unit=" items", delay=QUIET_SECONDS, leave=False) as progress:
         for page in search.pages_as_dicts():
             docs += page["features"]
-            matched = page.get("numberMatched") or (page.get("context") or {}).get("matched")
-            progress.total = min(int(matched), question.max_items or MAX_ITEMS) if matched else None
+            matched = _matched(page)
+            progress.total = min(matched, question.max_items or MAX_ITEMS) if matched else None
             progress.update(len(page["features"]))
             if len(docs) > max(MAX_ITEMS, question.max_items or 0):
                 raise SearchError(
@@ -194,6 +220,18 @@ def _collect(search: ItemSearch, question: Question, api: Api) -> list[Document]
                     "datetime, or say max_items= to take that many"
                 )
     return docs
+
+
+def _matched(page: Document) -> int:
+    """How many items a page says there are, for progress only; 0 where it does not say."""
+    context = page.get("context")
+    for said in (
+        page.get("numberMatched"),
+        context.get("matched") if isinstance(context, dict) else None,
+    ):
+        if type(said) is int and said > 0:
+            return said
+    return 0
 
 
 def _geojson(question: Question) -> Document | None:
@@ -222,7 +260,7 @@ def _check_offers(api: Api, question: Question) -> None:
             )
 
 
-def _check_collections(api: Api, question: Question, found: set[str]) -> None:
+def _check_collections(api: Api, question: Question, found: set[str], left: LeftOut) -> None:
     """Refuse collections that do not exist; only those without any item are asked about."""
     place = api.place("data", "collections")
     for name in question.collections or ():
@@ -234,7 +272,7 @@ def _check_collections(api: Api, question: Question, found: set[str]) -> None:
             if error.status not in _UNKNOWN:
                 log.info("%s does not say whether it has %s: %s", redact(api.url), name, error)
                 continue
-            pages = ApiIO(api.web).get_pages(place)
+            pages = ApiIO(api.web, left).get_pages(place)
             there = [str(doc.get("id")) for page in pages for doc in page["collections"]]
             if name not in there:
                 raise SearchError(

@@ -1,7 +1,9 @@
 """Areas of interest: what users write, as one polygon in degrees that stays in one piece at the antimeridian."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
+from itertools import islice
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -9,9 +11,12 @@ import numpy.typing as npt
 import shapely
 from odc.geo.crs import CRS
 from odc.geo.geom import Geometry
+from pyproj.exceptions import CRSError, ProjError
 from shapely.geometry.base import BaseGeometry
 
 from remotesam_geo.errors import InputError
+
+from .documents import geometry_fault, shown
 
 LONLAT = CRS("EPSG:4326")
 _EDGE_POINTS = 21
@@ -66,7 +71,10 @@ def shape_in_degrees(geometry: Any, name: str = "geometry", *, flat: bool = Fals
         >>> shape_in_degrees({"type": "Point", "coordinates": [7, 46]}, flat=True).wkt
         'POINT (7 46)'
     """
-    shape = _in_degrees(geometry, name)
+    try:
+        shape = _in_degrees(geometry, name)
+    except (AttributeError, TypeError, shapely.errors.ShapelyError, CRSError, ProjError) as error:
+        raise InputError(f"{name}= cannot be used: {error}") from error
     if shape.is_empty:
         raise InputError(f"{name}= is empty: there is no place to look at")
     check_bbox(shape.bounds, f"the bounds of {name}=", crossing=False, flat=flat)
@@ -115,12 +123,14 @@ def check_bbox(
     Returns:
         The same as floats.
     """
-    try:
-        west, south, east, north = (float(value) for value in bbox)
-    except (TypeError, ValueError):
+    sides = [] if isinstance(bbox, str | bytes | Mapping | Set) else _members(bbox)
+    if len(sides) != 4 or not all(
+        isinstance(side, Real) and not isinstance(side, bool) for side in sides
+    ):
         raise InputError(
-            f"{name} must be (west, south, east, north) in degrees, not {bbox!r}"
-        ) from None
+            f"{name} must be four numbers (west, south, east, north) in degrees, not {bbox!r}"
+        )
+    west, south, east, north = (_float(side) for side in sides)
     box = (west, south, east, north)
     if not all(map(math.isfinite, box)):
         raise InputError(f"{name} {box} has values that are no numbers")
@@ -139,6 +149,8 @@ def check_bbox(
             f"{name} {box} has a longitude beyond 180 degrees; across the antimeridian write "
             "west > east, (179, -17, -179, -16) for example"
         )
+    if east - west > 360 + 1e-6:  # rings round a pole are as wide, but for rounding
+        raise InputError(f"{name} {box} is wider than the 360 degrees of the Earth")
     if south > north:
         raise InputError(
             f"{name} {box} has its south above its north: the order is (west, south, east, north)"
@@ -146,6 +158,21 @@ def check_bbox(
     if (south == north or west == east) and not flat:
         raise InputError(f"{name} {box} has no area")
     return box
+
+
+def _members(value: Any) -> list[Any]:
+    """The first members of what should be a list, none where it is no list."""
+    try:
+        return list(islice(value, 7))
+    except TypeError:
+        return []
+
+
+def _float(value: Real) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def _in_degrees(geometry: Any, name: str) -> BaseGeometry:
@@ -213,14 +240,17 @@ def _moved(shape: BaseGeometry, degrees: float) -> BaseGeometry:
 
 
 def _geojson(geometry: Mapping[str, Any]) -> BaseGeometry:
-    if "features" in geometry:
-        return shapely.union_all([_geojson(feature) for feature in geometry["features"]])
-    if "geometry" in geometry:
-        return _geojson(geometry["geometry"] or {})
-    try:
-        return shapely.geometry.shape(geometry)
-    except (AttributeError, KeyError, TypeError, ValueError, shapely.errors.ShapelyError):
-        raise InputError(f"not a GeoJSON geometry: {str(geometry)[:120]}") from None
+    """A GeoJSON geometry, feature or collection as one shape."""
+    features = geometry.get("features", [geometry])
+    if not isinstance(features, list | tuple) or not features:
+        raise InputError(f"not a GeoJSON geometry: features is {shown(features)}")
+    shapes = []
+    for feature in features:
+        inner = feature.get("geometry", feature) if isinstance(feature, Mapping) else feature
+        if fault := geometry_fault(inner):
+            raise InputError(f"not a GeoJSON geometry: {fault}")
+        shapes.append(shapely.geometry.shape(inner))
+    return shapely.union_all(shapes) if len(shapes) > 1 else shapes[0]
 
 
 def _in_one_piece(shape: BaseGeometry) -> BaseGeometry:

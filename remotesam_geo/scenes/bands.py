@@ -1,7 +1,7 @@
 """Which bands of an item are meant by a name, and which three make its picture."""
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -44,11 +44,23 @@ def choose_bands(item: Item, names: Sequence[str] | None, look: Look) -> Chosen 
 
     Returns:
         Variable name to band, or None where the item lacks one of them.
+
+    Raises:
+        InputError: An asset that is wanted is malformed; the message names item, asset and field.
     """
-    if names is None:
-        return _picture(item, look)
+    chosen = _picture(item, look) if names is None else _named(item, names, look)
+    if chosen is None:
+        return None
+    for band in chosen.values():
+        _check_asset(item, band.asset)
+    return {name: sensors.complete(band, item) for name, band in chosen.items()}
+
+
+def _named(item: Item, names: Sequence[str], look: Look) -> dict[str, Band] | None:
+    """The bands of some names, None where one of them is missing."""
     chosen: dict[str, Band] = {}
     for name in names:
+        _check_asset(item, name)
         if name in item.assets:
             chosen |= _asset(item, name, look)
             continue
@@ -56,7 +68,27 @@ def choose_bands(item: Item, names: Sequence[str] | None, look: Look) -> Chosen 
         if band is None:
             return None
         chosen[name] = band
-    return {name: sensors.complete(band, item) for name, band in chosen.items()}
+    return chosen
+
+
+def _check_asset(item: Item, key: str) -> None:
+    """Refuse an asset that is malformed where it is wanted."""
+    fault = item.fault(key) if key in item.assets or key in item.unusable else ""
+    if fault:
+        raise InputError(
+            f"item {item.id}: the asset {key!r} is malformed: {fault}. Correct the item, or leave it out."
+        )
+
+
+def faults_of(items: Iterable[Item]) -> dict[str, list[str]]:
+    """Malformed fields of assets that are no previews, each with the items that have it."""
+    found: dict[str, list[str]] = {}
+    for item in items:
+        for key in item.rasters:
+            fault = "" if item.is_preview(key) else item.fault(key) or item.doubt(key)
+            if fault:
+                found.setdefault(f"asset {key!r}: {fault}", []).append(item.id)
+    return found
 
 
 def known_names(item: Item) -> list[str]:
@@ -76,10 +108,16 @@ def unknown_bands(names: Sequence[str] | None, items: Sequence[Item]) -> InputEr
     there = {name: None for item in items for name in known_names(item)}
     kinds = ", ".join(sorted({item.collection or "no collection" for item in items}))
     shown = ", ".join(there) or "no raster asset at all"
-    if not any(item.assets for item in items):
+    if not any(item.assets or item.unusable for item in items):
         return InputError(
             "the items have no assets: search again without `fields` that leave them out"
         )
+    malformed = [
+        *faults_of(items),
+        *(f"asset {key!r}: {item.fault(key)}" for item in items for key in item.unusable),
+    ]
+    if malformed:
+        shown = f"{shown}. Malformed: {'; '.join(malformed[:5])}"
     if names is None:
         return InputError(
             f"found no red, green and blue in the items ({kinds}). There is: {shown}. "
@@ -130,7 +168,7 @@ def band_names(header: Header) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _picture(item: Item, look: Look) -> Chosen | None:
+def _picture(item: Item, look: Look) -> dict[str, Band] | None:
     """Red, green and blue by common name, else those of a `visual` or of the only raster."""
     found = _by_common_name(item, RGB)
     if found is None:
@@ -141,13 +179,13 @@ def _picture(item: Item, look: Look) -> Chosen | None:
         if not set(RGB) <= set(bands):
             return None
         found = {name: bands[name] for name in RGB}
-    return {name: sensors.complete(band, item) for name, band in found.items()}
+    return found
 
 
 def _picture_asset(item: Item) -> str | None:
     rasters = [key for key in item.rasters if not item.is_preview(key)]
     for key in rasters:
-        if key.lower() == "visual" or "visual" in (item.assets[key].get("roles") or []):
+        if key.lower() == "visual" or "visual" in item.roles(key):
             return key
     return rasters[0] if len(rasters) == 1 else None
 
@@ -209,10 +247,9 @@ def _by_common_name(item: Item, names: Sequence[str]) -> dict[str, Band] | None:
 def _rank(item: Item, key: str) -> tuple[float, ...]:
     """Lower is better: no previews, assets of few bands, GeoTIFF before JPEG 2000, fine before coarse."""
     asset = item.assets[key]
-    transform = asset.get("proj:transform") or [asset.get("gsd") or 0]
     return (
         float(item.is_preview(key)),
         float(len(described(item, key))),
         float("jp2" in str(asset.get("type") or asset.get("href"))),
-        abs(float(transform[0])),
+        item.pixel_size(key),
     )

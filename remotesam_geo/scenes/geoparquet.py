@@ -8,16 +8,23 @@ way different, its JSON rides along in the column `EXACT`; items of one product 
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
-from remotesam_geo.errors import SearchError
-
-from .documents import Document
+from .documents import (
+    TIMES,
+    Document,
+    LeftOut,
+    MalformedError,
+    bbox_fault,
+    geometry_fault,
+    parse_time,
+    read_json,
+)
 from .redaction import redact
 
 EXACT = "remotesam_geo:exact"
@@ -33,15 +40,7 @@ _TOP = (
     "assets",
     "collection",
 )
-_TIMES = (
-    "datetime",
-    "start_datetime",
-    "end_datetime",
-    "created",
-    "updated",
-    "published",
-    "expires",
-)
+_TIMES = (*TIMES, "created", "updated", "published", "expires")
 _SIDES = {4: ("xmin", "ymin", "xmax", "ymax"), 6: ("xmin", "ymin", "zmin", "xmax", "ymax", "zmax")}
 
 
@@ -55,10 +54,10 @@ def encode(docs: Sequence[Document]) -> bytes:
         The file.
     """
     rows = [_row(doc) for doc in docs]
-    names = dict.fromkeys([*_TOP, *(name for row in rows for name in row)])
+    names = dict.fromkeys([*_TOP, *(name for row in rows for name in row if _is_name(name))])
     columns = {name: _column(name, [row.get(name) for row in rows]) for name in names}
     table = pa.table({name: column for name, column in columns.items() if column is not None})
-    returned = _documents(table)
+    returned = [_document(row) for row in table.to_pylist()]
     exact = [
         None if _text(back) == _text(doc) else _text(doc, ordered=True)
         for back, doc in zip(returned, docs, strict=True)
@@ -67,35 +66,65 @@ def encode(docs: Sequence[Document]) -> bytes:
         table = table.append_column(EXACT, pa.array(exact, pa.large_string()))
     file = io.BytesIO()
     table = table.replace_schema_metadata(_metadata(docs, table.column_names))
-    pq.write_table(table, file, compression="zstd")
+    pq.write_table(table, file, compression="zstd", write_page_checksum=True)
     return file.getvalue()
 
 
-def decode(data: bytes, place: str) -> list[Document]:
+def decode(data: bytes, place: str, left: LeftOut) -> list[Document]:
     """Items of a stac-geoparquet file, whoever wrote it.
 
     Args:
         data: The file.
         place: Where it came from, for errors.
+        left: Takes rows that are malformed and left out.
 
     Raises:
-        SearchError: It is damaged, or holds no items.
+        MalformedError: It is damaged, or holds no items.
     """
     try:
-        table = pq.read_table(io.BytesIO(data))
-    except (pa.ArrowException, OSError) as error:
-        raise SearchError(f"{redact(place)} is not a readable Parquet file: {error}") from error
-    if not {"id", "assets"} <= set(table.column_names) and "geometry" not in table.column_names:
-        raise SearchError(
-            f"{redact(place)} holds no STAC items: its columns are {', '.join(table.column_names[:12])}"
+        table = pq.read_table(io.BytesIO(data), page_checksum_verification=True)
+        names = table.column_names
+    except _ARROW_RAISES as error:
+        raise MalformedError(f"{redact(place)} is not a readable Parquet file: {error}") from error
+    if not {"id", "assets"} <= set(names) and "geometry" not in names:
+        raise MalformedError(
+            f"{redact(place)} holds no STAC items: its columns are {', '.join(names[:12])}"
         )
-    docs = _documents(table)
-    if EXACT not in table.column_names:
-        return docs
-    exact = table[EXACT].to_pylist()
+    if len(set(names)) < len(names):
+        raise MalformedError(
+            f"{redact(place)} has several columns of one name: {', '.join(names[:12])}"
+        )
+    docs = []
+    for number, row in enumerate(_rows(table, left, place), start=1):
+        try:
+            docs.append(_exact(row.pop(EXACT, None)) or _document(row))
+        except _ROW_RAISES as error:
+            left.whole(f"row {number} of {redact(place)}", f"{type(error).__name__}: {error}")
+    return docs
+
+
+# Arrow checks a file where it is first used; dates beyond the year 9999 are values that Python does not have.
+_ROW_RAISES = (
+    MalformedError, LookupError, AttributeError, TypeError, ValueError, shapely.errors.ShapelyError,
+)  # fmt: skip
+_ARROW_RAISES = (pa.ArrowException, OSError, ValueError, OverflowError, TypeError, LookupError)
+
+
+def _rows(table: pa.Table, left: LeftOut, place: str) -> list[dict[str, Any]]:
+    """The rows of a table; columns that cannot be read are left out."""
+    columns: dict[str, list[Any]] = {}
+    for name in table.column_names:
+        try:
+            columns[name] = table[name].to_pylist(maps_as_pydicts="lossy")
+        except _ARROW_RAISES as error:
+            left.part(f"column {name} of {redact(place)}", str(error))
     return [
-        doc if text is None else json.loads(text) for doc, text in zip(docs, exact, strict=True)
+        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
     ]
+
+
+def _exact(text: Any) -> Document | None:
+    return None if text is None else read_json(str(text).encode(), EXACT)
 
 
 def _text(doc: Mapping[str, Any], *, ordered: bool = False) -> str:
@@ -107,9 +136,9 @@ def _text(doc: Mapping[str, Any], *, ordered: bool = False) -> str:
 def _row(doc: Document) -> dict[str, Any]:
     row = {name: doc.get(name) for name in _TOP if name not in ("geometry", "bbox")}
     geometry, box = doc.get("geometry"), doc.get("bbox")
-    if geometry:
+    if geometry and not geometry_fault(geometry):
         row["geometry"] = shapely.to_wkb(shapely.geometry.shape(geometry), flavor="iso")
-    if isinstance(box, list) and len(box) in _SIDES:
+    if box is not None and not bbox_fault(box):
         row["bbox"] = dict(zip(_SIDES[len(box)], map(float, box), strict=True))
     others = {key: value for key, value in doc.items() if key not in (*_TOP, "properties")}
     for name, value in {**others, **(doc.get("properties") or {})}.items():
@@ -120,10 +149,9 @@ def _row(doc: Document) -> dict[str, Any]:
 
 def _moment(value: Any) -> datetime | None:
     try:
-        moment = datetime.fromisoformat(str(value))
+        return parse_time(value)
     except ValueError:
         return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _column(name: str, values: list[Any]) -> pa.Array | None:
@@ -138,7 +166,7 @@ def _array(values: list[Any]) -> pa.Array | None:
     """Values as Arrow; None where there is nothing to hold, text where they are of many kinds."""
     there = [value for value in values if value is not None]
     if there and all(isinstance(value, dict) for value in there):
-        keys = dict.fromkeys(key for value in there for key in value)
+        keys = dict.fromkeys(key for value in there for key in value if _is_name(key))
         fields = {key: _array([(value or {}).get(key) for value in values]) for key in keys}
         held = {key: array for key, array in fields.items() if array is not None}
         if not held:
@@ -149,7 +177,7 @@ def _array(values: list[Any]) -> pa.Array | None:
         return None
     try:
         array = pa.array(values)
-    except (pa.ArrowException, OverflowError):
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError):
         return pa.array([None if value is None else json.dumps(value) for value in values])
     return array if _storable(array.type) else None
 
@@ -162,9 +190,9 @@ def _storable(kind: pa.DataType) -> bool:
     return not pa.types.is_list(kind) or _storable(kind.value_type)
 
 
-def _documents(table: pa.Table) -> list[Document]:
-    names = [name for name in table.column_names if name != EXACT]
-    return [_document(row) for row in table.select(names).to_pylist()]
+def _is_name(key: str) -> bool:
+    """Whether Arrow can name a column so: not with half of a surrogate pair."""
+    return key.isascii() or key.encode("utf-8", "replace").decode() == key
 
 
 def _document(row: dict[str, Any]) -> Document:
@@ -183,6 +211,9 @@ def _document(row: dict[str, Any]) -> Document:
     kept = {name: value for name, value in filled.items() if name not in _TOP}
     doc["properties"] = {**({} if "datetime" in kept else {"datetime": None}), **kept}
     doc |= {"links": filled.get("links", []), "assets": filled.get("assets", {})}
+    for name in ("links", "assets"):
+        if isinstance(doc[name], str):  # a column of text, where the values are of many kinds
+            doc[name] = json.loads(doc[name])
     if "collection" in filled:
         doc["collection"] = filled["collection"]
     return doc

@@ -8,12 +8,12 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qs, unquote, urljoin, urlsplit
 
 import numpy as np
+import shapely
 from affine import Affine
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
@@ -21,6 +21,21 @@ from pyproj.exceptions import CRSError
 
 from remotesam_geo.errors import InputError
 
+from .documents import (
+    TIMES,
+    LeftOut,
+    as_document,
+    asset_fault,
+    bbox_fault,
+    cleaned,
+    geometry_fault,
+    is_number,
+    links,
+    parse_time,
+    shown,
+)
+
+LARGEST_SIDE = 1 << 22  # rows or columns; `Limits` opens no larger raster
 PREVIEWS = {"thumbnail", "overview"}
 _RASTER_TYPE = re.compile(r"image/|application/(x-)?(hdf5?|geotiff)")
 _RASTER_NAME = re.compile(r"\.(tiff?|jp2|jpe?g|img|vrt|png)$", re.IGNORECASE)
@@ -65,8 +80,9 @@ class Item:
         time: UTC, without zone; None where the item has no time at all.
         origin: Where the item itself comes from (its self link), None where it does not say.
         properties: As in the item.
-        assets: As in the item.
+        assets: As in the item, but for those in `unusable`.
         bbox: West, south, east, north in degrees (west > east across the antimeridian), or None.
+        unusable: Keys of assets that are no assets at all, and why.
     """
 
     id: str
@@ -76,6 +92,7 @@ class Item:
     properties: Mapping[str, Any]
     assets: Mapping[str, Mapping[str, Any]]
     bbox: tuple[float, float, float, float] | None
+    unusable: Mapping[str, str] = field(default_factory=dict)
     _bands: dict[str, tuple[Band, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
@@ -84,7 +101,7 @@ class Item:
         return tuple(key for key, asset in self.assets.items() if _is_raster(asset))
 
     def bands(self, key: str) -> tuple[Band, ...]:
-        """Bands of an asset, none where the item does not describe them."""
+        """Bands of an asset, none where the item does not describe them; malformed fields count as missing."""
         if key not in self._bands:
             self._bands[key] = tuple(_bands(key, self.assets[key], self.properties))
         return self._bands[key]
@@ -98,20 +115,49 @@ class Item:
         href = resolve_href(str(self.assets[key].get("href") or ""), self.origin, self.id, key)
         return unsigned(href, self.origin)
 
+    def roles(self, key: str) -> set[str]:
+        """Roles of an asset."""
+        return _roles(self.assets[key])
+
+    def pixel_size(self, key: str) -> float:
+        """Size of an asset's pixels, in whatever unit it is given; infinite where that is malformed."""
+        asset = self.assets[key]
+        given = asset.get("proj:transform")
+        if given is not None:
+            numbers = _finite(given)
+            return abs(numbers[0]) if numbers else math.inf
+        given = asset.get("gsd", self.properties.get("gsd"))
+        if given is None:
+            return 0.0
+        return abs(float(given)) if is_number(given) else math.inf
+
     def is_preview(self, key: str) -> bool:
         """Whether an asset is only a small picture of the item."""
-        roles = _roles(self.assets[key])
+        roles = self.roles(key)
         if "visual" in roles or key == "visual":
             return False
         return bool(roles & PREVIEWS) or (not roles and key.lower() in _PREVIEW_KEYS)
 
+    def fault(self, key: str) -> str:
+        """The malformed field for which an asset cannot be read, "" where there is none."""
+        return (
+            self.unusable[key]
+            if key in self.unusable
+            else _fault(self.assets[key], self.properties)
+        )
 
-def read_items(items: Any) -> tuple[Item, ...]:
+    def doubt(self, key: str) -> str:
+        """A malformed field that an asset can be read without, "" where there is none."""
+        return _doubt(self.assets[key], self.properties)
+
+
+def read_items(items: Any, left: LeftOut | None = None) -> tuple[Item, ...]:
     """Take items in any usual form.
 
     Args:
         items: A `pystac.ItemCollection`, items (pystac or dictionaries), a single item, or a
             FeatureCollection as a dictionary.
+        left: Takes what is malformed and left out; without it a warning says so.
 
     Returns:
         The items, in the order given.
@@ -124,12 +170,18 @@ def read_items(items: Any) -> tuple[Item, ...]:
         ...     "datetime": "2024-05-01T10:00:00"}, "assets": {}, "geometry": None})]
         ['a']
     """
-    found = tuple(_read_item(doc, position) for position, doc in enumerate(_documents(items)))
+    noted = LeftOut() if left is None else left
+    read = [_read_item(doc, position, noted) for position, doc in enumerate(_documents(items))]
+    found = tuple(item for item in read if item is not None)
+    if read and not found:
+        raise InputError(f"none of the items can be used: {noted}")
     if not found:
         raise InputError(
             "no items to load: the search found nothing. "
             "Widen its bbox or datetime, or look at the collection's extent."
         )
+    if left is None:
+        noted.warn()
     return found
 
 
@@ -138,67 +190,61 @@ def _documents(items: Any) -> Iterator[Mapping[str, Any]]:
         items = [items]
     elif isinstance(items, Mapping):
         items = items.get("features", [items])
-    elif isinstance(items, str | bytes) or not isinstance(items, Iterable):
+    if isinstance(items, str | bytes) or not isinstance(items, Iterable):
         raise InputError(
-            f"items must be an item collection, items or dictionaries, not {items!r}; "
+            f"items must be an item collection, items or dictionaries, not {shown(items)}; "
             "a saved collection opens with search(path), a raster with open_raster(path)"
         )
     for item in items:
-        if isinstance(item, Mapping):
-            yield item
-        elif hasattr(item, "to_dict") and hasattr(item, "assets"):
-            yield item.to_dict(transform_hrefs=False)
-        else:
-            raise InputError(f"not a STAC item: {item!r}")
+        try:
+            doc = as_document(item)
+        except ValueError as error:
+            raise InputError(f"not a STAC item: {error}") from None
+        if "properties" not in doc:
+            raise InputError(f"not a STAC item, it has no properties: {shown(doc)}")
+        yield doc
 
 
-def _read_item(doc: Mapping[str, Any], position: int) -> Item:
-    if "properties" not in doc:
-        raise InputError(f"not a STAC item, it has no properties: {str(doc)[:120]}")
-    properties = doc["properties"] or {}
-    links = doc.get("links") or []
-    origin = next((link.get("href") for link in links if link.get("rel") == "self"), None)
-    name = str(doc.get("id") or "") or f"item-{position + 1}"
+def _read_item(doc: Mapping[str, Any], position: int, left: LeftOut) -> Item | None:
+    clean = cleaned(doc, left, position)
+    if clean is None:
+        return None
+    own = links(clean, "self")
+    given = doc.get("assets")
+    unusable = {
+        str(key): fault
+        for key, asset in (given.items() if isinstance(given, Mapping) else ())
+        if (fault := asset_fault(asset))
+    }
     return Item(
-        id=name,
-        collection=str(doc.get("collection") or ""),
-        time=_time(properties, name),
-        origin=origin,
-        properties=properties,
-        assets=doc.get("assets") or {},
-        bbox=_bbox(doc),
+        id=clean["id"] or f"item-{position + 1}",
+        collection=clean.get("collection") or "",
+        time=_time(clean["properties"]),
+        origin=str(own[0]["href"]) if own else None,
+        properties=clean["properties"],
+        assets=clean["assets"],
+        bbox=bounds_of(clean),
+        unusable=unusable,
     )
 
 
-def _time(properties: Mapping[str, Any], name: str) -> np.datetime64 | None:
+def _time(properties: Mapping[str, Any]) -> np.datetime64 | None:
     """The first of datetime, start and end that is there; one without a zone is taken as UTC."""
-    for key in ("datetime", "start_datetime", "end_datetime"):
-        value = properties.get(key)
-        if value is None:
-            continue
-        try:
-            moment = (
-                value if isinstance(value, datetime) else datetime.fromisoformat(str(value).upper())
-            )
-        except ValueError:
-            raise InputError(f"item {name}: {key} {value!r} is not a time") from None
-        if moment.tzinfo is not None:
-            moment = moment.astimezone(UTC).replace(tzinfo=None)
-        return np.datetime64(moment, "us")
+    for key in TIMES:
+        if properties.get(key) is not None:
+            return np.datetime64(parse_time(properties[key]).replace(tzinfo=None), "us")
     return None
 
 
-def _bbox(doc: Mapping[str, Any]) -> tuple[float, float, float, float] | None:
-    """Bounds in degrees; those of the geometry where the bbox is missing or not in degrees."""
-    box = doc.get("bbox")
-    if box and len(box) == 6:
-        box = [box[0], box[1], box[3], box[4]]
-    if not box or len(box) != 4 or not _in_degrees(box):
-        points = list(_points((doc.get("geometry") or {}).get("coordinates") or []))
-        if not points:
+def bounds_of(doc: Mapping[str, Any]) -> tuple[float, float, float, float] | None:
+    """Bounds of an item in degrees; those of the geometry where the bbox is missing, malformed or not in degrees."""
+    box, geometry = doc.get("bbox"), doc.get("geometry")
+    if box is not None and not bbox_fault(box):
+        box = list(box) if len(box) == 4 else [box[0], box[1], box[3], box[4]]
+    if not isinstance(box, list) or len(box) != 4 or not _in_degrees(box):
+        if not geometry or geometry_fault(geometry):
             return None
-        xs, ys = zip(*points, strict=True)
-        box = [min(xs), min(ys), max(xs), max(ys)]
+        box = list(shapely.geometry.shape(geometry).bounds)
         if not _in_degrees(box):
             return None
     west, south, east, north = map(float, box)
@@ -211,17 +257,10 @@ def _in_degrees(box: Sequence[float]) -> bool:
     return all(abs(x) <= 540 for x in box[::2]) and all(abs(y) <= 90.5 for y in box[1::2])
 
 
-def _points(coordinates: Sequence[Any]) -> Iterator[tuple[float, float]]:
-    if coordinates and isinstance(coordinates[0], int | float):
-        yield coordinates[0], coordinates[1]
-        return
-    for part in coordinates:
-        yield from _points(part)
-
-
 def _roles(asset: Mapping[str, Any]) -> set[str]:
     roles = asset.get("roles") or asset.get("role") or []
-    return {roles} if isinstance(roles, str) else set(roles)
+    listed = [roles] if isinstance(roles, str) else _listed(roles)
+    return {role for role in listed if isinstance(role, str)}
 
 
 def _is_raster(asset: Mapping[str, Any]) -> bool:
@@ -233,15 +272,20 @@ def _is_raster(asset: Mapping[str, Any]) -> bool:
     return _RASTER_NAME.search(urlsplit(href).path) is not None
 
 
+def _listed(value: Any) -> list[Any]:
+    """The members of a list, however a table or a caller has it; none where it is no list."""
+    return list(value) if isinstance(value, list | tuple | np.ndarray) else []
+
+
 def _bands(key: str, asset: Mapping[str, Any], properties: Mapping[str, Any]) -> Iterator[Band]:
     """Bands from `bands` (STAC 1.1), `eo:bands` and `raster:bands` (1.0), whichever are there."""
-    named = asset.get("bands") or _eo_bands(asset, properties)
-    typed = asset.get("raster:bands") or []
+    named = _mappings(asset.get("bands")) or _eo_bands(asset, properties)
+    typed = _mappings(asset.get("raster:bands"))
     count = max(len(named), len(typed))
     if count == 0 and any(name in asset for name in ("data_type", "eo:common_name", "nodata")):
         count = 1
     if len(typed) == 1:  # one description for all bands
-        typed = list(typed) * count
+        typed = typed * count
     for position in range(count):
         own = dict(typed[position]) if position < len(typed) else {}
         own |= named[position] if position < len(named) else {}
@@ -258,12 +302,16 @@ def _bands(key: str, asset: Mapping[str, Any], properties: Mapping[str, Any]) ->
         )
 
 
+def _mappings(value: Any) -> list[Mapping[str, Any]]:
+    """The members of a list; what is no mapping among them says nothing."""
+    return [one if isinstance(one, Mapping) else {} for one in _listed(value)]
+
+
 def _eo_bands(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """`eo:bands` of an asset; early items give positions in the item's own list instead."""
-    bands = asset.get("eo:bands") or []
-    listed = properties.get("eo:bands") or []
-    resolved = []
-    for band in bands:
+    listed = _mappings(properties.get("eo:bands"))
+    resolved: list[Mapping[str, Any]] = []
+    for band in _listed(asset.get("eo:bands")):
         if isinstance(band, Mapping):
             resolved.append(band)
         elif isinstance(band, int) and 0 <= band < len(listed):
@@ -283,11 +331,12 @@ def _common_name(own: Mapping[str, Any], asset: Mapping[str, Any], name: str) ->
 
 
 def _dtype(value: Any) -> str:
-    """A NumPy type, "" for what is none ("cint16", "other")."""
+    """A NumPy type of numbers, "" for what is none ("cint16", "other")."""
     try:
-        return str(np.dtype(str(value or "")))
-    except TypeError:
+        found = np.dtype(str(value or ""))
+    except (TypeError, ValueError, SyntaxError):  # NumPy parses some texts as Python
         return ""
+    return str(found) if found.kind in "iufc" else ""
 
 
 def _number(value: Any) -> float | None:
@@ -296,8 +345,72 @@ def _number(value: Any) -> float | None:
         return None
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
+
+
+def _fault(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> str:
+    """The first malformed field that what the pixels mean depends on."""
+    for name in ("bands", "eo:bands", "raster:bands"):
+        value = asset.get(name)
+        if value is None:
+            continue
+        if not isinstance(value, list | tuple | np.ndarray):
+            return f"{name} is {shown(value)}, not a list"
+        for position, band in enumerate(value):
+            said = band
+            if name == "eo:bands" and type(band) is int:  # a position in the item's own list
+                said = dict(enumerate(_listed(properties.get(name)))).get(band, {})
+            if not isinstance(said, Mapping):
+                return f"{name}[{position}] is {shown(said)}, not an object"
+            if fault := _value_fault(said):
+                return f"{name}[{position}]: {fault}"
+    return _value_fault({key: asset[key] for key in _OF_ASSETS if key in asset})
+
+
+_TEXTS = ("name", "common_name", "eo:common_name", "data_type")
+_FACTORS = ("scale", "raster:scale", "offset", "raster:offset")
+_OF_ASSETS = (
+    "common_name",
+    "eo:common_name",
+    "data_type",
+    "nodata",
+    "raster:scale",
+    "raster:offset",
+)
+
+
+def _value_fault(source: Mapping[str, Any]) -> str:
+    for key in _TEXTS:
+        value = source.get(key)
+        if value is not None and not isinstance(value, str | int):
+            return f"{key} is {shown(value)}, not text"
+    for key in ("nodata", *_FACTORS):
+        value = source.get(key)
+        if value is None:
+            continue
+        number = _number(value)
+        if number is None or (key != "nodata" and not math.isfinite(number)):
+            return f"{key} is {shown(value)}, not a number"
+        if number == 0 and key.endswith("scale"):
+            return f"{key} is 0"
+    return ""
+
+
+def _doubt(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> str:
+    """The first malformed field that says only where an asset lies, which its file knows, or what it is for."""
+    lengths = {"proj:shape": (2,), "proj:transform": (6, 9), "proj:bbox": (4, 6)}
+    for key, allowed in lengths.items():
+        value = asset.get(key)
+        if value is None:
+            value = properties.get(key)
+        if value is not None and len(_numbers(asset, properties, key)) not in allowed:
+            return f"{key} is {shown(value)}"
+    for key, kind in (("type", str), ("gsd", int | float), ("roles", list | tuple | str)):
+        value = asset.get(key)
+        if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+            return f"{key} is {shown(value)}"
+    return ""
 
 
 def _grid(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> GeoBox | None:
@@ -305,7 +418,7 @@ def _grid(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> GeoBox | N
     shape = _numbers(asset, properties, "proj:shape")
     transform = _numbers(asset, properties, "proj:transform")
     bounds = _numbers(asset, {}, "proj:bbox")
-    if crs is None or len(shape) != 2 or min(shape) < 1:
+    if crs is None or len(shape) != 2:
         return None
     if len(transform) in {6, 9}:
         affine = Affine(*transform[:6])
@@ -320,14 +433,23 @@ def _grid(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> GeoBox | N
 
 
 def _numbers(asset: Mapping[str, Any], properties: Mapping[str, Any], key: str) -> list[float]:
-    """Numbers that the asset gives, else the item; none where neither does."""
+    """Numbers that the asset gives, else the item; none where neither does, or where they are malformed."""
     found = asset.get(key)
     if found is None:
         found = properties.get(key)
-    try:
-        return [float(value) for value in (() if found is None else found)]
-    except (TypeError, ValueError):
+    numbers = _finite(found)
+    if key == "proj:shape" and not all(
+        1 <= side <= LARGEST_SIDE and side.is_integer() for side in numbers
+    ):
         return []
+    return numbers
+
+
+def _finite(value: Any) -> list[float]:
+    """A list of finite numbers, none where it is something else."""
+    numbers = [_number(one) for one in _listed(value)]
+    finite = [one for one in numbers if one is not None and math.isfinite(one)]
+    return finite if len(finite) == len(numbers) else []
 
 
 def _crs(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> CRS | None:
@@ -339,7 +461,7 @@ def _crs(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> CRS | None:
                 continue
             try:
                 return CRS(_epsg(value) if key == "proj:epsg" else value)
-            except (CRSError, ValueError, TypeError):
+            except (CRSError, ValueError, TypeError, OverflowError, LookupError, AttributeError):
                 continue
         if place is asset and "proj:code" in asset and asset["proj:code"] is None:
             return None  # the asset says that it has none

@@ -17,6 +17,7 @@ from remotesam_geo.errors import InputError, RemoteSAMWarning
 
 from . import grids, safety
 from .areas import LONLAT, area_of_interest
+from .documents import LeftOut
 from .grids import Bounds
 from .items import is_signed, read_items
 from .layers import Masked, groups_of, layer_of, needs_units, variables_of
@@ -99,9 +100,16 @@ def load(
     area = area_of_interest(bbox, geometry) if geobox is None else _area(geobox)
     headers = Headers(policy or ReadPolicy())
 
+    left = LeftOut()
     picks = pick_bands(
-        read_items(items), [bands] if isinstance(bands, str) else bands, headers, notes.append
+        read_items(items, left),
+        [bands] if isinstance(bands, str) else bands,
+        headers,
+        notes.append,
+        left,
     )
+    if left:
+        notes.append(left.text())
     picks = near(picks, area)
     picks = fill_types(picks, headers)
     unknown = geobox is None and (crs is None or resolution is None)

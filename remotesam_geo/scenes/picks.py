@@ -15,6 +15,7 @@ from . import grids, safety
 from .areas import LONLAT
 from .bands import choose_bands, unknown_bands
 from .blocks import SOURCE, VALID
+from .documents import LeftOut
 from .grids import Bounds
 from .items import Band, Item
 from .raster import RasterInfo, ReadPolicy
@@ -86,10 +87,31 @@ def pick_bands(
     names: Sequence[str] | None,
     headers: Headers,
     note: Callable[[str], None],
+    left: LeftOut,
 ) -> list[Pick]:
-    """Choose the bands of every item; items that lack one are left out, and that is said."""
+    """Choose the bands of every item; items that lack one are left out, and that is said.
+
+    Args:
+        items: The items.
+        names: As `load` was given them.
+        headers: Headers of their files.
+        note: Takes what the user should know.
+        left: Takes malformed fields that do not matter here.
+
+    Raises:
+        InputError: No item has the bands, or what is wanted of one is malformed.
+    """
+    if names is not None and not (
+        isinstance(names, list | tuple) and names and all(isinstance(n, str) and n for n in names)
+    ):
+        raise InputError(
+            f"bands={names!r}: give a name or a list of names, or None for the picture"
+        )
     picks, without = [], []
     for item in items:
+        for key in item.rasters:
+            if not item.is_preview(key) and (fault := item.fault(key) or item.doubt(key)):
+                left.part(f"asset {key} of item {item.id}", fault)
         bands = choose_bands(item, names, headers.look)
         if bands is None:
             without.append(item)

@@ -3,20 +3,21 @@
 import json
 import math
 import re
+from calendar import monthrange
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from remotesam_geo.errors import InputError, SearchError
+from remotesam_geo.errors import InputError
 
 from .areas import area_of_interest, check_bbox, shape_in_degrees, split_at_antimeridian
-from .documents import Document
-from .items import read_items
+from .documents import TIMES, Document, MalformedError, geometry_fault, parse_time, shown
+from .items import bounds_of
 
 Interval = tuple[datetime | None, datetime | None]
 
@@ -24,7 +25,6 @@ _DATE = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?$")
 _OPERATORS = {">=": "gte", "<=": "lte", "<>": "neq", "=": "eq", ">": "gt", "<": "lt"}
 _COMPARISON = re.compile(r"\s*([^<>=]+?)\s*(>=|<=|<>|=|>|<)\s*([^<>=]+?)\s*")
 _CLOCK = re.compile(r"[T ]\d")
-_TICK = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,11 @@ class Question:
         )
 
     def matches(self, doc: Document) -> bool:
-        """Whether an item is an answer; `query` and `filter` are not looked at."""
+        """Whether an item is an answer; `query` and `filter` are not looked at.
+
+        Raises:
+            MalformedError: What decides it is malformed.
+        """
         return (
             (self.collections is None or doc.get("collection") in self.collections)
             and (self.ids is None or doc.get("id") in self.ids)
@@ -136,6 +140,10 @@ class Question:
 def _names(value: str | Sequence[str] | None, what: str) -> tuple[str, ...] | None:
     if value is None:
         return None
+    if not isinstance(value, str) and (
+        isinstance(value, bytes | Mapping) or not isinstance(value, Iterable)
+    ):
+        raise InputError(f"{what} must be a name or a list of names, not {value!r}")
     names = (value,) if isinstance(value, str) else tuple(value)
     if not names:
         raise InputError(f"{what} is empty, which asks for nothing; leave it out to ask for all")
@@ -145,10 +153,19 @@ def _names(value: str | Sequence[str] | None, what: str) -> tuple[str, ...] | No
     return names
 
 
-def _query(value: Mapping[str, Any] | Sequence[str] | None) -> Mapping[str, Any] | None:
+def _query(value: Any) -> Mapping[str, Any] | None:
     """STAC's query; comparisons written as text become one, their numbers numbers."""
-    if value is None or isinstance(value, Mapping):
-        return value
+    if value is None:
+        return None
+    if isinstance(value, Mapping):
+        for field, operators in value.items():
+            if not (isinstance(field, str) and isinstance(operators, Mapping) and operators):
+                raise InputError(
+                    f"query {{{field!r}: {operators!r}}} is no comparison; write {{'eo:cloud_cover': {{'lt': 20}}}}"
+                )
+        return _as_json(value, "query")
+    if isinstance(value, bytes) or not isinstance(value, Iterable):
+        raise InputError(f"query must be comparisons or a dictionary, not {value!r}")
     asked: dict[str, dict[str, Any]] = {}
     for part in [value] if isinstance(value, str) else value:
         found = _COMPARISON.fullmatch(str(part))
@@ -158,24 +175,46 @@ def _query(value: Mapping[str, Any] | Sequence[str] | None) -> Mapping[str, Any]
                 "{'eo:cloud_cover': {'lt': 20}}"
             )
         name, operator, text = found.groups()
-        try:
-            operand = json.loads(text)
-        except ValueError:
-            operand = text
-        asked.setdefault(name, {})[_OPERATORS[operator]] = operand
+        asked.setdefault(name, {})[_OPERATORS[operator]] = _operand(text)
+    if not asked:
+        raise InputError("query is empty, which asks for nothing; leave it out to ask for all")
     return asked
 
 
+def _operand(text: str) -> Any:
+    try:
+        operand = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    finite = not isinstance(operand, float) or math.isfinite(operand)
+    return operand if finite else text
+
+
 def _filter(value: Mapping[str, Any] | str | None) -> Mapping[str, Any] | str | None:
-    if value is None or isinstance(value, Mapping | str):
+    if value is None:
+        return None
+    if isinstance(value, str) and value.strip():
         return value
-    raise InputError(f"filter must be CQL2, as a dictionary or as text, not {type(value)}")
+    if isinstance(value, Mapping) and value:
+        return _as_json(value, "filter")
+    raise InputError(f"filter must be CQL2, as a dictionary or as text, not {value!r}")
+
+
+def _as_json(value: Mapping[str, Any], what: str) -> Mapping[str, Any]:
+    """The same, once it is sure that it can be sent."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"{what} cannot be written as JSON: {error}") from None
+    return value
 
 
 def _sortby(value: str | Sequence[Any] | None) -> tuple[tuple[str, bool], ...]:
     """Fields and whether each falls, of "-datetime", a list of such, or STAC's own dictionaries."""
     if value is None:
         return ()
+    if isinstance(value, bytes | Mapping) or not isinstance(value, Iterable):
+        raise InputError(f"sortby {value!r} is no field; write 'datetime' or '-eo:cloud_cover'")
     order = []
     for part in value.split(",") if isinstance(value, str) else value:
         if isinstance(part, Mapping) and isinstance(part.get("field"), str):
@@ -205,11 +244,13 @@ def read_interval(value: Any) -> Interval:
         >>> first.isoformat(), last
         ('2021-06-01T00:00:00+00:00', None)
     """
+    if value is None:
+        return None, None
     if isinstance(value, str):
         parts: Sequence[Any] = value.strip().split("/")
     else:
-        parts = list(value) if isinstance(value, Sequence) else [value]
-    if len(parts) > 2 or not parts:
+        parts = list(value) if isinstance(value, list | tuple) else [value]
+    if len(parts) > 2 or not parts or value == "":
         raise InputError(f"datetime {value!r} must be one time, or a start and an end")
     spans = [_span(part, value) for part in parts]
     first, last = spans[0][0], spans[-1][1]
@@ -222,47 +263,43 @@ def _span(part: Any, whole: Any) -> Interval:
     """All the time that one end of an interval covers: a year from its first tick to its last."""
     if part is None or (isinstance(part, str) and part.strip() in ("", "..")):
         return None, None
-    if isinstance(part, np.datetime64):
-        part = str(part.astype("datetime64[us]"))
-    if isinstance(part, datetime):  # pandas' timestamps as well
-        moment = _utc(part)
-        return moment, moment
-    if isinstance(part, date):
-        part = part.isoformat()
-    text = str(part).strip()
     try:
+        if isinstance(part, np.datetime64 | datetime):  # pandas' timestamps as well
+            moment = parse_time(part)
+            return moment, moment
+        text = part.isoformat() if isinstance(part, date) else str(part).strip()
         named = _DATE.match(text)
         if named is None:
             if not _CLOCK.search(text):
                 raise ValueError(text)
-            moment = _utc(datetime.fromisoformat(text))
+            moment = parse_time(text)
             return moment, moment
         year, month, day = (None if group is None else int(group) for group in named.groups())
         start = datetime(int(year or 0), month or 1, day or 1, tzinfo=UTC)
-        if day is not None:
-            return start, start + timedelta(days=1) - _TICK
-        following = (start.year + 1, 1) if month in (None, 12) else (start.year, start.month + 1)
-        return start, datetime(*following, 1, tzinfo=UTC) - _TICK
+        last = month or 12
+        end = date(start.year, last, day or monthrange(start.year, last)[1])
+        return start, datetime.combine(end, time.max, tzinfo=UTC)
     except (ValueError, OverflowError):
         raise InputError(
-            f"datetime {whole!r}: {text!r} is no time; write '2021', '2021-06-03', "
+            f"datetime {whole!r}: {str(part)[:80]!r} is no time; write '2021', '2021-06-03', "
             "'2021-06-03T10:00:00Z', or two of these with a slash, '..' for an open end"
         ) from None
 
 
-def _utc(moment: datetime) -> datetime:
-    """In UTC; a time without zone is taken as UTC."""
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
 def _moment(doc: Document, key: str) -> datetime | None:
-    value = (doc.get("properties") or {}).get(key)
+    value = _properties(doc).get(key)
     if value is None:
         return None
     try:
-        return _utc(value if isinstance(value, datetime) else datetime.fromisoformat(str(value)))
+        return parse_time(value)
     except ValueError:
-        raise SearchError(f"item {doc.get('id')}: its {key} {value!r} is not a time") from None
+        raise MalformedError(f"its {key} {shown(value)} is not a time") from None
+
+
+def _properties(doc: Document) -> Mapping[str, Any]:
+    """What an item says of itself, nothing where that is malformed."""
+    properties = doc.get("properties")
+    return properties if isinstance(properties, Mapping) else {}
 
 
 def _times(doc: Document) -> Interval:
@@ -274,19 +311,28 @@ def _times(doc: Document) -> Interval:
 
 
 def _footprint(doc: Document) -> BaseGeometry | None:
-    """Where an item is: its geometry, else its bbox."""
+    """Where an item is: its geometry, else its bbox; None where it has neither.
+
+    Raises:
+        MalformedError: One is malformed, and the other does not help.
+    """
     geometry = doc.get("geometry")
-    if geometry:
-        try:
-            shape = shapely.geometry.shape(geometry)
-        except (AttributeError, KeyError, TypeError, ValueError, shapely.errors.ShapelyError):
-            raise SearchError(
-                f"item {doc.get('id')}: its geometry cannot be read: {str(geometry)[:80]}"
-            ) from None
-        return split_at_antimeridian(shape)
-    bounds = read_items([doc])[0].bbox
+    fault = geometry_fault(geometry) if geometry else ""
+    if geometry and not fault:
+        shape = shapely.geometry.shape(geometry)
+        west, south, east, north = shape.bounds
+        if max(-west, east) <= 540 and max(-south, north) <= 90.5:
+            return split_at_antimeridian(shape)
+        fault = f"{shown(geometry)} is not in degrees"
+    bounds = bounds_of(doc)
     if bounds is None:
-        return None
+        if not fault and doc.get("bbox") is None:
+            return None
+        raise MalformedError(
+            f"its geometry cannot be used: {fault}"
+            if fault
+            else f"its bbox is {shown(doc['bbox'])}"
+        )
     west, south, east, north = bounds
     return split_at_antimeridian(shapely.box(west, south, east + 360 * (west > east), north))
 
@@ -296,16 +342,19 @@ def _sort_key(doc: Document, field: str) -> Any:
     name = field.removeprefix("properties.")
     if name in ("id", "collection"):
         value: Any = doc.get(name)
-    elif name in ("datetime", "start_datetime", "end_datetime"):
-        moment = _moment(doc, name)
+    elif name in TIMES:
+        try:
+            moment = _moment(doc, name)
+        except MalformedError:
+            moment = None
         value = None if moment is None else moment.timestamp()
     else:
-        value = (doc.get("properties") or {}).get(name)
-    if value is None:
+        value = _properties(doc).get(name)
+    if value is None or value != value:  # noqa: PLR0124 - NaN differs from itself
         return None
     if isinstance(value, int | float):
-        return None if math.isnan(value) else (0, float(value), "")
-    return 1, 0.0, str(value)
+        return 0, value, ""
+    return 1, 0, str(value)
 
 
 def interval_text(interval: Interval) -> str | None:

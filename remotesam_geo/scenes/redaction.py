@@ -15,7 +15,10 @@ def redact(url: str) -> str:
         >>> redact("https://me:secret@example.com/a.tif?sig=abc")
         'https://example.com/a.tif?...'
     """
-    parts = urlsplit(_USER.sub("", url))
+    try:
+        parts = urlsplit(_USER.sub("", url))
+    except ValueError:  # brackets that hold no address
+        return "a malformed URL"
     return urlunsplit((parts.scheme, parts.netloc, parts.path, "..." if parts.query else "", ""))
 
 

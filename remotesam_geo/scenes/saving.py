@@ -4,14 +4,14 @@ import json
 import os
 import threading
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from remotesam_geo.errors import InputError, RemoteSAMWarning
+from remotesam_geo.errors import InputError, RemoteSAMWarning, WriteError
 
 from . import geoparquet
-from .documents import Document, as_document, links
+from .documents import Document, as_document, asset_fault, is_deep, links, shown
 from .items import is_signed, unsigned
 
 _JSON, _PARQUET = (".json", ".geojson"), (".parquet", ".geoparquet")
@@ -30,6 +30,7 @@ def save_items(items: Iterable[Any], path: str | os.PathLike[str]) -> Path:
 
     Raises:
         InputError: The path ends in something else, or an item is none.
+        WriteError: The file cannot be written.
 
     Example:
         >>> import tempfile
@@ -44,10 +45,14 @@ def save_items(items: Iterable[Any], path: str | os.PathLike[str]) -> Path:
     ending = target.suffix.lower()
     if ending not in (*_JSON, *_PARQUET):
         raise InputError(f"{target.name!r} must end in .json, .geojson, .parquet or .geoparquet")
-    if isinstance(items, dict):
+    if isinstance(items, Mapping):
         items = items.get("features", [items])
+    elif hasattr(items, "to_dict") and hasattr(items, "assets"):  # one pystac item
+        items = [items]
+    if isinstance(items, str | bytes) or not isinstance(items, Iterable):
+        raise InputError(f"items must be items or an item collection, not {shown(items)}")
     docs = [_unsigned(_checked(item)) for item in items]
-    if any(is_signed(str(asset.get("href"))) for doc in docs for asset in doc["assets"].values()):
+    if any(is_signed(href) for doc in docs for href in _hrefs(doc)):
         warnings.warn(
             f"hrefs saved in {target.name} carry signatures, which are secret and end: search again "
             "for unsigned ones",
@@ -63,21 +68,34 @@ def save_items(items: Iterable[Any], path: str | os.PathLike[str]) -> Path:
 
 
 def _checked(item: Any) -> Document:
+    """An item as a document that JSON can hold.
+
+    Raises:
+        InputError: It is none.
+    """
     try:
         doc = as_document(item)
-    except (TypeError, ValueError):
-        doc = {}
-    if not isinstance(doc.get("properties"), dict) or "id" not in doc:
-        raise InputError(f"not a STAC item: {str(item)[:80]}")
+        json.dumps(doc)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"not a STAC item: {error}") from None
+    if not isinstance(doc.get("properties"), dict) or "id" not in doc or is_deep(doc):
+        raise InputError(f"not a STAC item: {shown(doc)}")
     return {**doc, "assets": doc.get("assets") or {}}
+
+
+def _hrefs(doc: Document) -> list[str]:
+    assets = doc["assets"].values() if isinstance(doc["assets"], dict) else ()
+    return [asset["href"] for asset in assets if not asset_fault(asset)]
 
 
 def _unsigned(doc: Document) -> Document:
     """The item without the Planetary Computer's signatures, which are made anew at each read."""
+    if not isinstance(doc["assets"], dict):
+        return doc
     own = links(doc, "self")
     origin = str(own[0]["href"]) if own else None
     assets = {
-        key: {**asset, "href": unsigned(str(asset["href"]), origin)} if "href" in asset else asset
+        key: asset if asset_fault(asset) else {**asset, "href": unsigned(asset["href"], origin)}
         for key, asset in doc["assets"].items()
     }
     return {**doc, "assets": assets}
@@ -92,5 +110,7 @@ def _replace(target: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(target)
+    except OSError as error:
+        raise WriteError(f"{target} cannot be written: {error.strerror or error}") from error
     finally:
         draft.unlink(missing_ok=True)

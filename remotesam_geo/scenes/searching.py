@@ -10,8 +10,9 @@ from remotesam_geo.errors import InputError, SearchError
 
 from .api import Api, search_api
 from .catalogs import CATALOGS, did_you_mean
-from .documents import as_item, links
+from .documents import LeftOut, as_items, is_href, links
 from .question import Question
+from .redaction import redact
 from .safety import is_remote
 from .walking import open_page, search_files
 from .web import Web
@@ -55,7 +56,8 @@ def search(
         policy: How patient and how trusting to ask.
 
     Returns:
-        The items, as the catalogue has them, unsigned; empty where nothing is found.
+        The items, as the catalogue has them, unsigned; empty where nothing is found. What is malformed (an item, an
+        asset, a link, a file of a static catalogue) is left out, and one warning names it.
 
     Raises:
         InputError: A question that cannot be meant, or one that files cannot serve.
@@ -78,30 +80,37 @@ def search(
         max_items=max_items,
     )
     place = _place(catalog)
+    left = LeftOut()
     with Web(place if is_remote(place) else None, headers, policy) as web:
-        page = open_page(place, web)
+        page = open_page(place, web, left)
         if page.node is not None and is_remote(place) and links(page.node, "search"):
-            docs = search_api(Api(root=page.node, url=place, web=web), question)
+            docs = search_api(Api(root=page.node, url=place, web=web), question, left)
         else:
-            docs = search_files(page, question, web)
-    return pystac.ItemCollection([as_item(doc) for doc in docs], clone_items=False)
+            docs = search_files(page, question, web, left)
+    items = as_items(docs, left)
+    if left.lost and not items:
+        raise SearchError(f"{redact(place)}: nothing was found that can be read: {left}")
+    left.warn()
+    return pystac.ItemCollection(items, clone_items=False)
 
 
 def _place(catalog: str | Path) -> str:
     """The URL or path that a catalogue is known by."""
-    if isinstance(catalog, str):
-        if catalog in CATALOGS:
-            return CATALOGS[catalog].url
-        if is_remote(catalog):
-            return catalog
-    elif not isinstance(catalog, Path):
+    if isinstance(catalog, str) and catalog in CATALOGS:
+        return CATALOGS[catalog].url
+    if not isinstance(catalog, Path) and not is_href(catalog):
         raise InputError(f"catalog must be a name, a URL or a path, not {catalog!r}")
+    if isinstance(catalog, str) and is_remote(catalog):
+        return catalog
     path = Path(catalog)
-    if path.is_dir():
-        names = ("catalog.json", "collection.json")
-        path = next((path / name for name in names if (path / name).is_file()), path)
-    if path.exists():
-        return str(path.resolve())
+    try:
+        if path.is_dir():
+            names = ("catalog.json", "collection.json")
+            path = next((path / name for name in names if (path / name).is_file()), path)
+        if path.exists():
+            return str(path.resolve())
+    except (OSError, ValueError) as error:  # names that no file can have
+        raise InputError(f"catalog={str(catalog)[:80]!r} is no path: {error}") from None
     raise SearchError(
         f"there is no file {str(catalog)!r}, and no catalogue of that name; "
         f"{did_you_mean(str(catalog), CATALOGS)}"

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from remotesam_geo import search
-from remotesam_geo.errors import SearchError
+from remotesam_geo.errors import RemoteSAMWarning, SearchError
 from remotesam_geo.scenes import ReadPolicy, api
 from remotesam_geo.scenes.safety import Trust
 from remotesam_geo.scenes.signing import HrefSigner, Request
@@ -118,9 +118,15 @@ class TestLastingFaults:
         with pytest.raises(SearchError, match="without a list of features"):
             search(server.url)
 
-    def test_an_item_that_cannot_be_read_is_named(self, server):
-        server.say("/search", page(A, thing("broken", datetime="yesterday")))
-        with pytest.raises(SearchError, match="item broken cannot be read"):
+    def test_an_item_that_cannot_be_read_is_named_and_left_out(self, server):
+        server.say("/search", page(A, thing("broken", datetime="yesterday"), B))
+        told = r"item broken \(its datetime 'yesterday' is not a time\)"
+        with pytest.warns(RemoteSAMWarning, match=told):
+            assert ids(search(server.url)) == ["a", "b"]
+
+    def test_where_nothing_else_is_found_it_is_an_error(self, server):
+        server.say("/search", page(thing("broken", datetime="yesterday")))
+        with pytest.raises(SearchError, match=r"nothing was found that can be read: item broken"):
             search(server.url)
 
     def test_a_host_that_does_not_exist(self):
@@ -290,11 +296,23 @@ class TestTrees:
         with pytest.raises(SearchError, match=r"127\.0\.0\.1:\d+/etc/hosts: HTTP 404"):
             search(f"{server.url}/catalog.json")
 
-    def test_a_part_that_cannot_be_read_is_an_error(self, server):
-        self.catalog(server, "a.json", "lost.json")
+    def test_a_part_that_is_gone_or_malformed_is_named_and_left_out(self, server):
+        self.catalog(server, "lost.json", "page.html", "a.json", "ftp://host/b.json")
         server.say("/a.json", A)
-        with pytest.raises(SearchError, match=r"lost\.json: HTTP 404"):
-            search(f"{server.url}/catalog.json")
+        server.say("/page.html", b"<html>Log in</html>")
+        with pytest.warns(RemoteSAMWarning) as told:
+            assert ids(search(f"{server.url}/catalog.json")) == ["a"]
+        (warning,) = told
+        for part in ("lost.json: HTTP 404", "begins '<html>Log in", "ftp://host/b.json"):
+            assert part in str(warning.message)
+
+    @pytest.mark.parametrize("status", [401, 403, 500, 503])
+    def test_a_part_that_may_be_read_another_time_is_an_error(self, server, status):
+        self.catalog(server, "a.json", "shut.json")
+        server.say("/a.json", A)
+        server.say("/shut.json", Reply(status=status))
+        with pytest.raises(SearchError, match=rf"shut\.json: HTTP {status}"):
+            search(f"{server.url}/catalog.json", policy=QUICK)
 
     def test_whoever_has_enough_stops_fetching(self, server):
         names = [f"{i}.json" for i in range(300)]
@@ -341,7 +359,7 @@ class TestWhatItemsClaim:
 
     def test_assets_without_href_are_left_out_aloud(self, server):
         server.say("/search", page(thing("a") | {"assets": {"x": {}, "y": {"href": "y.tif"}}}))
-        with pytest.warns(UserWarning, match="item a: assets without href are left out: x"):
+        with pytest.warns(RemoteSAMWarning, match=r"asset x of item a \(it has no href\)"):
             assert list(search(server.url)[0].assets) == ["y"]
 
 

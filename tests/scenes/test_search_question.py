@@ -215,9 +215,24 @@ class TestAreas:
         assert asked.matches(thing("a") | {"geometry": None})
         assert not asked.matches(thing("a") | {"geometry": None, "bbox": None})
 
-    def test_a_geometry_that_is_none_names_the_item(self):
-        with pytest.raises(SearchError, match="item a: its geometry"):
-            Question(area=shapely.Point(7, 46)).matches(thing("a") | {"geometry": {"type": "Blob"}})
+    @pytest.mark.parametrize(
+        "geometry",
+        [
+            {"type": "Blob"},
+            {"type": "Point", "coordinates": ["a", "b"]},
+            {"type": "Point", "coordinates": [float("nan"), 46]},
+            {"type": "Polygon", "coordinates": 5},
+            {"type": "Point", "coordinates": [500000.0, 5100000.0]},
+            [7, 46],
+        ],
+    )
+    def test_an_item_of_malformed_geometry_is_where_its_bbox_is(self, geometry):
+        asked, elsewhere = Question(area=shapely.Point(7, 46)), Question(area=shapely.Point(8, 46))
+        doc = thing("a") | {"geometry": geometry}
+        assert asked.matches(doc)
+        assert not elsewhere.matches(doc)
+        with pytest.raises(SearchError, match="its geometry cannot be used"):
+            asked.matches(doc | {"bbox": None})
 
 
 class TestOrder:

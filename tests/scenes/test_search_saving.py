@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from remotesam_geo import save_items, search
 from remotesam_geo.errors import InputError, RemoteSAMWarning, SearchError
 from remotesam_geo.scenes import geoparquet
+from remotesam_geo.scenes.documents import LeftOut
 from tests.scenes.api_server import thing
 from tests.scenes.places import DATA, recorded
 
@@ -91,7 +92,7 @@ def test_parquet_keeps_whatever_json_can_say(drawn):
         thing(f"{i}") | {"properties": {"datetime": None} | properties, "assets": {"m": asset}}
         for i, (properties, asset) in enumerate(drawn)
     ]
-    assert geoparquet.decode(geoparquet.encode(docs), "memory") == docs
+    assert geoparquet.decode(geoparquet.encode(docs), "memory", LeftOut()) == docs
 
 
 class TestOthers:
