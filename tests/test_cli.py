@@ -219,7 +219,8 @@ def test_mistakes_with_jobs(run, raster, tmp_path):
     )
     assert code == 1
     code, _, err = run("answer", tmp_path / "job", "count")
-    assert (code, "verb is 'count'" in err) == (1, True)
+    assert (code, "VERB='count' is not allowed" in err) == (1, True)
+    assert not (tmp_path / "job").exists()
 
 
 def test_a_model_folder_is_written(run, tmp_path):

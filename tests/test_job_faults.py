@@ -4,6 +4,7 @@ import asyncio
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -80,8 +81,16 @@ def test_a_predictor_that_raises_costs_no_more_than_its_block(tmp_path, raster, 
             raise kind("out of memory")
 
     first = Counting(fail)
-    with pytest.raises(kind):
-        make_job(tmp_path / "job", raster, model=first).run()
+    job = make_job(tmp_path / "job", raster, model=first)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with pytest.raises(kind):
+            job.run()
+    resume = (
+        r"of \d+ windows x prompts are stored\. To go on: Job\.open\('.*', model=\.\.\.\)\.run\(\)"
+    )
+    stopped = [each for each in told if re.search(resume, str(each.message))]
+    assert len(stopped) == (kind is KeyboardInterrupt)
     assert not [thread for thread in threading.enumerate() if thread.name == "remotesam"]
     second, whole = Counting(), Counting()
     job = make_job(tmp_path / "job", raster, model=second)
@@ -297,7 +306,10 @@ def test_an_interrupt_ends_a_run_though_a_server_is_silent(tmp_path, raster, cle
     job = make_job(tmp_path, raster)
     helper = threading.Thread(target=interrupt)
     helper.start()
-    with pytest.raises(KeyboardInterrupt):
+    with (
+        pytest.warns(RemoteSAMWarning, match="0 of 50 windows x prompts are stored"),
+        pytest.raises(KeyboardInterrupt),
+    ):
         job.run()
     helper.join()
     assert not silence.is_set()  # the read goes on waiting, the run did not wait for it

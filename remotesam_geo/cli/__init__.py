@@ -1,55 +1,20 @@
-"""The command line, `remotesam-geo`: mistakes end with one clear line and a code, not with a traceback.
+"""The command line, `remotesam-geo`.
 
-Codes: 0 done, 1 something went wrong, 2 the command was not understood, 3 asked, and nothing was found.
+Nothing heavy is imported here, so that Ctrl-C is understood from the first moment on.
 """
 
 import os
+import signal
 import sys
-import warnings
 from collections.abc import Sequence
+from contextlib import suppress
+from types import FrameType
+from typing import Any
 
-import typer
-from rich.console import Console
+__all__ = ["app", "main", "run"]
 
-from remotesam_geo import __version__
-from remotesam_geo.errors import RemoteSAMError, RemoteSAMWarning
-
-from . import engine, jobs, tools, verbs
-
-__all__ = ["app", "main"]
-
-
-def _leave(code: object, **_: object) -> None:
-    """What a command returns is its exit code; the options before it are told as well."""
-    raise typer.Exit(code if isinstance(code, int) else 0)
-
-
-app = typer.Typer(
-    name="remotesam-geo",
-    result_callback=_leave,
-    help="Ask a question in words, of any place on Earth, and get a table of features back.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-)
-for family in (tools, verbs, jobs, engine):
-    family.register(app)
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        print(__version__)  # noqa: T201
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Say the version and leave."
-    ),
-) -> None:
-    pass
+STOPPED = 130
+"""Exit code after Ctrl-C."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,46 +26,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    said = Console(stderr=True, highlight=False, soft_wrap=True)
-    with warnings.catch_warnings():
-        warnings.showwarning = lambda message, category, *_: (
-            said.print(f"[yellow]note:[/] {_plain(message)}")
-            if issubclass(category, RemoteSAMWarning)
-            else None
-        )
-        warnings.simplefilter("always", RemoteSAMWarning)
-        try:
-            app(None if arguments is None else list(arguments), prog_name="remotesam-geo")
-        except SystemExit as left:
-            return left.code if isinstance(left.code, int) else 0
-        except (RemoteSAMError, OSError) as error:
-            if _debugging():
-                raise
-            said.print(f"[red]error:[/] {_plain(error)}")
-        except Exception as error:
-            if _debugging():
-                raise
-            said.print(
-                f"[red]error:[/] {type(error).__name__}: {_plain(error)} (unexpected: please report it, with what "
-                "REMOTESAM_GEO_DEBUG=1 and remotesam-geo doctor say)"
-            )
-    return 1
+    from .program import main as program
 
-
-def _debugging() -> bool:
-    """Whether tracebacks are wanted."""
-    return bool(os.environ.get("REMOTESAM_GEO_DEBUG"))
-
-
-def _plain(message: object) -> str:
-    """One line that rich takes as it is."""
-    return " ".join(str(message).split()).replace("[", r"\[")
+    return program(arguments)
 
 
 def run() -> None:
     """The console script."""
+    signal.signal(signal.SIGINT, _stop_at_once)
     # Before torch is there: its threads else spin for long while they wait, which is several times as slow beside other
     # work; not to spin at all is half as slow again on a quiet machine.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "5000")
-    sys.exit(main())
+    code = _flushed(main())
+    if code == STOPPED:
+        os._exit(code)  # not waiting for threads that read from a silent server
+    sys.exit(code)
+
+
+def _stop_at_once(signum: int, frame: FrameType | None) -> None:
+    """Ctrl-C while the command gets ready: nothing is under way yet that needs to be ended in order."""
+    del signum, frame
+    os.write(2, b"stopped\n")
+    os._exit(STOPPED)
+
+
+def _flushed(code: int) -> int:
+    """The exit code after all output is written; a full disk or a closed pipe is told in one line."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError) as error:
+        told = "it was closed" if isinstance(error, BrokenPipeError) else error
+        with suppress(OSError, ValueError):
+            if code == 0:
+                sys.stderr.write(f"error: cannot write to the standard output: {told}\n")
+            sys.stderr.flush()
+        # What is left in the buffer cannot be written: the interpreter must not try again at its end.
+        with suppress(OSError), open(os.devnull, "w") as nowhere:  # noqa: PTH123 - a device
+            os.dup2(nowhere.fileno(), 1)
+        return code or 1
+    return code
+
+
+def __getattr__(name: str) -> Any:
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .program import app
+
+    return app

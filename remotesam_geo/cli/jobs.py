@@ -1,14 +1,14 @@
 """Jobs on the command line: maps larger than memory or a night."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from remotesam_geo.errors import InputError, MissingExtraError
+from remotesam_geo.errors import InputError, MissingExtraError, one_of
 
 from . import places, saying
+from .config import job_options
 from .places import Bbox, Catalog, Collection, Datetime, MaxItems
 from .verbs import (
     Crs,
@@ -27,10 +27,13 @@ from .verbs import (
 __all__ = ["register"]
 
 Folder = Annotated[Path, typer.Argument(help="The folder that the job lives in.")]
-FILE_KEYS = {
-    "source", "catalog", "collections", "bbox", "datetime", "max_items", "load", "prompts", "model", "threshold",
-    "resolution", "bands", "overlap", "seam", "keep_probabilities",
-}  # fmt: skip
+
+SEARCHED = {"catalog", "collection", "bbox", "datetime", "max_items", "load"}
+"""Options about where the scene comes from."""
+MADE = {"prompts", "model", *SEARCHED}
+"""What a job is made with, and keeps."""
+CHANGED = {"add", "remove"}
+DONE = {"retry_failures", "skip_failures", "scheduler"}
 
 
 def register(app: typer.Typer) -> None:
@@ -41,6 +44,7 @@ def register(app: typer.Typer) -> None:
 
 
 def map_(
+    context: typer.Context,
     folder: Folder,
     source: Annotated[
         str | None,
@@ -64,7 +68,15 @@ def map_(
     load: Load = None,
     add: Annotated[
         list[str] | None,
-        typer.Option(help="Add a prompt to a job that is there; may be given again."),
+        typer.Option(
+            help="Add a prompt to a job that is there, with --threshold and --resolution; may be given again."
+        ),
+    ] = None,
+    remove: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Remove a prompt, by its label, and what is stored of it; may be given again."
+        ),
     ] = None,
     retry_failures: Annotated[
         bool, typer.Option("--retry-failures", help="Ask again what failed.")
@@ -73,7 +85,7 @@ def map_(
         bool, typer.Option("--skip-failures", help="Go on where windows fail.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what it would take; ask nothing.")
+        bool, typer.Option("--dry-run", help="Say what it would take; nothing on disk changes.")
     ] = False,
     scheduler: Annotated[
         str | None, typer.Option(help="Address of a dask.distributed scheduler.")
@@ -81,25 +93,38 @@ def map_(
     as_json: Json = False,
 ) -> int:
     """Map a large area; run it again to go on after an interruption."""
-    job = _job(
-        folder, source, prompts, config, model=model, threshold=threshold, resolution=resolution, load=load,
-        search={
-            "catalog": catalog, "collection": collection, "bbox": bbox, "datetime": datetime, "max_items": max_items,
-        },
-    )  # fmt: skip
-    if add:
-        job.add(parsed(add))
+    _check_options(context, source, config, add, retry_failures=retry_failures, dry_run=dry_run)
+    metres, client = asked_metres(resolution), _client(scheduler)  # before anything is written
+    if config is not None or source is not None:
+        if config is not None:
+            options = job_options(config)
+        else:
+            if not prompts:
+                raise InputError("say what to look for after the source")
+            scene = places.opened(
+                str(source), catalog=catalog, collection=collection, bbox=bbox, datetime=datetime,
+                max_items=max_items, load=load,
+            )  # fmt: skip
+            options = {
+                "source": scene, "prompts": parsed(prompts), "model": model, "threshold": threshold,
+                "resolution": metres,
+            }  # fmt: skip
+        job = _made(folder, options, dry_run=dry_run)
+    else:
+        job = _changed(folder, add, remove, threshold, metres, dry_run=dry_run)
     if dry_run:
         estimate = job.estimate()
         figures = {
             name: getattr(estimate, name)
             for name in ("windows", "asks", "pixels", "kept_bytes", "seconds")
         }
-        saying.result(figures if as_json else {"plan": estimate}, as_json=as_json)
+        saying.result(figures if as_json else {"estimate": estimate}, as_json=as_json)
         return 0
-    client = _client(scheduler)
-    on_error = "skip" if skip_failures else "raise"
-    table = job.retry_failures(client) if retry_failures else job.run(client, on_error=on_error)
+    with saying.working():
+        if retry_failures:
+            table = job.retry_failures(client)
+        else:
+            table = job.run(client, on_error="skip" if skip_failures else "raise")
     if as_json:
         saying.result({"folder": folder, "status": table.to_dict("index")}, as_json=True)
     else:
@@ -129,76 +154,83 @@ def answer(
     out: Out = None,
     threshold: Threshold = None,
     oriented: Annotated[bool, typer.Option(help="Boxes at any angle.")] = False,
-    partial: Annotated[bool, typer.Option(help="Before all was asked.")] = False,
+    partial: Annotated[
+        bool, typer.Option(help="Also of prompts that are not complete, as far as they are done.")
+    ] = False,
     crs: Crs = None,
     as_json: Json = False,
 ) -> int:
-    """Answer from what a job has kept; the model is not asked."""
+    """Answer from what a job has stored; the model is not run."""
     from remotesam_geo import Job
 
-    if verb not in ("segment", "refer", "detect"):
-        raise InputError(f"verb is {verb!r}: a job answers segment, refer or detect")
+    one_of("VERB", verb, ("segment", "refer", "detect"))
     saying.check_out(out)
-    job, crs = Job.open(folder), asked_crs(crs)
-    found = job.answer(verb, threshold=threshold, oriented=oriented, partial=partial, crs=crs)
-    return told(found, [prompt.label for prompt in job.prompts], out, as_json=as_json)
+    job, target = Job.open(folder), asked_crs(crs)
+    with saying.working():
+        found = job.answer(
+            verb, threshold=threshold, oriented=oriented, partial=partial, crs=target
+        )
+        return told(found, [prompt.label for prompt in job.prompts], out, as_json=as_json)
 
 
-def _job(
-    folder: Path,
+def _check_options(
+    context: typer.Context,
     source: str | None,
-    prompts: list[str] | None,
     config: Path | None,
+    add: list[str] | None,
     *,
-    model: str,
+    retry_failures: bool,
+    dry_run: bool,
+) -> None:
+    """Refuse options that would have no effect.
+
+    Raises:
+        MisuseError: There is one.
+    """
+    if config is not None:
+        idle = {"source", *MADE, *CHANGED, "threshold", "resolution"}
+        saying.refuse(context, idle, "with --config, which says all of it")
+    elif source is not None:
+        saying.refuse(context, CHANGED, "with a SOURCE: it is for a job that is there")
+    else:
+        saying.refuse(context, MADE, "on a job that is there: it keeps what it was made with")
+        if not add:
+            saying.refuse(context, {"threshold", "resolution"}, "without --add or a SOURCE")
+    if dry_run:
+        saying.refuse(context, DONE, "with --dry-run")
+    if retry_failures:
+        saying.refuse(context, {"skip_failures"}, "with --retry-failures, which goes on anyway")
+        idle = {"source", "config", *CHANGED}
+        saying.refuse(context, idle, "with --retry-failures, which asks only again what failed")
+
+
+def _made(folder: Path, options: dict[str, Any], *, dry_run: bool) -> Any:
+    from remotesam_geo import Job
+    from remotesam_geo.remotesam.named import is_import, named_model
+
+    if is_import(options["model"]):
+        named_model(options["model"])  # says why not
+    return Job.create(folder, **options, dry_run=dry_run)
+
+
+def _changed(
+    folder: Path,
+    add: list[str] | None,
+    remove: list[str] | None,
     threshold: float | None,
-    resolution: str | None,
-    load: str | None,
-    search: dict[str, Any],
+    metres: Any,
+    *,
+    dry_run: bool,
 ) -> Any:
+    """The job that is there, with the prompts that are wanted."""
     from remotesam_geo import Job
 
-    if config is not None:
-        if source is not None or prompts:
-            raise InputError("give a source and prompts, or --config, not both")
-        return Job.create(folder, **_from_file(config))
-    if source is None:
-        return Job.open(folder)
-    if not prompts:
-        raise InputError("say what to look for after the source")
-    scene = places.opened(source, **search, load=load)
-    return Job.create(
-        folder, scene, parsed(prompts), _named(model), threshold=threshold, resolution=asked_metres(resolution)
-    )  # fmt: skip
-
-
-def _from_file(path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        given = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
-    if not isinstance(given, dict):
-        raise InputError(f"{path} holds no mapping: write lines such as 'source: scene.tif'")
-    unknown = sorted(set(given) - FILE_KEYS)
-    if unknown:
-        raise InputError(f"{path} has the unknown keys {unknown}: known are {sorted(FILE_KEYS)}")
-    if "prompts" not in given:
-        raise InputError(f"{path} lacks prompts: write 'prompts: [storage tank]'")
-    search = {name: given.pop(name, None) for name in ("catalog", "bbox", "datetime", "max_items")}
-    collections = given.pop("collections", None)
-    load = given.pop("load", None) or {}
-    scene = places.opened(
-        given.pop("source", places.NO_SOURCE), **search,
-        collection=[collections] if isinstance(collections, str) else collections,
-        load=json.dumps(load),
-    )  # fmt: skip
-    return {**given, "source": scene, "model": _named(given.get("model", "released"))}
-
-
-def _named(model: str) -> str:
-    return "1e12Leon/RemoteSAM" if model == "released" else model
+    job = Job.open(folder)
+    if remove:
+        job.remove(remove, dry_run=dry_run)
+    if add:
+        job.add(parsed(add), threshold=threshold, resolution=metres, dry_run=dry_run)
+    return job
 
 
 def _client(scheduler: str | None) -> Any:
@@ -212,5 +244,5 @@ def _client(scheduler: str | None) -> Any:
         ) from error
     try:
         return Client(scheduler, timeout="10s")  # type: ignore[no-untyped-call]
-    except (OSError, TimeoutError, ValueError) as error:
+    except (OSError, TimeoutError, ValueError, TypeError) as error:
         raise InputError(f"no scheduler answers at {scheduler!r}: {error}") from error

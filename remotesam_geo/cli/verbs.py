@@ -1,5 +1,6 @@
 """The eight verbs on the command line."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,7 +22,11 @@ Prompts = Annotated[
     typer.Argument(help="What to look for; 'label=expression' gives a label to a free one."),
 ]
 Model = Annotated[
-    str, typer.Option(help="'tiny' (built in), 'released', a model folder, or a published .pth.")
+    str,
+    typer.Option(
+        help="'released', 'tiny' (built in), a model folder, a published .pth, owner/name@commit, or a name that an "
+        "installed package registers."
+    ),
 ]
 Out = Annotated[
     Path | None,
@@ -47,7 +52,6 @@ FEATURES = {
     "segment": "Outline everything of each class.",
     "refer": "Outline what free expressions refer to.",
     "detect": "Find the objects of each class, a box each.",
-    "ground": "Find the one box of each expression, in one look at all of the scene.",
 }
 ZONES = {
     "label": "Say which of several classes each zone shows.",
@@ -61,6 +65,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     for verb, text in FEATURES.items():
         app.command(verb, help=text, rich_help_panel="Questions")(_features(verb))
+    app.command("ground", rich_help_panel="Questions")(ground)
     for verb, text in ZONES.items():
         app.command(verb, help=text, rich_help_panel="Questions")(_zones(verb))
 
@@ -87,24 +92,48 @@ def _features(verb: str) -> Any:
     ) -> int:
         saying.check_out(out)
         options: dict[str, Any] = {
-            "on_error": "skip" if skip_failures else "raise",
-            "crs": asked_crs(crs),
-        }
-        if verb != "ground":
-            options |= {
-                "resolution": asked_metres(resolution),
-                "min_area": min_area,
-                "tiles": tiles,
-            }
+            "on_error": "skip" if skip_failures else "raise", "crs": asked_crs(crs), "threshold": threshold,
+            "resolution": asked_metres(resolution), "min_area": min_area, "tiles": tiles,
+        }  # fmt: skip
         scene = places.opened(
             source, catalog=catalog, collection=collection, bbox=bbox, datetime=datetime,
             max_items=max_items, load=load,
         )  # fmt: skip
         asked = getattr(opened_model(model), verb)
-        answer = asked(scene, parsed(prompts), threshold=threshold, **options)
-        return told(answer, prompts, out, as_json=as_json)
+        with saying.working():
+            return told(asked(scene, parsed(prompts), **options), prompts, out, as_json=as_json)
 
     return command
+
+
+def ground(
+    source: Source,
+    prompts: Prompts,
+    model: Model = "released",
+    out: Out = None,
+    threshold: Threshold = None,
+    crs: Crs = None,
+    skip_failures: Skip = False,
+    catalog: Catalog = None,
+    collection: Collection = None,
+    bbox: Bbox = None,
+    datetime: Datetime = None,
+    max_items: MaxItems = None,
+    load: Load = None,
+    as_json: Json = False,
+) -> int:
+    """Find the one box of each expression, in one view of the whole scene."""
+    saying.check_out(out)
+    target = asked_crs(crs)
+    scene = places.opened(
+        source, catalog=catalog, collection=collection, bbox=bbox, datetime=datetime, max_items=max_items, load=load,
+    )  # fmt: skip
+    network = opened_model(model)
+    with saying.working():
+        found = network.ground(
+            scene, parsed(prompts), threshold=threshold, crs=target, on_error="skip" if skip_failures else "raise"
+        )  # fmt: skip
+        return told(found, prompts, out, as_json=as_json)
 
 
 def _zones(verb: str) -> Any:
@@ -133,11 +162,12 @@ def _zones(verb: str) -> Any:
             max_items=max_items, load=load,
         )  # fmt: skip
         asked = getattr(opened_model(model), verb)
-        answer = asked(
-            scene, parsed(prompts), zones=polygons, threshold=threshold, resolution=asked_metres(resolution),
-            tiles=tiles, on_error="skip" if skip_failures else "raise",
-        )  # fmt: skip
-        return told(answer, prompts, out, as_json=as_json)
+        with saying.working():
+            answer = asked(
+                scene, parsed(prompts), zones=polygons, threshold=threshold, resolution=asked_metres(resolution),
+                tiles=tiles, on_error="skip" if skip_failures else "raise",
+            )  # fmt: skip
+            return told(answer, prompts, out, as_json=as_json)
 
     return command
 
@@ -157,9 +187,9 @@ def parsed(prompts: list[str]) -> Any:
 
 def opened_model(name: str) -> Any:
     """The model of that name."""
-    from remotesam_geo import RemoteSAM
+    from remotesam_geo.remotesam.named import named_model
 
-    return RemoteSAM.from_pretrained(None if name == "released" else name)
+    return named_model(name)
 
 
 def asked_metres(resolution: str | None) -> float | Literal["native", "auto"] | None:
@@ -169,11 +199,12 @@ def asked_metres(resolution: str | None) -> float | Literal["native", "auto"] | 
     if resolution in ("native", "auto"):
         return "native" if resolution == "native" else "auto"
     try:
-        return float(resolution)
+        metres = float(resolution)
     except ValueError:
-        raise InputError(
-            f"--resolution is {resolution!r}: give metres, 'native' or 'auto'"
-        ) from None
+        metres = math.nan
+    if not (math.isfinite(metres) and metres > 0):
+        raise InputError(f"--resolution is {resolution!r}: give metres, 'native' or 'auto'")
+    return metres
 
 
 def asked_crs(crs: str | None) -> Any:

@@ -1,7 +1,8 @@
 """What a user gives a job: a source, an area, prompts."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from os import PathLike
 from pathlib import Path
 from typing import Any, get_args
@@ -20,7 +21,15 @@ from remotesam_geo.words import CLASS_TEMPLATE, Prompt, PromptLike, ResolutionLi
 
 from .asked import Asked
 
-__all__ = ["as_geojson", "check_options", "files_from_json", "parsed", "scene_of", "with_new"]
+__all__ = [
+    "as_geojson",
+    "check_options",
+    "files_from_json",
+    "parsed",
+    "scene_of",
+    "with_new",
+    "without",
+]
 
 
 def scene_of(
@@ -121,3 +130,28 @@ def with_new(known: Sequence[Prompt], more: Sequence[Prompt]) -> tuple[Prompt, .
                 f"{prompt_to_json(prompt)} here. Give one of them another label."
             )
     return tuple(by_label.values())
+
+
+def without(known: Sequence[Prompt], labels: str | Iterable[str]) -> tuple[Prompt, ...]:
+    """Prompts without those of some labels.
+
+    Raises:
+        InputError: There is no such label, or no prompt is left.
+    """
+    gone = [labels] if isinstance(labels, str) else list(labels)
+    names = [prompt.label for prompt in known]
+    if not gone:
+        raise InputError(f"no prompt to remove: name one of {', '.join(map(repr, names))}")
+    for label in gone:
+        if label not in names:
+            near = get_close_matches(str(label), names, n=1)
+            raise InputError(
+                f"the job has no prompt {label!r}{f', did you mean {near[0]!r}?' if near else '.'} It has "
+                f"{', '.join(map(repr, names))}."
+            )
+    left = tuple(prompt for prompt in known if prompt.label not in gone)
+    if not left:
+        raise InputError(
+            f"{', '.join(map(repr, gone))} would leave the job without a prompt: delete its folder in place of that"
+        )
+    return left

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ import xarray as xr
 from rasterio.errors import NotGeoreferencedWarning
 
 from remotesam_geo import __version__
-from remotesam_geo.errors import InputError, JobError, RemoteSAMWarning, one_of
+from remotesam_geo.errors import InputError, JobError, RemoteSAMWarning, number_in, one_of
 from remotesam_geo.mapping.cluster import ask_there
 from remotesam_geo.mapping.executor import OnError
 from remotesam_geo.mapping.frames import Style, wanted_crs
@@ -59,8 +59,17 @@ from remotesam_geo.tasks import MIN_SCORE, Suppress
 from remotesam_geo.words import Prompt, PromptLike, ResolutionLike, parse_prompts
 
 from .asked import Asked, ModelLike, asked, reopened
-from .given import as_geojson, check_options, files_from_json, parsed, scene_of, with_new
+from .given import (
+    as_geojson,
+    check_options,
+    files_from_json,
+    parsed,
+    scene_of,
+    with_new,
+    without,
+)
 from .maps import kept_failures, kept_maps
+from .removing import discard, only
 from .showing import job_card
 from .tables import Estimate, estimate, failed_windows, joined, state_of, warn_of_failures
 
@@ -148,8 +157,9 @@ class Job:
         block: int = 4,
         keep_probabilities: bool = True,
         policy: ReadPolicy | None = None,
+        dry_run: bool = False,
     ) -> Self:
-        """Plan a job, and freeze the plan in a folder; nothing is asked yet.
+        """Plan a job, and freeze the plan in a folder; nothing is predicted yet.
 
         Where the folder holds a job of the same plan already, that one is taken up, with prompts that are new to it
         added: a script that is run again goes on.
@@ -173,6 +183,7 @@ class Job:
             block: Windows along the side of a block, the unit of work.
             keep_probabilities: Whether maps are kept, so that other thresholds can be answered without the model.
             policy: How patient and how trusting to read; it is not kept in the folder, as it may hold secrets.
+            dry_run: Whether nothing is written: the job lives in memory alone, for `estimate`.
 
         Raises:
             InputError: Something cannot be used as given; a scene without a recipe, for example.
@@ -181,6 +192,7 @@ class Job:
         check_options(
             folder, load, overlap=overlap, seam=seam, block=block, keep_probabilities=keep_probabilities, refine=refine
         )  # fmt: skip
+        one_of("dry_run", dry_run, (True, False))
         place = Path(folder)
         _check_free(place)
         there = cls.open(place) if (place / PLAN).exists() else None
@@ -198,6 +210,11 @@ class Job:
         wanted = parsed(prompts, threshold, resolution, who)
         groups(plan, wanted, policy)  # whatever is wrong with it is said before anything is written
         job = cls(place, plan=plan, prompts=wanted, recipe=who.recipe, model=who, policy=policy)
+        if dry_run:
+            if there is not None:
+                there.frozen.check_same(plan, place)
+                job.prompts = with_new(there.prompts, wanted)
+            return job
         if there is None:
             job._files = describe(plan.origin, policy)
         with writing(place):
@@ -320,7 +337,7 @@ class Job:
         """
         one_of("on_error", on_error, get_args(OnError))
         one_of("progress", progress, (True, False, None))
-        return self._ask(todo, client, on_error, progress)
+        return self._ask(todo, client, on_error, progress, "run")
 
     def retry_failures(
         self,
@@ -346,7 +363,11 @@ class Job:
         one_of("progress", progress, (True, False, None))
         most = 1 << 30 if poison else POISON
         return self._ask(
-            lambda records, group: again(records, group, most), client, on_error, progress
+            lambda records, group: again(records, group, most),
+            client,
+            on_error,
+            progress,
+            "retry_failures",
         )
 
     def add(
@@ -355,21 +376,47 @@ class Job:
         *,
         threshold: float | Mapping[str, float] | None = None,
         resolution: ResolutionLike | Mapping[str, ResolutionLike] | None = None,
+        dry_run: bool = False,
     ) -> None:
-        """Add prompts; the next run asks them, and nothing else again.
+        """Add prompts; the next run predicts them, and nothing else again.
 
         Args:
             prompts: As in `create`.
             threshold: As in `create`.
             resolution: As in `create`.
+            dry_run: Whether the folder stays as it is: the prompts are added to this object alone, for `estimate`.
         """
+        one_of("dry_run", dry_run, (True, False))
         wanted = parsed(prompts, threshold, resolution, self._asked)
         groups(self.frozen, wanted, self._policy)
+        if dry_run:
+            self._choose(with_new(self.prompts, wanted))
+            return
         with lock(self.folder):
             known = type(self).open(self.folder, policy=self._policy)
-            self.prompts = with_new(known.prompts, wanted)
-            self.__dict__.pop("_groups", None)
+            self._choose(with_new(known.prompts, wanted))
             self._freeze()
+
+    def remove(self, prompts: str | Iterable[str], *, dry_run: bool = False) -> None:
+        """Remove prompts, and what is stored of them unless another prompt needs it.
+
+        Args:
+            prompts: A label, or several.
+            dry_run: Whether the folder stays as it is: they are removed from this object alone, for `estimate`.
+
+        Raises:
+            InputError: The job has no such prompt, or no other one.
+        """
+        one_of("dry_run", dry_run, (True, False))
+        if dry_run:
+            self._choose(without(self.prompts, prompts))
+            return
+        with self._driving() as records:
+            before = self._groups
+            known = type(self).open(self.folder, policy=self._policy)
+            self._choose(without(known.prompts, prompts))
+            self._freeze()  # first: whatever ends this, the rest is only left over
+            discard(records, before, self._groups)
 
     def status(self) -> pd.DataFrame:
         """How far the job is: a row per label, counting windows times times times expressions.
@@ -413,15 +460,26 @@ class Job:
             smooth: As in `RemoteSAM.segment`.
             parts: As in `RemoteSAM.segment`.
             crs: CRS of the result; by default the scene's.
-            partial: Whether to answer before all was asked.
+            partial: Whether to answer also for prompts that are not complete, as far as they are done. Without it they
+                are left out. Either way a warning names them.
             progress: Whether to show progress; by default for long work.
 
         Returns:
             As from the verb of `RemoteSAM`.
 
         Raises:
-            JobError: Not all was asked yet; other thresholds are wanted, but maps were not kept.
+            JobError: No prompt is complete; other thresholds are wanted, but maps were not kept.
         """
+        one_of("verb", verb, get_args(Verb))
+        one_of("oriented", oriented, (True, False))
+        one_of("suppress", suppress, get_args(Suppress))
+        one_of("parts", parts, get_args(Parts))
+        one_of("partial", partial, (True, False))
+        one_of("progress", progress, (True, False, None))
+        number_in("min_score", min_score, 0, 1)
+        number_in("min_area", min_area, 0)
+        number_in("simplify", simplify, 0)
+        number_in("smooth", smooth, 0, whole=True)
         choice = Choice(
             outline=_outline(verb, oriented=oriented),
             suppress=suppress,
@@ -437,9 +495,12 @@ class Job:
             )
         target = wanted_crs(crs, str(self.frozen.origin.geobox.crs))
         with self._driving(look=True) as records:
-            if not partial:
-                self._check_asked(records)
-            wanted = [_with_thresholds(group, prompts) for group in self._groups]
+            complete = self._to_answer(records, partial=partial)
+            wanted = [
+                group
+                for each in self._groups
+                if (group := only(_with_thresholds(each, prompts), complete)).prompts
+            ]
             with _bar(None, "outlining", "block", progress) as bar, _quietly():
                 for group in wanted:
                     outline(
@@ -450,7 +511,7 @@ class Job:
                     records, wanted, choice, style,
                     labels=labels, min_area=min_area, crs=target, partial=partial,
                 )  # fmt: skip
-            missing = failed_windows(records, self._groups)
+            missing = failed_windows(records, wanted)
         warn_of_failures(missing)
         return found
 
@@ -510,6 +571,29 @@ class Job:
         client: "Client | None",
         on_error: OnError,
         progress: bool | None,
+        verb: str,
+    ) -> pd.DataFrame:
+        try:
+            table = self._asked_again(lacking, client, on_error, progress)
+        except KeyboardInterrupt:
+            self._tell_how_to_resume(verb)
+            raise
+        bad = table[["failed", "poison"]].to_numpy().sum()
+        if bad:
+            warnings.warn(
+                f"{bad:,} of {table['asks'].sum():,} failed: failures() lists them with their causes, retry_failures() "
+                "asks them again",
+                RemoteSAMWarning,
+                stacklevel=3,
+            )
+        return table
+
+    def _asked_again(
+        self,
+        lacking: Callable[[Records, Group], Todo],
+        client: "Client | None",
+        on_error: OnError,
+        progress: bool | None,
     ) -> pd.DataFrame:
         with self._driving() as records, _quietly():
             for group in self._groups:
@@ -522,7 +606,8 @@ class Job:
             if total:
                 # Before any work, so that a model that cannot travel costs none.
                 opener = None if client is None else self._model.for_workers()
-                with _bar(total, "asking", "tile", progress) as bar:
+                done = sum(group.windows for group, _ in every) - total
+                with _bar(total, "predicting", "window", progress, done=done) as bar:
                     for group, blocks in every:
                         if client is None or opener is None:
                             ask_here(
@@ -534,16 +619,51 @@ class Job:
                                 records, group, blocks, opener, client,
                                 on_error=on_error, progress=bar.update, batch=self._model.batch,
                             )  # fmt: skip
-            table = state_of(records, self._groups)
-        bad = table[["failed", "poison"]].to_numpy().sum()
-        if bad:
+            return state_of(records, self._groups)
+
+    def _tell_how_to_resume(self, verb: str) -> None:
+        table = self.status()
+        waiting, every = int(table["waiting"].sum()), int(table["asks"].sum())
+        place, given = str(self.folder), ""
+        if self._recipe is None:
+            given = ", model=..., refine=..." if self.frozen.weights.contours else ", model=..."
+        option = " --retry-failures" if verb == "retry_failures" else ""
+        command = "" if given else f", or: remotesam-geo map {place}{option}"
+        warnings.warn(
+            f"stopped: {every - waiting:,} of {every:,} windows x prompts are stored. To go on: "
+            f"Job.open({place!r}{given}).{verb}(){command}",
+            RemoteSAMWarning,
+            stacklevel=4,
+        )
+
+    def _to_answer(self, records: Records, *, partial: bool) -> set[str]:
+        """The labels of the prompts to answer for; a warning names those that are not complete.
+
+        Raises:
+            JobError: None is complete, and only complete ones are wanted.
+        """
+        table = state_of(records, self._groups)
+        lacking = table[table["waiting"] > 0]
+        told = ", ".join(
+            f"{label!r} ({row.waiting:,} of {row.asks:,} windows not predicted)"
+            for label, row in zip(lacking.index, lacking.itertuples(), strict=True)
+        )
+        if len(lacking) == len(table) and not partial:
+            raise JobError(
+                f"no prompt is complete: {told}. run() first; or answer(partial=True) for what is done so far"
+            )
+        if len(lacking):
+            kept = "answered as far as they are done" if partial else "left out"
             warnings.warn(
-                f"{bad:,} of {table['asks'].sum():,} failed: failures() lists them with their causes, retry_failures() "
-                "asks them again",
+                f"prompts that are not complete are {kept}: {told}. run() completes them, remove() drops one",
                 RemoteSAMWarning,
                 stacklevel=3,
             )
-        return table
+        return set(table.index if partial else table.index[table["waiting"] == 0])
+
+    def _choose(self, prompts: tuple[Prompt, ...]) -> None:
+        self.prompts = prompts
+        self.__dict__.pop("_groups", None)
 
     def _check_source(self, *, remote: bool) -> None:
         """Make sure that the source is the one that the job was created for.
@@ -568,7 +688,8 @@ class Job:
         waiting = int(table["waiting"].sum())
         if waiting:
             raise JobError(
-                f"{waiting:,} of {table['asks'].sum():,} were not asked yet: run() first, or answer(partial=True)"
+                f"{waiting:,} of {table['asks'].sum():,} windows are not predicted yet: run() first, or remove() the "
+                "prompts that are not complete"
             )
 
     def _make_room(self, records: Records, group: Group) -> None:
@@ -689,8 +810,6 @@ def _with_thresholds(group: Group, prompts: Sequence[Prompt]) -> Group:
 
 
 def _outline(verb: str, *, oriented: bool) -> Outline:
-    if verb not in get_args(Verb):
-        raise InputError(f"verb is {verb!r}: give one of {', '.join(get_args(Verb))}")
     if oriented and verb != "detect":
         raise InputError(f"oriented=True turns boxes, and {verb!r} draws none: leave it out")
     if verb != "detect":
@@ -706,9 +825,11 @@ def _tiles(group: Group, lacking: Todo) -> int:
     )
 
 
-def _bar(total: int | None, what: str, unit: str, progress: bool | None) -> Any:
-    show = (total or 0) >= LONG if progress is None else progress
-    return tqdm(total=total, desc=what, unit=unit, disable=not show)
+def _bar(left: int | None, what: str, unit: str, progress: bool | None, *, done: int = 0) -> Any:
+    """A progress bar over what is left; it starts where the job stands."""
+    show = (left or 0) >= LONG if progress is None else progress
+    total = None if left is None else done + left
+    return tqdm(total=total, initial=done, desc=what, unit=unit, disable=not show)
 
 
 @contextmanager

@@ -1,0 +1,111 @@
+"""The program: all commands, and how they end. Mistakes end with one clear line and a code, not with a traceback.
+
+Codes: 0 done, 1 something went wrong, 2 the command was not understood, 3 asked, and nothing was found, 130 stopped.
+"""
+
+import os
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+from rich.console import Console
+from typer.core import TyperGroup
+
+from remotesam_geo import __version__
+from remotesam_geo.errors import RemoteSAMError, RemoteSAMWarning, WriteError
+
+from . import STOPPED, engine, jobs, tools, verbs
+from .saying import MisuseError
+
+__all__ = ["app", "main"]
+
+
+def _leave(code: object, **_: object) -> None:
+    """What a command returns is its exit code; the options before it are told as well."""
+    raise typer.Exit(code if isinstance(code, int) else 0)
+
+
+class _Stopped(Exception):  # noqa: N818 - not an error: the user wants it
+    """Ctrl-C, under a name that typer leaves alone."""
+
+
+class _Group(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            raise _Stopped from stop
+        except BrokenPipeError as error:  # typer would leave without a word
+            raise WriteError("the output was closed before all was written") from error
+
+
+app = typer.Typer(
+    name="remotesam-geo",
+    cls=_Group,
+    result_callback=_leave,
+    help="Ask a question in words, of any place on Earth, and get a table of features back.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+for family in (tools, verbs, jobs, engine):
+    family.register(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)  # noqa: T201
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Say the version and leave."
+    ),
+) -> None:
+    pass
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """See `remotesam_geo.cli.main`."""
+    said = Console(stderr=True, highlight=False, soft_wrap=True)
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, category, *_: (
+            said.print(f"[yellow]note:[/] {_plain(message)}")
+            if issubclass(category, RemoteSAMWarning)
+            else None
+        )
+        warnings.simplefilter("always", RemoteSAMWarning)
+        try:
+            app(None if arguments is None else list(arguments), prog_name="remotesam-geo")
+        except SystemExit as left:
+            return left.code if isinstance(left.code, int) else 0
+        except (_Stopped, KeyboardInterrupt):
+            said.print("stopped")
+            return STOPPED
+        except (RemoteSAMError, OSError) as error:
+            if _debugging():
+                raise
+            said.print(f"[red]error:[/] {_plain(error)}")
+            return 2 if isinstance(error, MisuseError) else 1
+        except Exception as error:
+            if _debugging():
+                raise
+            said.print(
+                f"[red]error:[/] {type(error).__name__}: {_plain(error)} (unexpected: please report it, with what "
+                "REMOTESAM_GEO_DEBUG=1 and remotesam-geo doctor say)"
+            )
+    return 1
+
+
+def _debugging() -> bool:
+    """Whether tracebacks are wanted."""
+    return bool(os.environ.get("REMOTESAM_GEO_DEBUG"))
+
+
+def _plain(message: object) -> str:
+    """One line that rich takes as it is."""
+    return " ".join(str(message).split()).replace("[", r"\[")
