@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import cv2
+import numpy as np
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader, MemoryFile
@@ -24,6 +25,7 @@ from .safety import DamagedError
 from .tiff import BITS, PREDICTOR, Level, Part, number_of, numbers_of
 
 DEFLATE = (8, 32946)
+_MOST_CHANNELS = 512  # of OpenCV's arrays
 _MERGED = {1: "u1", 2: "u2", 4: "i4", 8: "f8"}  # types that OpenCV knows
 CACHE_MB = 128  # of GDAL's own; left to itself it takes a share of the machine
 
@@ -71,13 +73,9 @@ def _sums_up(level: Level, body: bytes, pixels: Array) -> bool:
     """Whether the pixels of a block are those that were compressed: by Adler-32."""
     predictor = number_of(level.entries, PREDICTOR, level.order, default=1)
     bits = numbers_of(level.entries, BITS, level.order) or (1,)
-    if predictor in (1, 2) and set(bits) == {pixels.itemsize * 8}:
-        # h x w x B, as in the file; OpenCV interleaves many times faster than NumPy copies
-        data = cv2.merge(list(pixels.view(_MERGED[pixels.itemsize]))).view(f"u{pixels.itemsize}")
-        if predictor == 2:
-            data[:, 1:] = data[:, 1:] - data[:, :-1]
-        data = data.astype(f"{level.order}u{pixels.itemsize}", copy=False)
-        if zlib.adler32(data.data) == int.from_bytes(body[-4:], "big"):
+    if set(bits) == {pixels.itemsize * 8} and len(pixels) <= _MOST_CHANNELS:
+        data = _as_stored(pixels, predictor, level.order)
+        if data is not None and zlib.adler32(data.data) == int.from_bytes(body[-4:], "big"):
             return True
     try:  # bytes after the stream, or pixels packed in another way: decompress it once more
         whole = zlib.decompressobj()
@@ -85,6 +83,27 @@ def _sums_up(level: Level, body: bytes, pixels: Array) -> bool:
     except zlib.error:
         return False
     return whole.eof
+
+
+def _as_stored(pixels: Array, predictor: int, order: str) -> Array | None:
+    """The bytes that were compressed, made of the pixels of a block (B x h x w); None for an unknown predictor."""
+    # h x w x B, as in the file; OpenCV interleaves many times faster than NumPy copies
+    size, bands = pixels.itemsize, len(pixels)
+    data = cv2.merge(list(pixels.view(_MERGED[size]))).view(f"u{size}")
+    if predictor == 1:
+        return data.astype(f"{order}u{size}", copy=False)
+    if predictor == 2:
+        data[:, 1:] = data[:, 1:] - data[:, :-1]
+        return data.astype(f"{order}u{size}", copy=False)
+    if (
+        predictor == 3 and size == 4
+    ):  # each row by the bytes of its values, the highest first, as differences
+        flat = data.reshape(len(data), -1)
+        bytes_of = cv2.split(flat.view("u1").reshape(*flat.shape, 4))
+        row = np.concatenate(bytes_of[::-1], axis=1)
+        row[:, bands:] = row[:, bands:] - row[:, :-bands]
+        return row
+    return None
 
 
 class _Ear(logging.Handler):

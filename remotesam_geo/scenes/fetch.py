@@ -2,7 +2,8 @@
 
 What was fetched is kept, compressed as it came, in one bounded cache a process, so that windows
 that share blocks share their bytes, whichever thread asks. Two threads that want the same bytes at
-the same time share one request.
+the same time share one request. Every answer must be of the same version of the file: its size and every validator
+(ETag, Last-Modified) are compared with those of the first.
 """
 
 import re
@@ -11,6 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from typing import TypeVar
 
 from remotesam_geo.errors import ReadError
@@ -82,6 +84,12 @@ class ByteCache:
         with self._lock:
             self._held -= len(self._items.pop(key, b""))
 
+    def drop_file(self, name: str) -> None:
+        """Forget all bytes of one file."""
+        with self._lock:
+            for key in [key for key in self._items if key[0] == name]:
+                self._held -= len(self._items.pop(key))
+
 
 class Network:
     """What one process shares of the network: connections, threads, and bytes kept.
@@ -121,11 +129,10 @@ class RemoteFile:
 
     def __init__(self, href: str, network: Network, deadline: float) -> None:
         self.href, self._network = href, network
-        self._version: str | None = None
+        self._version = Version()
         self._name = redact(href)
         self.size = 0
         self._ranged = True
-        self._pages: set[Span] = set()
         self._whole_lock = threading.Lock()
         self._key = ""
         self.start = self._first_page(deadline)
@@ -137,8 +144,6 @@ class RemoteFile:
             return b""
         pages = range(start // PAGE, (stop - 1) // PAGE + 1)
         spans = [(page * PAGE, min((page + 1) * PAGE, self.size)) for page in pages]
-        with self._network.lock:
-            self._pages.update(spans)
         data = b"".join(self.read_many(spans, deadline))
         return data[start - spans[0][0] : stop - spans[0][0]]
 
@@ -179,19 +184,14 @@ class RemoteFile:
                         found[span] = flight.result()
         return [found[span] for span in spans]
 
-    def forget_header(self) -> None:
-        """Bytes of headers and tables are fetched anew next time."""
-        with self._network.lock:
-            pages = list(self._pages)
-        self.forget(pages)
+    def forget(self) -> None:
+        """Drop every byte that is kept of the file, so that all of it is fetched anew.
 
-    def forget(self, spans: Sequence[Span]) -> None:
-        """Bytes that proved wrong are fetched anew next time."""
+        For bytes that turned out wrong: a wrong byte in a table may lie anywhere before the block that failed.
+        """
         self._network.spool.drop(self._key)
-        for span in spans:
-            self._network.cache.drop((self._key, span))
-            if span[0] < len(self.start):
-                self.start = b""
+        self._network.cache.drop_file(self._key)
+        self.start = b""
 
     def whole(self, deadline: float) -> SpooledFile:
         """All of the file, on disk, if it is not larger than is fetched whole."""
@@ -205,10 +205,7 @@ class RemoteFile:
 
     def _fetch_whole(self, deadline: float) -> SpooledFile:
         if not self._ranged:
-            held, told = self._ask(self._take_whole, lambda: (0, PAGE), deadline)
-            if (held.size, told) != (self.size, self._version):
-                raise ChangedError(f"{self._name} changed while it was read")
-            return held
+            return self._ask(self._take_same_whole, lambda: (0, PAGE), deadline)
         held = SpooledFile()
         parts = [(at, min(at + PART, self.size)) for at in range(0, self.size, PART)]
         for at in range(0, len(parts), AT_ONCE):
@@ -280,15 +277,31 @@ class RemoteFile:
         got = bytearray()
 
         def use(answer: Answer) -> None:
+            if answer.status == 416:
+                self._check_shrunk(answer)
             check_status(answer, (200, 206))
+            self._check_version(_version(answer))
             if answer.status == 200:
                 raise TransientError(f"{self._name}: all of the file came for a part of it")
-            self._check_range(answer, start + len(got))
-            for piece in answer.pieces():
-                got.extend(piece)
-                if len(got) > stop - start:
-                    got.clear()
-                    raise TransientError(f"{self._name}: more came than {stop - start} bytes")
+            first, last, size = _content_range(answer)
+            self._check_size(size)
+            at = start + len(got)
+            if first != at or last >= stop:
+                raise TransientError(
+                    f"{self._name}: bytes {first} to {last} came for {at} to {stop - 1}"
+                )
+            end = last + 1 - start  # of `got`, once this answer is in it
+            try:
+                for piece in answer.pieces():
+                    got.extend(piece)
+                    if len(got) > end:
+                        got.clear()
+                        raise _SurplusError(f"{self._name}: more came than {last + 1 - at} bytes")
+            except _SurplusError:
+                raise
+            except TransientError:
+                if len(got) < stop - start:  # else it broke after all had come
+                    raise
             if len(got) < stop - start:
                 raise TransientError(f"{self._name}: {len(got)} bytes came for {stop - start}")
 
@@ -309,8 +322,13 @@ class RemoteFile:
                 self._key = f"{self.href}\n{self._version}\n{self.size}"
                 self._network.spool.put(self._key, held)
                 return held.read(0, PAGE)
-            self._version, self.size = _version(answer), _content_range(answer)[1]
-            page = body_of(answer, PAGE)
+            self._version = _version(answer)
+            first, last, self.size = _content_range(answer)
+            if first != 0 or last >= PAGE:
+                raise TransientError(
+                    f"{self._name}: bytes {first} to {last} came for 0 to {PAGE - 1}"
+                )
+            page = body_of(answer, last + 1)
             self._key = f"{self.href}\n{self._version}\n{self.size}"
             if len(page) != min(PAGE, self.size):
                 raise TransientError(f"{self._name}: the first bytes were cut short")
@@ -318,16 +336,26 @@ class RemoteFile:
 
         return self._ask(use, lambda: (0, PAGE), deadline)
 
-    def _take_whole(self, answer: Answer) -> tuple[SpooledFile, str | None]:
+    def _take_whole(self, answer: Answer) -> "tuple[SpooledFile, Version]":
         """All of a file from one answer, and its version."""
         check_status(answer, (200,))
+        _check_plain(answer)
         told = answer.headers.get("content-length", "")
-        self._check_whole(int(told) if told.isdigit() else 0)
+        self._check_whole(int(told) if _NUMBER.fullmatch(told) else 0)
         held = SpooledFile()
         for piece in answer.pieces():
             held.write(held.size, piece)
             self._check_whole(held.size)
         return held, _version(answer)
+
+    def _take_same_whole(self, answer: Answer) -> SpooledFile:
+        """All of the file once more, where the server gives it only whole."""
+        if answer.status == 206:
+            raise ChangedError(f"{self._name} changed while it was read: now it has byte ranges")
+        held, version = self._take_whole(answer)
+        self._check_version(version)
+        self._check_size(held.size)
+        return held
 
     def _check_whole(self, size: int) -> None:
         most = self._network.limits.whole_file_bytes
@@ -337,13 +365,25 @@ class RemoteFile:
                 f"{most:,} allowed; raise Limits(whole_file_bytes=...)"
             )
 
-    def _check_range(self, answer: Answer, start: int) -> None:
-        """The answer is the range asked for, of the file that was opened."""
-        at, size = _content_range(answer)
-        if (size, _version(answer)) != (self.size, self._version):
-            raise ChangedError(f"{self._name} changed while it was read")
-        if at != start:
-            raise TransientError(f"{self._name}: bytes from {at} came for those from {start}")
+    def _check_version(self, version: "Version") -> None:
+        """The answer is of the version that was opened, by every validator that either gave."""
+        if version != self._version:
+            raise ChangedError(
+                f"{self._name} changed while it was read: it was {self._version}, now it is {version}; if its "
+                "servers name one version differently, read it from one of them"
+            )
+
+    def _check_size(self, size: int) -> None:
+        if size != self.size:
+            raise ChangedError(
+                f"{self._name} changed while it was read: from {self.size:,} to {size:,} bytes"
+            )
+
+    def _check_shrunk(self, answer: Answer) -> None:
+        """A range that cannot be had was there when the file was opened."""
+        told = re.fullmatch(r"bytes \*/([0-9]{1,19})", answer.headers.get("content-range", ""))
+        if told is not None:
+            self._check_size(int(told[1]))
 
     def _ask(self, use: Callable[[Answer], T], span: Callable[[], Span], deadline: float) -> T:
         """Ask for a span, signed, until an answer can be used or the time is over."""
@@ -401,14 +441,66 @@ def _merged(spans: Sequence[Span]) -> Iterator[tuple[Span, list[Span]]]:
         yield (members[0][0], max(stop for _, stop in members)), members
 
 
-def _content_range(answer: Answer) -> Span:
-    """First byte and whole size, as the answer's Content-Range gives them."""
-    told = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", answer.headers.get("content-range", "").strip())
+class _SurplusError(TransientError):
+    """More bytes than the answer itself announced."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """What a server says by which versions of a file are told apart, "" where it does not say it.
+
+    Args:
+        tag: The ETag, without the mark of a weak one.
+        date: Last-Modified.
+    """
+
+    tag: str = ""
+    date: str = ""
+
+    def __str__(self) -> str:
+        named = [f"ETag {self.tag[:80]}"] if self.tag else []
+        named += [f"of {self.date[:80]}"] if self.date else []
+        return " ".join(named) or "without ETag and date"
+
+
+_NUMBER = re.compile(r"[0-9]{1,19}")
+_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)", re.IGNORECASE)
+
+
+def _check_plain(answer: Answer) -> None:
+    """Refuse a body that is not the file's own bytes: compressed on its way, or in parts."""
+    coding = answer.headers.get("content-encoding", "").lower()
+    if coding not in ("", "identity"):
+        raise TransientError(
+            f"{redact(answer.url)}: the answer is compressed ({coding[:40]!r}) though the plain bytes were "
+            "asked for; have the server send the file as it is",
+            repeats=1,
+        )
+    kind = answer.headers.get("content-type", "").lower()
+    if kind.startswith("multipart/"):
+        raise TransientError(f"{redact(answer.url)}: an answer in parts ({kind[:40]!r})", repeats=1)
+
+
+def _content_range(answer: Answer) -> tuple[int, int, int]:
+    """First and last byte, and whole size, as the answer's Content-Range gives them."""
+    _check_plain(answer)
+    name, text = redact(answer.url), answer.headers.get("content-range", "")
+    told = _RANGE.fullmatch(text)
     if told is None:
-        raise TransientError(f"{redact(answer.url)}: an answer without a valid Content-Range")
-    return int(told[1]), int(told[2])
+        raise TransientError(f"{name}: an answer without a valid Content-Range ({text[:80]!r})")
+    if told[3] == "*":
+        raise TransientError(f"{name}: the server does not say how long the file is", repeats=1)
+    first, last, size = (int(number) for number in told.groups())
+    if not first <= last < size:
+        raise TransientError(f"{name}: a Content-Range that cannot be, {text[:80]!r}")
+    length = answer.headers.get("content-length")
+    if length is not None and not (_NUMBER.fullmatch(length) and int(length) == last + 1 - first):
+        raise TransientError(f"{name}: a body of {length[:40]!r} bytes for the range {text[:80]!r}")
+    return first, last, size
 
 
-def _version(answer: Answer) -> str | None:
-    # Replicas of one file agree about its date, while some servers' tags differ between them.
-    return answer.headers.get("last-modified") or answer.headers.get("etag")
+def _version(answer: Answer) -> Version:
+    return Version(
+        tag=answer.headers.get("etag", "").removeprefix("W/"),
+        date=answer.headers.get("last-modified", ""),
+    )

@@ -107,6 +107,10 @@ class Raster(Protocol):
         """
         ...
 
+    def forget(self) -> None:
+        """Drop every byte that is kept of a remote file."""
+        ...
+
 
 def info_of(
     file: DatasetReader,

@@ -1,11 +1,11 @@
 """The kinds of opened rasters: a remote TIFF, and what GDAL opens itself.
 
 Remote TIFFs are read block by block through `fetch`; what can only be read whole (JPEG 2000, PNG,
-JPEG, WebP) is fetched whole; files of this machine are GDAL's own affair. GDAL never opens a URL.
+JPEG, WebP) is fetched whole. GDAL opens files of this machine, and never a URL.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -70,15 +70,11 @@ class TiffRaster:
         spans = [span for part in parts for span in part.spans]
         later = None if scene is None else self._later(level, parts[0], spans, scene)
         ahead = [] if later is None else [s for part in blocks(later) for s in part.spans]
-        bodies = self._bodies(spans, deadline, ahead)
-        try:
-            found = self._decoded(parts, bodies)
-        except DamagedError as error:  # was it fetched wrong, or is it stored wrong?
-            self._file.forget(spans)
-            again = self._bodies(spans, deadline)
-            if again == bodies:
-                raise DamagedError(f"the file itself is damaged here: {error}") from error
-            found = self._decoded(parts, again)
+        ahead = [span for span in ahead if 0 < span[1] <= self._file.size]
+        found = _decoded(
+            parts,
+            _bodies(spans, self._file.size, lambda s: self._file.read_many(s, deadline, ahead)),
+        )
         y, x = parts[0].origin
         inside = np.s_[:, top - y : bottom - y, left - x : right - x]
         planes = found[0][inside]
@@ -89,6 +85,10 @@ class TiffRaster:
             return planes, None
         y, x = parts[1].origin
         return planes, found[1][0, top - y : bottom - y, left - x : right - x] > 0
+
+    def forget(self) -> None:
+        """As `Raster.forget`."""
+        self._file.forget()
 
     def _later(
         self, level: int, part: tiff.Part, spans: Sequence[Span], scene: Window
@@ -108,29 +108,28 @@ class TiffRaster:
             return wide.cols[0] * bw, part.cols[0] * bw
         return None
 
-    def _bodies(
-        self, spans: Sequence[Span], deadline: float, ahead: Sequence[Span] = ()
-    ) -> list[bytes]:
-        end = max((stop for _, stop in spans), default=0)
-        if end > self._file.size:
-            raise DamagedError(
-                f"the file ends at byte {self._file.size:,}, before its block at {end:,}"
-            )
-        ahead = [span for span in ahead if 0 < span[1] <= self._file.size]
-        held = iter(self._file.read_many([s for s in spans if s[1]], deadline, ahead))
-        return [next(held) if span[1] else b"" for span in spans]
 
-    @staticmethod
-    def _decoded(parts: Sequence[tiff.Part], bodies: Sequence[bytes]) -> list[Array]:
-        """All pixels of the blocks, their checksums verified."""
-        found, at = [], 0
-        for part in parts:
-            mine = bodies[at : at + len(part.spans)]
-            at += len(part.spans)
-            planes = decode(tiff.small_tiff(part, mine))
-            verify(part, mine, planes)
-            found.append(planes)
-        return found
+def _bodies(
+    spans: Sequence[Span], size: int, read_many: Callable[[Sequence[Span]], list[bytes]]
+) -> list[bytes]:
+    """The bytes of each block; none for a block that the file leaves out."""
+    end = max((stop for _, stop in spans), default=0)
+    if end > size:
+        raise DamagedError(f"the file ends at byte {size:,}, before its block at {end:,}")
+    held = iter(read_many([span for span in spans if span[1]]))
+    return [next(held) if span[1] else b"" for span in spans]
+
+
+def _decoded(parts: Sequence[tiff.Part], bodies: Sequence[bytes]) -> list[Array]:
+    """All pixels of the blocks, their checksums verified."""
+    found, at = [], 0
+    for part in parts:
+        mine = bodies[at : at + len(part.spans)]
+        at += len(part.spans)
+        planes = decode(tiff.small_tiff(part, mine))
+        verify(part, mine, planes)
+        found.append(planes)
+    return found
 
 
 class GdalRaster:
@@ -172,6 +171,10 @@ class GdalRaster:
             mask = file.read_masks(1, window=window) > 0 if self.info.has_mask else None
             return file.read(list(bands), window=window), mask
 
+    def forget(self) -> None:
+        """As `Raster.forget`."""
+        self._source.forget()
+
 
 @dataclass(frozen=True, kw_only=True)
 class LocalPath:
@@ -200,6 +203,9 @@ class LocalPath:
         ):
             yield file
 
+    def forget(self) -> None:
+        """Nothing is kept of it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FetchedWhole:
@@ -217,3 +223,7 @@ class FetchedWhole:
             silently(lambda: rasterio.open(held.path, driver=self.driver, **options)) as file,
         ):
             yield file
+
+    def forget(self) -> None:
+        """Drop what was fetched."""
+        self.file.forget()

@@ -106,10 +106,12 @@ class Session:
                     self._rasters.popitem(last=False)
         return raster
 
-    def forget(self, href: str) -> None:
-        """Open it anew next time."""
+    def forget(self, raster: Raster) -> None:
+        """Keep nothing of a raster: the next read opens it anew and fetches every byte again."""
         with self._lock:
-            self._rasters.pop(href, None)
+            for key in [key for key, kept in self._rasters.items() if kept is raster]:
+                del self._rasters[key]
+        raster.forget()
 
     def sample(self, href: str, deadline: float) -> tuple[int | None, bytes | None]:
         """The size of a file and some of its bytes, read anew; None where it is no plain file.
@@ -138,7 +140,7 @@ class Session:
         try:
             return self._understood(file, deadline)
         except (DamagedError, RefusedError) as error:  # fetched wrong, or stored so?
-            file.forget_header()
+            file.forget()
             again = RemoteFile(href, self._network, deadline)
             try:
                 return self._understood(again, deadline)

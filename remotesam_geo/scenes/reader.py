@@ -41,6 +41,7 @@ from .onto import AssetBands, Reading, grid_of
 from .pixels import Array, Mask
 from .raster import RasterInfo, ReadPolicy, deadline, session
 from .redaction import redact, redact_text
+from .safety import DamagedError, is_remote
 
 __all__ = [
     "FUSE_FIRST",
@@ -248,17 +249,31 @@ class SceneReader:
     def _pixels(
         self, resampling: str, target: GeoBox, bands: AssetBands, ref: AssetRef
     ) -> tuple[tuple[slice, slice], Array, Mask]:
+        """Read once, and once more where the file changed, or where bytes that came from afar are damaged."""
         until, shared = deadline(self.policy), session(self.policy)
-        for again in (True, False):
+
+        def once() -> tuple[tuple[slice, slice], Array, Mask]:
+            raster, done = shared.raster(self.source.uri, ref.origin, until), False
             try:
-                raster = shared.raster(self.source.uri, ref.origin, until)
                 grid = grid_of(raster.info, self.source.geobox)
-                return Reading(raster, grid, bands, self.scene, until).onto(target, resampling)
-            except ChangedError:
-                shared.forget(self.source.uri)
-                if not again:
-                    raise
-        raise ReadError("unreachable: the second attempt returns or raises")
+                found = Reading(raster, grid, bands, self.scene, until).onto(target, resampling)
+                done = True
+            finally:
+                if not done:  # its header may have come wrong: nothing of it is trusted any more
+                    shared.forget(raster)
+            return found
+
+        try:
+            return once()
+        except ChangedError:
+            return once()
+        except DamagedError:
+            if not is_remote(self.source.uri):
+                raise
+        try:
+            return once()
+        except DamagedError as error:
+            raise DamagedError(f"the file itself is damaged here: {error}") from error
 
 
 def _named(target: GeoBox) -> str:

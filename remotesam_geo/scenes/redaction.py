@@ -1,11 +1,19 @@
-"""What may be shown of a URL: never its query, which is where signatures live, nor a password."""
+"""URLs as messages and logs may show them: without query, fragment, user name and password."""
 
 import re
 from urllib.parse import urlsplit, urlunsplit
 
-_URL = re.compile(r"\b[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"<>]+")
+# A query may hold quotes; where the URL ends is then decided by `redact_text`.
+_URL = re.compile(r"\b[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"<>?#]+(?:[?#][^\s<>]*)?")
+_END = re.compile(r"['\")\]},.;:]*$")
 # User and password, up to the last "@" before the query; a number after the colon is a port.
-_USER = re.compile(r"(?<=://)(?:[^/?#@\s]*@|[^/?#\s]*:(?!\d+/)[^?#\s]*@)")
+_USER = re.compile(r"(?:(?<=://)|(?<=^//))(?:[^/?#@\s]*@|[^/?#\s]*:(?!\d+/)[^?#\s]*@)")
+# Parameters that carry credentials, where a URL was torn apart or stands without its scheme.
+_SECRET = re.compile(
+    r"\b(sig|signature|token|access_token|api[_-]?key|password|secret|awsaccesskeyid|"
+    r"x-(?:amz|goog)-[a-z-]+)=[^\s&'\"<>]+",
+    re.IGNORECASE,
+)
 
 
 def redact(url: str) -> str:
@@ -15,18 +23,27 @@ def redact(url: str) -> str:
         >>> redact("https://me:secret@example.com/a.tif?sig=abc")
         'https://example.com/a.tif?...'
     """
+    plain = _USER.sub("", url)
     try:
-        parts = urlsplit(_USER.sub("", url))
-    except ValueError:  # brackets that hold no address
-        return "a malformed URL"
+        parts = urlsplit(plain)
+    except ValueError:  # malformed, for example an IPv6 address without its bracket
+        place, mark, _ = plain.partition("?")
+        return f"{place.partition('#')[0]}{'?...' if mark else ''}"
     return urlunsplit((parts.scheme, parts.netloc, parts.path, "..." if parts.query else "", ""))
 
 
 def redact_text(text: str) -> str:
-    """A text with every URL in it redacted.
+    """A text with every URL in it redacted, and the values of parameters that carry credentials.
 
     Example:
         >>> redact_text("cannot open https://example.com/a.tif?sig=abc today")
         'cannot open https://example.com/a.tif?... today'
     """
-    return _URL.sub(lambda found: redact(found.group()), text)
+
+    def shown(found: re.Match[str]) -> str:
+        url = found.group()
+        end = _END.search(url)
+        tail = "" if end is None else end.group()
+        return redact(url[: len(url) - len(tail)]) + tail
+
+    return _SECRET.sub(r"\1=...", _URL.sub(shown, text))

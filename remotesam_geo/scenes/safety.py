@@ -12,9 +12,11 @@ import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from remotesam_geo.errors import ReadError
+
+from .redaction import redact
 
 REMOTE_SCHEMES = ("http", "https", "s3", "gs")
 
@@ -84,7 +86,102 @@ def matches(host: str, patterns: tuple[str, ...]) -> bool:
 
 def is_remote(href: str) -> bool:
     """Whether an href has one of the schemes that are read over the network."""
-    return urlsplit(href).scheme.lower() in REMOTE_SCHEMES
+    return href.lstrip().partition(":")[0].lower() in REMOTE_SCHEMES
+
+
+def split_url(url: str) -> SplitResult:
+    """Take a URL apart; its host and port are valid then.
+
+    Raises:
+        RefusedError: It is malformed.
+    """
+    try:
+        parts = urlsplit(url)
+        host_name(parts.hostname or "")
+        _ = parts.port
+    except ValueError as error:
+        raise RefusedError(
+            f"{redact(url)!r} is not a valid URL ({redact(str(error))}): correct it"
+        ) from None
+    return parts
+
+
+def join_url(base: str, href: str) -> str:
+    """The URL that an href means where it stands in the document at `base`.
+
+    Raises:
+        RefusedError: It is malformed.
+    """
+    try:
+        return urljoin(base, href)
+    except ValueError:
+        raise RefusedError(f"{redact(base)} leads to {redact(href)!r}, which is no URL") from None
+
+
+def host_name(host: str) -> str:
+    """A host's name in the one spelling that is compared and connected to.
+
+    Raises:
+        ValueError: It cannot be a host's name.
+
+    Example:
+        >>> host_name("Bücher.Example."), host_name("0:0:0:0:0:0:0:1")
+        ('xn--bcher-kva.example', '::1')
+    """
+    name = host.lower().removesuffix(".")
+    try:
+        return ipaddress.ip_address(name).compressed
+    except ValueError:
+        return name.encode("idna").decode("ascii").lower()
+
+
+def origin(url: str) -> tuple[str, str, int | None]:
+    """Scheme, host and port of a URL: credentials for one origin go to no other.
+
+    Raises:
+        RefusedError: The URL is malformed.
+
+    Example:
+        >>> origin("HTTPS://Example.com./a") == origin("https://example.com:443/b")
+        True
+    """
+    parts = split_url(url)
+    scheme = parts.scheme.lower()
+    port = parts.port if parts.port is not None else {"http": 80, "https": 443}.get(scheme)
+    return scheme, host_name(parts.hostname or ""), port
+
+
+_SIGNED_FOR = re.compile(r"(?:(https?)://)?(\[[^\]]*\]|[^:/]*)(?::(\d+))?")
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def is_meant_for(url: str, patterns: tuple[str, ...]) -> bool:
+    """Whether credentials for these origins may be sent to a URL.
+
+    Args:
+        url: Where they would be sent.
+        patterns: `host`, `host:port` or `scheme://host:port`, `*` in a host standing for any text. Without
+            a scheme https is meant, without a port the scheme's own; a host of this machine is meant
+            with any of both.
+
+    Example:
+        >>> is_meant_for("https://a.example.com/b", ("*.example.com",))
+        True
+        >>> is_meant_for("http://a.example.com/b", ("*.example.com",))
+        False
+    """
+    scheme, host, port = origin(url)
+    usual = {"https": 443, "http": 80}.get(scheme)
+    for pattern in patterns:
+        parts = _SIGNED_FOR.fullmatch(pattern)
+        wanted, name, number = parts.groups() if parts else (None, pattern, None)
+        right_scheme = scheme == (wanted or "https") or (wanted is None and host in LOOPBACK)
+        right_port = port == (int(number) if number else usual) or (
+            number is None and host in LOOPBACK
+        )
+        if right_scheme and right_port and matches(host, (name.strip("[]"),)):
+            return True
+    return False
 
 
 def check_href(href: str, *, origin: str | None, trust: Trust) -> None:
@@ -101,15 +198,16 @@ def check_href(href: str, *, origin: str | None, trust: Trust) -> None:
     Example:
         >>> check_href("https://example.com/a.tif", origin=None, trust=Trust())
     """
-    if re.search(r"[\x00-\x1f]", href):
-        raise RefusedError(f"{href!r} holds control characters: correct the item's href")
+    if re.search(r"[\x00-\x1f\x7f]", href):
+        raise RefusedError(f"{redact(href)!r} holds control characters: correct the item's href")
     if is_remote(href):
         _check_url(href, trust)
     elif href.lower().startswith("/vsi") and (origin or _VSI_REMOTE.search(href)):
-        raise RefusedError(f"{href!r} is a GDAL virtual path: give the URL itself")
+        raise RefusedError(f"{redact(href)!r} is a GDAL virtual path: give the URL itself")
     elif origin is not None and not trust.local_files:
         raise RefusedError(
-            f"the remote item {origin} names {href!r}, which is no http, https, s3 or gs URL; "
+            f"the remote item {redact(origin)} names {redact(href)!r}, which is no http, https, s3 or gs "
+            "URL; "
             "local files are opened for it only with Trust(local_files=True)"
         )
 
@@ -118,7 +216,7 @@ _VSI_REMOTE = re.compile(r"/vsi(curl|s3|gs|az|adls|oss|swift|webhdfs|hdfs)", re.
 
 
 def _check_url(href: str, trust: Trust) -> None:
-    parts = urlsplit(href)
+    parts = split_url(href)
     path = unquote(unquote(parts.path))
     if ".." in re.split(r"[/\\]", path) or "\\" in path or "/vsi" in path.lower():
         raise RefusedError(
@@ -242,9 +340,9 @@ def check_size(
 
 def local_path(href: str) -> str:
     """The path that a local href means, `file:` or plain."""
-    parts = urlsplit(href)
-    if parts.scheme.lower() != "file":
+    if href[:5].lower() != "file:":
         return href
+    parts = split_url(href)
     if parts.netloc not in ("", "localhost"):
-        raise RefusedError(f"{href!r} names another machine: copy the file or give its URL")
+        raise RefusedError(f"{redact(href)!r} names another machine: copy the file or give its URL")
     return str(Path(unquote(parts.path)))

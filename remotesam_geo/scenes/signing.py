@@ -1,8 +1,8 @@
 """Signatures are made when a URL is read, kept in no graph, and shown nowhere.
 
 Items, graphs, recipes and results hold the hrefs of the catalogue. A read asks the first signer
-that covers an href for the request to send. A signature goes to the host it was made for and to no
-other, redirects included.
+that covers an href for the request to send. A signature goes to the origin it was made for (scheme, host and port)
+and to no other, redirects included.
 """
 
 import configparser
@@ -22,7 +22,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 from remotesam_geo.errors import InputError, ReadError
 
 from .redaction import redact
-from .safety import matches
+from .safety import is_meant_for, matches, origin
 from .transport import StatusError, Transport, body_of, check_status, in_turn, retry
 
 
@@ -32,7 +32,7 @@ class Request:
 
     Args:
         url: The URL, with its signature if it has one.
-        headers: Headers for this URL's host alone.
+        headers: Headers for this URL's origin alone: its scheme, host and port.
     """
 
     url: str
@@ -104,7 +104,9 @@ class HrefSigner:
     Args:
         sign: From an href to the URL to send, or to a `Request` with headers. It is called at each
             read and whenever a signature is refused; it must pickle to be used on a cluster.
-        hosts: The hosts it signs for, `*` standing for any text; it is asked for no other.
+        hosts: The hosts it signs for, `*` standing for any text; it is asked for no other. A host means https
+            on port 443; say `host:8443` for another port and `http://host:8080` for plain http. A host of
+            this machine (localhost, 127.0.0.1) means any port, and http too.
 
     Example:
         >>> signer = HrefSigner(sign=lambda href: f"{href}?key=1", hosts=("*.example.com",))
@@ -116,8 +118,8 @@ class HrefSigner:
     hosts: tuple[str, ...]
 
     def covers(self, href: str) -> bool:
-        """Whether the href's host is one of those named."""
-        return matches(urlsplit(href).hostname or "", self.hosts)
+        """Whether the href's scheme, host and port are among those named."""
+        return is_meant_for(href, self.hosts)
 
     def request(
         self, href: str, *, transport: Transport, deadline: float, refused: Request | None = None
@@ -125,6 +127,11 @@ class HrefSigner:
         """What the user's function makes of the href."""
         del transport, deadline, refused
         signed = self.sign(href)
+        if not isinstance(signed, str | Request):
+            raise InputError(
+                f"HrefSigner: sign returned {type(signed).__name__} for {redact(href)}: return the URL "
+                "to send, or a Request"
+            )
         return signed if isinstance(signed, Request) else Request(url=signed)
 
     def learn(self, href: str, error: StatusError) -> bool:
@@ -151,32 +158,41 @@ class PlanetaryComputer:
 
     def covers(self, href: str) -> bool:
         """Whether the href lies in Azure's blob storage and is not signed already."""
-        parts = urlsplit(href)
-        host = parts.hostname or ""
+        scheme, host, port = origin(href)
         return (
-            parts.scheme.lower() in ("http", "https")
+            (scheme, port) in (("https", 443), ("http", 80))
             and host.endswith(self.suffix)
-            and not {"sig", "se"} <= set(parse_qs(parts.query))
+            and not {"sig", "se"} <= set(_query(href))
         )
 
     def request(
         self, href: str, *, transport: Transport, deadline: float, refused: Request | None = None
     ) -> Request:
-        """The href with its container's token."""
+        """The href with its container's token, which is sent by https alone."""
         parts = urlsplit(href)
-        account = (parts.hostname or "").removesuffix(self.suffix)
+        account = origin(href)[1].removesuffix(self.suffix)
         container = parts.path.lstrip("/").partition("/")[0]
         place = f"{self.endpoint}/{quote(account)}/{quote(container)}"
         stale = urlsplit(refused.url).query if refused is not None else None
         token = _TOKENS.get(place, stale, lambda: _ask(place, transport, deadline), deadline)
         if not token:
             return Request(url=href)
-        return Request(url=f"{href}{'&' if parts.query else '?'}{token}")
+        query = f"{parts.query}&{token}" if parts.query else token
+        if origin(href)[::2] == ("http", 80):
+            parts = parts._replace(scheme="https", netloc=parts.netloc.removesuffix(":80"))
+        return Request(url=parts._replace(query=query, fragment="").geturl())
 
     def learn(self, href: str, error: StatusError) -> bool:
         """A new token may do."""
         del href
         return error.status in (401, 403)
+
+
+def _query(href: str) -> dict[str, list[str]]:
+    try:
+        return parse_qs(urlsplit(href).query)
+    except ValueError:  # more parameters than Python takes apart: no signature looks like that
+        return {}
 
 
 def _ask(place: str, transport: Transport, deadline: float) -> tuple[str, float]:
@@ -198,8 +214,10 @@ def _token(body: bytes, place: str) -> tuple[str, float]:
     try:
         told = json.loads(body)
         ends = dt.datetime.fromisoformat(told["msft:expiry"])
-        return str(told["token"]), ends.timestamp()
-    except (ValueError, KeyError, TypeError) as error:
+        if not isinstance(told["token"], str):
+            raise TypeError("the token is no text")
+        return told["token"], ends.timestamp()
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ReadError(f"{redact(place)} answered no token: {type(error).__name__}") from error
 
 
@@ -335,9 +353,20 @@ def aws_keys(profile: str | None = None) -> AwsKeys | None:
     if not path.is_file():
         return None
     file = configparser.ConfigParser(interpolation=None)
-    file.read(path)
+    try:
+        file.read(path, encoding="utf-8")
+    except (
+        configparser.Error,
+        UnicodeDecodeError,
+        OSError,
+    ) as error:  # whose text shows lines of the file
+        raise InputError(
+            f"{path} is no credentials file of AWS ({type(error).__name__}): correct it, or use "
+            "S3(unsigned=True)"
+        ) from None
     section = profile or env.get("AWS_PROFILE") or "default"
-    if not file.has_option(section, "aws_access_key_id"):
+    names = ("aws_access_key_id", "aws_secret_access_key")
+    if not all(file.has_option(section, name) for name in names):
         if profile is not None:
             raise InputError(f"no profile {profile!r} with keys in {path}: {file.sections()}")
         return None

@@ -43,6 +43,10 @@ MAX_ENTRIES = 4096
 MAX_VALUE_BYTES = 16 << 20
 
 
+class UnreadableError(RefusedError):
+    """A TIFF of a kind that is not read here, though GDAL may read it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Entry:
     """One tag: its type, how many values, and their bytes, here or at `place` in the file."""
@@ -241,15 +245,15 @@ def _level(entries: Mapping[int, Entry], order: str, limits: Limits) -> Level:
     check_size(shape, samples, block, pixel, limits)
     compression = number_of(entries, COMPRESSION, order, default=1)
     if compression == OLD_JPEG:
-        raise RefusedError("the TIFF is compressed by the JPEG of before 1995; rewrite it")
+        raise UnreadableError("the TIFF is compressed by the JPEG of before 1995; rewrite it")
     if set(numbers_of(entries, SAMPLE_FORMAT, order)) & {5, 6}:
-        raise RefusedError("the raster holds complex numbers; only real ones make a picture")
+        raise UnreadableError("the raster holds complex numbers; only real ones make a picture")
     offsets, counts = (
         entries.get(tag)
         for tag in ((TILE_OFFSETS, TILE_COUNTS) if tiled else (STRIP_OFFSETS, STRIP_COUNTS))
     )
     if offsets is None or counts is None:
-        raise DamagedError("the TIFF lacks the table of its blocks")
+        raise UnreadableError("the TIFF lacks the table of its blocks; rewrite it")
     level = Level(
         shape=shape,
         block=block,

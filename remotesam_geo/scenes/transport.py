@@ -1,27 +1,30 @@
 """One HTTP request that cannot hang, cannot be led astray, and says plainly how it failed.
 
-Each redirect is judged before it is followed, and secrets stay with their host. GDAL's own HTTP
-does neither, and it remembers failures.
+Each redirect is judged before it is followed, and credentials stay with their origin: scheme, host and port. GDAL's
+own HTTP does neither, and it remembers failures. Whatever a server sends ends in an answer or in a `ReadError`.
 """
 
 import contextlib
+import datetime as dt
 import email.utils
 import http.client
 import logging
 import random
+import re
+import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, unquote
 
-from remotesam_geo.errors import ReadError
+from remotesam_geo.errors import InputError, ReadError
 
 from .redaction import redact
-from .safety import RefusedError, Trust, check_href
-from .sockets import Clock, Connection, Patience, Place
+from .safety import LOOPBACK, RefusedError, Trust, check_href, join_url, origin, split_url
+from .sockets import Clock, Connection, Patience, Place, basic
 
 __all__ = [
     "Answer",
@@ -45,6 +48,7 @@ TRANSIENT = (408, 421, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524)
 MAX_REDIRECTS = 5
 IDLE_PER_HOST = 8
 IDLE_SECONDS = 30.0
+LONGEST_RETRY_AFTER = 1e6  # seconds; more is nonsense, and longer than any read lasts
 _PLAIN = "/%:@!$&'()*+,;=~?-._[]"  # what may stand in a request's target as it is
 
 
@@ -55,11 +59,14 @@ class TransientError(ReadError):
         message: What happened.
         wait: Seconds that the server asks to wait.
         host: The server that asks.
+        repeats: Most repetitions that can help; None: as many as `Patience` allows.
     """
 
-    def __init__(self, message: str, *, wait: float = 0.0, host: str = "") -> None:
+    def __init__(
+        self, message: str, *, wait: float = 0.0, host: str = "", repeats: int | None = None
+    ) -> None:
         super().__init__(message)
-        self.wait, self.host = wait, host
+        self.wait, self.host, self.repeats = wait, host, repeats
         self.progress = False  # set where part of the answer came, so that it was not in vain
 
 
@@ -85,7 +92,7 @@ class Answer:
     Args:
         url: Where it came from, after redirects.
         status: HTTP status.
-        headers: Names in lower case.
+        headers: Names in lower case; different values of one name are joined by a comma.
         pieces: The body, piece by piece.
     """
 
@@ -122,9 +129,9 @@ class Transport:
         """Send a GET or POST, follow its redirects, and hand out the answer; any status is an answer.
 
         Args:
-            url: An http or https URL.
+            url: An http or https URL. A user name and password in it are sent to its origin.
             headers: Headers for every host.
-            secret: Headers for the host of `url` alone; a redirect to another goes without.
+            secret: Headers for the origin of `url` alone (scheme, host, port); a redirect elsewhere goes without.
             deadline: When `time.monotonic()` says that this read is over.
             body: What to POST; None for a GET. Only a redirect by 307 or 308 takes it along.
 
@@ -132,31 +139,29 @@ class Transport:
             TransientError: The network failed.
             RefusedError: A redirect leads where nothing is fetched from.
         """
-        first = urlsplit(url)
+        url, own = _without_user(url)
+        secret = {**own, **{name.lower(): value for name, value in secret.items()}}
+        first, at_home = origin(url), True
         for _ in range(MAX_REDIRECTS + 1):
             check_href(url, origin=url, trust=self.trust)
-            here = urlsplit(url)
-            same = here.hostname == first.hostname and (
-                here.netloc == first.netloc or here.port in (None, 443)  # to https meanwhile
-            )
-            sent = {**(headers or {}), **(secret if same else {})}
-            with self._one(url, sent, deadline, body) as answer:
+            at_home = at_home and origin(url) == first
+            with self._one(
+                url, _fields(headers or {}, secret if at_home else {}), deadline, body
+            ) as answer:
                 target = answer.headers.get("location")
                 if answer.status not in REDIRECTS or target is None:
                     yield answer
                     return
                 body = body if answer.status in (307, 308) else None
-            url = urljoin(url, target)
-            if here.scheme == "https" and not url.startswith("https:"):
-                raise RefusedError(f"{redact(here.geturl())} redirects from https to {redact(url)}")
-        raise ReadError(f"{redact(first.geturl())} redirects more than {MAX_REDIRECTS} times")
+            url = _redirected(url, target)
+        raise ReadError(f"{redact(url)} redirects more than {MAX_REDIRECTS} times")
 
     @contextlib.contextmanager
     def _one(
         self, url: str, headers: Mapping[str, str], deadline: float, body: bytes | None
     ) -> Iterator[Answer]:
         place = Place.of(url)
-        self._wait_for(urlsplit(url).netloc, deadline)
+        self._wait_for(split_url(url).netloc, deadline)
         connection, response = self._exchange(place, url, headers, deadline, body)
         whole = False
 
@@ -168,9 +173,8 @@ class Transport:
                 raise TransientError(f"{redact(url)}: the answer was cut short")
             whole = True
 
-        answered = {name.lower(): value for name, value in response.getheaders()}
         try:
-            yield Answer(url=url, status=response.status, headers=answered, pieces=pieces)
+            yield Answer(url=url, status=response.status, headers=_joined(response), pieces=pieces)
         finally:
             if not whole and response.length is not None and response.length <= 1 << 14:
                 whole = _drained(response)  # an error page: read it and keep the connection
@@ -188,13 +192,14 @@ class Transport:
         deadline: float,
         body: bytes | None,
     ) -> tuple[Connection, http.client.HTTPResponse]:
-        parts = urlsplit(url)
+        parts = split_url(url)
         target = quote(parts.path or "/", safe=_PLAIN)
         if parts.query:
             target += "?" + quote(parts.query, safe=_PLAIN)
+        fields = {"accept-encoding": "identity", "user-agent": AGENT, **headers}
         if place.proxy is not None and not place.secure:
             target = f"http://{parts.netloc}{target}"
-        fields = {"Accept-Encoding": "identity", "User-Agent": AGENT, **headers}
+            fields |= place.proxy.headers
         while True:
             connection = self._kept(place)
             reused = connection is not None
@@ -204,7 +209,9 @@ class Transport:
 
             def exchange(via: Connection = connection) -> http.client.HTTPResponse:
                 via.request("GET" if body is None else "POST", target, body, fields)
-                return via.getresponse()
+                response = via.getresponse()
+                _check_protocol(response)
+                return response
 
             try:
                 return connection, _network(exchange, url)
@@ -222,7 +229,8 @@ class Transport:
             kept = self._idle.get(place, [])
             while kept:
                 connection = kept.pop()
-                if time.monotonic() - connection.idle_since < IDLE_SECONDS:
+                fresh = time.monotonic() - connection.idle_since < IDLE_SECONDS
+                if fresh and not connection.has_unread():
                     return connection
                 connection.close()
         return None
@@ -264,6 +272,73 @@ class Transport:
 _CLOSED = (ConnectionResetError, BrokenPipeError, ConnectionAbortedError)
 
 
+def _without_user(url: str) -> tuple[str, dict[str, str]]:
+    """A URL without user name and password, and the header that says them."""
+    parts = split_url(url)
+    user, at, host = parts.netloc.rpartition("@")
+    if not at:
+        return url, {}
+    name, _, password = user.partition(":")
+    own = {"authorization": basic(f"{unquote(name)}:{unquote(password)}")} if name else {}
+    return parts._replace(netloc=host).geturl(), own
+
+
+def _redirected(url: str, target: str) -> str:
+    """Where a redirect leads.
+
+    Raises:
+        RefusedError: It is not followed, and why.
+    """
+    with contextlib.suppress(UnicodeError):  # http.client takes UTF-8 for Latin-1
+        target = target.encode("latin-1").decode("utf-8")
+    there = join_url(url, target)
+    named = f"{redact(url)} redirects to {redact(there)}"
+    parts = split_url(there)
+    if parts.scheme.lower() not in ("http", "https"):
+        raise RefusedError(f"{named}, which is no http or https URL: it is not followed")
+    if "@" in parts.netloc:
+        raise RefusedError(f"{named} under another user name: it is not followed")
+    if split_url(url).scheme.lower() == "https" and parts.scheme.lower() != "https":
+        raise RefusedError(f"{redact(url)} redirects from https to {redact(there)}")
+    return there
+
+
+def _fields(headers: Mapping[str, str], secret: Mapping[str, str]) -> dict[str, str]:
+    """The headers of a request, names in lower case.
+
+    Raises:
+        InputError: One cannot be sent.
+    """
+    fields = {name.lower(): value for name, value in {**headers, **secret}.items()}
+    for name, value in fields.items():
+        sendable = re.fullmatch(r"[\t\x20-\x7e\x80-\xff]*", str(value))
+        if not (re.fullmatch(r"[!#$%&'*+.^_`|~0-9a-z-]+", name) and sendable):
+            raise InputError(
+                f"the header {name!r} cannot be sent: its name or its value holds a line break, or "
+                "characters outside of Latin-1"
+            )
+    return fields
+
+
+def _joined(response: http.client.HTTPResponse) -> dict[str, str]:
+    """The headers of an answer, names in lower case."""
+    values: dict[str, list[str]] = {}
+    for name, value in response.getheaders():
+        known = values.setdefault(name.lower(), [])
+        if value.strip() not in known:
+            known.append(value.strip())
+    return {name: ", ".join(known) for name, known in values.items()}
+
+
+def _check_protocol(response: http.client.HTTPResponse) -> None:
+    """Refuse an answer whose body http.client would cut at the wrong place."""
+    if response.status < 200:
+        raise http.client.HTTPException(f"the interim status {response.status} came as an answer")
+    coding = (response.getheader("transfer-encoding") or "identity").strip().lower()
+    if coding not in ("chunked", "identity"):
+        raise http.client.HTTPException(f"the transfer encoding {coding[:40]!r} was not asked for")
+
+
 def _network(action: Callable[[], T], url: str) -> T:
     """Run one step on the network; what may pass becomes a TransientError."""
     try:
@@ -273,13 +348,30 @@ def _network(action: Callable[[], T], url: str) -> T:
     except ssl.SSLCertVerificationError as error:
         message = f"{redact(url)}: its certificate is not valid ({error.verify_message})"
         raise ReadError(message) from error
+    except socket.gaierror as error:
+        message = f"{redact(url)}: its host could not be looked up ({error.strerror})"
+        if error.errno == socket.EAI_AGAIN:
+            raise TransientError(f"{message}; is the network there?", repeats=1) from error
+        raise ReadError(f"{message}; check its name") from error
     except TimeoutError as error:
         raise TransientError(f"{redact(url)}: no answer in time ({error})") from error
     except http.client.IncompleteRead as error:
         raise TransientError(f"{redact(url)}: the answer was cut short") from error
     except (OSError, http.client.HTTPException) as error:
         name = type(error).__name__
-        raise TransientError(f"{redact(url)}: the connection failed ({name}: {error})") from error
+        raise TransientError(
+            f"{redact(url)}: the connection failed ({name}: {error})", repeats=_repeats(error, url)
+        ) from error
+
+
+def _repeats(error: BaseException, url: str) -> int | None:
+    """How often it helps to repeat what failed: once where the other side is there and answers wrongly."""
+    if isinstance(error, ConnectionRefusedError):
+        here = origin(url)[1] in LOOPBACK
+        return 1 if here else None
+    if isinstance(error, ssl.SSLEOFError | ConnectionError):
+        return None
+    return 1 if isinstance(error, ssl.SSLError | http.client.HTTPException) else None
 
 
 def _drained(response: http.client.HTTPResponse) -> bool:
@@ -334,7 +426,7 @@ def check_status(answer: Answer, expected: tuple[int, ...]) -> None:
     message = f"{redact(answer.url)}: HTTP {answer.status} {reason}"
     if answer.status in TRANSIENT:
         wait = _retry_after(answer.headers.get("retry-after"))
-        raise TransientError(message, wait=wait, host=urlsplit(answer.url).netloc)
+        raise TransientError(message, wait=wait, host=split_url(answer.url).netloc)
     raise StatusError(message, answer.status, answer.headers)
 
 
@@ -342,13 +434,16 @@ def _retry_after(value: str | None) -> float:
     """Seconds that a Retry-After header asks for, given as a number or as a date."""
     if value is None:
         return 0.0
-    if value.strip().isdigit():
-        return float(value)
+    text = value.strip()
+    if re.fullmatch(r"[0-9]+", text):
+        return min(float(text[:400]), LONGEST_RETRY_AFTER)
     try:
-        when = email.utils.parsedate_to_datetime(value)
-    except ValueError:
+        when = email.utils.parsedate_to_datetime(text)
+        when = when if when.tzinfo else when.replace(tzinfo=dt.UTC)
+        wait = when.timestamp() - time.time()
+    except (ValueError, TypeError, IndexError, OverflowError):
         return 0.0
-    return max(0.0, when.timestamp() - time.time())
+    return min(max(0.0, wait), LONGEST_RETRY_AFTER)
 
 
 def retry(action: Callable[[], T], *, transport: Transport, deadline: float) -> T:
@@ -375,7 +470,10 @@ def retry(action: Callable[[], T], *, transport: Transport, deadline: float) -> 
             failed = 0 if error.progress else failed + 1
             spent = time.monotonic() - start
             gave_up = f"{error}; gave up after {tries} tries in {spent:.1f} s"
-            if failed > patience.retries or time.monotonic() >= deadline:
+            most = (
+                patience.retries if error.repeats is None else min(error.repeats, patience.retries)
+            )
+            if failed > most or time.monotonic() >= deadline:
                 raise ReadError(gave_up) from error
             backoff = min(patience.longest_wait, patience.first_wait * 2 ** max(failed - 1, 0))
             pause = max(error.wait, backoff * random.uniform(0.5, 1.0))  # noqa: S311

@@ -1,5 +1,6 @@
 """Documents of catalogues over HTTP: within time-outs, repeated where it helps, credentials kept at home."""
 
+import contextlib
 import json
 import time
 import zlib
@@ -11,7 +12,7 @@ from urllib.parse import urlsplit
 from remotesam_geo.errors import InputError, ReadError, SearchError
 
 from .redaction import redact, redact_text
-from .safety import Trust, is_remote
+from .safety import RefusedError, Trust, is_remote, origin
 from .signing import S3, PlanetaryComputer, request_for
 from .transport import Answer, Patience, TransientError, Transport, check_status, retry
 
@@ -50,10 +51,13 @@ class Web:
     def __init__(
         self, home: str | None, headers: Mapping[str, str] | None, policy: "ReadPolicy | None"
     ) -> None:
-        self._home = None if home is None else _origin(home)
+        try:
+            self._home = None if home is None else origin(home)
+        except RefusedError as error:
+            raise InputError(f"the catalogue's {error}") from None
         self._headers = dict(headers or {})
         trust = Trust() if policy is None else policy.trust
-        named = () if home is None else (urlsplit(home).hostname or "",)
+        named = () if self._home is None else (self._home[1],)
         self._signers = (PlanetaryComputer(), S3()) if policy is None else policy.signers
         self._transport = Transport(
             PATIENCE if policy is None else policy.patience,
@@ -75,13 +79,17 @@ class Web:
         Raises:
             SearchError: It is no URL of the network, local files above all.
         """
+        try:
+            scheme, host, port = origin(url)
+        except RefusedError as error:
+            raise SearchError(f"a remote catalogue leads to a broken link: {error}") from None
         if not is_remote(url):
             raise SearchError(
                 f"a remote catalogue leads to {redact_text(url)!r}, which is no http, https, s3 or gs "
                 "URL: it is not opened"
             )
-        parts = urlsplit(url)
-        if self._home == ("https", parts.hostname, 443) and _origin(url)[::2] == ("http", 80):
+        if self._home == ("https", host, 443) and (scheme, port) == ("http", 80):
+            parts = urlsplit(url)
             return parts._replace(scheme="https", netloc=parts.netloc.removesuffix(":80")).geturl()
         return url
 
@@ -109,7 +117,7 @@ class Web:
 
     def _ask(self, url: str, body: bytes | None, deadline: float) -> bytes:
         request = request_for(url, self._signers, transport=self._transport, deadline=deadline)
-        own = self._headers if self._home == _origin(request.url) else {}
+        own = self._headers if self._home == origin(request.url) else {}
         plain = {"Accept-Encoding": "gzip", "Accept": "application/geo+json, application/json, */*"}
         if body is not None:
             plain["Content-Type"] = "application/json"
@@ -122,17 +130,12 @@ class Web:
             return b"".join(_unpacked(answer))
 
 
-def _origin(url: str) -> tuple[str, str, int]:
-    parts = urlsplit(url)
-    scheme = parts.scheme.lower()
-    return scheme, parts.hostname or "", parts.port or (443 if scheme == "https" else 80)
-
-
 def _unpacked(answer: Answer) -> Iterator[bytes]:
     """The body, decompressed, up to a size that a page of a catalogue never has."""
-    unpack = None
-    if answer.headers.get("content-encoding", "").lower() in ("gzip", "x-gzip"):
-        unpack = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    coding = answer.headers.get("content-encoding", "").lower()
+    if coding not in ("", "identity", "gzip", "x-gzip"):
+        raise ReadError(f"{redact(answer.url)} answers in the coding {coding[:40]!r}, not in gzip")
+    unpack = zlib.decompressobj(zlib.MAX_WBITS | 16) if "gzip" in coding else None
     left = MAX_BYTES
     for piece in answer.pieces():
         try:
@@ -145,7 +148,7 @@ def _unpacked(answer: Answer) -> Iterator[bytes]:
         if left < 0:
             raise ReadError(f"{redact(answer.url)} answers with more than {MAX_BYTES:,} bytes")
         yield data
-    if unpack is not None and not unpack.eof:
+    if unpack is not None and (not unpack.eof or unpack.unused_data):
         raise TransientError(f"{redact(answer.url)}: the answer was cut short")
 
 
@@ -155,10 +158,11 @@ def _refuse(answer: Answer) -> None:
         check_status(answer, (200,))
     except ReadError as error:
         said = b""
-        for piece in _unpacked(answer):
-            said += piece
-            if len(said) > 1 << 16:
-                break
+        with contextlib.suppress(ReadError):  # what it says about its failure may fail as well
+            for piece in _unpacked(answer):
+                said += piece
+                if len(said) > 1 << 16:
+                    break
         text = _said(said)
         if text:
             error.args = (f"{error.args[0]}: {text}", *error.args[1:])
@@ -170,7 +174,7 @@ def _said(body: bytes) -> str:
     text = body.decode("utf-8", "replace")
     try:
         doc = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         doc = None
     if isinstance(doc, dict):
         parts = [doc.get(key) for key in ("description", "detail", "message", "errorMessage")]

@@ -110,10 +110,40 @@ class TooMuch(Fault):
 
 
 @dataclass(frozen=True)
+class Told(Fault):
+    """A good answer with other headers (None: without one), another body, or of another file."""
+
+    headers: Mapping[str, str | None] = field(default_factory=dict)
+    body: Callable[[bytes], bytes] = bytes
+    data: bytes | None = None
+    code: int | None = None
+
+
+@dataclass(frozen=True)
+class Raw(Fault):
+    """Bytes of one's own in place of the answer: made of the file's data and of the range asked for."""
+
+    make: Callable[[bytes, int, int], bytes]
+
+
+@dataclass(frozen=True)
 class Replaced(Fault):
     """The file is another one from now on."""
 
     data: bytes
+
+
+def _changed(body: bytes, fault: Fault | None) -> bytes:
+    """The body that a fault makes of the right one."""
+    if isinstance(fault, Told):
+        return fault.body(body)
+    if isinstance(fault, TooMuch):
+        return body + bytes(fault.more)
+    if isinstance(fault, Wrong):
+        end = min(len(body), fault.start + fault.length)
+        wrong = bytes(b ^ 0x5A for b in body[fault.start : end])
+        return body[: fault.start] + wrong + body[end:]
+    return body
 
 
 Script = Callable[[int], Fault | None]
@@ -136,6 +166,7 @@ class FaultServer:
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.dates: dict[str, str] = {}
+        self.tags: dict[str, str] = {}
         self.seen: list[Seen] = []
         self.bytes_sent = 0
         self._scripts: dict[str, Script] = {}
@@ -261,26 +292,32 @@ class FaultServer:
             return self._head(handler, fault.code, fault.headers, fault.body)
         if path not in self.files:
             return self._head(handler, 404, {}, b"<error>no such file</error>")
+        return self._send_file(handler, path, fault)
+
+    def _send_file(self, handler: BaseHTTPRequestHandler, path: str, fault: Fault | None) -> None:
         data = self.files[path]
+        if isinstance(fault, Told) and fault.data is not None:
+            data = fault.data
         start, stop, ranged = self._range(handler, len(data))
+        if isinstance(fault, Raw):
+            handler.close_connection = True
+            return self._put(handler, fault.make(data, start, stop))
         if ranged and start >= len(data):
             return self._head(handler, 416, {"Content-Range": f"bytes */{len(data)}"}, b"")
         headers = {"Last-Modified": self.dates.get(path, "Thu, 19 Nov 2026 12:00:00 GMT")}
+        if path in self.tags:
+            headers["ETag"] = self.tags[path]
         if isinstance(fault, NoRanges):
             start, stop, ranged = 0, len(data), False
         if isinstance(fault, OtherRange):
-            start, stop = start + fault.shift, stop + fault.shift
+            start, stop = max(0, start + fault.shift), stop + fault.shift
         body = data[start:stop]
         if ranged:
             headers["Content-Range"] = f"bytes {start}-{start + len(body) - 1}/{len(data)}"
-        if isinstance(fault, TooMuch):
-            body += bytes(fault.more)
-        if isinstance(fault, Wrong):
-            end = min(len(body), fault.start + fault.length)
-            wrong = bytes(b ^ 0x5A for b in body[fault.start : end])
-            body = body[: fault.start] + wrong + body[end:]
-        self._head(handler, 206 if ranged else 200, headers, body, fault)
-        return None
+        code = 206 if ranged else 200
+        if isinstance(fault, Told):
+            code, headers = fault.code or code, {**headers, **fault.headers}
+        return self._head(handler, code, headers, _changed(body, fault), fault)
 
     @staticmethod
     def _range(handler: BaseHTTPRequestHandler, size: int) -> tuple[int, int, bool]:
@@ -294,17 +331,14 @@ class FaultServer:
         self,
         handler: BaseHTTPRequestHandler,
         code: int,
-        headers: Mapping[str, str],
+        headers: Mapping[str, str | None],
         body: bytes,
         fault: Fault | None = None,
     ) -> None:
-        lines = [
-            f"HTTP/1.1 {code} Scripted",
-            f"Content-Length: {len(body)}",
-            "Accept-Ranges: bytes",
-        ]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
-        head = ("\r\n".join(lines) + "\r\n\r\n").encode()
+        told = {"Content-Length": str(len(body)), "Accept-Ranges": "bytes", **headers}
+        lines = [f"HTTP/1.1 {code} Scripted"]
+        lines += [f"{name}: {value}" for name, value in told.items() if value is not None]
+        head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
         if isinstance(fault, Drip) and fault.headers:
             head, body = b"", head + body
         self._put(handler, head)

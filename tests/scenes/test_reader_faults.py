@@ -100,7 +100,7 @@ def test_wrong_bytes_in_a_jpeg_block_are_noticed(server):
     url = serve(server, JPEG, None, Wrong(3000, 400))
     planes, _ = rasters.read(url, GRID)
     assert np.array_equal(planes, expected)
-    assert server.requests == 3  # header, wrong blocks, right blocks
+    assert server.requests == 4  # header, wrong blocks, header, right blocks
 
 
 def test_wrong_bytes_in_a_block_that_came_with_the_header_are_noticed(server):
@@ -156,7 +156,11 @@ LASTING = {
         Redirect("http://169.254.169.254/latest/meta-data"),
         "169.254.169.254 is private",
     ),
-    "redirect to a file": (Redirect("file:///etc/passwd"), "which is no http, https, s3 or gs"),
+    "redirect to a file": (Redirect("file:///etc/passwd"), "which is no http or https URL"),
+    "redirect to a bucket": (Redirect("s3://bucket/x"), "which is no http or https URL"),
+    "redirect to a bad port": (Redirect("http://127.0.0.1:99999/x"), "is not a valid URL"),
+    "redirect to a bad address": (Redirect("http://[::1/x"), "which is no URL"),
+    "redirect under another name": (Redirect("http://a:b@127.0.0.1/x"), "under another user name"),
 }
 
 
@@ -279,7 +283,7 @@ def test_a_file_that_is_damaged_where_it_lies_is_an_error_after_one_more_look(se
     url = serve(server, bytes(damaged))
     with pytest.raises(SourceError, match="the file itself is damaged here"):
         rasters.read(url, GRID)
-    assert server.requests == 3
+    assert server.requests == 4
 
 
 def test_a_file_that_ends_too_soon_is_an_error(server):

@@ -85,7 +85,10 @@ def followed(first: str, second: str) -> dict[str, dict[str, str]]:
     ("first", "second", "kept"),
     [
         ("https://a.example/x", "https://a.example/y", True),
-        ("http://a.example/x", "https://a.example/x", True),
+        ("https://a.example/x", "https://A.example.:443/y", True),
+        ("https://bücher.example/x", "https://xn--bcher-kva.example/y", True),
+        ("http://a.example/x", "https://a.example/x", False),
+        ("http://a.example:80/x", "http://a.example:443/x", False),
         ("https://a.example/x", "https://b.example/x", False),
         ("https://a.example/x", "https://a.example.evil/x", False),
         ("https://a.example/x", "https://a.example:8443/x", False),
