@@ -89,18 +89,17 @@ def _as_stored(pixels: Array, predictor: int, order: str) -> Array | None:
     """The bytes that were compressed, made of the pixels of a block (B x h x w); None for an unknown predictor."""
     # h x w x B, as in the file; OpenCV interleaves many times faster than NumPy copies
     size, bands = pixels.itemsize, len(pixels)
-    data = cv2.merge(list(pixels.view(_MERGED[size]))).view(f"u{size}")
-    if predictor == 1:
-        return data.astype(f"{order}u{size}", copy=False)
-    if predictor == 2:
-        data[:, 1:] = data[:, 1:] - data[:, :-1]
-        return data.astype(f"{order}u{size}", copy=False)
-    if (
-        predictor == 3 and size == 4
-    ):  # each row by the bytes of its values, the highest first, as differences
+    data: Array = cv2.merge(list(pixels.view(_MERGED[size]))).view(f"u{size}")
+    if predictor in (1, 2):
+        if predictor == 2:
+            data[:, 1:] = data[:, 1:] - data[:, :-1]
+        stored: Array = data.astype(f"{order}u{size}", copy=False)
+        return stored
+    if predictor == 3 and size == 4:
+        # Each row is stored by the bytes of its values, the highest byte of all first, as differences.
         flat = data.reshape(len(data), -1)
-        bytes_of = cv2.split(flat.view("u1").reshape(*flat.shape, 4))
-        row = np.concatenate(bytes_of[::-1], axis=1)
+        by_byte = cv2.split(flat.view("u1").reshape(*flat.shape, 4))
+        row: Array = np.concatenate(by_byte[::-1], axis=1)
         row[:, bands:] = row[:, bands:] - row[:, :-bands]
         return row
     return None

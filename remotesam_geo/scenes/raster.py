@@ -106,7 +106,12 @@ class Session:
                     self._rasters.popitem(last=False)
         return raster
 
-    def forget(self, raster: Raster) -> None:
+    def forget(self, href: str) -> None:
+        """Open it anew next time."""
+        with self._lock:
+            self._rasters.pop(href, None)
+
+    def discard(self, raster: Raster) -> None:
         """Keep nothing of a raster: the next read opens it anew and fetches every byte again."""
         with self._lock:
             for key in [key for key, kept in self._rasters.items() if kept is raster]:

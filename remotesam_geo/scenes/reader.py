@@ -260,7 +260,7 @@ class SceneReader:
                 done = True
             finally:
                 if not done:  # its header may have come wrong: nothing of it is trusted any more
-                    shared.forget(raster)
+                    shared.discard(raster)
             return found
 
         try:
