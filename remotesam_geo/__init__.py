@@ -6,6 +6,8 @@ Names are imported when they are first used, so that ``import remotesam_geo`` co
 import importlib
 from typing import Any
 
+from . import forks  # noqa: F401 - forked processes must not wait for threads that are gone
+
 __version__ = "0.1.0.dev0"
 
 _HOME = {

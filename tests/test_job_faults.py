@@ -5,18 +5,21 @@ import errno
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import warnings
+from pathlib import Path
 
 import geopandas as gpd
+import numpy as np
 import pytest
 import shapely
 from geopandas.testing import assert_geodataframe_equal
 
-from remotesam_geo import RemoteSAM, open_probabilities, save
+from remotesam_geo import Job, RemoteSAM, open_probabilities, save
 from remotesam_geo.errors import JobError, ReadError, RemoteSAMWarning
 from remotesam_geo.mapping import store
 from remotesam_geo.mapping.origin import RecipeSource
@@ -326,3 +329,54 @@ def test_a_job_runs_inside_an_event_loop(tmp_path, raster, clean):
         return job
 
     is_whole(asyncio.run(cell()), clean)
+
+
+@pytest.fixture
+def read_only(raster):
+    """A function that makes a folder read-only for this process, root or not."""
+    changed = []
+
+    def close(folder):
+        for path in [folder, *folder.rglob("*")]:
+            path.chmod(0o555 if path.is_dir() else 0o444)
+            changed.append(path)
+        if os.geteuid() == 0:  # whom modes do not keep out
+            for path in [raster, folder, *folder.parents, *raster.parents][:-1]:
+                if path not in (Path("/"), Path("/tmp")):  # noqa: S108
+                    path.chmod(path.stat().st_mode | 0o055)
+            os.seteuid(65534)
+
+    before = os.geteuid()
+    yield close
+    if before == 0:
+        os.seteuid(0)
+    for path in changed:
+        if path.exists():
+            path.chmod(0o755)
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid"), reason="modes of folders are those of POSIX systems"
+)
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_read_only_folder_answers(tmp_path, raster, clean, read_only, keep):
+    job = make_job(tmp_path / "job", raster, keep_probabilities=keep)
+    job.run()
+    expected = job.answer(), job.status(), repr(job)
+    maps = clean.probabilities().values
+    if keep:
+        shutil.rmtree(tmp_path / "job" / "parts")  # outlined in memory then
+    before = sorted(path for path in tmp_path.rglob("*"))
+    read_only(tmp_path / "job")
+    found = Job.open(tmp_path / "job")
+    assert_geodataframe_equal(found.answer(), expected[0])
+    assert found.status().equals(expected[1])
+    assert repr(found) == expected[2]
+    if keep:
+        low = found.answer(threshold=0.25)
+        assert low.area.sum() > expected[0].area.sum()
+        np.testing.assert_array_equal(found.probabilities().values, maps)
+    for verb in (found.run, lambda: found.add("blue"), found.retry_failures):
+        with pytest.raises(JobError, match="cannot write to"):
+            verb()
+    assert sorted(path for path in tmp_path.rglob("*")) == before

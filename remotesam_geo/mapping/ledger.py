@@ -346,7 +346,11 @@ def set_aside(path: Path) -> Path:
 
 def _connect_to_look(path: Path | str) -> sqlite3.Connection:
     """A connection that changes nothing. Only an interrupted commit is undone, where that is allowed."""
-    if path == ":memory:" or not Path(path).exists():
+    try:
+        there = path != ":memory:" and Path(path).exists()
+    except OSError as error:
+        raise JobError(f"cannot read the ledger {path}: {error}") from error
+    if not there:
         return sqlite3.connect(":memory:")
     place = Path(path).absolute().as_uri()
     # Without isolation_level=None reading would begin transactions.

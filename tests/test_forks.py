@@ -1,0 +1,54 @@
+"""A forked process computes what its parent would, and does not wait for threads that are gone."""
+
+import multiprocessing
+import os
+import signal
+import warnings
+
+import numpy as np
+import pytest
+
+from remotesam_geo import RemoteSAM, open_raster
+
+from .job_folder import make_job, write_raster
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+LIMIT = 60
+
+
+def in_a_fork(work):
+    """What `work` returns in a forked process, which is ended if it hangs."""
+    mine, its = multiprocessing.Pipe(duplex=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # that forks and threads do not mix
+        child = os.fork()
+    if child == 0:
+        signal.alarm(LIMIT)
+        try:
+            its.send_bytes(np.asarray(work()).tobytes())
+        finally:
+            os._exit(0)
+    its.close()
+    try:
+        return mine.recv_bytes()
+    except EOFError:
+        pytest.fail("the forked process hung or failed")
+    finally:
+        os.waitpid(child, 0)
+
+
+def test_lazy_arrays_and_models_work_after_a_fork(tmp_path):
+    raster = write_raster(tmp_path / "blobs.tif", shape=(70, 70))
+    job = make_job(tmp_path / "job", raster)
+    job.run(progress=False)
+    model, scene, maps = RemoteSAM.from_pretrained("tiny"), open_raster(raster), job.probabilities()
+    works = (
+        lambda: maps.values,
+        lambda: job.probabilities().values,
+        lambda: job.answer(threshold=0.3, progress=False).area,
+        lambda: scene["red"].values,
+        lambda: model.probabilities(scene, "ship").values > 0.5,
+    )
+    expected = [np.asarray(work()).tobytes() for work in works]  # with threads, in the parent
+    for work, wanted in zip(works, expected, strict=True):
+        assert in_a_fork(work) == wanted
