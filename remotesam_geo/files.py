@@ -1,14 +1,64 @@
-"""Write files whole or not at all, and bring them to the disk, on any system."""
+"""Write files whole or not at all, bring them to the disk, and replace nothing that belongs to others."""
 
 import errno
 import os
+import stat
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["sync", "write_file"]
+from remotesam_geo.errors import InputError
+
+__all__ = ["place_of", "sync", "write_file"]
+
+SHOWN = 3
+"""Names in a folder that a message repeats."""
 
 NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.EISDIR)
 """What systems raise that cannot bring a folder itself to the disk, Windows for example."""
+
+
+def _nobodys(_folder: Path) -> bool:
+    return False
+
+
+def place_of(target: Path, *, ours: Callable[[Path], bool] = _nobodys) -> Path:
+    """Where a target is written to, after a check that nothing of others is replaced there.
+
+    A plain file may be replaced, and an empty folder. A symbolic link is followed, as by `open`: what it points to is
+    replaced, and the link stays.
+
+    Args:
+        target: What the user named.
+        ours: Tells whether a folder was written by this package, and holds nothing else.
+
+    Returns:
+        The target, or what it links to.
+
+    Raises:
+        InputError: A folder that holds other things is there, or a device, a pipe or a socket.
+    """
+    try:
+        place = target.resolve() if target.is_symlink() else target
+        mode = place.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return place
+    except (OSError, RuntimeError, ValueError) as error:  # links in a circle, names that cannot be
+        raise InputError(f"cannot write to {str(target)!r}: {error}") from error
+    if stat.S_ISDIR(mode):
+        held = sorted(path.name for path in place.iterdir())
+        if held and not ours(place):
+            more = len(held) - SHOWN
+            named = ", ".join(held[:SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+            raise InputError(
+                f"{str(target)!r} is a folder that holds other things than this package wrote there ({named}), so it "
+                "is not replaced: choose another name, or remove the folder yourself"
+            )
+    elif not stat.S_ISREG(mode):
+        raise InputError(
+            f"{str(target)!r} is a device, a pipe or a socket, so it is not replaced: name a file"
+        )
+    return place
 
 
 def sync(path: Path) -> None:

@@ -7,13 +7,14 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 
-from remotesam_geo import RemoteSAM, open_raster
+from remotesam_geo import open_raster
 
 from .job_folder import make_job, write_raster
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-LIMIT = 60
+LIMIT = 20
 
 
 def in_a_fork(work):
@@ -37,17 +38,17 @@ def in_a_fork(work):
         os.waitpid(child, 0)
 
 
-def test_lazy_arrays_and_models_work_after_a_fork(tmp_path):
+def test_lazy_arrays_and_torch_work_after_a_fork(tmp_path):
     raster = write_raster(tmp_path / "blobs.tif", shape=(70, 70))
     job = make_job(tmp_path / "job", raster)
     job.run(progress=False)
-    model, scene, maps = RemoteSAM.from_pretrained("tiny"), open_raster(raster), job.probabilities()
+    scene, maps = open_raster(raster), job.probabilities()
     works = (
         lambda: maps.values,
         lambda: job.probabilities().values,
         lambda: job.answer(threshold=0.3, progress=False).area,
         lambda: scene["red"].values,
-        lambda: model.probabilities(scene, "ship").values > 0.5,
+        lambda: torch.linspace(0, 1, 1_000_000).sqrt(),
     )
     expected = [np.asarray(work()).tobytes() for work in works]  # with threads, in the parent
     for work, wanted in zip(works, expected, strict=True):

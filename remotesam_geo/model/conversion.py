@@ -74,7 +74,7 @@ def convert(
         >>> from remotesam_geo.model import convert
         >>> convert("RemoteSAMv1.pth", "remotesam")  # doctest: +SKIP
     """
-    target = Path(folder).expanduser().absolute()
+    target = Path(folder).expanduser().resolve()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{target} is there already; name a new folder.")
     found = locate(
@@ -96,6 +96,8 @@ def convert(
         processor.save_pretrained(partial)
         expected = expected_tensors(RemoteSAMModel, config)
         written = _write_weights(partial / WEIGHTS_FILE, found, expected, sha256=sha256)
+        if target.exists():
+            target.rmdir()  # it is empty; not every system replaces a folder
         partial.replace(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
+from remotesam_geo import __version__
 from remotesam_geo.errors import InputError
 from remotesam_geo.mapping.lazy import ENCODING, STEP
 from remotesam_geo.scenes.coordinates import grid_of
@@ -35,6 +36,7 @@ __all__ = [
     "write_zarr",
 ]
 
+MARK, ROOT = "remotesam_geo", "zarr.json"
 BLOCK = 512
 CHUNK = 1024
 
@@ -116,10 +118,23 @@ def write_zarr(result: xr.DataArray, path: Path) -> None:
     own = own.chunk({**{str(dim): 1 for dim in own.dims}, **space})
     for key in ("chunks", "preferred_chunks", "shards"):
         own.encoding.pop(key, None)
-    with replacing(path) as new:
-        own.to_dataset(name="map" if own.name is None else own.name).to_zarr(
-            new, mode="w", consolidated=False
-        )
+    dataset = own.to_dataset(name="map" if own.name is None else own.name)
+    dataset.attrs[MARK] = (
+        __version__  # by which the next `save` knows that it may replace the store
+    )
+    with replacing(path, ours=_is_own_store) as new:
+        dataset.to_zarr(new, mode="w", consolidated=False)
+
+
+def _is_own_store(folder: Path) -> bool:
+    """Whether a folder is a Zarr store that `write_zarr` wrote, and holds nothing else."""
+    try:
+        about = json.loads((folder / ROOT).read_bytes())
+        marked = MARK in about["attributes"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    files = [path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir()]
+    return marked and all(path.name == ROOT or "c" in path.parts for path in files)
 
 
 def open_probabilities(path: str | Path) -> xr.DataArray:

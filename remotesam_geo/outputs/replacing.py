@@ -1,10 +1,9 @@
-"""Files and folders written whole or not at all: beside their place, to the disk, then into it."""
+"""Write files and folders whole or not at all: beside their place, to the disk, then into it."""
 
-import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from rasterio._err import CPLE_BaseError  # rasterio has no public name for what
 from rasterio.errors import RasterioError
 
 from remotesam_geo.errors import InputError, RemoteSAMError, WriteError
+from remotesam_geo.files import place_of, sync
 
 __all__ = ["replacing"]
 
@@ -22,21 +22,32 @@ FAILED = (OSError, DataSourceError, DataLayerError, RasterioError, CPLE_BaseErro
 
 
 @contextmanager
-def replacing(target: Path, *, refused: tuple[type[Exception], ...] = ()) -> Iterator[Path]:
-    """A place beside the target to write to, which takes the target's place when the block ends well.
+def replacing(
+    target: Path,
+    *,
+    refused: tuple[type[Exception], ...] = (),
+    ours: Callable[[Path], bool] | None = None,
+) -> Iterator[Path]:
+    """A path beside the target to write to, which takes the target's place when the block ends well.
 
     A file is replaced in one step. A folder takes two, the old one being moved aside between them: a process that is
     killed just there leaves it whole in a hidden folder next to its place. A killed writer leaves a hidden folder,
     `.<name>.<random>.partial`, which may be deleted.
 
+    Only a plain file, an empty folder, or a folder that `ours` knows is replaced. A symbolic link is followed.
+
     Args:
         target: Where the file or folder shall be.
         refused: What is raised where the format cannot hold the data.
+        ours: Tells whether a folder was written by this package, and holds nothing else.
 
     Raises:
-        InputError: There is no such folder, or what was to be written cannot be stored in this format.
+        InputError: There is no such folder, something of others stands at the target, or what was to be written cannot
+            be stored in this format.
         WriteError: It cannot be written: the disk is full, say. What was there before is kept.
     """
+    known = {} if ours is None else {"ours": ours}
+    name, target = target.name, place_of(target, **known)
     if not target.parent.is_dir():
         raise InputError(f"there is no folder {str(target.parent)!r}: make it first")
     try:
@@ -47,11 +58,12 @@ def replacing(target: Path, *, refused: tuple[type[Exception], ...] = ()) -> Ite
         raise WriteError(f"cannot write {target}: {error}") from error
     written = False
     try:
-        new = draft / target.name
+        new = draft / name
         yield new
         _to_disk(new)
+        place_of(target, **known)  # once more: writing takes its time
         _swap(new, target, draft / OLD)
-        _sync(target.parent)
+        sync(target.parent)
         written = True
     except RemoteSAMError:
         raise
@@ -94,12 +106,4 @@ def _swap(new: Path, target: Path, aside: Path) -> None:
 
 def _to_disk(path: Path) -> None:
     for each in [*path.rglob("*"), path] if path.is_dir() else [path]:
-        _sync(each)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        sync(each)

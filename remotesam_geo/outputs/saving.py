@@ -28,15 +28,17 @@ def save(
     Args:
         result: A table of any verb, or a map from `probabilities` or `classmap`, which is computed block by block.
         path: Where to. Its ending says what it becomes: for tables .parquet or .geoparquet (GeoParquet 1.1), .gpkg,
-            .fgb, .geojson or .json (RFC 7946); for maps .tif or .tiff (cloud-optimised GeoTIFF) or .zarr. What is there
-            is replaced once all is written.
+            .fgb, .geojson or .json (RFC 7946); for maps .tif or .tiff (cloud-optimised GeoTIFF) or .zarr. A plain file
+            there, or a folder that `save` wrote, is replaced once all is written; any other folder is refused. A
+            symbolic link is followed.
         rows_a_part: Most rows of one GeoParquet file; larger tables become a folder of them.
 
     Returns:
         The path.
 
     Raises:
-        InputError: The ending is none of these, or the result cannot be stored so: pixels of a picture as GeoJSON, say.
+        InputError: The ending is none of these, the result cannot be stored so (pixels of a picture as GeoJSON, say),
+            or a folder with other things is there.
         WriteError: It cannot be written; what was there before is kept.
 
     Example:

@@ -1,6 +1,7 @@
 """Tables of results as GeoParquet, GeoPackage, FlatGeobuf and GeoJSON."""
 
 import json
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from pyarrow.lib import ArrowException
 from pyogrio.errors import FieldError
 from pyproj import CRS
 
+from remotesam_geo import __version__
 from remotesam_geo.errors import InputError, WriteError
 
 from .notes import KEY, note_of
@@ -31,6 +33,9 @@ REFUSED = (ArrowException, FieldError, NotImplementedError, TypeError, ValueErro
 ROWS_A_PART = 1_000_000
 ROWS_A_GROUP = 65_536
 """Few enough that a reader who wants one place skips most of a file."""
+PART = re.compile(r"part-\d{5,}\.parquet")
+MARK = b"remotesam_geo"
+"""In each file's metadata, by which the next `save` knows that it may replace a folder of parts."""
 STEP = 1e-7
 """Degrees: RFC 7946 asks for no more decimals; a centimetre."""
 
@@ -46,7 +51,7 @@ def write_parquet(table: gpd.GeoDataFrame, path: Path, *, rows_a_part: int = ROW
     """
     if rows_a_part < 1:
         raise InputError(f"rows_a_part is {rows_a_part}: give 1 or more")
-    with replacing(path, refused=REFUSED) as new:
+    with replacing(path, refused=REFUSED, ours=_is_own_folder) as new:
         if len(table) <= rows_a_part:
             _one_parquet(table, new)
             return
@@ -56,6 +61,17 @@ def write_parquet(table: gpd.GeoDataFrame, path: Path, *, rows_a_part: int = ROW
             _one_parquet(
                 near.iloc[first : first + rows_a_part], new / f"part-{part:05d}.parquet", table
             )
+
+
+def _is_own_folder(folder: Path) -> bool:
+    """Whether a folder holds the files that `write_parquet` wrote, and nothing else."""
+    try:
+        return all(
+            PART.fullmatch(path.name) and MARK in (pq.read_metadata(path).metadata or {})
+            for path in folder.iterdir()
+        )
+    except (OSError, ArrowException):
+        return False
 
 
 def write_ogr(table: gpd.GeoDataFrame, path: Path, *, driver: str) -> None:
@@ -233,6 +249,7 @@ def _one_parquet(
         # By which geopandas brings attrs back.
         b"PANDAS_ATTRS": json.dumps(note).encode(),
         **{key.encode(): text.encode() for key, text in note.items()},
+        MARK: __version__.encode(),
     }
     pq.write_table(
         arrow.replace_schema_metadata(metadata),

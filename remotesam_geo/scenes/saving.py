@@ -2,13 +2,13 @@
 
 import json
 import os
-import threading
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from remotesam_geo.errors import InputError, RemoteSAMWarning, WriteError
+from remotesam_geo.files import place_of, write_file
 
 from . import geoparquet
 from .documents import Document, as_document, asset_fault, is_deep, links, shown
@@ -29,8 +29,8 @@ def save_items(items: Iterable[Any], path: str | os.PathLike[str]) -> Path:
         The path.
 
     Raises:
-        InputError: The path ends in something else, or an item is none.
-        WriteError: The file cannot be written.
+        InputError: The path ends in something else, a folder is there, or an item is none.
+        WriteError: It cannot be written; what was there before is kept.
 
     Example:
         >>> import tempfile
@@ -63,7 +63,15 @@ def save_items(items: Iterable[Any], path: str | os.PathLike[str]) -> Path:
         data = json.dumps({"type": "FeatureCollection", "features": docs}).encode()
     else:
         data = geoparquet.encode(docs)
-    _replace(target, data)
+    if not target.parent.is_dir():
+        raise InputError(f"there is no folder {str(target.parent)!r}: make it first")
+    place = place_of(target)
+    try:
+        write_file(place, data)
+    except OSError as error:
+        raise WriteError(
+            f"cannot write {target}: {error}. What was there before is kept."
+        ) from error
     return target
 
 
@@ -99,18 +107,3 @@ def _unsigned(doc: Document) -> Document:
         for key, asset in doc["assets"].items()
     }
     return {**doc, "assets": assets}
-
-
-def _replace(target: Path, data: bytes) -> None:
-    """Write in one step: a writer that is killed leaves the old file."""
-    draft = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
-    try:
-        with draft.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(target)
-    except OSError as error:
-        raise WriteError(f"{target} cannot be written: {error.strerror or error}") from error
-    finally:
-        draft.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from remotesam_geo.errors import InputError
 from remotesam_geo.learning.triplets import Mask, Picture, Place, Triplet, TripletStore, write_store
-from remotesam_geo.learning.triplets.store import ABOUT, keep_picture
+from remotesam_geo.learning.triplets.store import ABOUT, BEGUN, keep_picture
 
 __all__ = ["Entry", "Journal"]
 
@@ -95,7 +95,7 @@ class Journal:
             store = TripletStore(self.folder)
             if len(store) == sum(entry.triplets for entry in self.entries):
                 return store
-            about.unlink()  # pictures came in since it was written
+            about.replace(self.folder / BEGUN)  # pictures came in since it was written
         return write_store(self._triplets(), self.folder)
 
     def _triplets(self) -> Iterator[Triplet]:

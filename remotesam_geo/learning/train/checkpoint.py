@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from remotesam_geo.errors import ModelError
+from remotesam_geo.files import sync
 
 __all__ = ["Log", "read_checkpoint", "write_checkpoint"]
 
@@ -21,11 +22,7 @@ def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)  # the rename itself must reach the disk
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync(path.parent)  # the rename itself must reach the disk
 
 
 def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:

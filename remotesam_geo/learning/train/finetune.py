@@ -1,7 +1,6 @@
 """Fine-tuning: from triplets and any weights to a model folder, with a card that says how it was made."""
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,11 +11,13 @@ from typing import Any
 import torch
 
 from remotesam_geo.errors import InputError
+from remotesam_geo.files import place_of
 from remotesam_geo.learning.triplets import Triplet
 from remotesam_geo.learning.triplets.files import write_whole
 from remotesam_geo.model import RemoteSAMModel, weights_sha256
 from remotesam_geo.model.checkpoint import without_bar
 from remotesam_geo.model.processor import RemoteSAMProcessor
+from remotesam_geo.outputs.replacing import replacing
 
 from .checkpoint import Log
 from .logs import LogKind
@@ -29,6 +30,8 @@ from .words import new_words, with_words
 __all__ = ["FineTuned", "fine_tune"]
 
 BEGINNING = "beginning.json"
+MODEL = {"config.json", "model.safetensors", "tokenizer.json", "README.md"}
+"""Files of a model folder."""
 WORDS = "text_encoder.embeddings.word_embeddings"  # new words need their rows trained
 LIMITS = (
     "The figures hold for places and pictures like those held out, asked with expressions like theirs. The licence "
@@ -93,10 +96,11 @@ def fine_tune(
         device: "auto", "cpu" or "cuda".
 
     Raises:
-        InputError: Nothing to train on or held out, or a run that was begun otherwise.
+        InputError: Nothing to train on or held out, a run that was begun otherwise, or other things in `model`.
         ModelError: The weights are missing or damaged.
     """
     folder = Path(folder)
+    place_of(folder / "model", ours=_is_model)  # said before hours of training
     config = TrainConfig(steps=1000) if config is None else config
     where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     model = RemoteSAMModel.from_pretrained(start, revision=revision).to(torch.device(where))
@@ -170,16 +174,22 @@ def _begun(
 
 def _save(model: RemoteSAMModel, processor: RemoteSAMProcessor, folder: Path, card: str) -> None:
     """Write the model folder as a whole: it is the old one or the new one."""
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    with without_bar():
-        model.save_pretrained(partial)
-    (partial / "model.safetensors").chmod(0o644)  # a temporary file's mode would travel with it
-    processor.save_pretrained(partial)
-    (partial / "README.md").write_text(card, "utf-8")
-    if folder.exists():
-        shutil.rmtree(folder)
-    partial.rename(folder)
+    with replacing(folder, ours=_is_model) as partial:
+        with without_bar():
+            model.save_pretrained(partial)
+        # A temporary file's mode would travel with it.
+        (partial / "model.safetensors").chmod(0o644)
+        processor.save_pretrained(partial)
+        (partial / "README.md").write_text(card, "utf-8")
+
+
+def _is_model(folder: Path) -> bool:
+    """Whether a folder holds a model that `_save` wrote, and nothing else."""
+    try:
+        kind = json.loads((folder / "config.json").read_bytes())["architectures"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return kind == [RemoteSAMModel.__name__] and {path.name for path in folder.iterdir()} <= MODEL
 
 
 def _card(

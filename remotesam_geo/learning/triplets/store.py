@@ -21,6 +21,8 @@ __all__ = ["TripletStore", "write_store"]
 
 VERSION = 1
 ABOUT, IMAGES = "triplets.json", "images"
+BEGUN = f"{ABOUT}.partial"
+"""Is there while a store is written: the parts beside it are not complete."""
 GROUP = 256  # rows that are read together, also for one
 KEPT = 16  # groups held in memory
 
@@ -58,14 +60,20 @@ def write_store(
         shard: Triplets a file.
 
     Raises:
-        InputError: The folder holds triplets already.
+        InputError: The folder holds triplets already, or other files of the same names.
     """
     folder = Path(folder)
     if (folder / ABOUT).exists():
         raise InputError(f"{folder} holds triplets already: choose a new folder")
+    old = sorted(folder.glob("part-*.parquet"))
+    if old and not (folder / BEGUN).exists():
+        raise InputError(
+            f"{folder} holds other files, {old[0].name} for example, that would be replaced: choose a new folder"
+        )
     (folder / IMAGES).mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("part-*.parquet"):  # of a run that did not finish
-        old.unlink()
+    (folder / BEGUN).touch()
+    for path in old:  # of a run that did not finish
+        path.unlink()
     counts: list[int] = []
     rows: list[dict[str, Any]] = []
     writer: pq.ParquetWriter | None = None
@@ -91,6 +99,7 @@ def write_store(
         if writer is not None:
             writer.close()
     write_whole(folder / ABOUT, json.dumps({"version": VERSION, "parts": counts}).encode())
+    (folder / BEGUN).unlink()
     return TripletStore(folder)
 
 
