@@ -7,18 +7,19 @@ ever. A forked process gets new pools, and torch computes on one thread there, a
 import os
 import sys
 import threading
+from typing import Any
 
 __all__: list[str] = []
 
 
 def _after_fork() -> None:
-    threaded = sys.modules.get("dask.threaded")
+    threaded: Any = sys.modules.get("dask.threaded")
     if threaded is not None:
         threaded.pools_lock = threading.Lock()
         threaded.default_pool = None
         threaded.pools.clear()
         threaded.main_thread = threading.current_thread()
-    torch = sys.modules.get("torch")
+    torch: Any = sys.modules.get("torch")
     if torch is not None and hasattr(torch, "set_num_threads"):
         torch.set_num_threads(1)
 
