@@ -70,7 +70,7 @@ def save_items(items: Iterable[Any], path: str | os.PathLike[str]) -> Path:
         write_file(place, data)
     except OSError as error:
         raise WriteError(
-            f"cannot write {target}: {error}. What was there before is kept."
+            f"{target} cannot be written: {error}. What was there before is kept."
         ) from error
     return target
 

@@ -154,8 +154,8 @@ class Report:
         """Write `report.json` and `report.md` into a folder."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "report.json").write_text(json.dumps(self.to_json(), indent=1))
-        (folder / "report.md").write_text(self.table())
+        (folder / "report.json").write_text(json.dumps(self.to_json(), indent=1), "utf-8")
+        (folder / "report.md").write_text(self.table(), "utf-8")
 
     @classmethod
     def read(cls, path: Path | str) -> Self:
@@ -165,7 +165,7 @@ class Report:
             InputError: The file holds none.
         """
         try:
-            said = json.loads(Path(path).read_text())
+            said = json.loads(Path(path).read_text("utf-8"))
             return cls(**said)
         except (OSError, ValueError, TypeError) as error:
             raise InputError(f"{path} holds no report: {error}") from error

@@ -309,7 +309,7 @@ class _Kept:
                 )
         else:
             temporary = folder / f".{RUN}.{os.getpid()}"
-            temporary.write_text(json.dumps(about, indent=1))
+            temporary.write_text(json.dumps(about, indent=1), "utf-8")
             temporary.replace(folder / RUN)
         path = folder / f"{EVIDENCE}-{part[0]}-of-{part[1]}.jsonl"
         self.rows, whole = _lines(path) if path.exists() else ([], 0)
@@ -329,7 +329,7 @@ class _Kept:
 
 def _read_about(folder: Path) -> dict[str, Any]:
     try:
-        about: dict[str, Any] = json.loads((folder / RUN).read_text())
+        about: dict[str, Any] = json.loads((folder / RUN).read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise JobError(f"{folder} holds no evidence: {error}") from error
     return about
