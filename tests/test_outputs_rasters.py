@@ -197,12 +197,10 @@ def test_a_map_of_no_known_time(tmp_path):
     assert "time" not in open_probabilities(path).coords
 
 
-def test_a_folder_gives_way_to_a_map_and_back(probabilities, tmp_path):
+def test_a_map_gives_way_to_a_map(probabilities, tmp_path):
     path = tmp_path / "map.zarr"
     path.mkdir()
-    (path / "notes.txt").write_text("old", "utf-8")
     save(probabilities, path)
-    assert not (path / "notes.txt").exists()
     save(probabilities, path)
     assert [each.name for each in tmp_path.iterdir()] == ["map.zarr"]
 

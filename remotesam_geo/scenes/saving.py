@@ -63,8 +63,6 @@ def save_items(items: Iterable[Any], path: str | os.PathLike[str]) -> Path:
         data = json.dumps({"type": "FeatureCollection", "features": docs}).encode()
     else:
         data = geoparquet.encode(docs)
-    if not target.parent.is_dir():
-        raise InputError(f"there is no folder {str(target.parent)!r}: make it first")
     place = place_of(target)
     try:
         write_file(place, data)
