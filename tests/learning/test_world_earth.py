@@ -108,7 +108,7 @@ def test_worlds_are_values():
 def turned():
     """A window that is not north up and has oblong pixels."""
     base = geobox(shape=(10, 10)).affine
-    return GeoBox((250, 310), base @ Affine.rotation(33) @ Affine.scale(1.3, 0.8), "EPSG:32632")
+    return GeoBox((250, 310), base * Affine.rotation(33) * Affine.scale(1.3, 0.8), "EPSG:32632")
 
 
 def oblong():
