@@ -3,14 +3,17 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+CONSTRAINTS ?= constraints.txt
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage slow reliability check lint types docs notebooks package bench tiny clean
+.PHONY: help demo test hostile lowest coverage slow reliability check lint types docs notebooks package bench tiny clean
 
 help:
 	@echo "make demo   set up and run the demo, offline"
 	@echo "make test   set up and run the tests"
+	@echo "make hostile  the tests that the environment could change, in a hostile one"
+	@echo "make lowest  the tests with the lowest versions that pyproject.toml allows"
 	@echo "make coverage  the tests, and which lines they miss"
 	@echo "make check  lint, types, docs and notebooks"
 	@echo "make package  build, and try the wheel in an empty environment"
@@ -19,10 +22,10 @@ help:
 	@echo "make tiny   train the built-in model anew (two hours on two cores)"
 	@echo "make bench  measure, and print the tables of docs/benchmarks.md"
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or later is needed, this is " + sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[dev]'
 	touch $(READY)
 
 # Threads of torch that wait would else spin for long, which is slow beside other work.
@@ -32,6 +35,21 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(OPTIONS)
+
+# Proxies that lead nowhere, LC_ALL=C, another time zone, no home to write to, options of GDAL: see tests/hostile.py.
+hostile: $(READY)
+	$(BIN)/python tests/hostile.py -n $(WORKERS) --dist worksteal tests/test_environment.py tests/test_dependencies.py \
+	    tests/model/test_checkpoint_hub.py tests/model/test_processor.py tests/test_cli.py tests/test_cli_mistakes.py \
+	    tests/scenes/test_signing.py tests/scenes/test_transport.py tests/scenes/test_search_faults.py \
+	    tests/scenes/test_search_question.py tests/scenes/test_items.py tests/scenes/test_load_raster.py \
+	    tests/scenes/test_reader_pixels.py tests/test_job.py tests/test_outputs.py tests/test_outputs_rasters.py \
+	    tests/test_plotting.py
+
+# Old releases on newer ones of what they need: their own warnings of deprecation are no news. Torch stays at the one
+# version with a small build for CPUs.
+lowest:
+	$(MAKE) test VENV=$(VENV)-lowest CONSTRAINTS=constraints-lowest.txt \
+	    OPTIONS="-W ignore::DeprecationWarning -W ignore::PendingDeprecationWarning $(OPTIONS)"
 
 # Watching every line makes the tests half as fast again.
 coverage:
@@ -73,4 +91,4 @@ bench: $(READY)
 	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:
-	rm -rf $(VENV) build dist site .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-lowest build dist site .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -71,6 +71,8 @@ def test_the_package_imports_light():
     import sys
 
     code = "import sys; before = {*sys.modules}; import remotesam_geo; print(*({*sys.modules} - before))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True
+    )
     foreign = {name.partition(".")[0] for name in done.stdout.split()} - sys.stdlib_module_names
     assert foreign == {"remotesam_geo"}

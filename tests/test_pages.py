@@ -45,10 +45,10 @@ def shell(example):
         elif words[:2] == ["python", "-m"]:
             run_module(words[2], words[3:])
         elif words[:1] == ["make"]:
-            targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+            targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
             assert set(words[1:]) <= set(targets), line
         elif words[:2] == ["pip", "install"]:
-            extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+            extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"][
                 "optional-dependencies"
             ]
             wanted = re.findall(r"\[(.*?)\]", words[-1])
@@ -103,7 +103,7 @@ def files(tmp_path_factory):
 
 @pytest.mark.filterwarnings("ignore::remotesam_geo.RemoteSAMWarning")  # of tiny's own limits
 @pytest.mark.parametrize(
-    "page", [name for name, path in PAGES.items() if "```" in path.read_text()]
+    "page", [name for name, path in PAGES.items() if "```" in path.read_text("utf-8")]
 )
 def test_page(page, files, tmp_path, monkeypatch):
     place = shutil.copytree(files, tmp_path / "place")
@@ -120,7 +120,7 @@ def test_page(page, files, tmp_path, monkeypatch):
 
 def test_what_does_not_run_is_known():
     found = {
-        name: len(re.findall(r"^<!-+ *skip", path.read_text(), re.MULTILINE))
+        name: len(re.findall(r"^<!-+ *skip", path.read_text("utf-8"), re.MULTILINE))
         for name, path in PAGES.items()
     }
     assert {name: count for name, count in found.items() if count} == NOT_RUN
@@ -129,5 +129,5 @@ def test_what_does_not_run_is_known():
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
 def test_links_lead_to_files(page):
     """Those of docs/ are followed when they are built."""
-    links = re.findall(r"\]\((?!https?:)([^)#]+)", PAGES[page].read_text())
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", PAGES[page].read_text("utf-8"))
     assert [link for link in links if not (ROOT / link).exists()] == []

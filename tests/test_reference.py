@@ -26,7 +26,7 @@ def source():
 
 def shown(room):
     """What the page of a room shows."""
-    page = (REFERENCE / f"{room.rpartition('.')[2] or 'index'}.md").read_text()
+    page = (REFERENCE / f"{room.rpartition('.')[2] or 'index'}.md").read_text("utf-8")
     return re.findall(r"^::: remotesam_geo\.(\S+)", page, re.MULTILINE)
 
 
@@ -37,14 +37,14 @@ def test_a_room_is_shown_whole(room):
 
 
 def test_every_name_of_the_package_is_linked():
-    page = (REFERENCE / "index.md").read_text()
+    page = (REFERENCE / "index.md").read_text("utf-8")
     linked = set(re.findall(r"^\| \[`(\w+)`\]\[", page, re.MULTILINE))
     assert linked == set(remotesam_geo.__all__) - {"__version__"}
 
 
 def test_every_page_is_in_the_contents():
     """mkdocs builds what is left out, but nobody finds it."""
-    contents = (ROOT / "mkdocs.yml").read_text()
+    contents = (ROOT / "mkdocs.yml").read_text("utf-8")
     pages = {str(path.relative_to(ROOT / "docs")) for path in ROOT.glob("docs/**/*.md")}
     assert set(re.findall(r"(\S+\.md)$", contents, re.MULTILINE)) == pages
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 )
 def test_examples_run(script, written, tmp_path):
     command = [sys.executable, ROOT / "examples" / f"{script}.py", "--out", tmp_path]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
     assert all((tmp_path / name).exists() for name in written)

@@ -3,6 +3,7 @@
 Nothing heavy is imported here, so that Ctrl-C is understood from the first moment on.
 """
 
+import io
 import os
 import signal
 import sys
@@ -34,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run() -> None:
     """The console script."""
     signal.signal(signal.SIGINT, _stop_at_once)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a character shows "?"
     # Before torch is there: its threads else spin for long while they wait, which is several times as slow beside other
     # work; not to spin at all is half as slow again on a quiet machine.
     if "OMP_WAIT_POLICY" not in os.environ:
@@ -62,7 +66,7 @@ def _flushed(code: int) -> int:
                 sys.stderr.write(f"error: cannot write to the standard output: {told}\n")
             sys.stderr.flush()
         # What is left in the buffer cannot be written: the interpreter must not try again at its end.
-        with suppress(OSError), open(os.devnull, "w") as nowhere:  # noqa: PTH123 - a device
+        with suppress(OSError), open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - a device
             os.dup2(nowhere.fileno(), 1)
         return code or 1
     return code

@@ -67,7 +67,7 @@ def fast_at_bfloat16(device: torch.device) -> bool:
         return False
     # torch has no public name for this. Other systems than Linux are not asked: float32 it is.
     info = Path("/proc/cpuinfo")
-    flags = info.read_text() if info.is_file() else ""
+    flags = info.read_text("utf-8") if info.is_file() else ""
     return any(flag in flags.split() for flag in ("avx512_bf16", "amx_bf16"))
 
 

@@ -831,7 +831,7 @@ def test_the_command_starts_as_a_module(tmp_path, examples):
             "oracle",
         ],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
     )
     assert "| accuracy | 1.0000 |" in done.stdout

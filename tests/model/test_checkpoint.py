@@ -716,7 +716,7 @@ def memory(path, config):
     done = subprocess.run(
         [sys.executable, "-c", PEAK, str(path), str(path.parent)],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
     )
     return [int(number) for number in done.stdout.split()]

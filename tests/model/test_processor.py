@@ -317,7 +317,7 @@ def test_no_hub_is_asked(tmp_path):
         [sys.executable, "-c", code],
         env={**os.environ, "HF_HOME": str(tmp_path)},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert done.stdout == "[101, 13297, 102]\n", done.stderr
