@@ -1,7 +1,9 @@
 """Whatever the disk does to a job's folder, its answers are those of a clean run, or it says which file is damaged."""
 
 import contextlib
+import os
 import shutil
+import signal
 import warnings
 from functools import partial
 
@@ -231,9 +233,82 @@ def test_damaged_folders_heal_or_name_the_file(tmp_path, clean, campaign, kind):
         f"plan, ledger, lock, {'probabilities' if kind == 'kept' else 'outlines only'}: bits, cuts, zeros, swaps",
     )
     random = np.random.default_rng(7)
-    for number in range(CASES // 4):
+    for number in range(CASES // 8):
         folder = tmp_path / f"{number}"
         shutil.copytree(job.folder, folder)
         about = f"case {number}: {damage(folder, other, random)}"
         tried.case(partial(one_case, folder, raster, OPTIONS[kind], expected, about))
         shutil.rmtree(folder)
+
+
+# --- kills ----------------------------------------------------------------------------------------
+
+
+def run_until_killed(folder, after):
+    """Run a job in a forked process, which kills itself at its n-th prediction or write to the disk."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # that forks and threads do not mix
+        child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    try:
+        signal.alarm(60)
+        left, fsync = [after], os.fsync
+
+        def count():
+            left[0] -= 1
+            if left[0] < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        def counted_fsync(handle):
+            count()
+            fsync(handle)
+            count()
+
+        class Counted(Colours):
+            def predict(self, images, expressions):
+                count()
+                return super().predict(images, expressions)
+
+        os.fsync = counted_fsync
+        warnings.simplefilter("ignore")
+        job = Job.open(folder, model=Counted())
+        job.run(progress=False)
+        job.answer(progress=False)
+        os._exit(0)
+    finally:
+        os._exit(1)
+
+
+def killed_case(folder, raster, options, expected, moments):
+    job = make_job(folder, raster, model=Colours(), **options)
+    before = 0
+    for after in moments:
+        ended = run_until_killed(folder, after)
+        assert ended in (0, -signal.SIGKILL), f"the driver ended by itself with {ended}"
+        table = job.status()
+        assert (table.drop(columns="asks").sum(axis=1) == table["asks"]).all()
+        assert table["done"].sum() >= before, "what was done was lost"
+        before = table["done"].sum()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RemoteSAMWarning)  # that a killed driver is taken over
+        job.run(progress=False)
+        check(job, expected)
+    assert not list(folder.rglob("*.partial"))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.parametrize("kind", list(OPTIONS))
+def test_killed_drivers_lose_nothing(tmp_path, clean, campaign, kind):
+    job, raster, _ = clean[kind]
+    expected = truth(job)
+    tried = campaign(
+        "Jobs: kills",
+        f"kill -9 at any prediction or write, up to four times, then resumed ({kind})",
+    )
+    random = np.random.default_rng(11)
+    for number in range(max(4, CASES // 40)):
+        moments = [int(after) for after in random.integers(0, 90, random.integers(1, 5))]
+        tried.case(
+            partial(killed_case, tmp_path / f"{number}", raster, OPTIONS[kind], expected, moments)
+        )

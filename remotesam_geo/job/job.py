@@ -48,7 +48,7 @@ from remotesam_geo.mapping.stages import (
     todo,
 )
 from remotesam_geo.mapping.stitch import Seam
-from remotesam_geo.mapping.store import Store, replace_file, writing
+from remotesam_geo.mapping.store import Store, replace_file, tidy, writing
 from remotesam_geo.mapping.survey import Choice, drawn
 from remotesam_geo.mapping.vectors import Outline, Parts
 from remotesam_geo.notebook import tqdm
@@ -722,8 +722,8 @@ class Job:
                 yield held.enter_context(self._records())
                 return
             records = self._records_with(held.enter_context(self._own_ledger()))
-            if taken_over:
-                records.store.tidy()
+            with writing(self.folder):
+                tidy(self.folder, deep=taken_over)
             if not records.ledger.complete:  # new, or lost and made anew
                 for group in self._groups:
                     rebuild(records, group)

@@ -28,7 +28,7 @@ from remotesam_geo.tasks import NO_DATA
 from .grid import Block, Grid
 from .stitch import Codes
 
-__all__ = ["DamagedBlockError", "Store", "digest", "replace_file", "writing"]
+__all__ = ["DamagedBlockError", "Store", "digest", "replace_file", "tidy", "writing"]
 
 _FRAME = (0x184D2A5E).to_bytes(4, "little") + (16).to_bytes(4, "little")
 """Begins a frame of 16 bytes that decoders of Zstandard skip."""
@@ -155,11 +155,6 @@ class Store:
         """The file of a block."""
         return self.folder / layer / "c" / f"{moment}/{block.row}/{block.col}/0/0"
 
-    def tidy(self) -> None:
-        """Remove what a killed driver left half written."""
-        for path in self.folder.rglob("*.partial"):
-            path.unlink(missing_ok=True)
-
     def _checked(self, layer: str, moment: int, block: Block, mark: str) -> bytes:
         """The compressed bytes of a block; none for a block without data."""
         path = self.path(layer, moment, block)
@@ -185,6 +180,13 @@ class Store:
         except (OSError, pa.ArrowException) as error:
             raise DamagedBlockError(self.path(layer, moment, block), str(error)) from error
         return np.frombuffer(padded, np.uint8).reshape(size)[:height, :width]
+
+
+def tidy(folder: Path, *, deep: bool) -> None:
+    """Remove what a killed driver left half written in a job's folder; with `deep` in the folders within it, too."""
+    for path in folder.rglob(".*.partial") if deep else folder.glob(".*.partial"):
+        if path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def digest(data: bytes, *place: Any) -> str:

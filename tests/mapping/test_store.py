@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 from remotesam_geo.errors import JobError
 from remotesam_geo.mapping.grid import Grid
 from remotesam_geo.mapping.parts import about, check, pack, seal_of, unpack
-from remotesam_geo.mapping.store import DamagedBlockError, Store, replace_file
+from remotesam_geo.mapping.store import DamagedBlockError, Store, replace_file, tidy
 from remotesam_geo.mapping.vectors import SIDES, Joiner, extract
 from remotesam_geo.tasks import FAILED, NO_DATA
 
@@ -135,9 +135,13 @@ def test_a_write_that_fails_keeps_what_was_there(tmp_path, monkeypatch):
         replace_file(path, b"two")
     assert path.read_bytes() == b"one"
     assert [found.name for found in tmp_path.iterdir() if "partial" in found.name] == []
-    (tmp_path / "a" / "c.0123.partial").write_bytes(b"x")
-    store.tidy()
-    assert not list(tmp_path.rglob("*.partial"))
+    (tmp_path / "a" / ".0.12.34.partial").write_bytes(b"x")
+    (tmp_path / ".plan.json.12.34.partial").write_bytes(b"x")
+    (tmp_path / "thesis.partial").write_bytes(b"mine")
+    tidy(tmp_path, deep=False)
+    assert len(list(tmp_path.rglob("*.partial"))) == 2
+    tidy(tmp_path, deep=True)
+    assert [path.name for path in tmp_path.rglob("*.partial")] == ["thesis.partial"]
 
 
 @settings(max_examples=15)
