@@ -312,3 +312,20 @@ def test_killed_drivers_lose_nothing(tmp_path, clean, campaign, kind):
         tried.case(
             partial(killed_case, tmp_path / f"{number}", raster, OPTIONS[kind], expected, moments)
         )
+
+
+def test_a_plan_that_was_exchanged_is_noticed(tmp_path, clean):
+    job, _, other = clean["kept"]
+    shutil.copytree(job.folder, tmp_path / "job")
+    shutil.copyfile(other / "plan.json", tmp_path / "job" / "plan.json")
+    exchanged = Job.open(tmp_path / "job", model=Colours())
+    for verb in (exchanged.run, exchanged.answer, exchanged.status):
+        with pytest.raises(JobError, match=r"ledger\.sqlite belongs to another plan"):
+            verb()
+    (tmp_path / "job" / "ledger.sqlite").unlink()
+    with pytest.raises(JobError, match=r"plan\.json is not the plan of the blocks"):
+        exchanged.run()
+    shutil.copyfile(job.folder / "plan.json", tmp_path / "job" / "plan.json")
+    restored = Job.open(tmp_path / "job", model=Colours())
+    restored.run(progress=False)
+    check(restored, truth(job))

@@ -212,7 +212,7 @@ class Job:
         job = cls(place, plan=plan, prompts=wanted, recipe=who.recipe, model=who, policy=policy)
         if dry_run:
             if there is not None:
-                there.frozen.check_same(plan, place)
+                there.frozen.check_same(plan, place / PLAN)
                 job.prompts = with_new(there.prompts, wanted)
             return job
         if there is None:
@@ -222,7 +222,7 @@ class Job:
         with lock(place):
             if (place / PLAN).exists():
                 known = cls.open(place, policy=policy)
-                known.frozen.check_same(plan, place)
+                known.frozen.check_same(plan, place / PLAN)
                 job.prompts, job._files = with_new(known.prompts, wanted), known._files
                 job._check_source(remote=False)
             job._freeze()
@@ -730,13 +730,31 @@ class Job:
                 records.ledger.complete = True
             yield records
 
+    def _check_belongs(self) -> None:
+        """Make sure that the plan is that of the stored blocks, where no ledger says so.
+
+        Raises:
+            JobError: All blocks are of other plans.
+        """
+        place = self.folder / (MAPS if self.frozen.keep_probabilities else PARTS)
+        stored = {path.name for path in place.iterdir()} if place.is_dir() else set()
+        own = {layer.key for group in self._groups for layer in layers(self.frozen, group)}
+        if stored and not stored & own:
+            raise JobError(
+                f"{self.folder / PLAN} is not the plan of the blocks that are stored in {place}. Restore it from a "
+                f"copy; or delete {place}, and everything is computed by this plan."
+            )
+
     @contextmanager
     def _own_ledger(self) -> Iterator[Ledger]:
         """The ledger, to be written to. A damaged one is set aside, with a warning, and begun anew."""
         path = self.folder / LEDGER
+        if not path.exists() or not path.stat().st_size:
+            self._check_belongs()
         try:
             ledger = Ledger(path, self.frozen.digest)
         except DamagedLedgerError as error:
+            self._check_belongs()
             with writing(path):
                 aside = set_aside(path)
             warnings.warn(
