@@ -27,7 +27,7 @@ from remotesam_geo.errors import InputError, ModelError
 
 from . import hub
 from .configuration import RemoteSAMConfig
-from .pth import read_pth
+from .pth import check_sums, read_pth
 
 __all__ = [
     "Origin",
@@ -178,12 +178,21 @@ def configuration(source: Source, config: RemoteSAMConfig | None) -> RemoteSAMCo
     path = source.folder / CONFIG_FILE
     try:
         kind = json.loads(path.read_text("utf-8")).get("model_type")
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path} is damaged: {error}") from error
     if kind != RemoteSAMConfig.model_type:
         raise ModelError(f"{path} describes a {kind!r} model, not a RemoteSAM one.")
-    own: RemoteSAMConfig = RemoteSAMConfig.from_pretrained(source.folder)
+    try:
+        own: RemoteSAMConfig = RemoteSAMConfig.from_pretrained(source.folder)
+    except ModelError:
+        raise
+    except Exception as error:  # transformers checks fields with errors of many kinds
+        raise ModelError(f"{path} describes no network: {_brief(error)}") from error
     return own if config is None else config
+
+
+def _brief(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 # --- tensors ----------------------------------------------------------------------------------
@@ -195,7 +204,14 @@ def open_tensors(path: Path) -> State:
         try:
             with safe_open(path, framework="pt") as file:
                 found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
+        except (
+            SafetensorError,
+            OSError,
+            ValueError,
+            LookupError,
+            RuntimeError,
+            OverflowError,
+        ) as error:
             raise ModelError(f"{path} is cut short or damaged: {error}") from error
     else:
         found = read_pth(path)
@@ -222,6 +238,8 @@ def stream(path: Path, expected: Mapping[str, Tensor]) -> Iterator[tuple[str, Te
     """
     mapped = open_tensors(path)
     check(mapped, expected, path)
+    if path.suffix != ".safetensors":
+        check_sums(path)
     kinds, names = _kinds(mapped), write_order(mapped)
     left = sum(tensor.nbytes for tensor in mapped.values())
     spare = max(left // 40, SPARE)
@@ -330,8 +348,11 @@ def expected_tensors(
     network: Callable[[RemoteSAMConfig], nn.Module], config: RemoteSAMConfig
 ) -> State:
     """The tensors that a network of this configuration has, without memory behind them."""
-    with torch.device("meta"):
-        return network(config).state_dict()
+    try:
+        with torch.device("meta"):
+            return network(config).state_dict()
+    except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError) as error:
+        raise ModelError(f"the configuration describes no network: {_brief(error)}") from error
 
 
 def read(

@@ -10,6 +10,8 @@ from remotesam_geo.errors import ModelError
 __all__ = ["RemoteSAMConfig"]
 
 STAGES = 4
+LARGEST_COUNT = 1 << 24  # beyond any network, and small enough to be multiplied
+MOST_BLOCKS = 1000
 
 # What transformers itself hands to a configuration beside the declared fields.
 _FROM_TRANSFORMERS = {
@@ -32,6 +34,16 @@ _COUNTS = (
     "interaction_key_width",
     "interaction_value_width",
     "decoder_width",
+)
+
+_TEXT_COUNTS = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+    "type_vocab_size",
 )
 
 
@@ -135,7 +147,10 @@ class RemoteSAMConfig(PreTrainedConfig):
             value = getattr(self, name)
             if not _is_count(value):
                 _refuse(f"{name}={value!r}", "a whole number of at least 1 is needed")
-        if not self.mlp_ratio * min(self.widths) >= 1:
+        if sum(self.depths) > MOST_BLOCKS:
+            _refuse(f"depths={self.depths}", f"at most {MOST_BLOCKS} blocks in all")
+        self._check_numbers()
+        if not 1 <= self.mlp_ratio * min(self.widths) <= LARGEST_COUNT:
             _refuse(f"mlp_ratio={self.mlp_ratio!r}", "a positive ratio is needed")
         if not 0 <= self.max_rotation <= 90:
             _refuse(f"max_rotation={self.max_rotation!r}", "give degrees from 0 to 90")
@@ -146,6 +161,15 @@ class RemoteSAMConfig(PreTrainedConfig):
             )
         self._check_picture()
         self._check_text()
+
+    def _check_numbers(self) -> None:
+        for name in ("mlp_ratio", "max_rotation", "norm_eps", "initializer_range"):
+            value = getattr(self, name)
+            if not _is_finite(value):
+                _refuse(f"{name}={value!r}", "a finite number is needed")
+        for name in ("image_mean", "image_std"):
+            if not all(map(_is_finite, getattr(self, name))):
+                _refuse(f"{name}={getattr(self, name)}", "finite numbers are needed")
 
     def _check_picture(self) -> None:
         step = self.patch_size << (STAGES - 1)
@@ -170,6 +194,14 @@ class RemoteSAMConfig(PreTrainedConfig):
 
     def _check_text(self) -> None:
         text = self.text_config
+        for name in _TEXT_COUNTS:
+            value = getattr(text, name)
+            if not _is_count(value):
+                _refuse(f"text_config.{name}={value!r}", "a whole number of at least 1 is needed")
+        if text.num_hidden_layers > MOST_BLOCKS:
+            _refuse(
+                f"text_config.num_hidden_layers={text.num_hidden_layers}", f"at most {MOST_BLOCKS}"
+            )
         if text.hidden_size % text.num_attention_heads:
             _refuse(
                 f"text_config.hidden_size={text.hidden_size} cannot be shared among "
@@ -201,7 +233,13 @@ def _refuse_unknown(given: Mapping[str, Any], kind: type[PreTrainedConfig], wher
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= LARGEST_COUNT
+
+
+def _is_finite(value: object) -> bool:
+    return (
+        isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e12
+    )  # false for NaN as well
 
 
 def _refuse(problem: str, remedy: str) -> NoReturn:

@@ -3,6 +3,7 @@
 import argparse
 import pickletools
 import zipfile
+import zlib
 from _compat_pickle import IMPORT_MAPPING
 from pathlib import Path
 from threading import Lock
@@ -13,10 +14,12 @@ from torch import Tensor
 
 from remotesam_geo.errors import ModelError
 
-__all__ = ["read_pth"]
+__all__ = ["check_sums", "read_pth"]
 
 FIXED_TORCH = (2, 10)  # earlier ones have known holes in torch.load, even with weights_only
-LARGEST_PICKLE = 64 << 20  # the released one has half a megabyte
+LARGEST_PICKLE = 16 << 20  # the released one has half a megabyte
+DEEPEST_TUPLE = 100  # hashing a tuple in a tuple in a tuple ... overflows the stack at some depth
+MOST_SHARED = 4  # weights of one file may share memory, but not without bound
 # All that checkpoints of plain tensors name. torch has a list of its own behind this one, but a
 # program can lengthen that.
 ALLOWED = {
@@ -72,7 +75,37 @@ def read_pth(path: Path) -> dict[str, Tensor]:
             content = torch.load(str(path), map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:
         raise ModelError(f"{path} is damaged: {_first_line(error)}") from error
-    return _weights(content, path)
+    weights = _weights(content, path)
+    if sum(tensor.nbytes for tensor in weights.values()) > MOST_SHARED * path.stat().st_size:
+        raise ModelError(
+            f"{path} is no checkpoint: its tensors claim far more bytes than the file has. "
+            f"Save copies of them: {{name: tensor.clone() for name, tensor in weights.items()}}."
+        )
+    return weights
+
+
+def check_sums(path: Path) -> None:
+    """Compare every part of a checkpoint with the checksum that was stored beside it.
+
+    Raises:
+        ModelError: A part is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        NotImplementedError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise ModelError(f"{path} is cut short or damaged: {error}; download it again.") from error
+    if broken is not None:
+        raise ModelError(
+            f"{path} is damaged: {broken} has not the checksum that was stored with it; download it again."
+        )
 
 
 def _check_start(path: Path) -> None:
@@ -90,13 +123,15 @@ def _check_start(path: Path) -> None:
 def _check_archive(path: Path) -> None:
     """Refuse what is not whole, is compressed, or names in its pickle what no weights need."""
     try:
+        left = LARGEST_PICKLE
         with zipfile.ZipFile(path) as archive:
             for entry in archive.infolist():
                 if entry.compress_type != zipfile.ZIP_STORED:  # it could not be mapped either
                     raise ModelError(f"{path} is no checkpoint: {entry.filename} is compressed.")
                 if not entry.filename.endswith(".pkl"):
                     continue
-                if entry.file_size > LARGEST_PICKLE:
+                left -= entry.file_size
+                if left < 0:
                     raise ModelError(f"{path} is no checkpoint: {entry.filename} is huge.")
                 _check_pickle(archive.read(entry), path)
     except ModelError:
@@ -121,6 +156,43 @@ def _check_pickle(code: bytes, path: Path) -> None:
             f"anything. Nothing was run. Weights from a source you trust can be written again as "
             f"torch.save({{'model': model.state_dict()}}, path)."
         )
+    if _is_deep(code):
+        raise ModelError(
+            f"{path} is refused: its pickle nests tuples more than {DEEPEST_TUPLE} deep."
+        )
+
+
+def _is_deep(code: bytes) -> bool:
+    """Whether a pickle nests tuples deeper than weights need; its stack is followed without making anything.
+
+    Tuples are hashed where they are keys, level by level on the stack of the process, which would end it.
+    """
+    stack: list[int | None] = []  # for each object how deep it is as a tuple; None for a mark
+    memo: dict[int, int | None] = {}
+    for operation, argument, _ in pickletools.genops(code):
+        name, before = operation.name, operation.stack_before
+        if name in {"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}:
+            memo[len(memo) if argument is None else int(str(argument))] = stack[-1]
+            continue
+        if name in {"GET", "BINGET", "LONG_BINGET"}:
+            stack.append(memo[int(str(argument))])
+            continue
+        if name == "DUP":
+            stack.append(stack[-1])
+            continue
+        taken: list[int] = []
+        if pickletools.markobject in before:
+            while (one := stack.pop()) is not None:
+                taken.append(one)
+            before = before[: before.index(pickletools.markobject)]
+        taken += [stack.pop() or 0 for _ in before]
+        depth = 1 + max(taken, default=0) if "TUPLE" in name else 0
+        if depth > DEEPEST_TUPLE:
+            return True
+        stack += [
+            None if kind is pickletools.markobject else depth for kind in operation.stack_after
+        ]
+    return False
 
 
 def _python_3_name(name: str) -> str:

@@ -5,7 +5,18 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from .faults import LIMITS, DamageError, Faults, Limits, OnError, entry, label_json, number
+from .faults import (
+    LIMITS,
+    DamageError,
+    Faults,
+    Limits,
+    OnError,
+    entry,
+    label_json,
+    listed,
+    number,
+    short,
+)
 from .files import checked_box, known_picture, write_picture, write_whole
 from .masks import Mask
 from .records import Example, Picture, Thing
@@ -76,10 +87,11 @@ def read_coco(
 
 
 def _thing(row: dict[str, Any], picture: Picture, names: dict[Any, str], limits: Limits) -> Thing:
-    category = row.get("category_id")
-    if category not in names:
+    label = listed(names, row.get("category_id"))
+    if label is None:
         raise DamageError(
-            "label file", f"an annotation has the category {category!r}, which is not listed"
+            "label file",
+            f"an annotation has the category {short(row.get('category_id'))}, which is not listed",
         )
     numbers = entry(row, "bbox", list, "an annotation")
     if len(numbers) != 4:
@@ -88,7 +100,7 @@ def _thing(row: dict[str, Any], picture: Picture, names: dict[Any, str], limits:
     what = f"annotation {row.get('id')}"
     segmentation = row.get("segmentation")
     return Thing(
-        label=names[category],
+        label=label,
         box=checked_box((x, y, x + width, y + height), picture.shape, what),
         mask=Mask.of_coco(segmentation, picture.shape, limits=limits) if segmentation else None,
         crowd=bool(row.get("iscrowd", 0)),

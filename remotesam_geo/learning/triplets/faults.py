@@ -2,17 +2,19 @@
 
 import contextlib
 import json
+import reprlib
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from remotesam_geo.errors import InputError, RemoteSAMWarning
 
 __all__ = ["LIMITS", "DamageError", "Faults", "Limits", "OnError"]
 
+V = TypeVar("V")
 OnError = Literal["raise", "skip"]
 """Whether what is damaged ends the reading, or is counted and passed over."""
 
@@ -127,14 +129,23 @@ def label_json(path: Path, limits: Limits) -> Any:
         raise DamageError("label file", f"{path.name} is no JSON: {error}") from error
 
 
+_repr = reprlib.Repr()
+_repr.maxlevel, _repr.maxother, _repr.maxstring, _repr.maxlong = 2, 60, 60, 60
+
+
+def short(value: object) -> str:
+    """A value as a message shows it: short, however large, deep or full of itself it is."""
+    return _repr.repr(value)
+
+
 def number(value: Any, what: str) -> float:
     """A finite number out of a file."""
     try:
         found = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         found = float("nan")
     if not abs(found) < 1e12:  # false for NaN as well
-        raise DamageError("number", f"{what} is {str(value)[:40]!r}, no number")
+        raise DamageError("number", f"{what} is {short(value)}, no number")
     return found
 
 
@@ -142,5 +153,10 @@ def entry(row: Any, key: str, kind: type | tuple[type, ...], what: str) -> Any:
     """A value of a mapping out of a file, of a type."""
     if not isinstance(row, dict) or not isinstance(row.get(key), kind):
         found = row.get(key) if isinstance(row, dict) else row
-        raise DamageError("label file", f"{what} has {key}={str(found)[:40]!r}")
+        raise DamageError("label file", f"{what} has {key}={short(found)}")
     return row[key]
+
+
+def listed(table: Mapping[Any, V], key: Any) -> V | None:
+    """What a table out of a file has under a key out of a file, which may be anything."""
+    return table.get(key) if isinstance(key, str | int) else None

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from .faults import LIMITS, DamageError, Limits
+from .faults import LIMITS, DamageError, Limits, short
 from .records import Box, Corners, Picture
 
 __all__ = ["EXTENSIONS", "checked_box", "find_picture", "write_picture", "write_whole"]
@@ -20,12 +20,15 @@ def find_picture(folder: Path, name: str) -> Path:
         DamageError: There is none, or the name leads out of the folder.
     """
     path = _inside(folder, name)
-    if path.is_file():
-        return path
-    for extension in EXTENSIONS:
-        for other in (path.with_suffix(extension), path.with_name(f"{path.name}{extension}")):
-            if other.is_file():
-                return other
+    try:
+        if path.is_file():
+            return path
+        for extension in EXTENSIONS:
+            for other in (path.with_suffix(extension), path.with_name(f"{path.name}{extension}")):
+                if other.is_file():
+                    return other
+    except (OSError, ValueError):  # a name that no file can have
+        raise DamageError("picture name", f"the picture is called {short(name)}") from None
     raise DamageError("missing picture", f"there is no picture {name!r} in {folder.name}")
 
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .faults import LIMITS, DamageError, Limits
+from .faults import LIMITS, DamageError, Limits, short
 
 __all__ = ["Mask"]
 
@@ -105,14 +105,14 @@ class Mask:
         if isinstance(segmentation, Mapping):
             segmentation = [segmentation]
         if not isinstance(segmentation, list) or not segmentation:
-            raise DamageError("segmentation", f"a segmentation is {_short(segmentation)}")
+            raise DamageError("segmentation", f"a segmentation is {short(segmentation)}")
         if all(isinstance(part, Mapping) for part in segmentation):
             return cls.union(
                 cls(shape=shape, counts=_runs_of(part, shape, limits)) for part in segmentation
             )
         if all(isinstance(part, list) for part in segmentation):
             return cls.of_polygons(segmentation, shape, limits=limits)
-        raise DamageError("segmentation", f"a segmentation is {_short(segmentation)}")
+        raise DamageError("segmentation", f"a segmentation is {short(segmentation)}")
 
     @classmethod
     def union(cls, masks: Iterable[Self]) -> Self:
@@ -168,7 +168,7 @@ def _runs_of(part: Mapping[str, Any], shape: tuple[int, int], limits: Limits) ->
         or len(size) != 2
         or not all(type(side) is int for side in size)
     ):
-        raise DamageError("run lengths", f"run lengths of the size {_short(size)}")
+        raise DamageError("run lengths", f"run lengths of the size {short(size)}")
     limits.check_size((size[0], size[1]), "a mask")
     if tuple(size) != tuple(shape):
         raise DamageError(
@@ -178,12 +178,12 @@ def _runs_of(part: Mapping[str, Any], shape: tuple[int, int], limits: Limits) ->
         if len(counts) > shape[0] * shape[1] + 1 or not all(
             type(run) is int and 0 <= run < 1 << 40 for run in counts
         ):
-            raise DamageError("run lengths", f"run lengths are {_short(counts)}")
+            raise DamageError("run lengths", f"run lengths are {short(counts)}")
         counts = _pack(np.array(counts, np.int64))
     if isinstance(counts, bytes):
         counts = counts.decode("ascii", "replace")
     if not isinstance(counts, str):
-        raise DamageError("run lengths", f"run lengths are {_short(counts)}")
+        raise DamageError("run lengths", f"run lengths are {short(counts)}")
     return _pack(_unpack(counts, shape))  # so that equal masks have equal text
 
 
@@ -210,12 +210,12 @@ def _unpack(text: str, shape: tuple[int, int]) -> I64:
         )
     codes = np.frombuffer(text.encode("ascii", "replace"), np.uint8).astype(np.int64) - 48
     if not codes.size or codes.min() < 0 or codes.max() > 63 or codes[-1] & 32:
-        raise DamageError("run lengths", f"run lengths are {_short(text)}")
+        raise DamageError("run lengths", f"run lengths are {short(text)}")
     last = np.flatnonzero((codes & 32) == 0)
     first = np.concatenate([[0], last[:-1] + 1])
     length = last - first + 1
     if length.max() > LONGEST:
-        raise DamageError("run lengths", f"run lengths are {_short(text)}")
+        raise DamageError("run lengths", f"run lengths are {short(text)}")
     within = np.arange(codes.size) - np.repeat(first, length)
     values = np.add.reduceat((codes & 31) << (5 * within), first)
     values -= np.where(codes[last] & 16, np.int64(1) << (5 * length), 0)
@@ -233,10 +233,10 @@ def _corners(polygon: Sequence[float], shape: tuple[int, int]) -> NDArray[np.flo
     try:
         corners = np.asarray(polygon, np.float64)
     except (TypeError, ValueError):
-        raise DamageError("segmentation", f"a polygon is {_short(polygon)}") from None
+        raise DamageError("segmentation", f"a polygon is {short(polygon)}") from None
     if corners.ndim != 1 or corners.size < 6 or corners.size % 2:
         raise DamageError(
-            "segmentation", f"a polygon is {_short(polygon)}: give three corners or more"
+            "segmentation", f"a polygon is {short(polygon)}: give three corners or more"
         )
     side = max(shape)
     if not ((corners >= -side) & (corners <= 2 * side)).all():  # false for NaN as well
@@ -290,8 +290,3 @@ def _switches(corners: NDArray[np.float64], shape: tuple[int, int]) -> I64:
 
 def _far(corners: NDArray[np.float64]) -> float:
     return float(corners[int(np.argmax(np.nan_to_num(np.abs(corners), nan=np.inf)))])
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -3,15 +3,26 @@
 import io
 import json
 import pickle
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, ClassVar, Literal, NoReturn
 
 import numpy as np
 
 from remotesam_geo.words import CLASS_TEMPLATE
 
-from .faults import LIMITS, DamageError, Faults, Limits, OnError, entry, label_bytes, label_json
+from .faults import (
+    LIMITS,
+    DamageError,
+    Faults,
+    Limits,
+    OnError,
+    entry,
+    label_bytes,
+    label_json,
+    listed,
+    short,
+)
 from .files import known_picture, write_picture, write_whole
 from .masks import Mask
 from .records import Kind, Picture, Triplet
@@ -19,6 +30,12 @@ from .records import Kind, Picture, Triplet
 __all__ = ["load_plain_pickle", "read_published", "write_published"]
 
 REFS, INSTANCES = "refs(unc).p", "instances.json"
+# Operations that make sets, buffers and objects. Those that name a class stay, so that the refusal can name it too.
+_REFUSED = {
+    pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET, pickle.BYTEARRAY8, pickle.NEXT_BUFFER,
+    pickle.READONLY_BUFFER, pickle.BUILD, pickle.REDUCE, pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.OBJ,
+    pickle.EXT1, pickle.EXT2, pickle.EXT4,
+}  # fmt: skip
 
 
 def read_published(
@@ -60,9 +77,9 @@ def read_published(
         raise DamageError("label file", f"{REFS} holds a {type(refs).__name__}, not a list")
     shapes, names = _tables(instances)
     annotations = {
-        row.get("id"): row
+        row["id"]: row
         for row in entry(instances, "annotations", list, INSTANCES)
-        if isinstance(row, dict)
+        if isinstance(row, dict) and isinstance(row.get("id"), str | int)
     }
     for number, ref in enumerate(refs):
         with log.passing(on_error, f"reference {number} of {REFS}"):
@@ -70,14 +87,17 @@ def read_published(
                 continue
             name = entry(ref, "file_name", str, "a reference")
             image_id = ref.get("image_id")
-            if image_id not in shapes:
-                raise DamageError("label file", f"the picture {image_id!r} is not in {INSTANCES}")
-            annotation = annotations.get(ref.get("ann_id"))
+            shape = listed(shapes, image_id)
+            if shape is None:
+                raise DamageError(
+                    "label file", f"the picture {short(image_id)} is not in {INSTANCES}"
+                )
+            annotation = listed(annotations, ref.get("ann_id"))
             if annotation is None:
                 raise DamageError(
-                    "label file", f"the annotation {ref.get('ann_id')!r} is not in {INSTANCES}"
+                    "label file", f"the annotation {short(ref.get('ann_id'))} is not in {INSTANCES}"
                 )
-            picture = known_picture(pictures, name, shapes[image_id], limits)
+            picture = known_picture(pictures, name, shape, limits)
             said = entry(ref, "sentences", list, "a reference")
             # An annotation of something absent has no part; nothing is drawn for it.
             some = bool(annotation.get("segmentation"))
@@ -86,7 +106,7 @@ def read_published(
                 if some
                 else Mask.empty(picture.shape)
             )
-            label = names.get(ref.get("category_id"), "")
+            label = listed(names, ref.get("category_id")) or ""
             for turn, sentence in enumerate(said if sentences == "all" else said[:1]):
                 expression = entry(sentence, text, str, "a sentence")
                 there = bool(sentence.get("exist", True)) and mask.area > 0
@@ -162,8 +182,13 @@ def write_published(triplets: Iterable[Triplet], folder: Path | str) -> int:
     return len(refs)
 
 
-class _Plain(pickle.Unpickler):
-    """Knows lists, mappings, texts and numbers, and nothing that could run."""
+class _Plain(pickle._Unpickler):
+    """Knows lists, mappings, tuples, texts, bytes and numbers, and nothing that could run.
+
+    It is Python's own reader in Python: the one in C makes room for whatever number a PUT or a BYTEARRAY8 names, and
+    hashes nested tuples until the stack overflows. Keys of mappings are texts or numbers here, and operations that
+    build anything else are not known.
+    """
 
     def find_class(self, module: str, name: str) -> NoReturn:
         raise DamageError(
@@ -172,7 +197,36 @@ class _Plain(pickle.Unpickler):
         )
 
     def persistent_load(self, pid: Any) -> NoReturn:
-        raise DamageError("pickle", f"the pickle asks for an outside object {str(pid)[:40]!r}")
+        raise DamageError("pickle", f"the pickle asks for an outside object {short(pid)}")
+
+    def load_setitem(self) -> None:
+        _check_keys(self.stack[-2:-1])
+        pickle._Unpickler.load_setitem(self)
+
+    def load_setitems(self) -> None:
+        _check_keys(self.stack[::2])
+        pickle._Unpickler.load_setitems(self)
+
+    def load_dict(self) -> None:
+        _check_keys(self.stack[::2])
+        pickle._Unpickler.load_dict(self)
+
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
+        **{
+            code: load
+            for code, load in pickle._Unpickler.dispatch.items()
+            if bytes([code]) not in _REFUSED
+        },
+        pickle.SETITEM[0]: load_setitem,
+        pickle.SETITEMS[0]: load_setitems,
+        pickle.DICT[0]: load_dict,
+    }
+
+
+def _check_keys(keys: Sequence[Any]) -> None:
+    for key in keys:
+        if not isinstance(key, str | int | float | bytes | None):
+            raise DamageError("pickle", f"the pickle holds a mapping with the key {short(key)}")
 
 
 def load_plain_pickle(data: bytes) -> Any:

@@ -1,5 +1,6 @@
 """The records: a picture with its truth, and the triplet of picture, expression and mask."""
 
+import hashlib
 import io
 import random
 import warnings
@@ -72,12 +73,14 @@ class Picture:
         content: Its file, the bytes of one, or its pixels (H x W x 3).
         shape: Height and width; what is read has it.
         place: Where it lies.
+        sha256: How the SHA-256 of its file begins, where that is known: another file is refused.
     """
 
     name: str
     content: Path | bytes | NDArray[np.uint8]
     shape: tuple[int, int]
     place: Place | None = None
+    sha256: str = ""
 
     @classmethod
     def of(
@@ -113,7 +116,14 @@ class Picture:
         """
         if isinstance(self.content, np.ndarray):
             return self.content
-        with _opened(self.name, self.content) as opened:
+        content: Path | bytes = self.content
+        if self.sha256:
+            content = self._bytes()
+            if not hashlib.sha256(content).hexdigest().startswith(self.sha256):
+                raise DamageError(
+                    "picture", f"the file {self.content} of the picture {self.name!r} is damaged"
+                )
+        with _opened(self.name, content) as opened:
             if (opened.height, opened.width) != self.shape:
                 raise DamageError(
                     "picture",
@@ -137,15 +147,21 @@ class Picture:
             buffer = io.BytesIO()
             Image.fromarray(self.content).save(buffer, "PNG")
             return buffer.getvalue(), ".png"
+        data = self._bytes()
+        with _opened(self.name, data) as opened:
+            extension = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif"}
+            return data, extension.get(str(opened.format), f".{str(opened.format).lower()}")
+
+    def _bytes(self) -> bytes:
+        """The bytes of its file."""
+        if not isinstance(self.content, Path):
+            return bytes(self.content)
         try:
-            data = self.content if isinstance(self.content, bytes) else self.content.read_bytes()
+            return self.content.read_bytes()
         except OSError as error:
             raise DamageError(
                 "missing picture", f"the picture {self.name!r} cannot be read: {error.strerror}"
             ) from error
-        with _opened(self.name, data) as opened:
-            extension = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif"}
-            return data, extension.get(str(opened.format), f".{str(opened.format).lower()}")
 
 
 def _opened(name: str, content: Path | bytes) -> Image.Image:

@@ -1,5 +1,6 @@
 """Triplets on disk: shards of Parquet, and each picture once, as the file it was."""
 
+import contextlib
 import hashlib
 import json
 from collections import OrderedDict
@@ -83,7 +84,12 @@ def write_store(
             if named is None or named[0] is not triplet.picture:
                 named = triplet.picture, _write_once(triplet.picture, folder / IMAGES)
             if writer is None:
-                writer = pq.ParquetWriter(folder / _part(len(counts)), SCHEMA, compression="zstd")
+                writer = pq.ParquetWriter(
+                    folder / _part(len(counts)),
+                    SCHEMA,
+                    compression="zstd",
+                    write_page_checksum=True,
+                )
                 counts.append(0)
             rows.append(_row(triplet, named[1]))
             counts[-1] += 1
@@ -135,7 +141,8 @@ class TripletStore(Sequence[Triplet]):
             raise DamageError("store", f"{self.folder / ABOUT} is damaged")
         self._groups: list[tuple[int, int, int]] = []  # part, group in it, rows
         for part, expected in enumerate(counts):
-            about_part = self._file(part).metadata
+            with _named(part):
+                about_part = self._file(part).metadata
             rows = [about_part.row_group(g).num_rows for g in range(about_part.num_row_groups)]
             if sum(rows) != expected:
                 raise DamageError(
@@ -176,18 +183,21 @@ class TripletStore(Sequence[Triplet]):
                 yield triplet
 
     def _file(self, part: int) -> pq.ParquetFile:
-        try:
-            file = pq.ParquetFile(self.folder / _part(part))
-        except (OSError, pa.ArrowInvalid) as error:
-            raise DamageError("store", f"{_part(part)} cannot be read: {error}") from error
+        file = pq.ParquetFile(self.folder / _part(part), page_checksum_verification=True)
         if file.schema_arrow.names != SCHEMA.names:
             raise DamageError("store", f"{_part(part)} has the columns {file.schema_arrow.names}")
         return file
 
     def _rows(self, number: int) -> list[dict[str, Any]]:
         if number not in self._tables:
-            part, group, _ = self._groups[number]
-            self._tables[number] = self._file(part).read_row_group(group).to_pylist()
+            part, group, expected = self._groups[number]
+            with _named(part):
+                rows = self._file(part).read_row_group(group).cast(SCHEMA).to_pylist()
+            if len(rows) != expected or any(
+                row[name] is None for row in rows for name in SCHEMA.names
+            ):
+                raise DamageError("store", f"{_part(part)} is damaged: it lacks values")
+            self._tables[number] = rows
             while len(self._tables) > KEPT:
                 self._tables.popitem(last=False)
         self._tables.move_to_end(number)
@@ -199,7 +209,9 @@ class TripletStore(Sequence[Triplet]):
         if picture is None:
             place = Place(crs=row["crs"], transform=tuple(row["transform"])) if row["crs"] else None
             path = find_picture(self.folder / IMAGES, row["picture"])
-            picture = Picture(name=row["name"], content=path, shape=shape, place=place)
+            picture = Picture(
+                name=row["name"], content=path, shape=shape, place=place, sha256=path.stem
+            )
         return Triplet(
             picture=picture,
             expression=row["expression"],
@@ -211,6 +223,17 @@ class TripletStore(Sequence[Triplet]):
             split=row["split"],
             id=row["id"],
         )
+
+
+@contextlib.contextmanager
+def _named(part: int) -> Iterator[None]:
+    """Name the part in what goes wrong; Arrow checks a file where it is first used."""
+    try:
+        yield
+    except (OSError, pa.ArrowException, ValueError, OverflowError, LookupError, TypeError) as error:
+        if isinstance(error, DamageError):
+            raise
+        raise DamageError("store", f"{_part(part)} cannot be read: {error}") from error
 
 
 def _part(number: int) -> str:
