@@ -457,6 +457,71 @@ def test_damaged_pictures_raise_or_are_counted(tmp_path, examples):
     assert "Passed over: picture (1)" in report.table()
 
 
+def test_what_each_part_passed_over_is_counted_when_they_are_merged(tmp_path, examples):
+    write_coco(examples, tmp_path)
+    paths = [tmp_path / "images" / f"{k:03}.png" for k in (3, 4, 8)]
+    whole = [path.read_bytes() for path in paths]
+
+    def damage():
+        for path, data in zip(paths, whole, strict=True):
+            path.write_bytes(data[:3000])
+
+    def part(k, folder="parts"):
+        data = read_coco(tmp_path / "annotations.json", tmp_path / "images")
+        with warnings.catch_warnings(record=True):
+            warnings.simplefilter("always")
+            return evaluate(
+                "detection", data, Oracle(examples, ASKED), setting=Setting(classes=ASKED),
+                folder=tmp_path / folder, part=(k, 2), on_error="skip",
+            )  # fmt: skip
+
+    damage()
+    counts = [sum(part(k).passed_over.values()) for k in range(2)]
+    assert sorted(counts) == [1, 2]
+    merged = judge(tmp_path / "parts")
+    assert merged.pictures == 9
+    assert merged.passed_over == {"picture": 3}
+    assert "Passed over: picture (3)" in merged.table()
+    part(0)  # tried again, and still damaged: counted once
+    part(1)
+    assert judge(tmp_path / "parts").passed_over == {"picture": 3}
+    for path, data in zip(paths, whole, strict=True):
+        path.write_bytes(data)
+    part(0)  # mended meanwhile
+    part(1)
+    mended = judge(tmp_path / "parts")
+    assert (mended.pictures, mended.passed_over) == (12, {})
+
+
+def test_a_part_that_has_not_begun_is_named(tmp_path, examples):
+    setting = Setting(classes=ASKED)
+    evaluate(
+        "detection", examples, Blurred(examples), setting=setting, folder=tmp_path, part=(1, 3)
+    )
+    with pytest.warns(RemoteSAMWarning, match="no evidence of the parts 0 of 3, 2 of 3"):
+        judge(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"5", b"{", b"[1]", b'{"position": 0}', b'{"position": "0", "key": "0"}', b"\xff", b"null"],
+)
+def test_a_damaged_line_of_evidence_names_the_file(tmp_path, examples, line):
+    setting = Setting(classes=ASKED)
+    evaluate("detection", examples[:2], Blurred(examples), setting=setting, folder=tmp_path)
+    (path,) = tmp_path.glob("evidence-*.jsonl")
+    first, second, _ = path.read_bytes().split(b"\n")
+    path.write_bytes(first + b"\n" + line + b"\n" + second + b"\n")
+    with pytest.raises(JobError, match=r"evidence-0-of-1\.jsonl is damaged in line 2"):
+        judge(tmp_path)
+    path.write_bytes(b'{"position": 0, "key": "0"}\n')
+    with pytest.raises(JobError, match="is damaged"):
+        judge(tmp_path)
+    (tmp_path / "run.json").write_text("[1]")
+    with pytest.raises(JobError, match=r"run\.json is damaged"):
+        judge(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [

@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from remotesam_geo import __version__
-from remotesam_geo.errors import InputError, JobError
-from remotesam_geo.learning.triplets import Example, Faults, OnError, Triplet
+from remotesam_geo.errors import InputError, JobError, RemoteSAMWarning
+from remotesam_geo.learning.triplets import DamageError, Example, Faults, OnError, Triplet
 from remotesam_geo.notebook import tqdm
 
 from .answering import Answerer, Chances, answerer, resized
@@ -31,6 +33,8 @@ Contours = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 """Contours of pictures (B x H x W x 3) as codes (B x H x W): a `ContourModel`."""
 
 RUN, EVIDENCE = "run.json", "evidence"
+PASSED = "passed_over"
+_PART = re.compile(rf"{EVIDENCE}-(\d+)-of-(\d+)")
 FULL_BATCH = 32  # expressions whose maps are asked for, and in memory, together
 
 
@@ -92,11 +96,22 @@ def evaluate(
         for row in kept.rows:
             drawn.offer(chosen, row, setting)
     faults = Faults()
+
+    @contextmanager
+    def passing(unit: Unit) -> Iterator[None]:
+        with faults.passing(on_error, unit.picture.name):
+            try:
+                yield
+            except DamageError as damage:
+                if on_error == "skip":
+                    kept.pass_over(unit, damage.kind)
+                raise
+
     shown = tqdm(_units(data), desc=task, unit="picture", disable=not progress)
     todo = (unit for unit in shown if unit.position % part[1] == part[0] and _new(unit, done))
     try:
-        for unit, seen in _seen(todo, chosen, asked, setting, partial(faults.passing, on_error)):
-            with faults.passing(on_error, unit.picture.name):
+        for unit, seen in _seen(todo, chosen, asked, setting, passing):
+            with passing(unit):
                 row = _row(chosen, unit, seen, setting, contours)
                 kept.add(row)
                 if drawn is not None:
@@ -108,7 +123,7 @@ def evaluate(
             f"no picture was evaluated: the data are empty, or all of them damaged {dict(faults.counts)}"
         )
     faults.warn(f"evaluating {name or task}")
-    return _report(kept.rows, setting, about, dict(faults.counts))
+    return _report(kept.rows, setting, about, _counted(kept.passed))
 
 
 def _check(
@@ -129,18 +144,46 @@ def _check(
 def judge(folder: Path | str) -> Report:
     """The report of all evidence in a folder, of however many processes.
 
+    Parts that have not begun are named in a warning.
+
     Raises:
-        JobError: The folder holds no evidence, or that of different runs.
+        JobError: The folder holds no evidence, damaged evidence, or that of different runs.
     """
     folder = Path(folder)
     about = _read_about(folder)
-    rows = [row for path in sorted(folder.glob(f"{EVIDENCE}-*.jsonl")) for row in _lines(path)[0]]
+    rows: list[dict[str, Any]] = []
+    passed: dict[int, str] = {}
+    numbers: set[tuple[int, int]] = set()
+    for path in sorted(folder.glob(f"{EVIDENCE}-*.jsonl")):
+        own, own_passed, _ = _read_evidence(path)
+        rows += own
+        passed |= own_passed
+        if named := _PART.fullmatch(path.stem):
+            numbers.add((int(named[1]), int(named[2])))
     if len({row["position"] for row in rows}) != len(rows):
         raise JobError(
             f"{folder} holds a picture twice: it was run with different numbers of parts"
         )
-    setting = Setting(**_tuples(about["setting"]))
-    return _report(rows, setting, about, {})
+    missing = sorted({(k, n) for _, n in numbers for k in range(n)} - numbers)
+    if missing:
+        listed = ", ".join(f"{k} of {n}" for k, n in missing)
+        warnings.warn(
+            f"{folder} holds no evidence of the parts {listed}: the report is of the others only",
+            RemoteSAMWarning,
+            stacklevel=2,
+        )
+    try:
+        setting = Setting(**_tuples(about["setting"]))
+        return _report(rows, setting, about, _counted(passed))
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise JobError(f"the evidence in {folder} is damaged: {error!r}; evaluate again") from error
+
+
+def _counted(passed: Mapping[int, str]) -> dict[str, int]:
+    """Pictures that were passed over, by kind."""
+    return dict(sorted(Counter(passed.values()).items()))
 
 
 def _task(name: str) -> Task:
@@ -179,13 +222,13 @@ def _seen(
     task: Task,
     asked: Answerer,
     setting: Setting,
-    passing: Callable[[str], AbstractContextManager[None]],
+    passing: Callable[[Unit], AbstractContextManager[None]],
 ) -> Iterator[tuple[Unit, _Seen]]:
     """Ask: several pictures together where the model can and each has few questions, else lazily one by one."""
     each = getattr(asked, "answers_each", None)
     waiting: list[tuple[Unit, NDArray[np.uint8], Sequence[str]]] = []
     for unit in units:
-        with passing(unit.picture.name):
+        with passing(unit):
             rgb, wanted = unit.picture.read(), task.ask(unit, setting)
             if each is None or len(wanted) > FULL_BATCH:
                 yield (
@@ -292,10 +335,17 @@ def _about(
 
 
 class _Kept:
-    """Evidence, as lines of JSON where there is a folder; a line that a killed process left unfinished is dropped."""
+    """Evidence, as lines of JSON where there is a folder; a line that a killed process left unfinished is dropped.
+
+    Attributes:
+        rows: The evidence of each picture.
+        passed: For each picture that was passed over, by its position, what kind of damage it had. It is tried again
+            whenever the run goes on.
+    """
 
     def __init__(self, folder: Path | None, about: dict[str, Any], part: tuple[int, int]) -> None:
         self.rows: list[dict[str, Any]] = []
+        self.passed: dict[int, str] = {}
         self._file: BinaryIO | None = None
         if folder is None:
             return
@@ -312,12 +362,23 @@ class _Kept:
             temporary.write_text(json.dumps(about, indent=1), "utf-8")
             temporary.replace(folder / RUN)
         path = folder / f"{EVIDENCE}-{part[0]}-of-{part[1]}.jsonl"
-        self.rows, whole = _lines(path) if path.exists() else ([], 0)
+        whole = 0
+        if path.exists():
+            self.rows, self.passed, whole = _read_evidence(path)
         self._file = path.open("ab")
         self._file.truncate(whole)
 
     def add(self, row: dict[str, Any]) -> None:
         self.rows.append(row)
+        self.passed.pop(row["position"], None)
+        self._write(row)
+
+    def pass_over(self, unit: Unit, kind: str) -> None:
+        """Note that a picture is passed over."""
+        self.passed[unit.position] = kind
+        self._write({"position": unit.position, "key": _key(unit), PASSED: kind})
+
+    def _write(self, row: dict[str, Any]) -> None:
         if self._file is not None:
             self._file.write(json.dumps(row).encode() + b"\n")
             self._file.flush()
@@ -330,19 +391,42 @@ class _Kept:
 def _read_about(folder: Path) -> dict[str, Any]:
     try:
         about: dict[str, Any] = json.loads((folder / RUN).read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise JobError(f"{folder} holds no evidence: {error}") from error
+    if not isinstance(about, dict):
+        raise JobError(f"{folder / RUN} is damaged: it holds no object")
     return about
 
 
-def _lines(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """The whole lines of a file, and how many bytes they take."""
+def _read_evidence(path: Path) -> tuple[list[dict[str, Any]], dict[int, str], int]:
+    """The evidence in a file, what was passed over, and how many bytes the whole lines take.
+
+    Raises:
+        JobError: A line is damaged.
+    """
     data = path.read_bytes()
     whole = data.rfind(b"\n") + 1
-    try:
-        return [json.loads(line) for line in data[:whole].splitlines()], whole
-    except ValueError as error:
-        raise JobError(f"{path} is damaged: {error}") from error
+    rows: dict[int, dict[str, Any]] = {}
+    passed: dict[int, str] = {}
+    for number, line in enumerate(data[:whole].splitlines(), start=1):
+        try:
+            row = json.loads(line)
+            position, kind = row["position"], row.get(PASSED)
+            known = isinstance(position, int) and isinstance(row["key"], str)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            known = False
+        if not known:
+            raise JobError(
+                f"{path} is damaged in line {number}: delete the file, and evaluate this part again"
+            )
+        if kind is not None:
+            passed[position] = str(kind)
+            continue
+        if position in rows:
+            raise JobError(f"{path} holds a picture twice: {row['key']!r}")
+        rows[position] = row
+        passed.pop(position, None)
+    return list(rows.values()), passed, whole
 
 
 def _tuples(said: dict[str, Any]) -> dict[str, Any]:

@@ -155,10 +155,14 @@ def _begun(
     """What the run started from; found out and noted once, and other weights in the same folder are refused."""
     path, sha256 = folder / BEGINNING, weights_sha256(model)
     if path.exists():
-        noted: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        if noted["sha256"] != sha256:
+        try:
+            noted: dict[str, Any] = json.loads(path.read_text("utf-8"))
+            began = str(noted["sha256"])
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            raise InputError(f"{path} is damaged ({error}): start in another folder.") from error
+        if began != sha256:
             raise InputError(
-                f"the run in {folder} started from weights {noted['sha256'][:12]}, not {sha256[:12]}: go on with the "
+                f"the run in {folder} started from weights {began[:12]}, not {sha256[:12]}: go on with the "
                 "same, or start in another folder."
             )
         return {"words": ()} | noted  # a run may be older than the learning of words

@@ -2,6 +2,7 @@
 
 import copy
 import time
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,13 +15,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from remotesam_geo.errors import InputError, ModelError
+from remotesam_geo.errors import InputError, ModelError, RemoteSAMWarning
 from remotesam_geo.model import RemoteSAMModel
 from remotesam_geo.model.processor import RemoteSAMProcessor
 from remotesam_geo.model.swin import WindowAttention
 
 from .ahead import ahead
-from .checkpoint import Log, read_checkpoint, write_checkpoint
+from .chance import every_state, own_numbers, restore
+from .checkpoint import Log, last_checkpoint, read_checkpoint, write_checkpoint
 from .forward import InnerHeads, shared_logits, visual_taps
 from .logs import LogKind, Mirror, opened
 from .loss import mask_loss
@@ -76,7 +78,9 @@ def train(
     `finish`: from then on the rate falls to zero over `config.cooldown` steps.
 
     A run depends on what it is given alone; the process's own random numbers stay as they were. On the CPU
-    a run that was killed and resumed gives bit for bit what it would have given.
+    a run that was killed and resumed gives bit for bit what it would have given, in each of its
+    processes. The checkpoint before the last is kept as `checkpoint.previous.pt`, and used where the
+    last one is damaged.
 
     Several processes of `torch.distributed` (`torchrun`) train one network: each takes batches of
     its own, gradients are averaged, the first process keeps the folder. Processes of one thread
@@ -101,11 +105,11 @@ def train(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    with torch.random.fork_rng():
-        torch.manual_seed(config.seed + rank)  # of dropout; a run that goes on takes its own state
+    with own_numbers(config.seed + rank, model.device):  # a run that goes on takes its own states
         run = _Run(config, model)
-        if (folder / CHECKPOINT).exists():
-            run.load(read_checkpoint(folder / CHECKPOINT, model.device))
+        before = last_checkpoint(folder / CHECKPOINT, model.device)
+        if before is not None:
+            run.load(before, rank, ranks)
         if config.patience and held_out is None:
             raise InputError(f"patience={config.patience} needs held-out batches: pass held_out.")
         if rank == 0:
@@ -136,8 +140,10 @@ def train(
                     run.compare(scores, folder / BEST)
                 if config.patience and judged and _heard(run.stale >= config.patience):
                     run.end = run.step
+                due = run.step == run.end or run.step % config.checkpoint_every == 0
+                chance = every_state(model.device) if due else []
                 if rank == 0:
-                    _keep(run, folder, lines, log, mirrors)
+                    _keep(run, folder, lines, log, mirrors, chance=chance)
     if (folder / BEST).exists() and config.patience:
         run.answering.load_state_dict(read_checkpoint(folder / BEST, model.device)["model"])
     merge(model)
@@ -146,15 +152,21 @@ def train(
 
 
 def _keep(
-    run: "_Run", folder: Path, lines: list[dict[str, Any]], log: Log, mirrors: Sequence[Mirror]
+    run: "_Run",
+    folder: Path,
+    lines: list[dict[str, Any]],
+    log: Log,
+    mirrors: Sequence[Mirror],
+    *,
+    chance: list[dict[str, Any]],
 ) -> None:
-    """Log a step, and write a checkpoint where one is due."""
+    """Log a step, and write a checkpoint where one is due: where the processes' random states are given."""
     for line in lines:
         log.write(run.step, **line)
         for mirror in mirrors:
             mirror.write(run.step, line)
-    if run.step == run.end or run.step % run.config.checkpoint_every == 0:
-        write_checkpoint(folder / CHECKPOINT, run.state())
+    if chance:
+        write_checkpoint(folder / CHECKPOINT, run.state() | {"random": chance}, keep=True)
         for mirror in mirrors:
             mirror.flush()
 
@@ -234,6 +246,8 @@ class _Run:
             group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad()
+        if dist.is_initialized():
+            _share([buffer for buffer in self.model.buffers() if buffer.is_floating_point()])
         self.step += 1
         self._follow()
         return dict(told)
@@ -284,7 +298,7 @@ class _Run:
                     value.copy_(now[name])
 
     def state(self) -> dict[str, Any]:
-        """Everything that the next step depends on."""
+        """Everything that the next step depends on, but for random states."""
         return {
             "step": self.step,
             "end": self.end,
@@ -293,12 +307,25 @@ class _Run:
             "average": None if self.average is None else self.average.state_dict(),
             "heads": None if self.heads is None else self.heads.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "random": torch.get_rng_state(),
             **({"best": self.best, "stale": self.stale} if self.config.patience else {}),
         }
 
-    def load(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint, under the same choices."""
+    def load(self, state: dict[str, Any], rank: int, ranks: int) -> None:
+        """Go on from a checkpoint, under the same choices.
+
+        Args:
+            state: The checkpoint.
+            rank: Number of this process.
+            ranks: How many there are.
+        """
+        if (
+            lacking := {"end", "config", "model", "average", "heads", "optimizer", "random"}
+            - state.keys()
+        ):
+            raise ModelError(
+                f"the checkpoint of this folder lacks {', '.join(sorted(lacking))}: it is not of this version; "
+                "start in another folder."
+            )
         mine = self.config.as_json()
         theirs = (
             TrainConfig(steps=1).as_json() | state["config"]
@@ -313,13 +340,26 @@ class _Run:
                 f"the run was begun with {', '.join(other)}: go on with the same choices, or "
                 f"start in another folder."
             )
-        self.model.load_state_dict(state["model"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
-        if self.heads is not None:
-            self.heads.load_state_dict(state["heads"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["random"].cpu())
+        try:
+            self.model.load_state_dict(state["model"])
+            if self.average is not None:
+                self.average.load_state_dict(state["average"])
+            if self.heads is not None:
+                self.heads.load_state_dict(state["heads"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError) as error:
+            raise ModelError(
+                f"the run in this folder trained another network: start in another folder. ({error})"
+            ) from error
+        if rank < len(state["random"]):
+            restore(state["random"][rank], self.model.device)
+        if rank == 0 and len(state["random"]) != ranks:
+            warnings.warn(
+                f"the run had {len(state['random'])} processes and has {ranks} now: batches are shared out "
+                "otherwise, so that it goes on, but not to the same weights",
+                RemoteSAMWarning,
+                stacklevel=3,
+            )
         self.step = state["step"]
         self.best, self.stale = state.get("best", -1.0), state.get("stale", 0)
         # A run that was told to finish keeps its end, unless other steps are asked for now.
@@ -335,6 +375,16 @@ def _average(parameters: list[nn.Parameter]) -> None:
     parts = torch.split(flat, [g.numel() for g in gradients])
     for gradient, part in zip(gradients, parts, strict=True):
         gradient.copy_(part.view_as(gradient))
+
+
+def _share(buffers: list[Tensor]) -> None:
+    """Give all processes the first one's buffers, running statistics above all: each has seen batches of its own."""
+    if buffers:
+        flat = torch.cat([buffer.flatten() for buffer in buffers])
+        dist.broadcast(flat, 0)
+        parts = torch.split(flat, [buffer.numel() for buffer in buffers])
+        for buffer, part in zip(buffers, parts, strict=True):
+            buffer.copy_(part.view_as(buffer))
 
 
 def _plain(value: Any) -> Any:

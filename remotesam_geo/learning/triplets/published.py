@@ -3,7 +3,7 @@
 import io
 import json
 import pickle
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NoReturn
 
@@ -182,6 +182,9 @@ def write_published(triplets: Iterable[Triplet], folder: Path | str) -> int:
     return len(refs)
 
 
+_LOADERS: Mapping[int, Callable[[Any], None]] = pickle._Unpickler.dispatch
+
+
 class _Plain(pickle._Unpickler):
     """Knows lists, mappings, tuples, texts, bytes and numbers, and nothing that could run.
 
@@ -199,24 +202,22 @@ class _Plain(pickle._Unpickler):
     def persistent_load(self, pid: Any) -> NoReturn:
         raise DamageError("pickle", f"the pickle asks for an outside object {short(pid)}")
 
+    stack: list[Any]
+
     def load_setitem(self) -> None:
         _check_keys(self.stack[-2:-1])
-        pickle._Unpickler.load_setitem(self)
+        _LOADERS[pickle.SETITEM[0]](self)
 
     def load_setitems(self) -> None:
         _check_keys(self.stack[::2])
-        pickle._Unpickler.load_setitems(self)
+        _LOADERS[pickle.SETITEMS[0]](self)
 
     def load_dict(self) -> None:
         _check_keys(self.stack[::2])
-        pickle._Unpickler.load_dict(self)
+        _LOADERS[pickle.DICT[0]](self)
 
     dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
-        **{
-            code: load
-            for code, load in pickle._Unpickler.dispatch.items()
-            if bytes([code]) not in _REFUSED
-        },
+        **{code: load for code, load in _LOADERS.items() if bytes([code]) not in _REFUSED},
         pickle.SETITEM[0]: load_setitem,
         pickle.SETITEMS[0]: load_setitems,
         pickle.DICT[0]: load_dict,

@@ -117,11 +117,11 @@ class Picture:
         if isinstance(self.content, np.ndarray):
             return self.content
         content: Path | bytes = self.content
-        if self.sha256:
-            content = self._bytes()
+        if self.sha256 and isinstance(content, Path):
+            path, content = content, self._bytes()
             if not hashlib.sha256(content).hexdigest().startswith(self.sha256):
                 raise DamageError(
-                    "picture", f"the file {self.content} of the picture {self.name!r} is damaged"
+                    "picture", f"the file {path} of the picture {self.name!r} is damaged"
                 )
         with _opened(self.name, content) as opened:
             if (opened.height, opened.width) != self.shape:
