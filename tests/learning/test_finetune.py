@@ -641,8 +641,8 @@ import torch
 from remotesam_geo.learning.train import __main__ as command, loop
 torch.set_num_threads(1)
 write, written = loop.write_checkpoint, []
-def dying(path, state):
-    write(path, state)
+def dying(path, state, **options):
+    write(path, state, **options)
     if path.name == loop.CHECKPOINT:
         written.append(path)
     if len(written) == 2:
