@@ -6,7 +6,7 @@ from typing import Any
 
 import xarray as xr
 
-from remotesam_geo.remotesam import RemoteSAM
+from remotesam_geo.remotesam import Model, RemoteSAM
 
 __all__ = ["SceneVerbs"]
 
@@ -41,11 +41,12 @@ class SceneVerbs:
 @xr.register_dataset_accessor("remotesam")  # type: ignore[no-untyped-call]
 @xr.register_dataarray_accessor("remotesam")  # type: ignore[no-untyped-call]
 class _Accessor:
-    """Call it with a `RemoteSAM`, or what `RemoteSAM.from_pretrained` takes."""
+    """Call it with a `RemoteSAM`, a model, or what `RemoteSAM.from_pretrained` takes."""
 
     def __init__(self, scene: xr.Dataset | xr.DataArray) -> None:
         self._scene = scene
 
-    def __call__(self, model: RemoteSAM | str | Path) -> SceneVerbs:
-        opened = RemoteSAM.from_pretrained(model) if isinstance(model, str | Path) else model
-        return SceneVerbs(self._scene, opened)
+    def __call__(self, model: RemoteSAM | Model | str | Path) -> SceneVerbs:
+        if isinstance(model, str | Path):
+            model = RemoteSAM.from_pretrained(model)
+        return SceneVerbs(self._scene, model if isinstance(model, RemoteSAM) else RemoteSAM(model))

@@ -116,6 +116,7 @@ def parsed(
         threshold=threshold,
         resolution=resolution,
         cut_words=None if who is None else getattr(who.model, "cut_words", None),
+        unknown_words=None if who is None else getattr(who.model, "unknown_words", None),
     )
 
 

@@ -24,7 +24,14 @@ from remotesam_geo.mapping.ledger import POISON
 from remotesam_geo.mapping.plan import Group, Plan
 from remotesam_geo.mapping.stages import Records, layers, pieces
 from remotesam_geo.mapping.stitch import look
-from remotesam_geo.mapping.survey import Choice, drawn, gather, warn_of_cuts, warn_of_giants
+from remotesam_geo.mapping.survey import (
+    Choice,
+    drawn,
+    gather,
+    warn_of_cuts,
+    warn_of_giants,
+    warn_of_nothing,
+)
 from remotesam_geo.remotesam.asking import ceil_pixels
 from remotesam_geo.tasks import Dropped
 
@@ -210,10 +217,13 @@ def joined(
         dropped: dict[str, Dropped] = {}
         for prompt in group.prompts:
             blocks = pieces(records, group, prompt, drawn(choice), partial=partial)
-            own, left_out, cut = gather(blocks, group.grid, group.source.moments, [prompt], wanted)
+            own, left_out, cut, erased = gather(
+                blocks, group.grid, group.source.moments, [prompt], wanted
+            )
             found += own
             dropped |= left_out
             left_cut += cut
+            warn_of_nothing([prompt], own, left_out, wanted, erased=erased)
         if choice.outline != "polygon":
             warn_of_giants(found, group.grid, group.source.geobox)
         tables.append(

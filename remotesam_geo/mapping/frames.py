@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import geopandas as gpd
 import numpy as np
@@ -15,7 +15,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError
 
-from remotesam_geo.errors import InputError
+from remotesam_geo.errors import InputError, number_in, one_of
 from remotesam_geo.tasks import smallest_rectangles, upright
 
 from .ground import ground_area, near_meridian, pixel_size
@@ -44,13 +44,26 @@ COLUMNS = {
 
 
 def wanted_crs(crs: Any, own: Any) -> CRS:
-    """The CRS that a result is wanted in: its own where none is named."""
+    """The CRS that a result is wanted in: its own where none is named.
+
+    Raises:
+        InputError: There is no such CRS, or it has no horizontal coordinates on the ground.
+    """
+    wanted = own if crs is None else crs
     try:
-        return CRS.from_user_input(own if crs is None else crs)
-    except CRSError:
+        if isinstance(wanted, bool | float):  # True would be EPSG:1
+            raise CRSError(f"{wanted!r} is no code")
+        found = CRS.from_user_input(wanted)
+    except (CRSError, TypeError, ValueError):
         raise InputError(
             f"crs={crs!r} is no CRS that PROJ knows; 'EPSG:4326' for example"
         ) from None
+    if not (found.is_geographic or found.is_projected):
+        raise InputError(
+            f"crs={crs!r} is a {found.type_name}, which has no horizontal coordinates on the ground: give a geographic "
+            "or projected CRS, 'EPSG:4326' for example"
+        )
+    return found
 
 
 def columns_of(geobox: GeoBox) -> dict[str, str]:
@@ -91,12 +104,15 @@ class Style:
     smooth: int = 0
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.simplify) and self.simplify >= 0):
-            raise InputError(f"simplify is {self.simplify!r}: give metres, 0 or more")
-        if type(self.smooth) is not int or not 0 <= self.smooth <= MOST_SMOOTH:
-            raise InputError(
-                f"smooth is {self.smooth!r}: give how often to cut corners, 0 to {MOST_SMOOTH}"
-            )
+        one_of("outline", self.outline, get_args(Outline))
+        number_in("simplify", self.simplify, 0)
+        number_in("smooth", self.smooth, 0, MOST_SMOOTH, whole=True)
+        for name in ("simplify", "smooth"):
+            if self.outline != "polygon" and getattr(self, name):
+                raise InputError(
+                    f"{name}={getattr(self, name)!r} cannot be used here: boxes have four corners. Leave it out, or "
+                    "ask for outlines with segment"
+                )
 
 
 def to_frame(

@@ -1,8 +1,8 @@
 """Prompts over a whole scene at one resolution: outlined block by block, joined, chosen, added up over zones."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, get_args
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.errors import NotGeoreferencedWarning
 
-from remotesam_geo.errors import InputError, RemoteSAMWarning
+from remotesam_geo.errors import InputError, RemoteSAMWarning, number_in, one_of
 from remotesam_geo.tasks import (
     CONTOUR_THRESHOLD,
     MIN_SCORE,
@@ -24,8 +24,10 @@ from remotesam_geo.tasks import (
     select,
     semantic,
     smallest_rectangles,
+    threshold_steps,
     upright,
 )
+from remotesam_geo.tasks.codes import FULL, above
 from remotesam_geo.words import Prompt
 
 from . import vectors
@@ -49,6 +51,7 @@ __all__ = [
     "survey",
     "warn_of_cuts",
     "warn_of_giants",
+    "warn_of_nothing",
 ]
 
 
@@ -75,8 +78,10 @@ class Choice:
     parts: Parts = "whole"
 
     def __post_init__(self) -> None:
-        if self.parts not in get_args(Parts):
-            raise InputError(f"parts is {self.parts!r}: give one of {', '.join(get_args(Parts))}")
+        one_of("parts", self.parts, get_args(Parts))
+        one_of("suppress", self.suppress, get_args(Suppress))
+        one_of("exclusive", self.exclusive, (True, False))
+        number_in("min_score", self.min_score, 0, 1)
         if self.parts == "blocks" and self.suppress == "enclosed":
             raise InputError(
                 "parts='blocks' leaves features cut, and what lies in a hole of one cannot be told: "
@@ -93,12 +98,18 @@ class Survey:
         failures: Tiles that could not be answered.
         dropped: By label, what was found but dropped.
         sums: What the maps hold in each zone; None where no zones were given.
+        erased: Labels whose components the contours removed entirely.
+        outdone: By label, pixels above the threshold that an exclusive choice gave to another class.
+        valid: Whether any pixel was predicted.
     """
 
     found: tuple[Found, ...]
     failures: tuple[Failure, ...]
     dropped: dict[str, Dropped]
     sums: Sums | None = None
+    erased: frozenset[str] = frozenset()
+    outdone: dict[str, int] = field(default_factory=dict)
+    valid: bool = True
 
 
 def survey(
@@ -126,10 +137,16 @@ def survey(
     if zones is not None:
         sums = ZoneSums(zones=zones, grid=maps.grid, prompts=tuple(prompts), moments=moments)
     finish = partial(_finished, prompts=prompts, members=members, choice=choice, zones=zones)
+    outdone = dict.fromkeys((prompt.label for prompt in prompts), 0)
+    valid = False
 
     def blocks() -> Iterator[tuple[int, Block, Sequence[Pieces]]]:
-        for answer, pieces, part in maps.answers(finish, progress=progress):
+        nonlocal valid
+        for answer, pieces, part, notes in maps.answers(finish, progress=progress):
             failures.extend(answer.failures)
+            valid |= notes.valid
+            for prompt, pixels in zip(prompts, notes.outdone, strict=True):
+                outdone[prompt.label] += pixels
             if sums is not None and part is not None:
                 sums.add(part)
             yield answer.moment, answer.block, pieces
@@ -138,13 +155,18 @@ def survey(
         # rasterio silences this one for arrays of its own, but what one thread silences another may let speak again:
         # the filters are the whole process's.
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        found, dropped, left_cut = gather(blocks(), maps.grid, moments, prompts, choice or Choice())
+        found, dropped, left_cut, erased = gather(
+            blocks(), maps.grid, moments, prompts, choice or Choice()
+        )
     warn_of_cuts(left_cut)  # now that no thread of ours can silence it
     return Survey(
         found=found,
         failures=tuple(failures),
         dropped=dropped,
         sums=None if sums is None else sums.finish(),
+        erased=erased,
+        outdone=outdone,
+        valid=valid,
     )
 
 
@@ -154,7 +176,7 @@ def gather(
     moments: Sequence[Moment],
     prompts: Sequence[Prompt],
     choice: Choice,
-) -> tuple[tuple[Found, ...], dict[str, Dropped], list[int]]:
+) -> tuple[tuple[Found, ...], dict[str, Dropped], list[int], frozenset[str]]:
     """Join the pieces of blocks to whole features, and choose among them.
 
     Args:
@@ -166,12 +188,15 @@ def gather(
 
     Returns:
         Features by label and time; by label what was dropped; the vertices of each feature that had too many to be
-        joined, for `warn_of_cuts`.
+        joined, for `warn_of_cuts`; the labels whose components contours removed entirely, for `warn_of_nothing`.
     """
+    components: set[str] = set()
     joiners: dict[tuple[int, int], Joiner] = {}
     parts: dict[tuple[int, int], list[Features]] = {}
     for moment, block, pieces in blocks:
         for index, piece in enumerate(pieces):
+            if piece.wholes:
+                components.add(prompts[index].label)
             joiner = joiners.setdefault((moment, index), Joiner(grid, parts=choice.parts))
             parts.setdefault((moment, index), []).extend(joiner.add(block, piece))
     for key, joiner in joiners.items():
@@ -185,9 +210,71 @@ def gather(
             continue
         chosen, left_out = _chosen(whole, choice, grid.shape)
         label = prompts[index].label
-        dropped[label] = _sum(dropped.get(label, Dropped()), left_out)
+        dropped[label] = dropped.get(label, Dropped()) + left_out
         found.append(Found(label=label, moment=moments[moment], features=chosen))
-    return tuple(found), dropped, [n for joiner in joiners.values() for n in joiner.left_cut]
+    erased = components - {each.label for each in found if len(each.features)}
+    erased -= {label for label, count in dropped.items() if count != Dropped()}
+    left_cut = [n for joiner in joiners.values() for n in joiner.left_cut]
+    return tuple(found), dropped, left_cut, frozenset(erased)
+
+
+def warn_of_nothing(
+    prompts: Sequence[Prompt],
+    found: Iterable[Found],
+    dropped: Mapping[str, Dropped],
+    choice: Choice,
+    *,
+    erased: Collection[str] = (),
+    outdone: Mapping[str, int] | None = None,
+) -> None:
+    """Say which labels have no row because of what was asked for, and what removed their components.
+
+    Args:
+        prompts: What was asked.
+        found: Features by label and time.
+        dropped: By label, what was found but dropped.
+        choice: What it was dropped for.
+        erased: Labels whose components the contours removed entirely.
+        outdone: By label, pixels above the threshold that an exclusive choice gave to another class.
+    """
+    full = {each.label for each in found if len(each.features)}
+    reasons = []
+    for prompt in prompts:
+        label, count = prompt.label, dropped.get(prompt.label, Dropped())
+        if label in full:
+            continue
+        removed = _removed(count, choice)
+        if removed:
+            total = sum(vars(count).values())
+            many = f"{total:,} components were" if total > 1 else "1 component was"
+            reasons.append(f"{many} found for {label!r}: {' and '.join(removed)}")
+        elif label in erased:
+            reasons.append(f"refine= left nothing of the components of {label!r}")
+        elif outdone is not None and outdone.get(label):
+            reasons.append(
+                f"{outdone[label]:,} pixels are above the threshold of {label!r}, but another class is more probable "
+                "there (exclusive=True)"
+            )
+        elif prompt.threshold >= 1:
+            reasons.append(
+                f"no probability is larger than threshold=1 of {label!r}: give a lower one"
+            )
+    if reasons:
+        warnings.warn(
+            f"nothing is left of {len(reasons)} of {len(prompts)} labels. {'; '.join(reasons)}",
+            RemoteSAMWarning,
+            stacklevel=5,
+        )
+
+
+def _removed(count: Dropped, choice: Choice) -> list[str]:
+    """What removed components, and how many, as users name it."""
+    causes = {
+        f"min_score={choice.min_score:g}": count.low_score,
+        f"min_area ({choice.min_area:,} pixels)": count.small,
+        f"suppress={choice.suppress!r}": count.inner + count.overlapping + count.enclosed,
+    }
+    return [f"{cause} removed {number:,}" for cause, number in causes.items() if number]
 
 
 def warn_of_cuts(vertices: Sequence[int]) -> None:
@@ -233,14 +320,45 @@ def _finished(
     members: Sequence[Sequence[int]],
     choice: Choice | None,
     zones: Zones | None,
-) -> tuple[Answer, tuple[Pieces, ...], ZonePart | None]:
+) -> tuple[Answer, tuple[Pieces, ...], ZonePart | None, "_Notes"]:
     pieces = (
         ()
         if choice is None
         else outlined(answer.codes, answer.block.core, prompts, members, choice)
     )
     part = None if zones is None else tally_zones(answer, zones, prompts, members)
-    return replace(answer, codes=answer.codes[:0]), pieces, part
+    notes = _Notes(
+        valid=_any_valid(answer.codes),
+        outdone=_outdone(answer.codes, prompts, members, choice),
+    )
+    return replace(answer, codes=answer.codes[:0]), pieces, part, notes
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Notes:
+    """What a block says of why nothing may be found in it."""
+
+    valid: bool
+    outdone: tuple[int, ...]
+
+
+def _any_valid(codes: NDArray[Any]) -> bool:
+    return codes.dtype != np.uint8 or bool((codes[:1] <= FULL).any())
+
+
+def _outdone(
+    codes: NDArray[Any],
+    prompts: Sequence[Prompt],
+    members: Sequence[Sequence[int]],
+    choice: Choice | None,
+) -> tuple[int, ...]:
+    """Pixels above each prompt's threshold; all 0 where classes may overlap."""
+    if choice is None or not choice.exclusive:
+        return (0,) * len(prompts)
+    return tuple(
+        int(above(joined(codes, which), threshold_steps(prompt.threshold)).sum())
+        for prompt, which in zip(prompts, members, strict=True)
+    )
 
 
 def outlined(
@@ -341,13 +459,3 @@ def _enclosers(features: Features) -> NDArray[np.int64]:
     largest_first = np.argsort(-shapely.area(holes[hole]), kind="stable")
     out[inside[largest_first]] = owner[hole[largest_first]]
     return out
-
-
-def _sum(one: Dropped, other: Dropped) -> Dropped:
-    return Dropped(
-        low_score=one.low_score + other.low_score,
-        small=one.small + other.small,
-        inner=one.inner + other.inner,
-        overlapping=one.overlapping + other.overlapping,
-        enclosed=one.enclosed + other.enclosed,
-    )

@@ -7,7 +7,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from remotesam_geo.errors import InputError
+from remotesam_geo.errors import one_of
 
 from .zones import Zones
 
@@ -48,10 +48,7 @@ def belonging(zones: Zones, objects: NDArray[np.object_], within: Within = "poin
             so that zones which partition an area sum to its total; "intersects" to every zone that holds some of its
             area; "area" likewise, but each zone gets only the share of the object that lies there.
     """
-    if within not in get_args(Within):
-        raise InputError(
-            f"within is {within!r}: give one of {', '.join(map(repr, get_args(Within)))}"
-        )
+    one_of("within", within, get_args(Within))
     if within == "point":
         return _by_point(zones, shapely.point_on_surface(objects))
     objects, zone = np.asarray(objects, object), zones.tree

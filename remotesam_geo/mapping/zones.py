@@ -26,7 +26,7 @@ from remotesam_geo.errors import InputError
 from .grid import Box, Grid
 from .zone_shapes import onto_grid, out_of_grid
 
-__all__ = ["Runs", "Zones", "core_zones", "place_zones"]
+__all__ = ["Runs", "Zones", "check_zones", "core_zones", "place_zones"]
 
 I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
@@ -180,9 +180,7 @@ def place_zones(frame: gpd.GeoDataFrame, geobox: GeoBox, *, adds: Collection[str
         >>> place_zones(frame, box).bounds.tolist()
         [[10.0, 10.0, 20.0, 80.0]]
     """
-    _check_frame(frame, adds)
-    shapes = shapely.force_2d(np.asarray(frame.geometry.array, object))
-    _check_shapes(frame, shapes)
+    shapes = check_zones(frame, adds)
     placed, cut = onto_grid(shapes, CRS.from_user_input(frame.crs), geobox)
     zones = Zones(frame=frame, shapes=placed, size=shapely.area(placed) * cut, geobox=geobox)
     height, width = geobox.shape.yx
@@ -195,6 +193,22 @@ def place_zones(frame: gpd.GeoDataFrame, geobox: GeoBox, *, adds: Collection[str
         )
     _check_overlaps(zones, shapes, here)
     return zones
+
+
+def check_zones(frame: gpd.GeoDataFrame, adds: Collection[str] = ()) -> Geometries:
+    """Check zones by themselves, before a scene is opened, and give their shapes.
+
+    Args:
+        frame: Polygons in any CRS.
+        adds: Columns that the result will have beside the frame's own.
+
+    Raises:
+        InputError: No CRS, no rows, rows that are no valid polygon, or a column that the result would have twice.
+    """
+    _check_frame(frame, adds)
+    shapes: Geometries = shapely.force_2d(np.asarray(frame.geometry.array, object))
+    _check_shapes(frame, shapes)
+    return shapes
 
 
 def core_zones(

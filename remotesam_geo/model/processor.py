@@ -29,7 +29,8 @@ __all__ = ["Picture", "RemoteSAMProcessor", "Tokens", "bert_tokenizer", "resize"
 Picture = NDArray[np.uint8] | Image.Image | Tensor
 
 PAD = 0
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+UNKNOWN = "[UNK]"
+SPECIAL = ("[PAD]", UNKNOWN, "[CLS]", "[SEP]", "[MASK]")
 # What Pillow turns into RGB without a choice to be made; 16-bit and float pictures need a stretch.
 MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"}
 
@@ -267,6 +268,27 @@ class RemoteSAMProcessor:
         word = encoding.word_ids[lost]
         first = lost if word is None else encoding.word_ids.index(word)
         return expression[encoding.offsets[first][0] :].strip()
+
+    def unknown_words(self, expression: str) -> tuple[str, ...]:
+        """The words of an expression that the tokenizer cannot represent, as they are written.
+
+        A network with a word list of its own, such as "tiny", cannot tell them from each other.
+
+        Example:
+            >>> from remotesam_geo.model import RemoteSAMProcessor
+            >>> RemoteSAMProcessor.from_pretrained("tiny").unknown_words("the red zebra in the image")
+            ('zebra',)
+            >>> RemoteSAMProcessor().unknown_words("the red zebra in the image")
+            ()
+        """
+        encoding = self.tokenizer.encode(expression)
+        return tuple(
+            dict.fromkeys(
+                expression[start:stop]
+                for token, (start, stop) in zip(encoding.tokens, encoding.offsets, strict=True)
+                if token == UNKNOWN
+            )
+        )
 
     def __call__(
         self, pictures: Picture | Sequence[Picture], expressions: str | Sequence[str]

@@ -23,14 +23,14 @@ from remotesam_geo.mapping.executor import Failure, Predict, Work
 from remotesam_geo.mapping.frames import Found, Style, to_frame, wanted_crs
 from remotesam_geo.mapping.ground import pixel_size
 from remotesam_geo.mapping.maps import Asked
-from remotesam_geo.mapping.survey import Choice, Survey, survey, warn_of_giants
+from remotesam_geo.mapping.survey import Choice, Survey, survey, warn_of_giants, warn_of_nothing
 from remotesam_geo.mapping.vectors import Features
 from remotesam_geo.mapping.zone_frames import wide_columns
 from remotesam_geo.mapping.zone_sums import Sums
-from remotesam_geo.mapping.zones import Zones, core_zones, place_zones
+from remotesam_geo.mapping.zones import Zones, check_zones, core_zones, place_zones
 from remotesam_geo.notebook import tqdm
 from remotesam_geo.scenes.areas import shape_in_degrees
-from remotesam_geo.tasks import CONTOUR_THRESHOLD, Suppress, merge
+from remotesam_geo.tasks import CONTOUR_THRESHOLD, Dropped, Suppress, merge
 from remotesam_geo.words import Prompt, PromptLike, parse_prompts, view_words
 
 from .asking import Group, Question, ceil_pixels, held_prompts, map_groups, native_crs
@@ -61,30 +61,44 @@ class Asker:
         return contour_model(question.refine)
 
     def opened(self, question: Question) -> tuple[Scene | Picture, Question, tuple[Prompt, ...]]:
-        """What is looked at, the question as it then stands, and its prompts."""
-        scene = subject(question.scene, question.how.bands, question.how.stretch)
-        if isinstance(scene, Picture) and not question.how.tiles:
-            question = replace(question, how=replace(question.how, view="scene"))
-        return scene, question, self._parsed(scene, question)
+        """The opened scene, the question as it applies to it, and its prompts.
 
-    def _parsed(self, scene: Scene | Picture, question: Question) -> tuple[Prompt, ...]:
+        Raises:
+            InputError: The question has options that mean nothing for that scene.
+        """
+        prompts = self._parsed(question)
+        scene = subject(question.scene, question.how.bands, question.how.stretch)
+        if isinstance(scene, Picture):
+            _warn_of_no_data([bool(scene.valid.any())])
+            question.refuse("a picture has no place on Earth; cut the picture instead", "area")
+            question.refuse("a picture has no metres. Leave it out", "resolution")
+            if not question.how.tiles:
+                question.refuse(
+                    "a picture is one window. Leave it out, or look at the picture window by window, with tiles=True",
+                    "overlap", "seam", "on_error",
+                )  # fmt: skip
+                question = replace(question, how=replace(question.how, view="scene"))
+        elif question.how.tiles:
+            question.refuse("it is for pictures: a scene is asked window by window anyway", "tiles")
+        if question.how.view == "map" and not is_probabilities(scene):
+            _warn_of_view_words(prompts)
+        return scene, question, prompts
+
+    def _parsed(self, question: Question) -> tuple[Prompt, ...]:
+        scene = question.scene
         if isinstance(scene, xr.DataArray) and is_probabilities(scene):
-            if question.resolution is not None:
-                raise InputError("probabilities have their resolution: leave out resolution=")
             held = _chosen(scene, question.prompts)
             return parse_prompts(held, threshold=question.threshold, suggest=False)
         if question.prompts is None:
             raise InputError("prompts= is missing: say in words what to look for")
-        parsed = parse_prompts(
+        return parse_prompts(
             question.prompts,
             template=question.template,
             threshold=question.threshold,
             resolution=question.resolution,
             cut_words=getattr(self.model, "cut_words", None),
+            unknown_words=getattr(self.model, "unknown_words", None),
         )
-        if question.how.view == "map":
-            _warn_of_view_words(parsed)
-        return parsed
 
     def about(self, groups: Sequence[Group]) -> dict[str, Any]:
         """How prompts were asked, as plain JSON."""
@@ -133,15 +147,20 @@ def features(
         crs: CRS of the result; None for the scene's.
         one_each: Whether all features of a prompt and time make one.
     """
+    target = None if crs is None else wanted_crs(crs, None)
     scene, question, prompts = asker.opened(question)
-    target = native_crs(scene)
-    if target is not None:
-        target = wanted_crs(crs, target)
+    if isinstance(scene, Picture) and target is not None:
+        raise InputError(
+            f"crs={crs!r} cannot be used here: a picture has no place on Earth, so its results are in pixels. "
+            "Leave it out"
+        )
+    target = native_crs(scene) if target is None else target
     groups = map_groups(
         asker.model, scene, prompts, question.how, contours=asker.contours(question)
     )
     run_id = uuid.uuid4().hex
     tables, results = [], []
+    wanted: Choice | None = None
     with _progress(groups, question) as advance:
         for group in groups:
             wanted = _wanted(choice, question, group, scene)
@@ -171,6 +190,7 @@ def features(
     joined = joined.sort_values(
         "label", key=lambda labels: labels.map(order.index), kind="stable", ignore_index=True
     )
+    _warn_of_nothing(prompts, results, wanted)
     return _noted(joined, asker.about(groups), groups, results, run_id)
 
 
@@ -195,6 +215,10 @@ def over_zones(
         choice: Which objects are wanted; None for none.
         contour_threshold: Above it a pixel of the map of contours parts touching objects.
     """
+    if zones is not None:
+        check_zones(zones, columns or ())
+    elif question.how.view == "zone":
+        raise InputError("view='zone' takes one view of each zone: give zones=")
     scene, question, prompts = asker.opened(question)
     if isinstance(scene, Picture) and zones is not None:
         raise InputError(
@@ -204,28 +228,32 @@ def over_zones(
     columns = wide_columns(labels) if columns is None else columns
     contours = asker.contours(question)
     looks: list[tuple[tuple[Group, ...], gpd.GeoDataFrame | None]]
-    if question.how.view == "zone":
+    if question.how.view == "zone" and zones is not None:
         looks = list(_a_look_a_zone(asker, scene, prompts, question, zones, columns=columns))
     else:
         looks = [(map_groups(asker.model, scene, prompts, question.how, contours=contours), zones)]
     run_id = uuid.uuid4().hex
     frames, results = [], []
+    wanted: Choice | None = None
     every = [group for groups, _ in looks for group in groups]
     with _progress(every, question) as advance:
         for groups, frame in looks:
-            answers = [
-                survey(
-                    group.maps,
-                    group.prompts,
-                    group.members,
-                    choice=choice and _wanted(choice, question, group, scene, contour_threshold),
-                    zones=placed,
-                    progress=advance,
+            answers = []
+            for group, placed in zip(
+                groups, _placed(groups, frame, native_crs(scene), columns), strict=True
+            ):
+                if choice is not None:
+                    wanted = _wanted(choice, question, group, scene, contour_threshold)
+                answers.append(
+                    survey(
+                        group.maps,
+                        group.prompts,
+                        group.members,
+                        choice=wanted,
+                        zones=placed,
+                        progress=advance,
+                    )
                 )
-                for group, placed in zip(
-                    groups, _placed(groups, frame, native_crs(scene), columns), strict=True
-                )
-            ]
             frames.append(
                 rows(
                     ZoneAnswers(
@@ -239,6 +267,7 @@ def over_zones(
             )
             results.extend(answers)
     joined = pd.concat(frames) if len(frames) > 1 else frames[0]
+    _warn_of_nothing(prompts, results, wanted)
     return _noted(joined, asker.about(every), every, results, run_id)
 
 
@@ -320,12 +349,10 @@ def _a_look_a_zone(
     scene: Scene | Picture,
     prompts: Sequence[Prompt],
     question: Question,
-    zones: gpd.GeoDataFrame | None,
+    zones: gpd.GeoDataFrame,
     *,
     columns: Mapping[str, str],
 ) -> Iterator[tuple[tuple[Group, ...], gpd.GeoDataFrame]]:
-    if zones is None:
-        raise InputError("view='zone' takes one look at each zone: give zones=")
     (whole,) = map_groups(asker.model, scene, prompts, replace(question.how, view="scene"))
     place_zones(zones, whole.maps.geobox, adds=columns)  # says what is wrong with them
     contours = asker.contours(question)
@@ -394,6 +421,45 @@ def _noted(
     if table.crs is None:
         table.attrs["space"] = "pixel"
     return table
+
+
+def _warn_of_no_data(valid: Sequence[bool]) -> None:
+    if not any(valid):
+        warnings.warn(
+            "no pixel that was looked at is valid, so nothing can be found: the scene is no data there. Look at "
+            "render(scene).valid, and check nodata=, masks and the area",
+            RemoteSAMWarning,
+            stacklevel=5,
+        )
+
+
+def _warn_of_nothing(
+    prompts: Sequence[Prompt], results: Sequence[Survey], choice: Choice | None
+) -> None:
+    """Say why a result is empty, where that is known.
+
+    Args:
+        prompts: What was asked.
+        results: What was found, for each resolution and view.
+        choice: What components were chosen by; None where none were wanted.
+    """
+    _warn_of_no_data([result.valid or bool(result.failures) for result in results])
+    if choice is not None:
+        dropped: dict[str, Dropped] = {}
+        outdone: dict[str, int] = {}
+        for result in results:
+            for label, count in result.dropped.items():
+                dropped[label] = dropped.get(label, Dropped()) + count
+            for label, pixels in result.outdone.items():
+                outdone[label] = outdone.get(label, 0) + pixels
+        warn_of_nothing(
+            prompts,
+            [each for result in results for each in result.found],
+            dropped,
+            choice,
+            erased={label for result in results for label in result.erased},
+            outdone=outdone,
+        )
 
 
 def _warn_of_failures(failures: Sequence[Failure], group: Group) -> None:

@@ -5,8 +5,9 @@ import logging
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, fields, replace
+from numbers import Real
+from typing import Any, Literal, get_args
 
 import numpy as np
 import xarray as xr
@@ -17,7 +18,7 @@ from PIL import Image
 from pyproj import CRS
 from shapely.geometry.base import BaseGeometry
 
-from remotesam_geo.errors import InputError, RemoteSAMWarning
+from remotesam_geo.errors import InputError, RemoteSAMWarning, number_in, one_of
 from remotesam_geo.mapping.areas import tiles_in
 from remotesam_geo.mapping.contours import CONTOURS, Contours, WithContours
 from remotesam_geo.mapping.executor import OnError, Predict, Work
@@ -30,7 +31,9 @@ from remotesam_geo.mapping.source import Moment, Source, picture_source, scene_s
 from remotesam_geo.mapping.stitch import Seam
 from remotesam_geo.mapping.views import square_round
 from remotesam_geo.mapping.zone_shapes import onto_grid
+from remotesam_geo.scenes.colors import check_bands
 from remotesam_geo.scenes.coordinates import grid_of
+from remotesam_geo.scenes.stretches import check_stretch
 from remotesam_geo.tasks import Suppress, decode
 from remotesam_geo.words import (
     CLASS_TEMPLATE,
@@ -38,6 +41,7 @@ from remotesam_geo.words import (
     PromptLike,
     ResolutionLike,
     distinct_expressions,
+    warn_of_sizes,
 )
 
 from .network import Model, Refine, exactly
@@ -85,6 +89,15 @@ class How:
     tiles: bool = False
     on_error: OnError = "raise"
 
+    def __post_init__(self) -> None:
+        one_of("view", self.view, get_args(View))
+        one_of("seam", self.seam, get_args(Seam))
+        one_of("on_error", self.on_error, get_args(OnError))
+        one_of("tiles", self.tiles, (True, False))
+        number_in("overlap", self.overlap, 0, 0.5)
+        check_bands(self.bands)
+        check_stretch(self.stretch)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Question:
@@ -113,6 +126,52 @@ class Question:
     suppress: Suppress | None = None
     min_area: float = 0
     progress: bool | None = None
+
+    def __post_init__(self) -> None:
+        if not callable(self.refine):
+            one_of("refine", self.refine, ("contours", None))
+        one_of("suppress", self.suppress, (*get_args(Suppress), None))
+        number_in("min_area", self.min_area, 0)
+        one_of("progress", self.progress, (True, False, None))
+        self._check_together()
+
+    def refuse(self, reason: str, *names: str) -> None:
+        """Refuse options that would have no effect.
+
+        Args:
+            reason: Why they have none, and what to do instead.
+            names: The options, attributes of this question or of its `how`.
+
+        Raises:
+            InputError: One of them differs from its default.
+        """
+        defaults = {field.name: field.default for field in (*fields(self), *fields(self.how))}
+        values = vars(self.how) | vars(self)
+        for name in names:
+            value = values[name]
+            if value is None or (isinstance(value, str | Real) and value == defaults[name]):
+                continue
+            shown = f"{value!r}" if isinstance(value, str | Real) else ""
+            raise InputError(f"{name}={shown} cannot be used here: {reason}")
+
+    def _check_together(self) -> None:
+        """Refuse options that exclude each other, as far as that is known before the scene is opened."""
+        if is_probabilities(self.scene):
+            self.refuse(
+                "the scene is probabilities that were computed before. Leave it out, or give the scene itself",
+                "resolution", "refine", "bands", "stretch", "view", "overlap", "seam", "area", "tiles", "on_error",
+            )  # fmt: skip
+        elif isinstance(self.scene, np.ndarray | Image.Image):
+            self.refuse(
+                "a picture given as pixels has its three colours. Leave it out, or give other pixels",
+                "bands", "stretch",
+            )  # fmt: skip
+        if self.how.view != "map":
+            self.refuse(
+                f"view={self.how.view!r} sees a whole scene or zone as one image, whose resolution follows from its "
+                "size. Leave it out, or use view='map'; for a part of the scene, cut the scene",
+                "resolution", "overlap", "seam", "area", "tiles",
+            )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -186,14 +245,21 @@ def map_groups(
     if isinstance(scene, Picture):
         return (_picture_group(model, scene, prompts, how, contours),)
     if isinstance(scene, xr.DataArray) and is_probabilities(scene):
-        return (_held_group(scene, prompts, how, contours),)
-    if how.tiles:
-        raise InputError("tiles= is for pictures: a scene is asked window by window anyway")
+        return (_held_group(scene, prompts),)
     place = grid_of(scene)
     if how.view != "map":
+        _refuse_resolutions(
+            prompts, f"view={how.view!r} has the resolution that follows from its size"
+        )
         geobox = _view(place, model.image_size, around)
+        if around is None:
+            warn_of_sizes(prompts, metres=pixel_size(geobox).metres, window=model.image_size)
         source = scene_source(scene, bands=how.bands, stretch=how.stretch, geobox=geobox)
         return (_asked(model, source, prompts, replace(how, area=None), contours),)
+    by_metres = list(by_resolution(prompts, place, model.image_size))
+    for metres, group in by_metres:  # before the first pixel is read
+        side = pixel_size(plan_geobox(place)).metres if metres == "native" else float(metres)
+        warn_of_sizes(group, metres=side, window=model.image_size)
     groups = tuple(
         _asked(
             model,
@@ -202,7 +268,7 @@ def map_groups(
             how,
             contours,
         )
-        for metres, group in by_resolution(prompts, place, model.image_size)
+        for metres, group in by_metres
     )
     _announce(groups)
     return groups
@@ -212,8 +278,6 @@ def _asked(
     model: Model, source: Source, prompts: Sequence[Prompt], how: How, contours: Contours | None
 ) -> Group:
     size = model.image_size
-    if not 0 <= how.overlap <= 0.5:
-        raise InputError(f"overlap is {how.overlap}: give a share of a window, 0 to 0.5")
     grid = Grid(
         shape=source.geobox.shape.yx, window=size, overlap=2 * round(how.overlap * size / 2)
     )
@@ -245,6 +309,15 @@ def _view(place: GeoBox, size: int, around: BaseGeometry | None) -> GeoBox:
     return square_round(plan, size, zone)
 
 
+def _refuse_resolutions(prompts: Sequence[Prompt], reason: str) -> None:
+    """Refuse prompts that ask for a resolution of their own."""
+    for prompt in prompts:
+        if prompt.resolution is not None:
+            raise InputError(
+                f"resolution={prompt.resolution!r} of {prompt.label!r} cannot be used here: {reason}. Leave it out"
+            )
+
+
 def _announce(groups: Sequence[Group]) -> None:
     times = len(groups[0].maps.moments)
     if times > 1:
@@ -258,13 +331,7 @@ def _announce(groups: Sequence[Group]) -> None:
         )
 
 
-def _held_group(
-    probabilities: xr.DataArray, prompts: Sequence[Prompt], how: How, contours: Contours | None
-) -> Group:
-    if contours is not None:
-        raise InputError("contours are seen in pictures, not in probabilities: leave out refine=")
-    if how.view != "map" or how.area is not None:
-        raise InputError("probabilities are a map that is there already: leave out view= and area=")
+def _held_group(probabilities: xr.DataArray, prompts: Sequence[Prompt]) -> Group:
     labels = [str(label) for label in np.atleast_1d(probabilities.coords["prompt"].values)]
     return Group(
         prompts=tuple(prompts),
@@ -281,13 +348,7 @@ def _picture_group(
     how: How,
     contours: Contours | None,
 ) -> Group:
-    if how.area is not None:
-        raise InputError("a picture has no place on Earth: leave out area=, or cut the picture")
-    for prompt in prompts:
-        if prompt.resolution is not None:
-            raise InputError(
-                f"a picture has no metres: leave out resolution={prompt.resolution!r}, or give it a CRS"
-            )
+    _refuse_resolutions(prompts, "a picture has no metres")
     if how.tiles:
         source = picture_source(picture.rgb, picture.valid)
         return _asked(model, source, prompts, replace(how, view="map"), contours)
@@ -334,9 +395,6 @@ def _resized(array: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
 
 def ceil_pixels(area: float, geobox: GeoBox) -> int:
     """How many pixels an area takes: square metres on the ground, or pixels of a picture."""
-    if not (math.isfinite(area) and area >= 0):
-        raise InputError(
-            f"min_area is {area!r}: give square metres (pixels of a picture), 0 or more"
-        )
+    number_in("min_area", area, 0)
     metres = 1.0 if geobox.crs is None else pixel_size(geobox).metres
     return max(1, math.ceil(area / metres**2))

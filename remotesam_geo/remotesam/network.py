@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from remotesam_geo.errors import InputError
+from remotesam_geo.errors import InputError, number_in, one_of
 from remotesam_geo.mapping.contours import Contours
 from remotesam_geo.mapping.stitch import Codes
 from remotesam_geo.tasks import decode
@@ -16,8 +17,14 @@ from remotesam_geo.tasks import decode
 if TYPE_CHECKING:
     from remotesam_geo.model import Predictor, RemoteSAMProcessor
 
-__all__ = ["Model", "Network", "Refine", "contour_model", "described", "exactly"]
+__all__ = ["Model", "Network", "Refine", "check_model", "contour_model", "described", "exactly"]
 
+
+LARGEST_SIDE = 1 << 16
+"""Pixels along the side of a window."""
+
+Precision = Literal["auto", "float32", "bfloat16"]
+"""In which numbers the network multiplies."""
 
 Refine = Literal["contours"] | Contours | None
 """What parts touching objects: the published contour network, one given, or nothing."""
@@ -52,12 +59,19 @@ class Network:
         source: str | Path | None,
         *,
         device: str,
-        precision: Literal["auto", "float32", "bfloat16"],
+        precision: Precision,
         revision: str | None,
         sha256: str | None,
         local_files_only: bool,
     ) -> "Network":
         """See `RemoteSAM.from_pretrained`."""
+        one_of("precision", precision, get_args(Precision))
+        one_of("local_files_only", local_files_only, (True, False))
+        for name, value in (("device", device), ("revision", revision), ("sha256", sha256)):
+            if not (isinstance(value, str) and value.strip()) and (
+                value is not None or name == "device"
+            ):
+                raise InputError(f"{name}={value!r} is not allowed: give a text, or leave it out")
         from remotesam_geo.model import (  # noqa: PLC0415 - torch takes its time
             Predictor,
             RemoteSAMModel,
@@ -99,6 +113,38 @@ class Network:
         cut: str = self.processor.cut_words(expression)
         return cut
 
+    def unknown_words(self, expression: str) -> tuple[str, ...]:
+        """The words of an expression that it has no representation of."""
+        unknown: tuple[str, ...] = self.processor.unknown_words(expression)
+        return unknown
+
+
+def check_model(model: object) -> None:
+    """Check that an object can be asked as a model.
+
+    Raises:
+        InputError: It lacks a part of `Model`, or a part cannot be used.
+    """
+    what = f"model is {model!r:.80} of type {type(model).__name__}"
+    if isinstance(model, str | PathLike):
+        raise InputError(f"{what}: open it by RemoteSAM.from_pretrained({str(model)!r})")
+    missing = [part for part in ("image_size", "identity", "predict") if not hasattr(model, part)]
+    if missing:
+        raise InputError(
+            f"{what}, which has no {' and no '.join(missing)}: give what RemoteSAM.from_pretrained opens, or an object "
+            "with image_size, identity and predict(images, expressions)"
+        )
+    if isinstance(model, type):
+        raise InputError(f"{what}, a class: give an object of it, {model.__name__}()")
+    number_in("the model's image_size", model.image_size, 2, LARGEST_SIDE, whole=True)  # type: ignore[attr-defined]
+    identity = model.identity  # type: ignore[attr-defined]
+    if not isinstance(identity, str) or not identity.strip():
+        raise InputError(
+            f"the model's identity is {identity!r}: it must be a text that changes when the answers would change"
+        )
+    if not callable(model.predict):  # type: ignore[attr-defined]
+        raise InputError(f"the model's predict is no function but a {type(model.predict).__name__}")  # type: ignore[attr-defined]
+
 
 def exactly(
     model: Model, images: NDArray[np.uint8], expressions: Sequence[str]
@@ -124,8 +170,7 @@ def contour_model(refine: Refine) -> Contours | None:
     """Who is asked for contours, if anyone: the published network, or the one given."""
     if refine is None or callable(refine):
         return refine
-    if refine != "contours":
-        raise InputError(f"refine is {refine!r}: give None, 'contours', or a contour model")
+    one_of("refine", refine, ("contours", None))
     from remotesam_geo.model import ContourModel  # noqa: PLC0415 - torch takes its time
 
     contours: Contours = ContourModel.from_pretrained()

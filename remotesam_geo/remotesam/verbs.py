@@ -2,12 +2,12 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import geopandas as gpd
 import xarray as xr
 
-from remotesam_geo.errors import InputError
+from remotesam_geo.errors import InputError, number_in, one_of
 from remotesam_geo.mapping.executor import OnError
 from remotesam_geo.mapping.frames import Style
 from remotesam_geo.mapping.lazy import class_array, probability_array
@@ -30,7 +30,7 @@ from remotesam_geo.words import PromptLike, ResolutionLike
 
 from .answering import Asker, ZoneAnswers, features, one_map, over_zones
 from .asking import OVERLAP, Bands, How, Question, Refine, Resolutions, Thresholds, View
-from .network import Model, Network, described
+from .network import Model, Network, Precision, check_model, described
 from .subjects import SceneLike, is_probabilities
 
 __all__ = ["RemoteSAM"]
@@ -65,6 +65,7 @@ class RemoteSAM:
     """
 
     def __init__(self, model: Model) -> None:
+        check_model(model)
         self.model = model
 
     @classmethod
@@ -73,7 +74,7 @@ class RemoteSAM:
         source: str | Path | None = None,
         *,
         device: str = "auto",
-        precision: Literal["auto", "float32", "bfloat16"] = "auto",
+        precision: Precision = "auto",
         revision: str | None = None,
         sha256: str | None = None,
         local_files_only: bool = False,
@@ -214,8 +215,7 @@ class RemoteSAM:
 
         The other arguments and the result are those of `segment`.
         """
-        if view not in ("map", "scene"):
-            raise InputError(f"view is {view!r}: give 'map' or 'scene'")
+        one_of("view", view, ("map", "scene"))
         question = Question(
             scene=scene, prompts=prompts, template=None, threshold=threshold, resolution=resolution, refine=refine,
             suppress=suppress, min_area=min_area, progress=progress,
@@ -256,6 +256,7 @@ class RemoteSAM:
         The other arguments and the result are those of `segment`; `oriented` draws the smallest rectangle at any angle
         in place of the box along the grid. `area_m2` is the area of what is drawn.
         """
+        one_of("oriented", oriented, (True, False))
         question = Question(
             scene=scene, prompts=prompts, threshold=threshold, resolution=resolution, refine=refine,
             suppress=suppress, min_area=min_area, progress=progress,
@@ -289,7 +290,7 @@ class RemoteSAM:
         """
         if is_probabilities(scene):
             raise InputError(
-                "ground asks one look at a whole scene, which probabilities no longer hold: give the scene"
+                "ground looks at a whole scene in one view, which probabilities no longer hold: give the scene"
             )
         question = Question(
             scene=scene, prompts=prompts, template=None, threshold=threshold, suppress="none", progress=progress,
@@ -343,6 +344,7 @@ class RemoteSAM:
         Returns:
             The zones, a row for each time and label that holds; one without a label (NA) where none does.
         """
+        number_in("balance", balance, 0, 1)
         question = Question(
             scene=scene, prompts=prompts, threshold=threshold, resolution=resolution, progress=progress,
             how=How(
@@ -446,6 +448,8 @@ class RemoteSAM:
         Returns:
             The zones, a row for each time and label; 0 where nothing is found, NA where nothing is valid.
         """
+        one_of("within", within, get_args(Within))
+        one_of("wide", wide, (True, False))
         question = Question(
             scene=scene, prompts=prompts, threshold=threshold, resolution=resolution, refine=refine,
             suppress=suppress, min_area=min_area, progress=progress,

@@ -2,8 +2,9 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import cv2
@@ -51,6 +52,28 @@ class Colors:
     missing: tuple[float | None, ...] | None
 
 
+def check_bands(bands: Any) -> None:
+    """Check what names red, green and blue.
+
+    Raises:
+        InputError: It is neither None, a name, nor one or three names or positions.
+    """
+    if bands is None or (isinstance(bands, str) and bands.strip()):
+        return
+    wrong = isinstance(bands, str | bytes | Mapping | Set) or not isinstance(bands, Iterable)
+    names = [] if wrong else list(bands)
+    for name in names:
+        if isinstance(name, str):
+            wrong |= not name.strip()
+        else:
+            wrong |= not isinstance(name, Integral) or isinstance(name, bool) or name < 1
+    if wrong or len(names) not in (1, 3):
+        raise InputError(
+            f"bands={bands!r} is not allowed: give three names or positions from 1, such as ['red', 'green', 'blue'], "
+            "or one for grey"
+        )
+
+
 def colors_of(scene: xr.Dataset | xr.DataArray, bands: str | Sequence[str | int] | None) -> Colors:
     """Take a scene apart.
 
@@ -61,10 +84,12 @@ def colors_of(scene: xr.Dataset | xr.DataArray, bands: str | Sequence[str | int]
     Raises:
         InputError: It cannot be understood: what there is, and what to do.
     """
+    check_bands(bands)
+    names = [bands] if isinstance(bands, str) else None if bands is None else list(bands)
     if isinstance(scene, xr.Dataset):
-        return _of_dataset(scene, [bands] if isinstance(bands, str) else bands)
+        return _of_dataset(scene, names)
     if isinstance(scene, xr.DataArray):
-        return _of_array(scene, [bands] if isinstance(bands, str) else bands)
+        return _of_array(scene, names)
     raise InputError(
         f"render takes an xarray Dataset or DataArray, not {type(scene).__name__}; a file is opened "
         "with open_raster(path)"
@@ -128,8 +153,8 @@ def _places(labels: list[str | int], bands: Sequence[str | int] | None) -> list[
     for band in bands:
         if isinstance(band, str) and band.lower() in labels:
             places.append(labels.index(band.lower()))
-        elif isinstance(band, int) and 1 <= band <= len(labels):
-            places.append(band - 1)
+        elif isinstance(band, Integral) and 1 <= band <= len(labels):
+            places.append(int(band) - 1)
     if len(places) != len(bands) or len(places) not in (1, 3):
         raise InputError(
             f"no bands {list(bands)} to make a picture of; there is: {', '.join(map(str, labels))}. "

@@ -118,6 +118,16 @@ def choose_limits(
     return given
 
 
+def check_stretch(stretch: Any) -> None:
+    """Check what `render` takes as a stretch, before a scene is opened.
+
+    Raises:
+        InputError: It is none.
+    """
+    if stretch is not None and not (isinstance(stretch, str) and stretch in {"", "percentiles"}):
+        stretch_of(stretch)
+
+
 def stretch_of(stretch: Any) -> Stretch:
     """Limits as users write them: a pair, three, a mapping, JSON, or a `Stretch`."""
     if isinstance(stretch, Stretch):

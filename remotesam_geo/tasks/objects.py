@@ -56,6 +56,9 @@ class Dropped:
     overlapping: int = 0
     enclosed: int = 0
 
+    def __add__(self, other: "Dropped") -> "Dropped":
+        return Dropped(**{name: count + vars(other)[name] for name, count in vars(self).items()})
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Detections:

@@ -1,6 +1,7 @@
 """The words that ask: prompts, view-relative words, and a vocabulary of Earth observation."""
 
 from .categories import Category, Vocabulary, auto_resolution, plural, suggest, vocabulary
+from .doubts import warn_of_sizes
 from .prompts import (
     CLASS_TEMPLATE,
     Prompt,
@@ -27,4 +28,5 @@ __all__ = [
     "suggest",
     "view_words",
     "vocabulary",
+    "warn_of_sizes",
 ]

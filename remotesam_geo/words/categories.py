@@ -13,11 +13,19 @@ from importlib.resources import files
 from math import floor, isfinite, log, log10, sqrt
 from typing import Literal, cast
 
-from remotesam_geo.errors import InputError
+from remotesam_geo.errors import InputError, number_in
 
 from .english import basic_words, pluralize, spelling
 
-__all__ = ["Category", "Vocabulary", "auto_resolution", "plural", "suggest", "vocabulary"]
+__all__ = [
+    "Category",
+    "Vocabulary",
+    "auto_resolution",
+    "category_within",
+    "plural",
+    "suggest",
+    "vocabulary",
+]
 
 Kind = Literal["object", "area", "linear"]
 
@@ -291,9 +299,8 @@ def auto_resolution(label: str, window: int = WINDOW) -> float | None:
         >>> auto_resolution("the storage tanks near the river") == auto_resolution("storage tank")
         True
     """
-    if window < 1:
-        raise InputError(f"the window is {window!r}: give its side in pixels, such as {WINDOW}")
-    category = _category_within(label)
+    number_in("window", window, 1, whole=True)
+    category = category_within(label)
     if category is None:
         return None
     fewest = FEWEST_PIXELS_OF_WIDTH if category.kind == "linear" else FEWEST_PIXELS
@@ -302,7 +309,7 @@ def auto_resolution(label: str, window: int = WINDOW) -> float | None:
     return _round(sqrt(smallest / fewest * largest / most))
 
 
-def _category_within(text: str) -> Category | None:
+def category_within(text: str) -> Category | None:
     """The category of a name, or of the first known name in an expression.
 
     The first, since English names the thing before what it is "with", "on" or "near".

@@ -4,12 +4,14 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from math import isfinite
-from typing import Literal, SupportsFloat, TypeVar
+from numbers import Real
+from typing import Literal, TypeGuard, TypeVar
 from warnings import warn
 
 from remotesam_geo.errors import InputError, RemoteSAMWarning
 
 from .categories import vocabulary
+from .doubts import warn_of_commas, warn_of_unknown_words
 from .english import basic_words
 
 __all__ = [
@@ -89,6 +91,7 @@ def parse_prompts(
     threshold: float | Mapping[str, float] | None = None,
     resolution: ResolutionLike | Mapping[str, ResolutionLike] | None = None,
     cut_words: Callable[[str], str] | None = None,
+    unknown_words: Callable[[str], Sequence[str]] | None = None,
     suggest: bool = True,
 ) -> tuple[Prompt, ...]:
     """Turn what a user wrote into prompts, in the order written, or say what is wrong with it.
@@ -102,7 +105,10 @@ def parse_prompts(
         resolution: The same for metres a pixel, "auto" or "native".
         cut_words: Gives the end of an expression that the network will not read, such as
             `RemoteSAMProcessor.cut_words`; without it, what is certainly not read.
-        suggest: Warn where a class name looks like a slip of a known category.
+        unknown_words: Gives the words of an expression that the model does not know, such as
+            `RemoteSAMProcessor.unknown_words`; they warn, with the names that it knows.
+        suggest: Warn where a class name looks like a slip of a known category, and where one prompt
+            lists several.
 
     Raises:
         InputError: No prompt, an empty one, the same label twice, an unknown label in a mapping,
@@ -151,6 +157,11 @@ def parse_prompts(
     for prompt in parsed:
         for expression in prompt.expressions:
             _warn_of_cut(expression, cut_words)
+    if suggest:
+        names = [label for label, said in pairs if said is None and template is not None]
+        commas = warn_of_commas(parsed, names)
+        if unknown_words is not None:
+            warn_of_unknown_words(parsed, unknown_words, commas=commas)
     return tuple(parsed)
 
 
@@ -265,7 +276,7 @@ def _by_label(
 
 
 def _threshold(value: object, label: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, SupportsFloat):
+    if not _is_number(value):
         raise InputError(f"the threshold of {label!r} is {value!r}: give a number from 0 to 1")
     number = float(value)
     if not 0 <= number <= 1:
@@ -281,19 +292,23 @@ def _threshold(value: object, label: str) -> float:
     return steps / STEPS
 
 
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, Real) and type(value).__name__ not in ("bool", "bool_")
+
+
 def _resolution(value: object, label: str) -> Resolution:
     if value is None:
         return None
     if isinstance(value, str):
         if value in ("auto", "native"):
             return "auto" if value == "auto" else None
-    elif not isinstance(value, bool) and isinstance(value, SupportsFloat):
+    elif _is_number(value):
         metres = float(value)
         if isfinite(metres) and metres > 0:
             return metres
     raise InputError(
         f"the resolution of {label!r} is {value!r}: give metres a pixel above 0, 'auto', or "
-        f"'native' for the scene's own"
+        "'native' for the scene's own"
     )
 
 

@@ -345,7 +345,7 @@ def test_zones_that_partition_an_area_sum_to_its_total(seed, n, aligned):
 def test_an_unknown_way_to_belong_is_an_error():
     box = geobox()
     zones = place_zones(in_pixels([shapely.box(0, 0, 9, 9)], box), box)
-    with pytest.raises(InputError, match="'point', 'intersects', 'area'"):
+    with pytest.raises(InputError, match="use 'point', 'intersects' or 'area'"):
         belonging(zones, np.zeros(0, object), "touch")
 
 
