@@ -56,7 +56,7 @@ from remotesam_geo.remotesam.asking import OVERLAP
 from remotesam_geo.remotesam.network import Refine
 from remotesam_geo.scenes import ReadPolicy
 from remotesam_geo.tasks import MIN_SCORE, Suppress
-from remotesam_geo.words import Prompt, PromptLike, ResolutionLike, parse_prompts
+from remotesam_geo.words import Prompt, PromptLike, ResolutionLike, check_resolutions, parse_prompts
 
 from .asked import Asked, ModelLike, asked, reopened
 from .given import (
@@ -193,6 +193,7 @@ class Job:
             folder, load, overlap=overlap, seam=seam, block=block, keep_probabilities=keep_probabilities, refine=refine
         )  # fmt: skip
         one_of("dry_run", dry_run, (True, False))
+        check_resolutions(resolution)
         place = Path(folder)
         _check_free(place)
         there = cls.open(place) if (place / PLAN).exists() else None
@@ -248,6 +249,8 @@ class Job:
         Raises:
             JobError: There is no job, or the model is another.
         """
+        if not callable(refine):
+            one_of("refine", refine, ("contours", None))
         place = Path(folder)
         path = place / PLAN
         try:
@@ -387,6 +390,7 @@ class Job:
             dry_run: Whether the folder stays as it is: the prompts are added to this object alone, for `estimate`.
         """
         one_of("dry_run", dry_run, (True, False))
+        check_resolutions(resolution)
         wanted = parsed(prompts, threshold, resolution, self._asked)
         groups(self.frozen, wanted, self._policy)
         if dry_run:

@@ -9,10 +9,12 @@ import itertools
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from shapely.geometry.base import BaseGeometry
+
+from remotesam_geo.errors import one_of
 
 __all__ = ["SEEN", "Described", "RuleKind", "Seen", "telling_apart"]
 
@@ -74,6 +76,9 @@ class Described:
     text: str
     kind: RuleKind
     ids: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        one_of("kind", self.kind, get_args(RuleKind))
 
 
 def telling_apart(

@@ -13,7 +13,7 @@ from pyproj.aoi import AreaOfInterest
 from pyproj.database import query_utm_crs_info
 from shapely.geometry.base import BaseGeometry
 
-from remotesam_geo.errors import InputError
+from remotesam_geo.errors import InputError, number_in, one_of
 
 __all__ = ["PixelSize", "ground_area", "near_meridian", "pixel_size", "plan_geobox"]
 
@@ -47,6 +47,22 @@ class PixelSize:
     def square(self) -> bool:
         """Whether the sides differ by less than a tenth."""
         return 1 / SQUARE <= self.x / self.y <= SQUARE
+
+
+def check_resolution(resolution: object) -> None:
+    """Check a resolution: metres a pixel above 0, or "native".
+
+    Raises:
+        InputError: It is neither.
+    """
+    if isinstance(resolution, str):
+        one_of("resolution", resolution, ("native",))
+    elif not isinstance(resolution, int | float) or isinstance(resolution, bool):
+        raise InputError(
+            f"resolution={resolution!r} is not allowed: give metres on the ground a pixel, above 0, or 'native'"
+        )
+    else:
+        number_in("resolution", resolution, 0, open_low=True)
 
 
 def pixel_size(geobox: GeoBox) -> PixelSize:

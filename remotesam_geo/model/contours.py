@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from threading import Lock
 from types import MappingProxyType
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForSemanticSegmentation, PreTrainedModel
 
-from remotesam_geo.errors import InputError, ModelError
+from remotesam_geo.errors import InputError, ModelError, number_in, one_of
 
 from . import hub
 from .checkpoint import (
@@ -29,7 +29,7 @@ from .checkpoint import (
     origin,
     without_bar,
 )
-from .hardware import Precision, choose_device, choose_precision
+from .hardware import Precision, check_compute, choose_device, choose_precision
 from .predictor import to_codes
 from .processor import resize
 
@@ -72,6 +72,9 @@ class ContourRecipe:
     precision: Precision
     batch: int
 
+    def __post_init__(self) -> None:
+        one_of("precision", self.precision, get_args(Precision))
+
 
 class ContourModel:
     """A semantic-segmentation network of one channel: how likely each pixel lies on a contour.
@@ -106,8 +109,8 @@ class ContourModel:
         precision: Precision | Literal["auto"] = "auto",
         batch: int | Literal["auto"] = "auto",
     ) -> None:
-        if batch != "auto" and batch < 1:
-            raise InputError(f'batch={batch!r}: give "auto" or a number of pictures, 1 or more.')
+        check_compute(precision, batch)
+        number_in("resolution", resolution, 1, whole=True)
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
         self._dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[self.precision]
@@ -149,6 +152,8 @@ class ContourModel:
         Raises:
             ModelError: The network is missing, damaged, unsafe, or has not one channel.
         """
+        check_compute(precision, batch)
+        number_in("resolution", resolution, 1, whole=True)
         found = _locate(source, revision, cache_dir, local_files_only)
         loaded = origin(
             found,

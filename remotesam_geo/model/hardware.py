@@ -3,14 +3,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 
-from remotesam_geo.errors import InputError
+from remotesam_geo.errors import InputError, number_in, one_of
 
 __all__ = [
     "Precision",
+    "check_compute",
     "choose_device",
     "choose_precision",
     "exact_float32",
@@ -36,7 +37,7 @@ def choose_device(device: str | torch.device) -> torch.device:
         return torch.device(next(name for name, works in usable.items() if works))
     try:
         chosen = torch.device(device)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise InputError(f'device={device!r}: give "auto", "cpu", "cuda" or "mps".') from error
     if not usable.get(chosen.type, False):
         names = ", ".join(name for name, works in usable.items() if works)
@@ -50,13 +51,23 @@ def choose_precision(precision: str, device: torch.device) -> Precision:
     Raises:
         InputError: There is no such precision.
     """
+    one_of("precision", precision, ("auto", *get_args(Precision)))
     if precision == "auto":
         return "bfloat16" if fast_at_bfloat16(device) else "float32"
-    if precision == "bfloat16":
-        return "bfloat16"
-    if precision == "float32":
-        return "float32"
-    raise InputError(f'precision={precision!r}: give "auto", "float32" or "bfloat16".')
+    return "bfloat16" if precision == "bfloat16" else "float32"
+
+
+def check_compute(precision: object, batch: object) -> None:
+    """Check how a model is to compute, before its weights are read.
+
+    Raises:
+        InputError: There is no such precision, or no such batch.
+    """
+    one_of("precision", precision, ("auto", *get_args(Precision)))
+    if isinstance(batch, str):
+        one_of("batch", batch, ("auto",))
+    else:
+        number_in("batch", batch, 1, whole=True)
 
 
 def fast_at_bfloat16(device: torch.device) -> bool:

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 from warnings import warn
 
 import numpy as np
@@ -13,11 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from remotesam_geo.errors import InputError, ModelError, RemoteSAMWarning
+from remotesam_geo.errors import InputError, ModelError, RemoteSAMWarning, one_of
 
 from .checkpoint import weights_sha256
 from .hardware import (
     Precision,
+    check_compute,
     choose_device,
     choose_precision,
     exact_float32,
@@ -65,6 +66,9 @@ class PredictorRecipe:
     batch: int
     deterministic: bool = False
     compiled: bool = False
+
+    def __post_init__(self) -> None:
+        one_of("precision", self.precision, get_args(Precision))
 
 
 class Predictor:
@@ -116,12 +120,13 @@ class Predictor:
         deterministic: bool = False,
         compiled: bool = False,
     ) -> None:
+        check_compute(precision, batch)
+        one_of("deterministic", deterministic, (True, False))
+        one_of("compiled", compiled, (True, False))
         self.config, self._tokenizer = model.config, tokenizer
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
         self.deterministic, self.compiled = deterministic, compiled
-        if batch != "auto" and (type(batch) is not int or batch < 1):
-            raise InputError(f'batch={batch!r}: give "auto" or a number of pairs, 1 or more.')
         if compiled and self.device.type == "cpu":
             raise InputError("compiled=True is for GPUs: on the CPU torch.compile brings nothing.")
         self._origin = model.origin

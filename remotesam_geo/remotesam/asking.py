@@ -40,6 +40,7 @@ from remotesam_geo.words import (
     Prompt,
     PromptLike,
     ResolutionLike,
+    check_resolutions,
     distinct_expressions,
     warn_of_sizes,
 )
@@ -131,6 +132,7 @@ class Question:
         if not callable(self.refine):
             one_of("refine", self.refine, ("contours", None))
         one_of("suppress", self.suppress, (*get_args(Suppress), None))
+        check_resolutions(self.resolution)
         number_in("min_area", self.min_area, 0)
         one_of("progress", self.progress, (True, False, None))
         self._check_together()

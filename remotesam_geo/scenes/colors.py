@@ -2,9 +2,8 @@
 
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 import cv2
@@ -60,13 +59,13 @@ def check_bands(bands: Any) -> None:
     """
     if bands is None or (isinstance(bands, str) and bands.strip()):
         return
-    wrong = isinstance(bands, str | bytes | Mapping | Set) or not isinstance(bands, Iterable)
+    wrong = isinstance(bands, str | bytes | Mapping | Set) or not hasattr(bands, "__iter__")
     names = [] if wrong else list(bands)
     for name in names:
         if isinstance(name, str):
             wrong |= not name.strip()
         else:
-            wrong |= not isinstance(name, Integral) or isinstance(name, bool) or name < 1
+            wrong |= not isinstance(name, int | np.integer) or isinstance(name, bool) or name < 1
     if wrong or len(names) not in (1, 3):
         raise InputError(
             f"bands={bands!r} is not allowed: give three names or positions from 1, such as ['red', 'green', 'blue'], "
@@ -153,7 +152,7 @@ def _places(labels: list[str | int], bands: Sequence[str | int] | None) -> list[
     for band in bands:
         if isinstance(band, str) and band.lower() in labels:
             places.append(labels.index(band.lower()))
-        elif isinstance(band, Integral) and 1 <= band <= len(labels):
+        elif isinstance(band, int | np.integer) and 1 <= band <= len(labels):
             places.append(int(band) - 1)
     if len(places) != len(bands) or len(places) not in (1, 3):
         raise InputError(

@@ -3,20 +3,20 @@
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import shapely
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
-from pyproj.exceptions import CRSError
 from shapely.geometry.base import BaseGeometry
 
-from remotesam_geo.errors import InputError, RemoteSAMWarning
+from remotesam_geo.errors import InputError, RemoteSAMWarning, number_in, one_of
 
 from . import grids, safety
 from .areas import LONLAT, area_of_interest
+from .arguments import check_names, check_reading, crs_of_user
 from .documents import LeftOut
 from .grids import Bounds
 from .items import is_signed, read_items
@@ -96,6 +96,14 @@ def load(
         {'time': 1, 'y': 50, 'x': 100}
     """
     notes: list[str] = []
+    check_names(bands, numbers=False)
+    check_reading(
+        nodata=nodata, most_pixels=most_pixels, policy=policy, physical=physical, chunks=chunks
+    )
+    if not isinstance(mask, Mapping):
+        one_of("mask", mask, ("clouds", None))
+    if crs is not None and not (isinstance(crs, str) and crs.lower() == "utm"):
+        crs = crs_of_user(crs)
     _check_arguments(groupby, mosaic, resolution, geobox, (bbox, geometry, crs, resolution))
     area = area_of_interest(bbox, geometry) if geobox is None else _area(geobox)
     headers = Headers(policy or ReadPolicy())
@@ -158,12 +166,12 @@ def _check_arguments(
     geobox: GeoBox | None,
     others: Sequence[Any],
 ) -> None:
-    if groupby not in ("solar_day", "time", "item"):
-        raise InputError(f"groupby={groupby!r}: give 'solar_day', 'time' or 'item'")
-    if mosaic not in (None, "first", "latest", "median"):
-        raise InputError(f"mosaic={mosaic!r}: give 'first', 'latest' or 'median', or None")
-    if resolution is not None and not resolution > 0:
-        raise InputError(f"resolution={resolution!r}: give metres on the ground, above 0")
+    one_of("groupby", groupby, get_args(GroupBy))
+    one_of("mosaic", mosaic, (*get_args(Mosaic), None))
+    if resolution is not None:
+        number_in("resolution", resolution, 0, open_low=True)
+    if not isinstance(geobox, GeoBox | None):
+        raise InputError(f"geobox is a {type(geobox).__name__}: give an odc.geo GeoBox")
     if geobox is not None and any(value is not None for value in others):
         raise InputError("geobox= says it all: give no bbox=, geometry=, crs= or resolution=")
     if geobox is not None and geobox.crs is None:
@@ -186,12 +194,7 @@ def _target_crs(
     if isinstance(crs, str) and crs.lower() == "utm":
         longitude, latitude = _middle(picks, area)
         return CRS(f"EPSG:{CRS.utm(longitude, latitude).epsg}")
-    try:
-        return CRS(crs)
-    except (CRSError, ValueError, TypeError):
-        raise InputError(
-            f"crs={crs!r} is no CRS that PROJ knows; 'EPSG:32631' for example"
-        ) from None
+    return CRS(crs)
 
 
 def _middle(picks: Sequence[Pick], area: BaseGeometry | None) -> tuple[float, float]:

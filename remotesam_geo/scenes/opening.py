@@ -10,12 +10,12 @@ import rasterio.warp
 from affine import Affine
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
-from pyproj.exceptions import CRSError
 from rasterio.control import GroundControlPoint
 
 from remotesam_geo.errors import InputError, ReadError, RemoteSAMWarning
 
 from . import grids
+from .arguments import check_names, check_reading, crs_of_user
 from .bands import RGB, band_names
 from .blocks import PIXELS
 from .loading import CHUNK, chunk_of
@@ -71,6 +71,14 @@ def open_raster(
         >>> dict(scene.sizes), scene.attrs["space"]
         ({'y': 4, 'x': 6}, 'pixel')
     """
+    if not isinstance(path, str | PurePath) or not str(path).strip():
+        raise InputError(f"path is {path!r}: give the path or URL of a raster")
+    check_names(bands, numbers=True)
+    check_reading(
+        nodata=nodata, most_pixels=most_pixels, policy=policy, physical=physical, chunks=chunks
+    )
+    if crs is not None:
+        crs = crs_of_user(crs)
     href = str(path)
     if "://" not in href and not href.startswith("/vsi") and not Path(href).exists():
         raise ReadError(f"there is no file {str(Path(href).absolute())!r}")
@@ -159,13 +167,7 @@ def _placement(
     info: RasterInfo, crs: Any, notes: list[str]
 ) -> tuple[GeoBox | None, Points | None, GeoBox]:
     """The file's grid where it has to be told, its control points, and the grid of the scene."""
-    if crs is not None:
-        try:
-            given = CRS(crs)
-        except (CRSError, ValueError, TypeError):
-            raise InputError(
-                f"crs={crs!r} is no CRS that PROJ knows; 'EPSG:32631' for example"
-            ) from None
+    given = None if crs is None else CRS(crs)
     if info.gcps:
         return _by_points(info, given if crs is not None else None, notes)
     if info.transform is None:

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from remotesam_geo.errors import InputError
+from remotesam_geo.errors import InputError, one_of
 from remotesam_geo.words import plural
 
 __all__ = ["caption"]
@@ -93,8 +93,7 @@ def caption(
         >>> caption({"ship": np.array([[90, 50]])}, (100, 100), north=0, subject="area")
         'The area shows a ship. It is in the east.'
     """
-    if grid not in (2, 3):
-        raise InputError(f"grid is {grid!r}: give 2 or 3 regions a side")
+    one_of("grid", grid, (2, 3))
     if min(shape) < 1:
         raise InputError(f"shape is {shape}: give height and width in pixels, 1 or more")
     if north is not None and not isfinite(north):

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from remotesam_geo.errors import InputError
+from remotesam_geo.errors import InputError, number_in, one_of
 
 from .codes import Map, check_fraction
 from .contours import CONTOUR_THRESHOLD, COUNT_CONTOUR_THRESHOLD, SHARE, refine
@@ -154,6 +154,8 @@ def detect(
         (array([[1, 1, 4, 3],
                [6, 4, 8, 6]]), array([0.75, 1.  ]))
     """
+    one_of("suppress", suppress, get_args(Suppress))
+    one_of("oriented", oriented, (True, False))
     if contour is None:
         found = components(prob, threshold=threshold)
     else:
@@ -208,10 +210,8 @@ def select(
         >>> select(found.table, upright(found.table.box), min_area=2)
         (array([False,  True]), Dropped(low_score=0, small=1, inner=0, overlapping=0, enclosed=0))
     """
-    if suppress not in get_args(Suppress):
-        raise InputError(f"suppress is {suppress!r}: give one of {', '.join(get_args(Suppress))}")
-    if min_area < 0:
-        raise InputError(f"min_area is {min_area}: give a number of pixels, 0 or more")
+    one_of("suppress", suppress, get_args(Suppress))
+    number_in("min_area", min_area, 0)
     score = table.score
     confident = score >= check_fraction(min_score, "min_score")
     large = table.count >= min_area

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from scipy import sparse
 
+from remotesam_geo.errors import one_of
+
 from .codes import Map, above, check_contour, check_map, in_parts, scale_of, strips, threshold_steps
 from .table import I64, Table, distinct, least, most, number_parts, sums
 
@@ -78,6 +80,7 @@ class Regions:
         Args:
             side: "top" or "bottom" (read from left to right), "left" or "right" (from the top down).
         """
+        one_of("side", side, ("top", "bottom", "left", "right"))
         height, width = self.shape
         if side in ("left", "right"):
             edge = np.full(height, -1, np.int64)

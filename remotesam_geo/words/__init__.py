@@ -8,6 +8,7 @@ from .prompts import (
     PromptLike,
     Resolution,
     ResolutionLike,
+    check_resolutions,
     distinct_expressions,
     parse_prompts,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "ResolutionLike",
     "Vocabulary",
     "auto_resolution",
+    "check_resolutions",
     "distinct_expressions",
     "parse_prompts",
     "plural",

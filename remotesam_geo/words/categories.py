@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.resources import files
 from math import floor, isfinite, log, log10, sqrt
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
-from remotesam_geo.errors import InputError, number_in
+from remotesam_geo.errors import InputError, number_in, one_of
 
 from .english import basic_words, pluralize, spelling
 
@@ -64,6 +64,9 @@ class Category:
     size: tuple[float, float]
     plural: str
     synonyms: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        one_of("kind", self.kind, get_args(Kind))
 
 
 class Vocabulary:
@@ -336,8 +339,6 @@ def _check(category: Category, known: dict[str, Category]) -> None:
     smallest, largest = category.size
     if not 0 < smallest <= largest or not isfinite(largest):
         raise InputError(f"{category.name!r} has the size {category.size}: 0 < smallest <= largest")
-    if category.kind not in ("object", "area", "linear"):
-        raise InputError(f"{category.name!r} is of kind {category.kind!r}: object, area or linear")
     if category.parent is not None and category.parent not in known:
         raise InputError(f"{category.name!r} comes before its parent {category.parent!r}")
     if not 1 <= category.level <= LEVELS:

@@ -20,6 +20,7 @@ __all__ = [
     "PromptLike",
     "Resolution",
     "ResolutionLike",
+    "check_resolutions",
     "distinct_expressions",
     "parse_prompts",
 ]
@@ -63,6 +64,7 @@ class Prompt:
     resolution: Resolution = None
 
     def __post_init__(self) -> None:
+        check_resolutions(self.resolution)
         object.__setattr__(self, "label", _words(self.label, "a label"))
         said: object = self.expressions
         if isinstance(said, str) or not isinstance(said, Sequence):
@@ -74,7 +76,9 @@ class Prompt:
         texts = tuple(_words(text, f"an expression of {self.label!r}") for text in self.expressions)
         object.__setattr__(self, "expressions", texts)
         object.__setattr__(self, "threshold", _threshold(self.threshold, self.label))
-        object.__setattr__(self, "resolution", _resolution(self.resolution, self.label))
+        object.__setattr__(
+            self, "resolution", _resolution(self.resolution, f"resolution of {self.label!r}")
+        )
 
 
 PromptLike = str | Prompt | Iterable[str | Prompt] | Mapping[str, str | Sequence[str]]
@@ -124,6 +128,7 @@ def parse_prompts(
         >>> parse_prompts({"red roof": "the buildings with a red roof"})[0].label
         'red roof'
     """
+    check_resolutions(resolution)
     if template is not None and "{name}" not in template:
         raise InputError(f"the template {template!r} has no place for the class: write '{{name}}'")
     pairs = _pairs(prompts)
@@ -151,7 +156,7 @@ def parse_prompts(
                 label=label,
                 expressions=expressions,
                 threshold=_threshold(limit, label),
-                resolution=_resolution(metres, label),
+                resolution=_resolution(metres, f"resolution of {label!r}"),
             )
         )
     for prompt in parsed:
@@ -275,6 +280,22 @@ def _by_label(
     return values
 
 
+def check_resolutions(resolution: object) -> None:
+    """Check the form of resolutions, before labels are known.
+
+    Args:
+        resolution: Metres a pixel, "auto" or "native"; or a mapping from labels to these; or None.
+
+    Raises:
+        InputError: One of them is something else.
+    """
+    if isinstance(resolution, Mapping):
+        for label, value in resolution.items():
+            _resolution(value, f"resolution of {label!r}")
+    else:
+        _resolution(resolution, "resolution")
+
+
 def _threshold(value: object, label: str) -> float:
     if not _is_number(value):
         raise InputError(f"the threshold of {label!r} is {value!r}: give a number from 0 to 1")
@@ -296,7 +317,7 @@ def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, Real) and type(value).__name__ not in ("bool", "bool_")
 
 
-def _resolution(value: object, label: str) -> Resolution:
+def _resolution(value: object, name: str) -> Resolution:
     if value is None:
         return None
     if isinstance(value, str):
@@ -307,7 +328,7 @@ def _resolution(value: object, label: str) -> Resolution:
         if isfinite(metres) and metres > 0:
             return metres
     raise InputError(
-        f"the resolution of {label!r} is {value!r}: give metres a pixel above 0, 'auto', or "
+        f"the {name} is {value!r}: give metres a pixel above 0, 'auto', or "
         "'native' for the scene's own"
     )
 

@@ -12,6 +12,7 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
+from remotesam_geo.errors import number_in, one_of
 from remotesam_geo.learning.rules import Seen, telling_apart
 from remotesam_geo.learning.triplets import Example, Kind, Mask, Thing, Triplet, triplets_of
 from remotesam_geo.words import CLASS_TEMPLATE, plural, vocabulary
@@ -121,6 +122,10 @@ class SingleThings:
 
     colours: Literal["given", "measured", "none"] = "measured"
     most: int = 12
+
+    def __post_init__(self) -> None:
+        one_of("colours", self.colours, ("given", "measured", "none"))
+        number_in("most", self.most, 0, whole=True)
 
     def __call__(self, material: Material, rng: random.Random) -> Iterator[Triplet]:
         """One-to-one; one-to-many, where the words are true of several."""

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from remotesam_geo.errors import InputError
+from remotesam_geo.errors import InputError, one_of
 from remotesam_geo.learning.triplets import Mask, Thing
 
 from .steps import Material, describe
@@ -28,6 +28,9 @@ class GivenMasks:
     """
 
     boxes: Literal["drop", "rectangle"] = "drop"
+
+    def __post_init__(self) -> None:
+        one_of("boxes", self.boxes, ("drop", "rectangle"))
 
     def __call__(self, material: Material) -> Material:
         """The material with things that all have masks."""

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from remotesam_geo.errors import InputError
+from remotesam_geo.errors import InputError, one_of
 from remotesam_geo.learning.triplets import DamageError, Example, OnError, Triplet, TripletStore
 from remotesam_geo.learning.triplets.files import write_whole
 
@@ -145,6 +146,7 @@ def run_engine(
         InputError: The folder was begun with other steps or another `about`, or two pictures have one name.
         DamageError: A picture cannot be read.
     """
+    one_of("on_error", on_error, get_args(OnError))
     told = json.dumps(json.loads(engine.about) | {"of": about}) if about else engine.about
     journal = Journal(folder, told)
     done = frozenset(entry.picture for entry in journal.entries)

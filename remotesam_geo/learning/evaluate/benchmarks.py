@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import get_args
 
+from remotesam_geo.errors import one_of
 from remotesam_geo.learning.triplets import (
     BACKGROUND,
     ISAID,
@@ -101,6 +103,7 @@ class Benchmark:
 
     def data_in(self, folder: Path, on_error: OnError = "raise") -> Data:
         """The data in a folder, with labels in the spelling of the classes."""
+        one_of("on_error", on_error, get_args(OnError))
         return _known_labels(self.read(folder, on_error), self.classes)
 
     def setting(self, *, published: bool = False, prior: bool = False) -> Setting:

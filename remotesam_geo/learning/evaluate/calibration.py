@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from pyproj import CRS
 from shapely.geometry.base import BaseGeometry
 
-from remotesam_geo.errors import InputError
+from remotesam_geo.errors import InputError, number_in
 from remotesam_geo.learning.metrics import ChanceCounts, chance_counts
 from remotesam_geo.learning.metrics.curves import Point
 from remotesam_geo.mapping.executor import Answer, Work, run
 from remotesam_geo.mapping.grid import Box, Grid
-from remotesam_geo.mapping.ground import Resolution
+from remotesam_geo.mapping.ground import Resolution, check_resolution
 from remotesam_geo.mapping.source import scene_source
 from remotesam_geo.words import CLASS_TEMPLATE, PromptLike, distinct_expressions, parse_prompts
 
@@ -98,6 +98,8 @@ def calibrate(
         InputError: Nothing to calibrate by: no CRS, no polygon of a label on valid pixels, no such label.
         ReadError: Pixels could not be read.
     """
+    check_resolution(resolution)
+    number_in("overlap", overlap, 0, 0.5)
     asked = getattr(model, "model", model)
     if truth.crs is None or label not in truth.columns or not len(truth):
         raise InputError(

@@ -10,13 +10,13 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from remotesam_geo import __version__
-from remotesam_geo.errors import InputError, JobError, RemoteSAMWarning
+from remotesam_geo.errors import InputError, JobError, RemoteSAMWarning, one_of
 from remotesam_geo.learning.triplets import DamageError, Example, Faults, OnError, Triplet
 from remotesam_geo.notebook import tqdm
 
@@ -86,6 +86,8 @@ def evaluate(
         >>> evaluate("detection", data, Oracle(data, setting.classes), setting=setting).overall["AP50"]
         1.0
     """
+    one_of("on_error", on_error, get_args(OnError))
+    one_of("progress", progress, (True, False))
     chosen, asked = _task(task), answerer(model)
     _check(chosen, setting, folder, part, cases)
     about = _about(task, name, asked, setting, contours)

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from remotesam_geo.errors import InputError
+from remotesam_geo.errors import InputError, number_in, one_of
 from remotesam_geo.tasks import MIN_SCORE, Suppress, threshold_steps
 from remotesam_geo.words import CLASS_TEMPLATE, vocabulary
 
@@ -44,6 +44,14 @@ class Setting:
     most: int = 100
 
     def __post_init__(self) -> None:
+        one_of("suppress", self.suppress, get_args(Suppress))
+        one_of("published", self.published, (True, False))
+        number_in("min_score", self.min_score, 0, 1)
+        number_in("balance", self.balance, 0, 1)
+        number_in("most", self.most, 1, whole=True)
+        areas = self.min_area.values() if isinstance(self.min_area, Mapping) else [self.min_area]
+        for area in areas:
+            number_in("min_area", area, 0)
         values = (
             self.threshold.values() if isinstance(self.threshold, Mapping) else [self.threshold]
         )
@@ -92,6 +100,7 @@ def asked_as(
         >>> asked_as(["storage_tank"])["storage_tank"], asked_as(["storagetank"], spelling="as is")["storagetank"]
         (('storage tank in the image',), ('storagetank in the image',))
     """
+    one_of("spelling", spelling, get_args(Spelling))
     return {
         label: (template.replace("{name}", _plain(label) if spelling == "plain" else label),)
         for label in labels

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from remotesam_geo.errors import InputError
+from remotesam_geo.errors import InputError, number_in
 from remotesam_geo.files import place_of
 from remotesam_geo.learning.triplets import Triplet
 from remotesam_geo.learning.triplets.files import write_whole
@@ -20,7 +20,7 @@ from remotesam_geo.model.processor import RemoteSAMProcessor
 from remotesam_geo.outputs.replacing import replacing
 
 from .checkpoint import Log
-from .logs import LogKind
+from .logs import LogKind, check_logs
 from .loop import LOG, held_out_scores, train
 from .parts import trained_bytes
 from .settings import TrainConfig
@@ -99,6 +99,13 @@ def fine_tune(
         InputError: Nothing to train on or held out, a run that was begun otherwise, or other things in `model`.
         ModelError: The weights are missing or damaged.
     """
+    check_logs(logs)
+    number_in("pictures", pictures, 1, whole=True)
+    number_in("questions", questions, 1, whole=True)
+    number_in("workers", workers, 0, whole=True)
+    number_in("square", square, 0, open_low=True)
+    if isinstance(held_out, int | float):
+        number_in("held_out", held_out, 0, 1)
     folder = Path(folder)
     place_of(folder / "model", ours=_is_model)  # said before hours of training
     config = TrainConfig(steps=1000) if config is None else config

@@ -4,14 +4,14 @@ import csv
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
-from remotesam_geo.errors import InputError, MissingExtraError
+from remotesam_geo.errors import InputError, MissingExtraError, one_of
 from remotesam_geo.learning.triplets.files import write_whole
 
 from .checkpoint import Log
 
-__all__ = ["LogKind", "Mirror", "opened"]
+__all__ = ["LogKind", "Mirror", "check_logs", "opened"]
 
 LogKind = Literal["csv", "tensorboard"]
 
@@ -24,6 +24,20 @@ class Mirror(Protocol):
 
     def flush(self) -> None:
         """Bring it to the disk."""
+
+
+def check_logs(logs: Sequence[LogKind]) -> None:
+    """Check which logs are asked for, before a run is begun.
+
+    Raises:
+        InputError: There is no such log.
+    """
+    if isinstance(logs, str) or not isinstance(logs, Sequence):
+        raise InputError(
+            f"logs={logs!r} is not allowed: give a list, such as ['csv', 'tensorboard']"
+        )
+    for kind in logs:
+        one_of("logs", kind, get_args(LogKind))
 
 
 def opened(kinds: Sequence[LogKind], folder: Path, step: int) -> list[Mirror]:
@@ -42,8 +56,7 @@ def opened(kinds: Sequence[LogKind], folder: Path, step: int) -> list[Mirror]:
         "csv": lambda: _CSV(folder),
         "tensorboard": lambda: _TensorBoard(folder, step),
     }
-    if unknown := [kind for kind in kinds if kind not in makers]:
-        raise InputError(f"logs={list(kinds)}: {unknown[0]!r} is none of {list(makers)}.")
+    check_logs(kinds)
     return [makers[kind]() for kind in kinds]
 
 

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from remotesam_geo.errors import InputError, ModelError, RemoteSAMWarning
+from remotesam_geo.errors import InputError, ModelError, RemoteSAMWarning, number_in
 from remotesam_geo.model import RemoteSAMModel
 from remotesam_geo.model.processor import RemoteSAMProcessor
 from remotesam_geo.model.swin import WindowAttention
@@ -24,7 +24,7 @@ from .ahead import ahead
 from .chance import every_state, own_numbers, restore
 from .checkpoint import Log, last_checkpoint, read_checkpoint, write_checkpoint
 from .forward import InnerHeads, shared_logits, visual_taps
-from .logs import LogKind, Mirror, opened
+from .logs import LogKind, Mirror, check_logs, opened
 from .loss import mask_loss
 from .parts import merge, prepare
 from .samples import Batch, Source
@@ -102,6 +102,8 @@ def train(
         The running average of the weights where `config.ema` asks for one, else the network itself; with
         `config.patience` as it was at its best; adapters are merged into it.
     """
+    check_logs(logs)
+    number_in("workers", workers, 0, whole=True)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from remotesam_geo.errors import InputError
+from remotesam_geo.errors import InputError, one_of
 
 __all__ = ["TrainConfig"]
 
@@ -91,6 +91,9 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained with."""
+        one_of("schedule", self.schedule, ("poly", "hold"))
+        one_of("dice", self.dice, ("batch", "expression"))
+        one_of("precision", self.precision, ("float32", "bfloat16"))
         for name in ("steps", "checkpoint_every", "validate_every", "accumulate"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}={getattr(self, name)}: at least 1 is needed.")
@@ -114,13 +117,6 @@ class TrainConfig:
         for name in ("dice_share", "ema"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name}={getattr(self, name)}: give a share from 0 to 1.")
-        for name, known in (
-            ("schedule", ("poly", "hold")),
-            ("dice", ("batch", "expression")),
-            ("precision", ("float32", "bfloat16")),
-        ):
-            if getattr(self, name) not in known:
-                raise InputError(f"{name}={getattr(self, name)!r}: choose one of {known}.")
 
     def rate(self, step: int, end: int | None = None) -> float:
         """The learning rate of a step, when training ends after `end` (without it: `steps`) steps."""

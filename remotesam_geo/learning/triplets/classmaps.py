@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .faults import LIMITS, DamageError, Faults, Limits, OnError
+from .faults import LIMITS, DamageError, Faults, Limits, OnError, reader
 from .files import checked_box, opened_picture, write_picture
 from .masks import Mask
 from .records import BACKGROUND, UNKNOWN, ClassMap, Example, Picture, Thing
@@ -60,6 +60,7 @@ POTSDAM: dict[str, Color] = {
 COLOURS, IDS = "_instance_color_RGB", "_instance_id_RGB"
 
 
+@reader
 def read_class_maps(
     images: Path | str,
     maps: Path | str,
@@ -119,6 +120,7 @@ def read_class_maps(
         log.warn(f"reading {folder.name}")
 
 
+@reader
 def read_loveda(
     folder: Path | str,
     *,
@@ -138,6 +140,7 @@ def read_loveda(
         )  # fmt: skip
 
 
+@reader
 def read_potsdam(
     images: Path | str,
     maps: Path | str,
@@ -158,6 +161,7 @@ def read_potsdam(
     )  # fmt: skip
 
 
+@reader
 def read_isaid(
     images: Path | str,
     maps: Path | str,

@@ -15,6 +15,7 @@ from .faults import (
     label_json,
     listed,
     number,
+    reader,
     short,
 )
 from .files import checked_box, known_picture, write_picture, write_whole
@@ -24,6 +25,7 @@ from .records import Example, Picture, Thing
 __all__ = ["read_coco", "write_coco"]
 
 
+@reader
 def read_coco(
     labels: Path | str,
     images: Path | str,

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from .faults import LIMITS, DamageError, Faults, Limits, OnError, label_text, number
+from .faults import LIMITS, DamageError, Faults, Limits, OnError, label_text, number, reader
 from .files import box_round, checked_box, opened_picture, write_picture, write_whole
 from .records import Example, Picture, Thing
 
@@ -12,6 +12,7 @@ __all__ = ["read_dota", "write_dota"]
 HEADERS = ("imagesource", "gsd")
 
 
+@reader
 def read_dota(
     labels: Path | str,
     images: Path | str,

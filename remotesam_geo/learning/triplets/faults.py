@@ -1,18 +1,26 @@
 """What may be wrong with files of others: said clearly, or counted and passed over, as the user chose."""
 
 import contextlib
+import inspect
 import json
 import reprlib
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import wraps
+from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar, get_args, get_origin
 
-from remotesam_geo.errors import InputError, RemoteSAMWarning
+from remotesam_geo.errors import InputError, RemoteSAMWarning, number_in, one_of
 
-__all__ = ["LIMITS", "DamageError", "Faults", "Limits", "OnError"]
+__all__ = ["LIMITS", "DamageError", "Faults", "Limits", "OnError", "reader"]
+
+Arguments = ParamSpec("Arguments")
+Row = TypeVar("Row")
+PATHS = ("labels", "images", "folder", "maps")
+"""Arguments of readers that are paths."""
 
 V = TypeVar("V")
 OnError = Literal["raise", "skip"]
@@ -42,6 +50,10 @@ class Limits:
 
     pixels: int = 150_000_000
     label_bytes: int = 2_000_000_000
+
+    def __post_init__(self) -> None:
+        number_in("pixels", self.pixels, 1, whole=True)
+        number_in("label_bytes", self.label_bytes, 1, whole=True)
 
     def check_size(self, shape: tuple[int, int], what: str) -> None:
         """Refuse an empty or absurd size."""
@@ -78,9 +90,13 @@ class Faults:
     counts: Counter[str] = field(default_factory=Counter)
     first: dict[str, str] = field(default_factory=dict)
 
-    @contextlib.contextmanager
-    def passing(self, on_error: OnError, name: str) -> Iterator[None]:
+    def passing(self, on_error: OnError, name: str) -> contextlib.AbstractContextManager[None]:
         """Name the file in what goes wrong inside; with "skip", count it and go on after the block."""
+        one_of("on_error", on_error, get_args(OnError))
+        return self._passing(on_error, name)
+
+    @contextlib.contextmanager
+    def _passing(self, on_error: OnError, name: str) -> Iterator[None]:
         try:
             yield
         except DamageError as damage:
@@ -100,6 +116,35 @@ class Faults:
                 RemoteSAMWarning,
                 stacklevel=3,
             )
+
+
+def reader(
+    read: Callable[Arguments, Iterator[Row]],
+) -> Callable[Arguments, Iterator[Row]]:
+    """Check the arguments of a reader when it is called, not when its first row is taken."""
+    form = inspect.signature(read)
+    choices = {
+        name: get_args(kind)
+        for name, kind in read.__annotations__.items()
+        if get_origin(kind) is Literal
+    }
+
+    @wraps(read)
+    def checked(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Iterator[Row]:
+        given = form.bind(*args, **kwargs).arguments
+        for name in choices.keys() & given.keys():
+            one_of(name, given[name], choices[name])
+        for name, value in given.items():
+            if name in PATHS and not isinstance(value, str | PathLike):
+                raise InputError(f"{name} is {value!r}: give a path")
+            if name in {"split", "source"} and not isinstance(value, str | None):
+                raise InputError(f"{name} is {value!r}: give a text")
+        for name, kind in (("faults", Faults), ("limits", Limits)):
+            if not isinstance(given.get(name), kind | None):
+                raise InputError(f"{name} is {given[name]!r}: give {kind.__name__}(...)")
+        return read(*args, **kwargs)
+
+    return checked
 
 
 def label_bytes(path: Path, limits: Limits) -> bytes:

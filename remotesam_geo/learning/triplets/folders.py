@@ -9,7 +9,17 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .faults import LIMITS, DamageError, Faults, Limits, OnError, entry, label_json, label_text
+from .faults import (
+    LIMITS,
+    DamageError,
+    Faults,
+    Limits,
+    OnError,
+    entry,
+    label_json,
+    label_text,
+    reader,
+)
 from .files import EXTENSIONS, opened_picture, write_picture, write_whole
 from .masks import Mask
 from .records import Example, Picture, Triplet
@@ -28,6 +38,7 @@ __all__ = [
 _ASKED = re.compile(r"the number of (.+?)\s*(?:[.?]|$)", re.IGNORECASE)
 
 
+@reader
 def read_refsegrs(
     folder: Path | str,
     split: str,
@@ -107,6 +118,7 @@ def _write_tiff(path: Path, mask: Mask) -> None:
     grey.save(path, compression="tiff_deflate")
 
 
+@reader
 def read_captions(
     labels: Path | str,
     images: Path | str,
@@ -176,6 +188,7 @@ def write_captions(examples: Iterable[Example], folder: Path | str) -> int:
     return len(rows)
 
 
+@reader
 def read_scenes(
     folder: Path | str,
     *,
@@ -233,6 +246,7 @@ def write_scenes(examples: Iterable[Example], folder: Path | str) -> int:
     return count
 
 
+@reader
 def read_counts(
     labels: Path | str,
     images: Path | str,

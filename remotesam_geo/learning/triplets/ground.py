@@ -14,10 +14,12 @@ from affine import Affine
 from numpy.typing import NDArray
 from pyproj import CRS
 
-from remotesam_geo.errors import InputError
+from remotesam_geo.errors import InputError, number_in
 from remotesam_geo.mapping.grid import Box, Grid
-from remotesam_geo.mapping.ground import Resolution
+from remotesam_geo.mapping.ground import Resolution, check_resolution
 from remotesam_geo.mapping.source import scene_source
+from remotesam_geo.scenes.colors import check_bands
+from remotesam_geo.scenes.stretches import check_stretch
 from remotesam_geo.words import CLASS_TEMPLATE
 
 from .masks import Mask
@@ -78,6 +80,36 @@ def cut_triplets(
         InputError: The features have no CRS, no such column, or no polygon.
         ReadError: Pixels could not be read.
     """
+    _check_cut(size, overlap, resolution, bands, stretch)
+    number_in("absent", absent, 0, whole=True)
+    number_in("least", least, 0)
+    return _cut_triplets(
+        scene, features, label=label, expression=expression, attributes=attributes, size=size, overlap=overlap,
+        resolution=resolution, classes=classes, absent=absent, empty=empty, least=least, template=template, bands=bands,
+        stretch=stretch, name=name, seed=seed,
+    )  # fmt: skip
+
+
+def _cut_triplets(
+    scene: xr.Dataset | xr.DataArray,
+    features: gpd.GeoDataFrame,
+    *,
+    label: str,
+    expression: str | None,
+    attributes: Sequence[str],
+    size: int,
+    overlap: int,
+    resolution: Resolution,
+    classes: Sequence[str] | None,
+    absent: int,
+    empty: bool,
+    least: int,
+    template: str,
+    bands: str | Sequence[str | int] | None,
+    stretch: Any,
+    name: str,
+    seed: int,
+) -> Iterator[Triplet]:
     columns = [label, *([] if expression is None else [expression]), *attributes]
     labels = [str(value) for value in features[label]] if label in features.columns else []
     known = tuple(dict.fromkeys(labels)) if classes is None else tuple(classes)
@@ -142,6 +174,37 @@ def cut_examples(
         InputError: The features have no CRS, no such column, or no polygon.
         ReadError: Pixels could not be read.
     """
+    _check_cut(size, overlap, resolution, bands, stretch)
+    return _cut_examples(
+        scene, features, label=label, attributes=attributes, size=size, overlap=overlap, resolution=resolution,
+        empty=empty, bands=bands, stretch=stretch, name=name, skip=skip,
+    )  # fmt: skip
+
+
+def _check_cut(size: int, overlap: int, resolution: Resolution, bands: Any, stretch: Any) -> None:
+    """Check how chips are cut, before anything is read."""
+    number_in("size", size, 2, whole=True)
+    number_in("overlap", overlap, 0, size // 2, whole=True)
+    check_resolution(resolution)
+    check_bands(bands)
+    check_stretch(stretch)
+
+
+def _cut_examples(
+    scene: xr.Dataset | xr.DataArray,
+    features: gpd.GeoDataFrame,
+    *,
+    label: str,
+    attributes: Sequence[str],
+    size: int,
+    overlap: int,
+    resolution: Resolution,
+    empty: bool,
+    bands: str | Sequence[str | int] | None,
+    stretch: Any,
+    name: str,
+    skip: Container[str],
+) -> Iterator[Example]:
     for picture, masks, cut in _chips(
         scene, features, [label, *attributes], size=size, overlap=overlap, resolution=resolution, empty=empty,
         bands=bands, stretch=stretch, name=name, skip=skip,

@@ -21,6 +21,7 @@ from .faults import (
     label_bytes,
     label_json,
     listed,
+    reader,
     short,
 )
 from .files import known_picture, write_picture, write_whole
@@ -38,6 +39,7 @@ _REFUSED = {
 }  # fmt: skip
 
 
+@reader
 def read_published(
     folder: Path | str,
     images: Path | str | None = None,

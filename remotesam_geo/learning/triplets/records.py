@@ -7,14 +7,14 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 from PIL import Image
 
-from remotesam_geo.errors import InputError
+from remotesam_geo.errors import InputError, one_of
 from remotesam_geo.words import CLASS_TEMPLATE
 
 from .faults import LIMITS, DamageError, Limits
@@ -333,6 +333,7 @@ class Triplet:
     id: str = ""
 
     def __post_init__(self) -> None:
+        one_of("kind", self.kind, get_args(Kind))
         if self.mask.shape != self.picture.shape:
             raise DamageError(
                 "mask",

@@ -7,13 +7,24 @@ from xml.sax.saxutils import escape
 
 from remotesam_geo.errors import MissingExtraError
 
-from .faults import LIMITS, DamageError, Faults, Limits, OnError, label_bytes, label_text, number
+from .faults import (
+    LIMITS,
+    DamageError,
+    Faults,
+    Limits,
+    OnError,
+    label_bytes,
+    label_text,
+    number,
+    reader,
+)
 from .files import checked_box, opened_picture, write_picture, write_whole
 from .records import Example, Picture, Thing
 
 __all__ = ["read_rsvg", "read_voc", "write_rsvg", "write_voc"]
 
 
+@reader
 def read_voc(
     labels: Path | str,
     images: Path | str,
@@ -55,6 +66,7 @@ def read_voc(
         log.warn(f"reading {Path(labels).name}")
 
 
+@reader
 def read_rsvg(
     folder: Path | str,
     split: str,

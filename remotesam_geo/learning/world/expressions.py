@@ -6,11 +6,12 @@ What cannot be told apart with certainty is not asked; see `remotesam_geo.learni
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from remotesam_geo.errors import one_of
 from remotesam_geo.learning.rules import Seen, telling_apart
 
 from .kinds import CLASSES, COLOURS
@@ -43,6 +44,9 @@ class Expression:
     name: str
     ids: tuple[int, ...]
     every: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        one_of("kind", self.kind, get_args(ExpressionKind))
 
     def mask(self, picture: WorldScene) -> NDArray[np.bool_]:
         """H x W: the pixels of the objects meant."""

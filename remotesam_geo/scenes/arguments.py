@@ -1,0 +1,108 @@
+"""Checks of the arguments that `load`, `open_raster` and `render` share, before anything is read."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyproj
+from odc.geo.crs import CRS
+from pyproj.exceptions import CRSError
+
+from remotesam_geo.errors import InputError, number_in, one_of
+
+from .raster import ReadPolicy
+
+__all__ = ["check_chunks", "check_names", "check_reading", "crs_of_user"]
+
+
+def check_reading(
+    *, nodata: object, most_pixels: object, policy: object, physical: object, chunks: object
+) -> None:
+    """Check how a scene is to be read.
+
+    Raises:
+        InputError: One of them cannot be used.
+    """
+    if isinstance(nodata, str):
+        one_of("nodata", nodata, ("file", None))
+    elif nodata is not None and (isinstance(nodata, bool) or not isinstance(nodata, int | float)):
+        raise InputError(
+            f"nodata={nodata!r} is not allowed: give 'file', None for no such value, or the value as a number"
+        )
+    if most_pixels is not None:
+        number_in("most_pixels", most_pixels, 1, whole=True)
+    if not isinstance(policy, ReadPolicy | None):
+        raise InputError(
+            f"policy is a {type(policy).__name__}: give ReadPolicy(...), or leave it out"
+        )
+    one_of("physical", physical, (True, False, None))
+    check_chunks(chunks)
+
+
+def check_chunks(chunks: object) -> None:
+    """Check the size of chunks.
+
+    Raises:
+        InputError: It is neither a number of pixels nor a mapping of dimensions to such numbers.
+    """
+    sides: Sequence[object] = list(chunks.values()) if isinstance(chunks, Mapping) else [chunks]
+    for side in sides:
+        if type(side) is int and (side == -1 or side >= 1):
+            continue
+        raise InputError(
+            f"chunks={chunks!r} is not allowed: give pixels along a side, {{'y': rows, 'x': columns}}, or -1 for all"
+        )
+
+
+def check_names(bands: object, *, numbers: bool) -> None:
+    """Check the names of bands to read.
+
+    Args:
+        bands: None, a name, or several.
+        numbers: Whether positions from 1, and mappings from names to positions, will do.
+
+    Raises:
+        InputError: They are something else.
+    """
+    if bands is None or (isinstance(bands, str) and bands.strip()):
+        return
+    entries: list[object] = []
+    if isinstance(bands, Mapping) and numbers:
+        entries = list(bands.values())
+    elif isinstance(bands, Sequence) and not isinstance(bands, str | bytes):
+        entries = list(bands)
+    for entry in entries:
+        if not (isinstance(entry, str) and entry.strip()) and not (numbers and _is_position(entry)):
+            entries = []
+            break
+    if not entries:
+        kinds = "names or numbers from 1" if numbers else "names"
+        raise InputError(
+            f"bands={bands!r} is not allowed: give {kinds}, such as ['red', 'green', 'blue']"
+        )
+
+
+def _is_position(entry: object) -> bool:
+    return isinstance(entry, int) and not isinstance(entry, bool) and entry >= 1
+
+
+def crs_of_user(crs: Any) -> CRS:
+    """The CRS that a user names.
+
+    Raises:
+        InputError: PROJ knows no such CRS, or it has no horizontal coordinates on the ground.
+    """
+    try:
+        if isinstance(crs, bool | float):  # True would be EPSG:1
+            raise CRSError(f"{crs!r} is no code")
+        found = CRS(crs)
+        known = pyproj.CRS.from_user_input(str(found))
+    except (CRSError, ValueError, TypeError, AttributeError):
+        raise InputError(
+            f"crs={crs!r} is no CRS that PROJ knows; 'EPSG:32631' for example"
+        ) from None
+    if not (known.is_geographic or known.is_projected):
+        raise InputError(
+            f"crs={crs!r} is a {known.type_name}, which has no horizontal coordinates on the ground: give a "
+            "geographic or projected CRS, 'EPSG:32631' for example"
+        )
+    return found
