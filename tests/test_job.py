@@ -397,9 +397,9 @@ def test_a_job_with_a_network_finds_its_weights_again(tmp_path):
         Job.create(tmp_path / "job", open_raster(raster).isel(x=slice(0, 50)), "ship", "tiny")
     Job.create(tmp_path / "job", raster, ["ship"], "tiny", block=1).run()
     found = Job.open(tmp_path / "job")
-    found.add("pier")
+    found.add("tree")
     assert found.run()["waiting"].eq(0).all()
-    direct = RemoteSAM.from_pretrained("tiny").segment(raster, ["ship", "pier"], progress=False)
+    direct = RemoteSAM.from_pretrained("tiny").segment(raster, ["ship", "tree"], progress=False)
     same(found.answer(), direct)
 
 

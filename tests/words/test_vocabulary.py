@@ -258,7 +258,7 @@ def test_nothing_known_is_at_no_resolution():
 
 def test_a_smaller_window_asks_for_coarser_pixels():
     assert auto_resolution("airport", 224) > auto_resolution("airport", 896)
-    with pytest.raises(InputError, match="window is 0"):
+    with pytest.raises(InputError, match="window=0 is not allowed"):
         auto_resolution("airport", 0)
 
 
