@@ -1,9 +1,7 @@
 """Models whose answer is known, which other processes can import."""
 
-import contextlib
 import os
 import signal
-import sqlite3
 import time
 from pathlib import Path
 
@@ -46,22 +44,17 @@ class Edges:
 
 
 class Killing(Colours):
-    """Kills its own process when it was asked `REMOTESAM_KILL_AFTER` times and the ledger of its job holds an entry."""
+    """Kills its own process, once, when it was asked as often as `REMOTESAM_KILL_AFTER` says."""
 
     def __init__(self):
         self.left = int(os.environ.get("REMOTESAM_KILL_AFTER", "-1"))
-        self.ledger = os.environ.get("REMOTESAM_KILL_LEDGER")
 
     def predict(self, images, expressions):
-        if self.left == 0 and (self.ledger is None or self.entered()):
+        if self.left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
-        self.left = max(self.left - 1, 0) if self.left >= 0 else -1
-        time.sleep(0.05)  # the ledger gathers entries for a moment before it commits them
+        self.left -= 1
+        time.sleep(0.05)  # so that something is entered before
         return super().predict(images, expressions)
-
-    def entered(self):
-        with contextlib.closing(sqlite3.connect(f"file:{self.ledger}?mode=ro", uri=True)) as base:
-            return base.execute("select count(*) from entries").fetchone()[0] > 0
 
 
 class Deadly(Colours):

@@ -56,11 +56,7 @@ def test_a_driver_that_is_killed_is_taken_over(tmp_path, raster, clean):
     with pytest.raises(subprocess.CalledProcessError) as killed:
         subprocess.run(
             [sys.executable, "-W", "ignore", "-c", RUN.format(folder=str(tmp_path))],
-            env=os.environ | {
-                "REMOTESAM_KILL_AFTER": "20",
-                "REMOTESAM_KILL_LEDGER": str(tmp_path / "ledger.sqlite"),
-            },
-            check=True, capture_output=True,
+            env=os.environ | {"REMOTESAM_KILL_AFTER": "20"}, check=True, capture_output=True,
         )  # fmt: skip
     assert killed.value.returncode == -signal.SIGKILL
     table = job.status()
