@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from remotesam_geo.errors import InputError
 
 from .course import Course
-from .looks import Looks, ObservedLike, observed_area, utc
+from .looks import Looks, ObservedLike, observed_area
 from .plane import Plane
+from .source import utc
 
 __all__ = ["COLUMNS", "STATES", "match_over_time"]
 

@@ -22,7 +22,7 @@ from remotesam_geo.words import Prompt
 from .executor import Failure, Predict, Work, windows
 from .grid import Box, Grid
 from .maps import Held
-from .source import Moment, Source
+from .source import Moment, Source, check_apart, dates_of
 from .stitch import Codes, joined, needed, stitch
 
 __all__ = ["as_probabilities", "class_array", "held_maps", "note_failures", "probability_array"]
@@ -112,9 +112,7 @@ def held_maps(probabilities: xr.DataArray, geobox: GeoBox) -> Held:
         raise InputError(
             f"probabilities have the dimensions {others} beside prompt, time and space: select one of each"
         )
-    times: list[Any] = [None]
-    if "time" in probabilities.coords:
-        times = np.atleast_1d(probabilities.coords["time"].values).tolist()
+    times = dates_of(probabilities, "time" if "time" in probabilities.dims else None)
     ordered = probabilities if "time" in probabilities.dims else probabilities.expand_dims("time")
     data = ordered.transpose("time", "prompt", *space).data
 
@@ -124,14 +122,13 @@ def held_maps(probabilities: xr.DataArray, geobox: GeoBox) -> Held:
         codes: Codes = encode(np.where((part < 0) & (part > -STEP), np.float32(0), part))
         return codes
 
+    moments = tuple(Moment(time=time, items="") for time in times)
+    check_apart(moments)
     return Held(
         read=read,
         grid=Grid(shape=geobox.shape.yx, window=BLOCK, overlap=0, block=1),
         geobox=geobox,
-        moments=tuple(
-            Moment(time=None if time is None else np.datetime64(time, "ns"), items="")
-            for time in times
-        ),
+        moments=moments,
         failures=tuple(_noted_failures(probabilities, geobox, times)),
     )
 
@@ -146,10 +143,10 @@ def note_failures(source: Source, failures: Iterable[Failure]) -> dict[str, Any]
 
 
 def _noted_failures(
-    probabilities: xr.DataArray, geobox: GeoBox, times: Sequence[Any]
+    probabilities: xr.DataArray, geobox: GeoBox, times: Sequence[np.datetime64 | None]
 ) -> Iterator[Failure]:
     """What is noted to have failed, in the times and pixels of these maps."""
-    here = [None if t is None else str(np.datetime64(t, "ns")) for t in times]
+    here = [None if t is None else str(t) for t in times]
     for note in json.loads(probabilities.attrs.get("remotesam", "{}")).get("asked", []):
         noted = note.get("failures", [])
         shift = ~Affine(*note["transform"]) * geobox.affine if noted else Affine.identity()

@@ -20,9 +20,10 @@ from remotesam_geo.scenes import render
 from remotesam_geo.scenes.coordinates import grid_of
 
 from .grid import Grid
+from .source import dates_of
 from .zone_shapes import out_of_grid
 
-__all__ = ["Looks", "ObservedLike", "observed_area", "utc"]
+__all__ = ["Looks", "ObservedLike", "observed_area"]
 
 F64 = NDArray[np.float64]
 Geometries = NDArray[np.object_]
@@ -96,8 +97,9 @@ def observed_area(scene: xr.Dataset | xr.DataArray) -> gpd.GeoDataFrame:
         )
     crs = CRS.from_user_input(str(geobox.crs))
     blocks = Grid(shape=geobox.shape.yx, window=BLOCK, overlap=0)
+    dates = dates_of(valid, "time")
     times, found = [], []
-    for time in range(valid.sizes["time"]):
+    for time in range(len(dates)):
         for tile in blocks:
             rows, cols = tile.core.within(blocks.raster)
             (seen,) = compute(valid.isel(time=time).transpose(*geobox.dimensions)[rows, cols].data)  # type: ignore[no-untyped-call]
@@ -110,27 +112,10 @@ def observed_area(scene: xr.Dataset | xr.DataArray) -> gpd.GeoDataFrame:
                 for outline, _ in shapes(mask, mask=mask > 0, connectivity=4)
             ]
             found += parts
-            times += [valid["time"].values[time]] * len(parts)
+            times += [dates[time]] * len(parts)
     geometry = out_of_grid(np.array(found, object), geobox, crs)
     frame = gpd.GeoDataFrame(
         {"time": pd.Series(times, dtype="datetime64[ns]")}, geometry=geometry.array, crs=crs
     )
-    frame.attrs["times"] = [utc(time) for time in valid["time"].values]
+    frame.attrs["times"] = dates
     return frame
-
-
-def utc(time: Any) -> np.datetime64:
-    """A time as UTC without zone."""
-    try:
-        stamp = pd.Timestamp(time)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"{time!r} is no time: give a date and time, in UTC or with a zone"
-        ) from error
-    if pd.isna(stamp):
-        raise InputError(
-            "a time is missing (NaT): matching over time needs the time of every row and look"
-        )
-    if stamp.tz is not None:
-        stamp = stamp.tz_convert("UTC").tz_localize(None)
-    return np.datetime64(stamp, "ns")

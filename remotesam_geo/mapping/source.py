@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Protocol
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from affine import Affine
 from dask.base import compute
@@ -20,7 +22,9 @@ from .grid import Box
 from .ground import Resolution, plan_geobox
 from .resample import Resampling
 
-__all__ = ["Moment", "Source", "picture_source", "scene_source"]
+__all__ = [
+    "Moment", "Source", "check_apart", "dates_of", "picture_source", "scene_source", "utc",
+]  # fmt: skip
 
 Pixels = tuple[NDArray[np.uint8], NDArray[np.bool_]]
 
@@ -113,10 +117,11 @@ def scene_source(
         native = plan
     rgb, valid = rendered["rgb"], rendered["valid"]
     space = _space(valid)
-    rgb, valid = (_with_moments(array, space) for array in (rgb, valid))
+    dim = _date_dim(valid, space)
+    rgb, valid = (_with_moments(array, dim) for array in (rgb, valid))
     return _SceneSource(
         geobox=plan,
-        moments=_moments(rendered, valid),
+        moments=_moments(rendered, valid, dim),
         rgb=rgb.transpose(..., *space, "band"),
         valid=valid.transpose(..., *space),
         resampling=None if plan == native else Resampling(source=native, target=plan),
@@ -165,29 +170,105 @@ def _space(valid: xr.DataArray) -> tuple[str, str]:
     return str(y), str(x)
 
 
-def _with_moments(array: xr.DataArray, space: tuple[str, str]) -> xr.DataArray:
-    others = [dim for dim in array.dims if dim not in (*space, "band")]
+def _date_dim(valid: xr.DataArray, space: tuple[str, str]) -> str | None:
+    """The one dimension beside space."""
+    others = [str(dim) for dim in valid.dims if dim not in space]
     if len(others) > 1:
         raise InputError(
             f"this scene has the dimensions {others} beside space: select all but one, "
             f"for example scene.isel({others[0]}=0)"
         )
-    if not others:
+    return others[0] if others else None
+
+
+def _with_moments(array: xr.DataArray, dim: str | None) -> xr.DataArray:
+    if dim is None:
         return array.expand_dims("moment")
-    return array.rename({others[0]: "moment"}).transpose("moment", ...)
+    return array.rename({dim: "moment"}).transpose("moment", ...)
 
 
-def _moments(rendered: xr.Dataset, valid: xr.DataArray) -> tuple[Moment, ...]:
-    count = valid.sizes["moment"]
-    times = _along(rendered, "time", count)
-    items = _along(rendered, "items", count)
-    return tuple(
-        Moment(
-            time=None if time is None else np.datetime64(time, "ns"),
-            items="" if item is None else str(item),
-        )
+def _moments(rendered: xr.Dataset, valid: xr.DataArray, dim: str | None) -> tuple[Moment, ...]:
+    times = dates_of(rendered, dim)
+    items = _along(rendered, "items", valid.sizes["moment"])
+    found = tuple(
+        Moment(time=time, items="" if item is None else str(item))
         for time, item in zip(times, items, strict=True)
     )
+    check_apart(found)
+    return found
+
+
+def dates_of(array: xr.Dataset | xr.DataArray, dim: str | None) -> list[np.datetime64 | None]:
+    """The date of each position along a dimension, in UTC without zone.
+
+    Args:
+        array: What has the dates as a coordinate.
+        dim: The dimension; None where there is none, and a scalar coordinate "time" may tell the one date.
+
+    Raises:
+        InputError: There are several positions without a date each, or none at all.
+    """
+    count = 1 if dim is None else array.sizes[dim]
+    if count == 0:
+        raise InputError(f"this scene has no date: its dimension {dim!r} is empty")
+    names = ("time",) if dim is None else (dim, "time")
+    own = () if dim is None else (dim,)
+    coordinate = next(
+        (array.coords[n] for n in names if n in array.coords and array.coords[n].dims in (own, ())),
+        None,
+    )
+    if coordinate is None or (dim is not None and coordinate.dims == () and count > 1):
+        values: list[Any] = [None] * count
+    else:
+        values = list(np.atleast_1d(coordinate.values))
+    if count == 1:
+        return [None if values[0] is None or pd.isna(values[0]) else utc(values[0])]
+    if any(value is None for value in values):
+        raise InputError(
+            f"the dimension {dim!r} of this scene has {count} positions and no dates: give each its date, "
+            f"scene.assign_coords({dim}=[...]), or select one with scene.isel({dim}=0)"
+        )
+    return [utc(value) for value in values]
+
+
+def check_apart(moments: Sequence[Moment]) -> None:
+    """Refuse dates that cannot be told apart.
+
+    Raises:
+        InputError: Two of them have the same time and items.
+    """
+    seen = set()
+    for moment in moments:
+        if moment in seen:
+            raise InputError(
+                f"the date {moment.time} is there twice: its rows could not be told apart. Keep one, "
+                "scene.drop_duplicates('time'), or load the items of a day together with groupby='solar_day'"
+            )
+        seen.add(moment)
+
+
+def utc(time: Any) -> np.datetime64:
+    """A date or time as UTC without zone.
+
+    Raises:
+        InputError: It is missing, or no date: a bare number could be anything.
+    """
+    try:
+        if isinstance(time, Real):
+            raise TypeError(time)
+        stamp = pd.Timestamp(time)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(
+            f"{time!r} is no date: give a date and time such as '2021-06-01' or numpy.datetime64, in UTC or with a zone"
+        ) from error
+    if pd.isna(stamp):
+        raise InputError("a date is missing (NaT): drop what has no date, or give each a date")
+    if stamp.tz is not None:
+        stamp = stamp.tz_convert("UTC").tz_localize(None)
+    try:
+        return stamp.as_unit("ns").to_datetime64()
+    except (ValueError, OverflowError) as error:
+        raise InputError(f"{time!r} is outside of the years 1678 to 2261") from error
 
 
 def _along(rendered: xr.Dataset, name: str, count: int) -> list[Any]:

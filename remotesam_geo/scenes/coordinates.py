@@ -9,6 +9,7 @@ import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from odc.geo.xr import spatial_dims
+from pyproj import CRS
 
 from remotesam_geo.errors import InputError
 
@@ -52,6 +53,12 @@ def grid_of(scene: xr.Dataset | xr.DataArray, name: str = "this scene") -> GeoBo
         raise InputError(
             f"{name} lies on a {type(geobox).__name__}, not on a regular grid: warp it first, for example with "
             "scene.odc.reproject('EPSG:...')"
+        )
+    known = CRS.from_user_input(str(geobox.crs))
+    if not (known.is_geographic or known.is_projected):
+        raise InputError(
+            f"{name} has a {known.type_name}, {known.name!r}, whose place on Earth is unknown: assign a geographic or "
+            "projected CRS with scene.rio.write_crs('EPSG:...'), or pass a picture, a NumPy array of H x W x 3"
         )
     return _through_all(scene, geobox)
 
