@@ -252,8 +252,6 @@ def _item_fault(doc: Mapping[str, Any], properties: Any) -> str:
         return f"its type is {shown(doc['type'])}, not 'Feature'"
     if not isinstance(properties, Mapping):
         return f"its properties are {shown(properties)}, not an object"
-    if is_deep(dict(doc)):
-        return f"it is nested more than {MAX_DEPTH} deep"
     return time_fault(properties)
 
 

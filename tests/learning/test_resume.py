@@ -13,6 +13,7 @@ import torch
 
 from remotesam_geo.errors import InputError, ModelError, RemoteSAMWarning
 from remotesam_geo.learning.train import TrainConfig, train
+from remotesam_geo.learning.train.chance import every_state, restore
 from remotesam_geo.learning.train.checkpoint import Log, previous, read_checkpoint
 from tests.campaign import CASES
 from tests.learning.test_hostile_files import flipped
@@ -98,6 +99,28 @@ def test_each_of_two_processes_draws_on_where_it_was(tmp_path):
     assert told[0] == told[1]
     with pytest.warns(RemoteSAMWarning, match="had 2 processes and has 1 now"):
         run(broken, replace(CONFIG, steps=7))
+
+
+def test_the_generator_of_a_graphics_card_is_kept(monkeypatch):
+    """Of a card that is not there: what would be asked of it is answered here."""
+    card, held = torch.device("cuda"), [torch.arange(16, dtype=torch.uint8)]
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda _: held[-1])
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, _: held.append(state))
+    (kept,) = every_state(card)
+    held.append(torch.zeros(16, dtype=torch.uint8))
+    restore(kept, card)
+    assert torch.equal(held[-1], torch.arange(16, dtype=torch.uint8))
+    restore(kept | {"cuda": None}, card)  # begun on the CPU
+    assert len(held) == 3
+
+
+@pytest.mark.gpu
+def test_a_real_one_draws_on_where_it_was():
+    card = torch.device("cuda")
+    (kept,) = every_state(card)
+    first = torch.rand(5, device=card)
+    restore(kept, card)
+    assert torch.equal(first, torch.rand(5, device=card))
 
 
 def test_a_run_leaves_the_generators_of_the_process_alone(tmp_path):

@@ -397,7 +397,6 @@ class TestOneMalformedPart:
             {"properties": {"datetime": "9999-12-31T23:59:59-14:00"}},
             {"type": "Collection"},
             {"id": ["broken"]},
-            {"extra": DEEP},
         ):
             scene, told = quietly(load, [self.item(), broken | change], "red")
             assert [layer.item for layer in Recipe.of(scene).layers] == ["a"]
@@ -405,6 +404,13 @@ class TestOneMalformedPart:
             assert "item broken" in told[0] or "item 2" in told[0]
             with pytest.raises(InputError, match="none of the items can be used"):
                 load([broken | change], "red")
+
+    def test_what_nobody_reads_may_be_nested_as_deep_as_it_likes(self):
+        scene, told = quietly(load, [self.item() | {"extra": DEEP}], "red")
+        assert [layer.item for layer in Recipe.of(scene).layers] == ["a"]
+        assert not told
+        with pytest.raises(InputError, match="not a STAC item"):
+            save_items([self.item() | {"extra": DEEP}], "items.json")
 
     @pytest.mark.parametrize(
         ("change", "told"),
