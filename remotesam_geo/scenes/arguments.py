@@ -1,6 +1,7 @@
 """Checks of the arguments that `load`, `open_raster` and `render` share, before anything is read."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 import pyproj
@@ -11,7 +12,7 @@ from remotesam_geo.errors import InputError, number_in, one_of
 
 from .raster import ReadPolicy
 
-__all__ = ["check_chunks", "check_names", "check_reading", "crs_of_user"]
+__all__ = ["check_chunks", "check_names", "check_path", "check_reading", "crs_of_user"]
 
 
 def check_reading(
@@ -51,6 +52,16 @@ def check_chunks(chunks: object) -> None:
         raise InputError(
             f"chunks={chunks!r} is not allowed: give pixels along a side, {{'y': rows, 'x': columns}}, or -1 for all"
         )
+
+
+def check_path(path: object) -> None:
+    """Check the path or URL of a raster.
+
+    Raises:
+        InputError: It is something else.
+    """
+    if not isinstance(path, str | PurePath) or not str(path).strip():
+        raise InputError(f"path is {path!r}: give the path or URL of a raster")
 
 
 def check_names(bands: object, *, numbers: bool) -> None:

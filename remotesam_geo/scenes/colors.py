@@ -59,18 +59,19 @@ def check_bands(bands: Any) -> None:
     """
     if bands is None or (isinstance(bands, str) and bands.strip()):
         return
-    wrong = isinstance(bands, str | bytes | Mapping | Set) or not hasattr(bands, "__iter__")
-    names = [] if wrong else list(bands)
-    for name in names:
-        if isinstance(name, str):
-            wrong |= not name.strip()
-        else:
-            wrong |= not isinstance(name, int | np.integer) or isinstance(name, bool) or name < 1
-    if wrong or len(names) not in (1, 3):
+    listed = hasattr(bands, "__iter__") and not isinstance(bands, str | bytes | Mapping | Set)
+    names = list(bands) if listed else []
+    if len(names) not in (1, 3) or not all(map(_names_a_band, names)):
         raise InputError(
             f"bands={bands!r} is not allowed: give three names or positions from 1, such as ['red', 'green', 'blue'], "
             "or one for grey"
         )
+
+
+def _names_a_band(name: Any) -> bool:
+    if isinstance(name, str):
+        return bool(name.strip())
+    return isinstance(name, int | np.integer) and not isinstance(name, bool) and bool(name >= 1)
 
 
 def colors_of(scene: xr.Dataset | xr.DataArray, bands: str | Sequence[str | int] | None) -> Colors:

@@ -15,7 +15,7 @@ from rasterio.control import GroundControlPoint
 from remotesam_geo.errors import InputError, ReadError, RemoteSAMWarning
 
 from . import grids
-from .arguments import check_names, check_reading, crs_of_user
+from .arguments import check_names, check_path, check_reading, crs_of_user
 from .bands import RGB, band_names
 from .blocks import PIXELS
 from .loading import CHUNK, chunk_of
@@ -71,8 +71,7 @@ def open_raster(
         >>> dict(scene.sizes), scene.attrs["space"]
         ({'y': 4, 'x': 6}, 'pixel')
     """
-    if not isinstance(path, str | PurePath) or not str(path).strip():
-        raise InputError(f"path is {path!r}: give the path or URL of a raster")
+    check_path(path)
     check_names(bands, numbers=True)
     check_reading(
         nodata=nodata, most_pixels=most_pixels, policy=policy, physical=physical, chunks=chunks

@@ -270,6 +270,11 @@ def category(name="ship", **changes):
     return Category(name=name, **{**values, "plural": pluralize(name), **changes})
 
 
+def test_a_category_of_no_kind_cannot_be_made():
+    with pytest.raises(InputError, match="kind='thing' is not allowed: use 'object', 'area' or"):
+        category(kind="thing")
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -277,7 +282,6 @@ def category(name="ship", **changes):
         (category(size=(3.0, 2.0)), "smallest <= largest"),
         (category(size=(1.0, float("inf"))), "size"),
         (category(size=(float("nan"), 2.0)), "size"),
-        (category(kind="thing"), "kind 'thing'"),
         (category(parent="fleet", level=2), "before its parent 'fleet'"),
         (category(level=4), "level 4"),
         (category(synonyms=("big  ship",)), "'big  ship'"),

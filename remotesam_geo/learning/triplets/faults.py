@@ -123,11 +123,9 @@ def reader(
 ) -> Callable[Arguments, Iterator[Row]]:
     """Check the arguments of a reader when it is called, not when its first row is taken."""
     form = inspect.signature(read)
-    choices = {
-        name: get_args(kind)
-        for name, kind in read.__annotations__.items()
-        if get_origin(kind) is Literal
-    }
+    kinds: dict[str, Any] = read.__annotations__
+    literal: Any = Literal
+    choices = {name: get_args(kind) for name, kind in kinds.items() if get_origin(kind) is literal}
 
     @wraps(read)
     def checked(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Iterator[Row]:
