@@ -114,7 +114,7 @@ def turned():
 def oblong():
     """Pixels of degrees, far taller on the ground than wide."""
     base = geobox("EPSG:4326", shape=(10, 10)).affine
-    return GeoBox((150, 500), base @ Affine.scale(1, 5), "EPSG:4326")
+    return GeoBox((150, 500), base * Affine.scale(1, 5), "EPSG:4326")
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_the_picture_lies_where_its_truth_lies(crs, offset):
     sharp = Sensor(name="sharp", noise=(0, 0), haze=(0, 0), blur=(0.3, 0.3))
     world = World(7, acquisitions=(Acquisition(sensor=sharp),))
     whole = geobox(crs, (500, 500), world)
-    window = GeoBox(whole.shape, whole.affine @ Affine.translation(offset, offset), whole.crs)
+    window = GeoBox(whole.shape, whole.affine * Affine.translation(offset, offset), whole.crs)
     grey, labels = world.render(window).mean(-1), world.labels(window)
     for axis in (0, 1):
         steps = np.abs(np.diff(grey, axis=axis))
