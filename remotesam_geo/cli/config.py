@@ -77,12 +77,13 @@ class _PlainLoader(yaml.SafeLoader):
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
         for key, _ in node.value:
-            if key.value in seen and isinstance(key.value, Hashable):
+            if not isinstance(key.value, str):
+                raise yaml.YAMLError(f"line {key.start_mark.line + 1}: a key must be a text")
+            if key.value in seen:
                 raise yaml.YAMLError(
                     f"line {key.start_mark.line + 1}: the key {key.value!r} is there twice"
                 )
-            if isinstance(key.value, Hashable):
-                seen.add(key.value)
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from remotesam_geo.errors import InputError, WriteError
+from remotesam_geo.errors import InputError, WriteError, number_in
 
 from . import places, saying
 from .places import Bbox, Catalog, Collection, Datetime, MaxItems
@@ -33,7 +33,13 @@ def register(app: typer.Typer) -> None:
     app.command("engine", rich_help_panel="Models")(engine)
 
 
+SEARCHED = {"catalog", "collection", "bbox", "datetime", "max_items", "load"}
+CUT = {"label", "overlap", "resolution", "empty"}
+"""How chips are cut from one large raster."""
+
+
 def engine(
+    context: typer.Context,
     folder: Annotated[
         Path, typer.Argument(help="Where the triplets come to lie; run it again to go on.")
     ],
@@ -97,10 +103,7 @@ def engine(
     """Make image-text-mask triplets of pictures and labels, by rules that leave no doubt."""
     from remotesam_geo.learning.engine import run_engine, sheet, statistics
 
-    if page is not None and page.suffix.lower() not in PAGES:
-        raise InputError(f"--page is {page}: name a picture, {', '.join(PAGES)}")
-    if page is not None and not page.parent.is_dir():
-        raise InputError(f"--page is {page}: there is no folder {page.parent}")
+    _check_numbers_and_page(size, overlap, page)
     where = {
         "catalog": catalog, "collection": collection, "bbox": bbox, "datetime": datetime, "max_items": max_items,
         "load": load,
@@ -109,6 +112,7 @@ def engine(
     if world is not None:
         if source is not None or labels is not None:
             raise InputError("give --world, or a source with --labels, not both")
+        saying.refuse(context, {*SEARCHED, *CUT, "rectangles"}, "with --world")
         pictures, known, about = _of_world(world, seed, size)
         colours = colours or Colours.given
     elif source is None:
@@ -116,8 +120,10 @@ def engine(
     elif labels is None:
         raise InputError(f"--labels is missing: which file says what is to be seen in {source}?")
     elif Path(source).is_dir():
+        saying.refuse(context, {*SEARCHED, *CUT, "size"}, "on a folder of pictures")
         pictures, known, about = _of_folder(Path(source), labels, skip_failures=skip_failures)
     else:
+        saying.refuse(context, {"rectangles"}, "on polygons, which are masks already")
         given = colours is Colours.given
         pictures, known, about = _of_scene(source, labels, label, where, cut, given=given)
     steps = _steps(
@@ -148,6 +154,16 @@ def engine(
     return saying.found(len(store), "nothing in these pictures could be asked for")
 
 
+def _check_numbers_and_page(size: int | None, overlap: int, page: Path | None) -> None:
+    if size is not None:
+        number_in("--size", size, 32, 1 << 14, whole=True)
+    number_in("--overlap", overlap, 0, (size or 896) - 1, whole=True)
+    if page is not None and page.suffix.lower() not in PAGES:
+        raise InputError(f"--page is {page}: name a picture, {', '.join(PAGES)}")
+    if page is not None and not page.parent.is_dir():
+        raise InputError(f"--page is {page}: there is no folder {page.parent}")
+
+
 def _steps(
     classes: tuple[str, ...],
     colours: Any,
@@ -169,6 +185,8 @@ def _steps(
 
     if min(absent, foreign, 0 if near is None else near) < 0:
         raise InputError(f"--absent {absent}, --foreign {foreign}, --near {near}: give 0 or more")
+    if near is not None and near > 64:
+        raise InputError(f"--near is {near}: pictures are compared by 64 bits, give 0 to 64")
     return Engine(
         expressions=(
             KindClasses(),

@@ -264,6 +264,8 @@ class Job:
             plan = Plan.from_json(doc["plan"])
             prompts = tuple(map(prompt_from_json, doc["prompts"]))
             recipe, noted = doc["model"], doc["hash"]
+            if not isinstance(recipe, dict | None):
+                raise TypeError(f"model is {recipe!r}: it must be an object")
             files = files_from_json(doc["files"])
         except (FileNotFoundError, NotADirectoryError):
             left = any((place / name).exists() for name in (LEDGER, MAPS, PARTS))
@@ -274,7 +276,9 @@ class Job:
             ) from None
         except OSError as error:
             raise JobError(f"cannot read {path}: {error}") from error
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (
+            ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError,
+        ) as error:  # fmt: skip
             raise JobError(
                 f"cannot understand {path} ({type(error).__name__}: {error}). {RESTORE}"
             ) from error

@@ -44,7 +44,14 @@ FORMATS = (
 
 def main(arguments: list[str] | None = None) -> int:
     """Evaluate, print the report, and write it where asked."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    unset = object()
+    given = parser.parse_args(arguments, argparse.Namespace(**dict.fromkeys(vars(options), unset)))
+    idle = [name for name in _without_effect(options) if getattr(given, name) is not unset]
+    if idle:
+        spelled = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
+        parser.error(f"{spelled} says nothing about {_asked_for(options)}: leave it out")
     try:
         report = _joined(options) if options.what == "join" else _measured(options)
         if options.out is not None:
@@ -106,6 +113,43 @@ def _parser() -> argparse.ArgumentParser:
     add("--against", type=Path, help="report.json of another run, to compare with")
     add("--json", action="store_true", help="print JSON")
     return parser
+
+
+READ_BY = {
+    "coco": {"labels", "images"}, "dota": {"labels", "images"}, "voc": {"labels", "images"},
+    "isaid": {"labels", "images"}, "loveda": set(), "potsdam": {"labels", "images"}, "published": {"images", "split"},
+    "refsegrs": {"split"}, "rsvg": {"split"}, "captions": {"labels", "images", "split"}, "scenes": set(),
+    "counts": {"labels", "images"}, "store": set(),
+}  # fmt: skip
+"""Which options each format reads."""
+MEASURING = (
+    "format", "labels", "images", "split", "classes", "as_is", "model", "device", "precision", "contours", "threshold",
+    "sweep", "balances", "published", "prior", "part", "cases", "skip",
+)  # fmt: skip
+
+
+def _without_effect(options: argparse.Namespace) -> list[str]:
+    """The options that would have no effect on what is asked for."""
+    if options.what == "join":
+        return list(MEASURING)
+    idle = {"device", "precision"} if options.model == "oracle" else set()
+    row = BENCHMARKS.get(options.what)
+    if (options.what if row is None else row.task) != "multi-label":
+        idle.add("balances")
+    if row is not None:
+        idle |= {"format", "labels", "images", "split", "classes", "as_is"}
+        if not row.prior:
+            idle.add("prior")
+    else:
+        idle |= {"labels", "images", "split"} - READ_BY[options.format] | {"prior"}
+    return [name for name in MEASURING if name in idle]
+
+
+def _asked_for(options: argparse.Namespace) -> str:
+    if options.what == "join" or options.what in BENCHMARKS:
+        return str(options.what)
+    oracle = " of the oracle" if options.model == "oracle" else ""
+    return f"{options.what}{oracle} on data of the format {options.format}"
 
 
 def _joined(options: argparse.Namespace) -> Report:

@@ -99,9 +99,11 @@ def main(arguments: list[str] | None = None) -> None:
     """Train, and write the model into FOLDER/model."""
     made = parser()
     options = made.parse_args(arguments)
+    unset = object()
+    given = made.parse_args(arguments, argparse.Namespace(**dict.fromkeys(vars(options), unset)))
     trained, foreign = ("tiny", TUNING) if options.data is None else ("triplets", OWN)
     for name in foreign:
-        if getattr(options, name) != made.get_default(name):
+        if getattr(given, name) is not unset:
             made.error(
                 f"--{name.replace('_', '-')} says nothing about training on {trained}: leave it out, "
                 f"or {'give' if foreign is TUNING else 'leave out'} --data"
