@@ -19,6 +19,7 @@ from pyproj.exceptions import CRSError
 
 from remotesam_geo.errors import InputError, ReadError
 from remotesam_geo.scenes import ReadPolicy
+from remotesam_geo.scenes.coordinates import grid_of
 from remotesam_geo.scenes.reader import fingerprint
 from remotesam_geo.scenes.recipe import grid_to_json
 from remotesam_geo.scenes.safety import is_remote
@@ -114,13 +115,12 @@ def _pool(count: int) -> Iterator[ThreadPoolExecutor]:
 def _store_header(path: Path) -> dict[str, Any] | None:
     try:
         scene = open_store(path)
-        geobox = scene.odc.geobox
+        grid = grid_to_json(grid_of(scene))
     except (InputError, ReadError):
         return None
-    grid = None if geobox is None else grid_to_json(geobox)
     return {
-        "crs": None if grid is None else grid["crs"],
-        "transform": None if grid is None else grid["transform"],
+        "crs": grid["crs"],
+        "transform": grid["transform"],
         "sizes": {str(name): int(size) for name, size in scene.sizes.items()},
         "types": {str(name): _type(array) for name, array in scene.data_vars.items()},
         "bytes": _sizes(path),

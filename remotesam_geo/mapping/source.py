@@ -110,7 +110,7 @@ def scene_source(
         InputError: The scene has no CRS, or cannot be rendered.
     """
     rendered = render(scene, bands, stretch)
-    native = grid_of(rendered)
+    native = grid_of(scene)
     plan = plan_geobox(native, resolution) if geobox is None else geobox
     if plan != native and (recipe := _recipe(scene)) is not None:
         rendered = render(recipe.open(geobox=plan), bands, rendered.attrs["stretch"] or None)

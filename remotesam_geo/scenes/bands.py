@@ -18,6 +18,10 @@ class Header(Protocol):
     """What of a raster's header names its bands."""
 
     @property
+    def plain_colors(self) -> bool:
+        """Whether its bands are red, green and blue though it does not say so."""
+
+    @property
     def dtypes(self) -> tuple[str, ...]:
         """NumPy types."""
 
@@ -148,20 +152,21 @@ def described(item: Item, key: str) -> tuple[Band, ...]:
 def band_names(header: Header) -> tuple[str, ...]:
     """Names for the bands of a raster that nothing but its own header describes.
 
-    Colours first (files in blue, green, red order say so there), then its descriptions; 8-bit bands
-    without either are red, green, blue in this order, as in every aerial picture.
+    Colours first (files in blue, green, red order say so there), then its descriptions; three or four 8-bit
+    bands without either are red, green, blue in this order, as in every aerial picture.
     """
     names = []
     for position, color in enumerate(header.colors):
         said = header.descriptions[position].strip().lower()
         if color in RGB or color == "alpha":
             names.append(color)
+        elif color not in {"gray", "undefined", "palette"} and not said:
+            names.append(color.lower())  # cyan or hue is no red
         elif said in _COLORS:
             names.append(said)
         else:
             names.append(f"band_{position + 1}")
-    plain = not set(RGB) & set(names)
-    if plain and len(names) >= 3 and set(header.dtypes) == {"uint8"}:
+    if header.plain_colors and not set(RGB) & set(names):
         names[:3] = RGB
     if len(set(names)) < len(names):
         return tuple(f"band_{position + 1}" for position in range(len(names)))

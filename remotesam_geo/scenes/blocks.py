@@ -152,6 +152,8 @@ class _Reader:
             valid &= known
             for position, plane in enumerate(source.variables):
                 planes[plane] = self._typed(layer, source, position, values[position])
+                if self.recipe.physical:  # a float64 may be beyond float32
+                    valid &= np.isfinite(planes[plane])
         if not valid.any():
             planes = [np.zeros(geobox.shape.yx, v.dtype) for v in self.recipe.variables]
         return planes, valid
@@ -210,7 +212,8 @@ class _Reader:
                 np.float32(source.scales[position]),
                 np.float32(source.offsets[position]),
             )
-            return plane.astype("float32") * scale + offset
+            with np.errstate(over="ignore", invalid="ignore"):
+                return plane.astype("float32") * scale + offset
         if not np.can_cast(plane.dtype, variable.dtype, "safe"):
             raise ReadError(
                 f"{source.asset or source.href} of {layer.item} holds {plane.dtype}, but the scene was "

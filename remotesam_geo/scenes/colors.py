@@ -16,6 +16,7 @@ from remotesam_geo.errors import InputError
 
 from .bands import RGB
 from .blocks import SOURCE, VALID
+from .pixels import equal
 
 Array = npt.NDArray[Any]
 
@@ -102,6 +103,8 @@ def _of_dataset(scene: xr.Dataset, bands: Sequence[str | int] | None) -> Colors:
         bands = RGB if set(RGB) <= set(names) else names
         if len(bands) == 1 and scene[names[0]].ndim > 2 and _band_dim(scene[names[0]]):
             return _of_array(scene[names[0]], None)
+        if len(bands) not in (1, 3):
+            raise _ambiguous(names)
     if len(bands) not in (1, 3) or not all(name in names for name in bands):
         raise InputError(
             f"no bands {list(bands)} to make a picture of; there is: {', '.join(names)}. "
@@ -148,7 +151,7 @@ def _places(labels: list[str | int], bands: Sequence[str | int] | None) -> list[
         elif len(labels) in (3, 4):
             return [0, 1, 2]
         else:
-            bands = ()
+            raise _ambiguous(labels)
     places = []
     for band in bands:
         if isinstance(band, str) and band.lower() in labels:
@@ -161,6 +164,13 @@ def _places(labels: list[str | int], bands: Sequence[str | int] | None) -> list[
             "Name three, or one for grey."
         )
     return places * 3 if len(places) == 1 else places
+
+
+def _ambiguous(names: Sequence[str | int]) -> InputError:
+    return InputError(
+        f"the scene has {len(names)} bands, and it is not known which are red, green and blue; there is: "
+        f"{', '.join(map(str, names))}. Name three of them in this order, bands=[...], or one for grey"
+    )
 
 
 def _band_dim(array: xr.DataArray) -> str | None:
@@ -253,12 +263,9 @@ def valid_of(
     """Which pixels are valid: by masks, by nodata where there are none, and never where NaN is."""
     valid = np.ones(planes[0].shape, bool)
     for mask in masks:
-        valid &= mask != 0
+        valid &= mask > 0
     if missing is not None:
-        gaps = [
-            np.zeros_like(valid) if value is None else plane == value
-            for plane, value in zip(planes, missing, strict=True)
-        ]
+        gaps = [equal(plane, value) for plane, value in zip(planes, missing, strict=True)]
         # in 8-bit colours one band may well be 0 in a shadow; elsewhere nodata is out of range
         ready = all(plane.dtype == np.uint8 for plane in planes)
         valid &= ~(np.logical_and if ready else np.logical_or).reduce(gaps)

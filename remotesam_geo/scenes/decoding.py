@@ -8,16 +8,15 @@ import functools
 import logging
 import re
 import threading
-import warnings
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import cv2
 import numpy as np
 import rasterio
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
-from rasterio.io import DatasetReader, MemoryFile
+from rasterio.errors import RasterioError
+from rasterio.io import MemoryFile
 
 from .pixels import Array
 from .redaction import redact_text
@@ -148,14 +147,3 @@ def _reason(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     return str(error)
-
-
-_WARNINGS = threading.Lock()
-
-
-def silently(opening: Callable[[], DatasetReader]) -> DatasetReader:
-    """Open without a warning about missing georeference: whether it matters is judged elsewhere."""
-    with _WARNINGS, warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        file: DatasetReader = opening()
-        return file

@@ -12,6 +12,8 @@ from rasterio.windows import Window
 from .pixels import Array, Mask
 from .redaction import redact
 
+LEAST_FACTOR = 1.25  # times that an overview must be coarser than the full image
+
 
 @dataclass(frozen=True, kw_only=True)
 class RasterInfo:
@@ -36,6 +38,9 @@ class RasterInfo:
         gcps_crs: The CRS of the ground control points as WKT.
         has_rpcs: Whether it has rational polynomial coefficients.
         tags: Its own metadata.
+        palette: Red, green, blue and alpha of each number, where the first band holds positions in a palette.
+        subdatasets: Names of further rasters that the file holds.
+        bits: Bits of a number, where fewer are used than the type has.
     """
 
     href: str
@@ -56,6 +61,9 @@ class RasterInfo:
     gcps_crs: str | None = None
     has_rpcs: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
+    palette: tuple[tuple[int, int, int, int], ...] = ()
+    subdatasets: tuple[str, ...] = ()
+    bits: int | None = None
 
     @property
     def geobox(self) -> GeoBox | None:
@@ -65,14 +73,22 @@ class RasterInfo:
         return GeoBox(self.shape, self.transform, self.crs)
 
     @property
+    def plain_colors(self) -> bool:
+        """Whether its bands are red, green and blue (and a fourth) though it does not say so.
+
+        So are three or four 8-bit bands. More of them, or bands of other colours (CMYK, hue), are not taken for it.
+        """
+        unnamed = set(self.colors) <= {"gray", "undefined", "alpha"}
+        return unnamed and len(self.dtypes) in (3, 4) and set(self.dtypes) == {"uint8"}
+
+    @property
     def white_is_nodata(self) -> bool:
         """Whether it calls 255 no data though it holds 8-bit colours, in which 255 is white.
 
         Many such files do by mistake, and it would pierce every white roof.
         """
-        return (
-            len(self.dtypes) >= 3 and set(self.dtypes) == {"uint8"} and set(self.nodata) == {255.0}
-        )
+        colours = {"red", "green", "blue"} <= set(self.colors) or self.plain_colors
+        return colours and set(self.dtypes) == {"uint8"} and set(self.nodata) == {255.0}
 
     @property
     def overviews(self) -> tuple[int, ...]:
@@ -84,6 +100,11 @@ class Raster(Protocol):
     """A raster whose header was read and found in order."""
 
     info: RasterInfo
+
+    @property
+    def changed(self) -> bool:
+        """Whether the file is known to be another one now."""
+        ...
 
     def read(
         self,
@@ -124,6 +145,8 @@ def info_of(
     """What an open dataset says, and what is known of it otherwise."""
     points, points_crs = file.gcps
     placed = not points and not file.transform.is_identity
+    colors = tuple(color.name for color in file.colorinterp)
+    bits = file.tags(1, ns="IMAGE_STRUCTURE").get("NBITS")
     return RasterInfo(
         href=redact(href),
         driver=file.driver,
@@ -131,7 +154,7 @@ def info_of(
         transform=file.transform if placed else None,
         dtypes=tuple(file.dtypes),
         nodata=tuple(file.nodatavals),
-        colors=tuple(color.name for color in file.colorinterp),
+        colors=colors,
         descriptions=tuple(name or "" for name in file.descriptions),
         scales=tuple(file.scales),
         offsets=tuple(file.offsets),
@@ -139,8 +162,46 @@ def info_of(
         gcps_crs=points_crs.to_wkt() if points_crs else None,
         has_rpcs=file.rpcs is not None,
         tags=file.tags(),
+        palette=_palette(file) if colors[0] == "palette" else (),
+        subdatasets=tuple(file.subdatasets),
+        bits=int(bits) if bits is not None and bits.isdecimal() else None,
         shape=shape,
         levels=levels,
         block=block,
         has_mask=has_mask,
     )
+
+
+def _palette(file: DatasetReader) -> tuple[tuple[int, int, int, int], ...]:
+    try:
+        entries = file.colormap(1)
+    except ValueError:  # it says palette, and has none
+        return ()
+    clear = (0, 0, 0, 0)
+    return tuple(entries.get(number, clear) for number in range(max(entries, default=-1) + 1))
+
+
+def usable_levels(shapes: Sequence[tuple[int, int]]) -> list[int]:
+    """Positions of the levels that can stand for the first, the full image: it, then from fine to coarse.
+
+    An overview must be clearly smaller and show the same extent: a copy in full size, or a thumbnail of another
+    aspect, is not one.
+
+    Args:
+        shapes: Rows and columns of each level, in the order of the file.
+
+    Example:
+        >>> usable_levels([(100, 200), (100, 200), (25, 50), (50, 100), (64, 64)])
+        [0, 3, 2]
+    """
+    full = shapes[0]
+    long = int(full[1] > full[0])
+    kept: dict[tuple[int, int], int] = {}
+    for position, shape in enumerate(shapes[1:], start=1):
+        factor = full[long] / max(1, shape[long])
+        # The true factor is known to a pixel of the overview only.
+        slack = 1 + full[1 - long] / full[long] + 1e-9
+        expected = full[1 - long] / factor
+        if min(shape) > 0 and factor >= LEAST_FACTOR and abs(shape[1 - long] - expected) <= slack:
+            kept.setdefault(shape, position)
+    return [0, *(kept[shape] for shape in sorted(kept, reverse=True))]

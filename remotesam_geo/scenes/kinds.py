@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import rasterio
@@ -17,12 +18,15 @@ from rasterio.windows import Window
 
 from . import tiff
 from .ahead import Area, ReadAhead
-from .decoding import CACHE_MB, damage, decode, silently, verify
-from .fetch import RemoteFile, Span
-from .info import info_of
+from .decoding import CACHE_MB, damage, decode, verify
+from .fetch import ChangedError, RemoteFile, Span
+from .handles import MOST_WATCHED, Handles, files_of, open_quietly, state_of
+from .info import info_of, usable_levels
 from .pixels import Array, Mask
-from .safety import DamagedError, Limits, check_size
+from .safety import DamagedError, Limits, RefusedError, check_size
 from .sockets import Patience
+
+MOST_NAMED = 8  # rasters inside a file that an error names
 
 
 class TiffRaster:
@@ -30,13 +34,15 @@ class TiffRaster:
 
     def __init__(self, file: RemoteFile, limits: Limits, ahead_bytes: int, deadline: float) -> None:
         self._file = file
-        self._levels = tiff.read_layout(lambda a, b: file.read(a, b, deadline), limits)
+        found = tiff.read_layout(lambda a, b: file.read(a, b, deadline), limits)
+        self._levels = _alike(found)
         self._ahead = [ReadAhead(ahead_bytes) for _ in self._levels]
         first = self._levels[0]
         with (
             damage(),
+            rasterio.Env(),
             MemoryFile(tiff.header_tiff(first)) as memory,
-            silently(lambda: memory.open(driver="GTiff")) as header,
+            open_quietly(memory.name, "GTiff") as header,
         ):
             self.info = info_of(
                 header,
@@ -46,6 +52,11 @@ class TiffRaster:
                 block=first.block,
                 has_mask=first.mask is not None,
             )
+
+    @property
+    def changed(self) -> bool:
+        """Never: each answer is compared with the first one, where it is read."""
+        return False
 
     def read(
         self,
@@ -132,6 +143,50 @@ def _decoded(parts: Sequence[tiff.Part], bodies: Sequence[bytes]) -> list[Array]
     return found
 
 
+def _alike(levels: Sequence[tiff.Level]) -> tuple[tiff.Level, ...]:
+    """The full image and the overviews that can stand for it, whose numbers are of the same type."""
+    kinds = [
+        tuple(
+            level.entries[tag].data
+            for tag in (tiff.BITS, tiff.SAMPLE_FORMAT)
+            if tag in level.entries
+        )
+        for level in levels
+    ]
+    shapes = [
+        level.shape if kind == kinds[0] else (0, 0)
+        for level, kind in zip(levels, kinds, strict=True)
+    ]
+    return tuple(levels[position] for position in usable_levels(shapes))
+
+
+def _check_kind(file: DatasetReader) -> None:
+    """Refuse what holds no raster of real numbers, and say what to open instead."""
+    if not file.count:
+        inner = list(file.subdatasets)
+        if not inner:
+            raise RefusedError("it holds no raster bands")
+        listed = ", ".join(f"open_raster({name!r})" for name in inner[:MOST_NAMED])
+        more = f" and {len(inner) - MOST_NAMED} more" if len(inner) > MOST_NAMED else ""
+        raise RefusedError(
+            f"it holds {len(inner)} rasters and no bands of its own; open one: {listed}{more}"
+        )
+    if any(name.startswith("complex") for name in file.dtypes):
+        raise RefusedError(
+            f"it holds complex numbers, which are no picture; open their amplitude: "
+            f"open_raster('DERIVED_SUBDATASET:AMPLITUDE:{file.name}')"
+        )
+
+
+def _read(file: DatasetReader, bands: Sequence[int], window: Window) -> Array:
+    """Bands of an open file; of different types, in one that holds all of them."""
+    if len({file.dtypes[band - 1] for band in bands}) == 1:
+        planes: Array = file.read(list(bands), window=window)
+        return planes
+    dtype = np.result_type(*(file.dtypes[band - 1] for band in bands))
+    return np.stack([file.read(band, window=window).astype(dtype) for band in bands])
+
+
 class GdalRaster:
     """A file that GDAL opens itself: one of this machine, or one that was fetched whole."""
 
@@ -140,21 +195,32 @@ class GdalRaster:
     ) -> None:
         self._source = source
         with damage(), source.open(deadline) as file:
+            _check_kind(file)
             width = max(np.dtype(name).itemsize for name in file.dtypes)
             check_size(file.shape, file.count, file.block_shapes[0], width, limits)
             flags = file.mask_flag_enums[0]
-            shapes = [file.shape]
+            shapes: list[tuple[int, int]] = [file.shape]
             for number in range(len(file.overviews(1))):
                 with source.open(deadline, overview_level=number) as overview:
-                    shapes.append(overview.shape)
+                    alike = overview.dtypes == file.dtypes and (
+                        overview.mask_flag_enums[0] == flags
+                    )
+                    shapes.append(overview.shape if alike else (0, 0))
+            self._levels = usable_levels(shapes)
             self.info = info_of(
                 file,
                 href=href,
                 shape=file.shape,
-                levels=tuple(shapes),
+                levels=tuple(shapes[level] for level in self._levels),
                 block=file.block_shapes[0],
                 has_mask=MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags,
             )
+            source.watch(file.files)
+
+    @property
+    def changed(self) -> bool:
+        """Whether a file that it consists of was changed, replaced or removed since it was opened."""
+        return self._source.changed
 
     def read(
         self,
@@ -166,29 +232,56 @@ class GdalRaster:
     ) -> tuple[Array, Mask | None]:
         """As `Raster.read`."""
         del scene  # GDAL and the disk look after themselves
-        options = {"overview_level": level - 1} if level else {}
-        with damage(), self._source.open(deadline, **options) as file:
-            mask = file.read_masks(1, window=window) > 0 if self.info.has_mask else None
-            return file.read(list(bands), window=window), mask
+        options = {"overview_level": self._levels[level] - 1} if level else {}
+        try:
+            with damage(), self._source.open(deadline, **options) as file:
+                mask = file.read_masks(1, window=window) > 0 if self.info.has_mask else None
+                planes = _read(file, bands, window)
+        except DamagedError as error:
+            if self.changed:
+                raise ChangedError(f"{self.info.href} changed while it was read") from error
+            raise
+        if self.changed:
+            raise ChangedError(f"{self.info.href} changed while it was read")
+        return planes, mask
 
     def forget(self) -> None:
         """As `Raster.forget`."""
         self._source.forget()
 
 
-@dataclass(frozen=True, kw_only=True)
 class LocalPath:
-    """A file of this machine."""
+    """A file of this machine.
 
-    path: str
-    driver: str | None
-    patience: Patience
+    Args:
+        path: The path, or a name that GDAL understands.
+        driver: GDAL's driver for it; None to let GDAL find out.
+        patience: Time-outs, where a VRT leads GDAL to the network.
+        handles: Where datasets are kept open between reads.
+    """
+
+    def __init__(self, path: str, driver: str | None, patience: Patience, handles: Handles) -> None:
+        self._path, self._driver, self._patience, self._handles = path, driver, patience, handles
+        self._files: tuple[str, ...] = (path,)
+        self._state = state_of(self._files)
+
+    def watch(self, named: Sequence[str]) -> None:
+        """Notice changes of the files that GDAL names, too."""
+        state, self._files = self._state[0], files_of(self._path, named)
+        self._state = (state, *state_of(self._files)[1:])
+
+    @property
+    def changed(self) -> bool:
+        """Whether one of the files is another than it was."""
+        return state_of(self._files) != self._state
 
     @contextmanager
     def open(self, deadline: float, **options: int) -> Iterator[DatasetReader]:
-        """Open it; a VRT that the user names may lead GDAL to the network, but not to wait there."""
+        """An open dataset; a VRT that the user names may lead GDAL to the network, but not to wait there."""
         del deadline
-        wait = self.patience
+        wait = self._patience
+        key = self._path, id(self), options.get("overview_level", -1)
+        opening = partial(open_quietly, self._path, self._driver, **options)
         with (
             rasterio.Env(
                 GDAL_CACHEMAX=CACHE_MB,
@@ -199,12 +292,15 @@ class LocalPath:
                 GDAL_HTTP_MAX_RETRY=wait.retries,
                 GDAL_HTTP_RETRY_DELAY=wait.first_wait,
             ),
-            silently(lambda: rasterio.open(self.path, driver=self.driver, **options)) as file,
+            self._handles.use(key, opening)
+            if len(self._files) <= MOST_WATCHED
+            else opening() as file,
         ):
             yield file
 
     def forget(self) -> None:
-        """Nothing is kept of it."""
+        """Close what is kept open of it."""
+        self._handles.close(self._path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,6 +309,10 @@ class FetchedWhole:
 
     file: RemoteFile
     driver: str
+    changed: bool = False  # what was fetched stays as it is
+
+    def watch(self, named: Sequence[str]) -> None:
+        """Nothing to watch."""
 
     @contextmanager
     def open(self, deadline: float, **options: int) -> Iterator[DatasetReader]:
@@ -220,7 +320,7 @@ class FetchedWhole:
         held = self.file.whole(deadline)
         with (
             rasterio.Env(GDAL_CACHEMAX=CACHE_MB, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"),
-            silently(lambda: rasterio.open(held.path, driver=self.driver, **options)) as file,
+            open_quietly(held.path, self.driver, **options) as file,
         ):
             yield file
 

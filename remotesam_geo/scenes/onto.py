@@ -2,6 +2,7 @@
 
 import functools
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
@@ -12,7 +13,7 @@ from odc.geo.geobox import GeoBox
 from pyproj.exceptions import CRSError, ProjError
 from rasterio.windows import Window
 
-from remotesam_geo.errors import InputError, ReadError
+from remotesam_geo.errors import InputError, ReadError, RemoteSAMWarning
 
 from . import pixels as px
 from .info import Raster, RasterInfo
@@ -28,6 +29,9 @@ METHODS = ("auto", "mode", "nearest")
 MOST_AT_ONCE = 1 << 26  # values of a source in work at a time
 FINEST = 8  # places a pixel along each axis that vote for its class
 ALPHA_SAMPLE = 1 << 20  # pixels by which a band that is called alpha is judged
+NEARLY_FULL = 0.98  # share of the largest alpha that still counts as opaque
+MOSTLY_FULL, MOSTLY_BLANK = 0.5, 0.99  # shares of pixels by which it is taken as transparency
+FEW_HIDDEN = 0.01  # share of pixels of 0 up to which they tell nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +92,8 @@ class Reading:
             scale = scale_of(self.grid, _size(target), target.crs)
         level = self._level(scale)
         planes, valid = self._resampled(level, self._at(level), target, resampling)
+        if planes.dtype.kind == "f":  # sums of huge values may overflow
+            valid = valid & np.isfinite(planes).all(axis=0)
         return roi, planes, valid
 
     def _nothing(self) -> tuple[tuple[slice, slice], Array, Mask]:
@@ -231,18 +237,17 @@ class Reading:
         return planes, self._valid(planes, mask, alpha)
 
     def _valid(self, planes: Array, mask: Mask | None, alpha: Array | None) -> Mask:
-        """By the file's mask, or else by nodata and alpha; NaN is never valid."""
+        """By the file's mask, or else by nodata and alpha; NaN and infinity are never valid."""
         valid = np.ones(planes.shape[1:], dtype=bool) if mask is None else mask
         if mask is None and self.bands.nodata is not None:
             missing = np.ones_like(valid)
             for plane, index in zip(planes, self.bands.indexes, strict=True):
-                value = self._nodata(index)
-                missing &= np.zeros_like(valid) if value is None else plane == value
+                missing &= px.equal(plane, self._nodata(index))
             valid &= ~missing
         if mask is None and alpha is not None:
             valid &= alpha > 0
         if planes.dtype.kind == "f":
-            valid &= ~np.isnan(planes).any(axis=0)
+            valid = valid & np.isfinite(planes).all(axis=0)
         return valid
 
     def _nodata(self, index: int) -> float | None:
@@ -264,18 +269,36 @@ class Reading:
         return number if _JUDGED[self.raster] else None
 
     def _looks_like_alpha(self, number: int) -> bool:
-        """Transparency is all or nothing nearly everywhere; near infrared is not.
+        """Whether a band called alpha is transparency, or near infrared that is called so by mistake.
 
-        Judged on the coarsest level, so that every window of the file is judged alike.
+        It is transparency if most pixels that are not 0 have the largest value there is (whatever the type's own
+        maximum: 1, 255, 65535), or if the colours are blank where it is 0. Judged on the coarsest level, so that every
+        window of the file is judged alike.
         """
         levels = self.raster.info.levels
         rows, cols = levels[-1]
         down = min(rows, max(1, ALPHA_SAMPLE // cols))
         middle = (rows - down) // 2
         window = Window.from_slices((middle, middle + down), (0, cols))
-        planes, _ = self.raster.read(len(levels) - 1, window, (number,), self.until)
-        top = np.iinfo(planes.dtype).max if planes.dtype.kind in "ui" else 1
-        return bool(np.mean((planes > 0) & (planes < top)) < 0.1)
+        bands = [number, *(i for i in range(1, len(self.raster.info.dtypes) + 1) if i != number)]
+        planes, _ = self.raster.read(len(levels) - 1, window, bands[:4], self.until)
+        alpha, colours = planes[0], planes[1:]
+        shown = alpha[alpha > 0]
+        if not shown.size or np.mean(shown >= NEARLY_FULL * float(shown.max())) >= MOSTLY_FULL:
+            return True
+        hidden = colours[:, ~(alpha > 0)]
+        if hidden.shape[1] < FEW_HIDDEN * alpha.size:  # as in deep water
+            return False
+        if np.mean((hidden == hidden[:, :1]).all(axis=0)) >= MOSTLY_BLANK:
+            return True
+        warnings.warn(
+            f"band {number} of {self.raster.info.href} is called alpha, but varies as near infrared does, and there "
+            "are colours where it is 0: it is not taken as a mask. If it is one, store it as such: "
+            f"gdal_translate -mask {number}",
+            RemoteSAMWarning,
+            stacklevel=2,
+        )
+        return False
 
 
 def grid_of(info: RasterInfo, told: Any) -> GeoBox:

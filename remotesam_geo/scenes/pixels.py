@@ -71,6 +71,30 @@ def nesting(target_to_source: Affine, source: tuple[int, int]) -> Nesting | None
     return Nesting(size=(sizes[0], sizes[1]), offset=(offsets[0], offsets[1]))
 
 
+def equal(plane: Array, value: float | None) -> Mask:
+    """Where a band has a value, compared in the band's own type; nowhere if the type cannot hold it.
+
+    Args:
+        plane: h x w.
+        value: Nodata of the band, for example; None for no value.
+    """
+    if value is None or math.isnan(value):  # NaN is never valid anyway
+        return np.zeros(plane.shape, bool)
+    if plane.dtype.kind == "f":
+        limits = np.finfo(plane.dtype)
+        if math.isfinite(
+            value
+        ):  # a limit of the type, written with too few digits, rounds beyond it
+            value = min(max(value, float(limits.min)), float(limits.max))
+        same: Mask = plane == plane.dtype.type(value)
+        return same
+    whole = np.iinfo(plane.dtype)
+    if not math.isfinite(value) or value != int(value) or not whole.min <= int(value) <= whole.max:
+        return np.zeros(plane.shape, bool)
+    same = plane == plane.dtype.type(int(value))
+    return np.asarray(same)
+
+
 def block_mean(pixels: Array, valid: Mask, size: tuple[int, int]) -> tuple[Array, Mask]:
     """The mean of the valid pixels of each block; a block without any is not valid.
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from weakref import WeakValueDictionary
 
 from .ahead import on_cluster
-from .fetch import Network, RemoteFile
+from .fetch import ChangedError, Network, RemoteFile
+from .handles import Handles
 from .info import Raster, RasterInfo
 from .kinds import FetchedWhole, GdalRaster, LocalPath, TiffRaster
 from .safety import (
@@ -78,24 +79,36 @@ class Session:
         self._ahead = 0 if on_cluster() else min(policy.ahead_bytes, policy.cache_bytes // 4)
         self._rasters: OrderedDict[str, Raster] = OrderedDict()
         self._opening: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
+        self._handles = Handles()
         self._lock = threading.Lock()
 
-    def raster(self, href: str, origin: str | None, deadline: float) -> Raster:
-        """An opened raster; a remote one stays open, so that its header is read once.
+    def raster(
+        self, href: str, origin: str | None, deadline: float, *, fresh: bool = False
+    ) -> Raster:
+        """An opened raster, whose header is read once.
 
         Args:
             href: URL or path.
             origin: The URL of the item that names it; None where the user does.
             deadline: When `time.monotonic()` says that this read is over.
+            fresh: Whether a file that changed since it was opened is simply opened anew.
+
+        Raises:
+            ChangedError: The file changed; the next call opens it anew.
         """
         check_href(href, origin=origin, trust=self.policy.trust)
         remote = is_remote(href)
-        key = href if remote else f"{_state(local_path(href))}|{origin is None}"
+        key = href if remote else _local_key(href, by_user=origin is None)
         with self._lock:
             opening = self._opening.setdefault(key, threading.Lock())
         with in_turn(opening, deadline):
             with self._lock:
                 raster = self._rasters.pop(key, None)
+            if raster is not None and raster.changed:
+                raster.forget()
+                if not fresh:
+                    raise ChangedError(f"{raster.info.href} changed since it was opened")
+                raster = None
             if raster is None:
                 raster = (
                     self._remote(href, deadline) if remote else self._local(href, origin, deadline)
@@ -109,7 +122,8 @@ class Session:
     def forget(self, href: str) -> None:
         """Open it anew next time."""
         with self._lock:
-            self._rasters.pop(href, None)
+            for key in (href, _local_key(href, by_user=True), _local_key(href, by_user=False)):
+                self._rasters.pop(key, None)
 
     def discard(self, raster: Raster) -> None:
         """Keep nothing of a raster: the next read opens it anew and fetches every byte again."""
@@ -162,17 +176,12 @@ class Session:
     def _local(self, href: str, origin: str | None, deadline: float) -> Raster:
         path = local_path(href)
         driver = None if origin is None else file_driver(path)
-        here = LocalPath(path=path, driver=driver, patience=self.policy.patience)
+        here = LocalPath(path, driver, self.policy.patience, self._handles)
         return GdalRaster(here, href, self.policy.limits, deadline)
 
 
-def _state(path: str) -> str:
-    """A name for a file as it is now: another one once it is written again."""
-    try:
-        now = Path(path).stat()
-    except OSError:  # GDAL may know what it is, a subdataset for example
-        return path
-    return f"{path}|{now.st_mtime_ns}|{now.st_size}"
+def _local_key(href: str, *, by_user: bool) -> str:
+    return f"{local_path(href)}|{by_user}"
 
 
 _SESSIONS: OrderedDict[tuple[int, ReadPolicy], Session] = OrderedDict()

@@ -23,6 +23,7 @@ How `load` uses it::
 """
 
 import hashlib
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,7 +34,7 @@ from odc.geo.geobox import GeoBox
 from odc.loader.types import MDParser, RasterLoadParams, RasterSource
 from rasterio.errors import RasterioError
 
-from remotesam_geo.errors import InputError, ReadError
+from remotesam_geo.errors import InputError, ReadError, RemoteSAMWarning
 
 from .fetch import ChangedError
 from .grids import short_crs
@@ -141,7 +142,7 @@ def inspect(
     """
     policy = policy or ReadPolicy()
     with _reported(AssetRef(origin=origin), href, "its header"):
-        return session(policy).raster(href, origin, deadline(policy)).info
+        return session(policy).raster(href, origin, deadline(policy), fresh=True).info
 
 
 def fingerprint(
@@ -266,6 +267,12 @@ class SceneReader:
         try:
             return once()
         except ChangedError:
+            warnings.warn(
+                f"{redact(self.source.uri)} was changed or replaced while it was in use: what was read of it before is "
+                "of the old file, what is read from now on is of the new one. Open the scene again",
+                RemoteSAMWarning,
+                stacklevel=2,
+            )
             return once()
         except DamagedError:
             if not is_remote(self.source.uri):

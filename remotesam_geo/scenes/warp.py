@@ -9,6 +9,7 @@ import functools
 import itertools
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -233,18 +234,33 @@ def _bilinear(pixels: Array, valid: Mask, cols: Floats, rows: Floats) -> tuple[A
         return cv2.remap(plane, place, part, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
     known = valid[near]
+    whole = bool(known.all())
     native = pixels.dtype if pixels.dtype.name in SAMPLED else np.dtype("float64")
     out = np.empty((len(pixels), *inside.shape), pixels.dtype)
     planes = pixels[(slice(None), *near)]
+    if not whole:  # what is not valid may be NaN, and NaN has its say even with a weight of zero
+        planes = np.where(known, planes, np.zeros((), pixels.dtype))
     for band, plane in enumerate(planes):
-        found = sampled(plane.astype(native, copy=False))
-        out[band] = found if native == pixels.dtype else np.rint(found)
-    if not known.all():  # near what is not valid only the rest counts
+        out[band] = _as(pixels.dtype, sampled(plane.astype(native, copy=False)))
+    if not whole:  # near what is not valid only the rest counts
         weights = sampled(known.astype("float64"))
         lacking = inside & (weights < 1)
         share = np.maximum(weights[lacking], 1e-9)
         for band, plane in enumerate(planes):
-            mean = sampled(np.where(known, plane, 0).astype("float64"))[lacking] / share
-            out[band][lacking] = mean if pixels.dtype.kind == "f" else np.rint(mean)
+            mean = sampled(plane.astype("float64"))[lacking] / share
+            out[band][lacking] = _as(pixels.dtype, mean)
     y, x = (np.where(inside, v, 0).astype(np.intp) for v in (rows, cols))
     return out, inside & valid[y, x]
+
+
+def _as(dtype: np.dtype[Any], values: Array) -> Array:
+    """Interpolated values in a type: whole numbers rounded, and none beyond the type's limits."""
+    if values.dtype == dtype:
+        return values
+    if dtype.kind == "f":
+        return np.clip(values, np.finfo(dtype).min, np.finfo(dtype).max).astype(dtype)
+    limits = np.iinfo(dtype)
+    rounded = np.rint(values)
+    out = np.clip(rounded, limits.min, np.nextafter(float(limits.max), 0)).astype(dtype)
+    out[rounded >= float(limits.max)] = limits.max  # which a float64 may be unable to hold
+    return out

@@ -110,7 +110,7 @@ def test_rounded_coordinates_are_placed_by_both_ends(dtype):
     start=st.floats(-1e6, 1e7),
     back=st.booleans(),
 )
-def test_any_even_grid_in_float32_is_within_a_tenth_of_a_pixel(count, step, start, back):
+def test_any_even_grid_in_float32_is_within_a_third_of_a_pixel(count, step, start, back):
     values = start + (-step if back else step) * np.arange(count)
     rounded = values.astype("float32")
     array = xr.DataArray(
@@ -121,10 +121,10 @@ def test_any_even_grid_in_float32_is_within_a_tenth_of_a_pixel(count, step, star
     try:
         found = grid_of(array)
     except InputError:  # too coarse for its steps: float32 cannot tell neighbours apart
-        assert np.spacing(np.float32(np.abs(rounded).max())) > 0.05 * step
+        assert np.spacing(np.float32(np.abs(rounded).max())) > 0.3 * step
         return
     centres = found.affine.c + found.affine.a * (np.arange(count) + 0.5)
-    assert np.abs(centres - rounded).max() <= 0.11 * step + 1e-6
+    assert np.abs(centres - values).max() <= 0.3 * step + 1e-6
 
 
 def test_steps_taken_from_the_first_two_coordinates_are_mended():

@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from remotesam_geo.errors import ReadError
+from remotesam_geo.errors import ReadError, RemoteSAMWarning
 from remotesam_geo.scenes import raster
 from remotesam_geo.scenes.reader import SourceError, inspect
 from remotesam_geo.scenes.transport import Transport
@@ -247,7 +247,8 @@ def test_a_file_that_changed_meanwhile_is_opened_anew(server):
         rasters.picture(3, 300, 300, seed=7), tiled=True, blockxsize=128, blockysize=128
     )
     url = serve(server, DATA, None, Replaced(other))
-    planes, _ = rasters.read(url, GRID)
+    with pytest.warns(RemoteSAMWarning, match="was changed or replaced while it was in use"):
+        planes, _ = rasters.read(url, GRID)
     assert np.array_equal(planes, rasters.pixels_of(other))
 
 
@@ -259,7 +260,8 @@ def test_no_window_is_of_two_files(server):
     url = serve(server, DATA)
     rasters.read(url, GRID[:100, :100])
     server.script(url.removeprefix(server.url), Replaced(other))
-    planes, _ = rasters.read(url, GRID)
+    with pytest.warns(RemoteSAMWarning, match="was changed or replaced while it was in use"):
+        planes, _ = rasters.read(url, GRID)
     assert np.array_equal(planes, rasters.pixels_of(other))
 
 
@@ -273,7 +275,10 @@ def test_a_file_that_keeps_changing_is_an_error(server):
         )
 
     server.script(url.removeprefix(server.url), change)
-    with pytest.raises(SourceError, match="changed while it was read"):
+    with (
+        pytest.warns(RemoteSAMWarning, match="was changed or replaced"),
+        pytest.raises(SourceError, match="changed while it was read"),
+    ):
         rasters.read(url, GRID)
 
 
