@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 from odc.geo.geobox import GeoBox
+from pyproj.exceptions import CRSError
 
 from remotesam_geo.errors import InputError
 
@@ -348,7 +349,10 @@ def grid_to_json(grid: GeoBox) -> dict[str, Any]:
 
 def grid_from_json(doc: Mapping[str, Any]) -> GeoBox:
     """Read what `grid_to_json` gave."""
-    return GeoBox(tuple(doc["shape"]), Affine(*doc["transform"]), doc["crs"])
+    try:
+        return GeoBox(tuple(doc["shape"]), Affine(*doc["transform"]), doc["crs"])
+    except CRSError as error:
+        raise InputError(f"a grid's CRS is {doc['crs']!r}, which PROJ does not know") from error
 
 
 def _plain(value: Any) -> Any:
