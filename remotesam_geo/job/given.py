@@ -9,9 +9,11 @@ from typing import Any, get_args
 
 import shapely
 import xarray as xr
+from pyproj import CRS
 
 from remotesam_geo.errors import InputError, JobError, number_in, one_of
 from remotesam_geo.mapping.origin import open_store
+from remotesam_geo.mapping.places import body_of
 from remotesam_geo.mapping.plan import LARGEST_BLOCK, prompt_to_json
 from remotesam_geo.mapping.stitch import Seam
 from remotesam_geo.scenes import ReadPolicy, load, open_raster
@@ -97,9 +99,12 @@ def files_from_json(doc: Any) -> tuple[Mapping[str, Any], ...]:
     return tuple(doc)
 
 
-def as_geojson(area: Any) -> dict[str, Any]:
-    """An area of any kind as GeoJSON in degrees."""
-    found: dict[str, Any] = json.loads(shapely.to_geojson(shape_in_degrees(area, "area")))
+def as_geojson(area: Any, crs: Any) -> dict[str, Any]:
+    """An area of any kind as GeoJSON in degrees, on the planet or moon of the scene's CRS."""
+    degrees = body_of(CRS.from_user_input(str(crs))).degrees
+    found: dict[str, Any] = json.loads(
+        shapely.to_geojson(shape_in_degrees(area, "area", degrees=degrees))
+    )
     return found
 
 

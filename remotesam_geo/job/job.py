@@ -199,14 +199,15 @@ class Job:
         there = cls.open(place) if (place / PLAN).exists() else None
         who = asked(model, refine, None if there is None else (there._recipe, there.frozen.weights))
         scene, store, policy = scene_of(source, load, policy)
+        origin = Origin.of(scene, bands=bands, stretch=stretch, store=store, policy=policy)
         plan = Plan(
-            origin=Origin.of(scene, bands=bands, stretch=stretch, store=store, policy=policy),
+            origin=origin,
             weights=who.weights,
             overlap=2 * round(overlap * who.weights.image_size / 2),
             seam=seam,
             block=block,
             keep_probabilities=keep_probabilities,
-            area=None if area is None else as_geojson(area),
+            area=None if area is None else as_geojson(area, origin.geobox.crs),
         )
         wanted = parsed(prompts, threshold, resolution, who)
         groups(plan, wanted, policy)  # whatever is wrong with it is said before anything is written
@@ -501,7 +502,7 @@ class Job:
                 "this job keeps no probabilities (keep_probabilities=False), so it answers at the thresholds it was "
                 "made with: leave threshold out"
             )
-        target = wanted_crs(crs, str(self.frozen.origin.geobox.crs))
+        target = wanted_crs(crs, str(self.frozen.origin.geobox.crs), self.frozen.origin.geobox)
         with self._driving(look=True) as records:
             complete = self._to_answer(records, partial=partial)
             wanted = [

@@ -32,6 +32,7 @@ from remotesam_geo.mapping.survey import (
     warn_of_giants,
     warn_of_nothing,
 )
+from remotesam_geo.mapping.zone_shapes import out_of_grid
 from remotesam_geo.remotesam.asking import ceil_pixels
 from remotesam_geo.tasks import Dropped
 
@@ -297,12 +298,19 @@ def _cores(grid: Grid, tiles: Sequence[int] | np.ndarray[Any, Any]) -> Any:
 
 def _placed(table: pd.DataFrame, group: Group, crs: Any) -> gpd.GeoDataFrame:
     """Pixels of a group's grid as places in the scene's CRS."""
-    affine, own = group.source.geobox.affine, group.source.geobox.crs
-    shapes = gpd.GeoSeries(list(table["geometry"]), index=table.index).affine_transform(
-        [affine.a, affine.b, affine.d, affine.e, affine.c, affine.f]
-    )
-    frame = gpd.GeoDataFrame(table.drop(columns="geometry"), geometry=shapes, crs=str(own))
-    return frame.to_crs(str(crs))
+    target = CRS.from_user_input(str(crs))
+    shapes = np.empty(len(table), object)
+    shapes[:] = list(table["geometry"])
+    carried = out_of_grid(shapes, group.source.geobox, target)
+    if not carried.some.all():
+        warnings.warn(
+            f"{(~carried.some).sum()} windows lie where the scene's CRS is not defined, and are not listed",
+            RemoteSAMWarning,
+            stacklevel=2,
+        )
+    return gpd.GeoDataFrame(table.drop(columns="geometry"), geometry=carried.placed, crs=target)[
+        carried.some
+    ]
 
 
 def _duration(seconds: float) -> str:

@@ -6,13 +6,14 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from pyproj import CRS
 from shapely.geometry.base import BaseGeometry
 
 from remotesam_geo.errors import InputError
 from remotesam_geo.scenes.areas import shape_in_degrees
 
 from .grid import Grid
+from .ground import lonlat_span
+from .places import body_of, crs_of
 from .zone_shapes import onto_grid
 
 __all__ = ["tiles_in"]
@@ -29,16 +30,17 @@ def tiles_in(area: Any, grid: Grid, geobox: GeoBox) -> NDArray[np.int64]:
     Raises:
         InputError: It does not touch the scene.
     """
-    shape = shapely.make_valid(shape_in_degrees(area, "area"))
+    degrees = body_of(crs_of(geobox)).degrees
+    shape = shapely.make_valid(shape_in_degrees(area, "area", degrees=degrees))
     polygons = shapely.multipolygons(
         [part for part in shapely.get_parts([shape]) if part.geom_type == "Polygon"]
     )
-    (placed,), _ = onto_grid(np.array([polygons], object), CRS("EPSG:4326"), geobox)
+    (placed,), _ = onto_grid(np.array([polygons], object), degrees, geobox)
     tiles = grid.touching(placed)
     if not len(tiles):
         raise InputError(
             f"area= does not touch the scene: in degrees it spans {_degrees(shape)}, the scene "
-            f"{_degrees(geobox.extent.to_crs('EPSG:4326').geom)}"
+            f"{lonlat_span(geobox)}"
         )
     return tiles
 

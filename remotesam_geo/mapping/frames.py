@@ -1,8 +1,9 @@
 """Finished features as a GeoDataFrame: fixed columns and types, full or empty."""
 
 import hashlib
+import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, get_args
 
 import geopandas as gpd
@@ -12,18 +13,23 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from pyproj import CRS, Transformer
+from pyproj import CRS
 from pyproj.exceptions import CRSError
 
-from remotesam_geo.errors import InputError, number_in, one_of
+from remotesam_geo.errors import InputError, RemoteSAMWarning, number_in, one_of
 from remotesam_geo.tasks import smallest_rectangles, upright
 
-from .ground import ground_area, near_meridian, pixel_size
+from .carry import areas_of
+from .ground import ground_area, middle_of, pixel_size
+from .places import crs_of, name_of, same_body
 from .source import Moment
 from .vectors import Features, Outline, gathered
+from .zone_shapes import out_of_grid
 
 __all__ = ["COLUMNS", "Found", "Style", "columns_of", "to_frame", "wanted_crs"]
 
+NAMED = 5
+"""Features that a warning names."""
 MOST_SMOOTH = 5
 """Each time doubles the number of points."""
 
@@ -43,11 +49,17 @@ COLUMNS = {
 """Columns beside the geometry, with their types; those of pictures have `area_px` in place of `area_m2`."""
 
 
-def wanted_crs(crs: Any, own: Any) -> CRS:
+def wanted_crs(crs: Any, own: Any, geobox: GeoBox | None = None) -> CRS:
     """The CRS that a result is wanted in: its own where none is named.
 
+    Args:
+        crs: What the user named, or None.
+        own: The scene's own CRS; None where it is not known yet.
+        geobox: The scene's grid, which must lie where the CRS is defined, at least in part.
+
     Raises:
-        InputError: There is no such CRS, or it has no horizontal coordinates on the ground.
+        InputError: There is no such CRS, it has no horizontal coordinates on the ground, it belongs to another planet
+            or moon than the scene, or it is not defined at the scene.
     """
     wanted = own if crs is None else crs
     try:
@@ -62,6 +74,15 @@ def wanted_crs(crs: Any, own: Any) -> CRS:
         raise InputError(
             f"crs={crs!r} is a {found.type_name}, which has no horizontal coordinates on the ground: give a geographic "
             "or projected CRS, 'EPSG:4326' for example"
+        )
+    if own is not None and not same_body(found, CRS.from_user_input(own)):
+        raise InputError(
+            f"crs={crs!r} belongs to another planet or moon than the scene's CRS, "
+            f"{name_of(CRS.from_user_input(own))!r}: give one of the same"
+        )
+    if crs is not None and geobox is not None and not np.isfinite(middle_of(geobox, found)):
+        raise InputError(
+            f"no part of the scene lies where crs={crs!r} is defined: give another, or none for the scene's own"
         )
     return found
 
@@ -135,7 +156,9 @@ def to_frame(
         run_id: Names the run.
     """
     columns = columns_of(geobox)
-    parts = [_part(each, geobox, crs, style) for each in found if len(each.features)]
+    losses = _Losses()
+    parts = [_part(each, geobox, crs, style, losses) for each in found if len(each.features)]
+    losses.warn(crs)
     nothing = pd.DataFrame(columns=["geometry", *columns])
     table = pd.concat(parts, ignore_index=True) if parts else nothing
     metres = np.nan if geobox.crs is None else pixel_size(geobox).metres
@@ -145,28 +168,59 @@ def to_frame(
     )
 
 
-def _part(found: Found, geobox: GeoBox, crs: CRS | None, style: Style) -> gpd.GeoDataFrame:
+@dataclass(kw_only=True, eq=False)
+class _Losses:
+    """Features that could not be drawn in a CRS, wholly or in part.
+
+    Attributes:
+        gone: Ids of those without any part where it is defined.
+        cut: Ids of those that lost a part.
+    """
+
+    gone: list[str] = field(default_factory=list)
+    cut: list[str] = field(default_factory=list)
+
+    def warn(self, crs: CRS | None) -> None:
+        """Say which they are."""
+        if crs is None:
+            return
+        for ids, what in (
+            (self.gone, "lie where {} is not defined, and are left out of the table"),
+            (self.cut, "reach beyond where {} is defined, and were cut there"),
+        ):
+            if ids:
+                names = ", ".join(ids[:NAMED]) + (", ..." if len(ids) > NAMED else "")
+                warnings.warn(
+                    f"{len(ids)} features {what.format(repr(name_of(crs)))} (ids {names}): another crs= may hold them",
+                    RemoteSAMWarning,
+                    stacklevel=3,
+                )
+
+
+def _part(
+    found: Found, geobox: GeoBox, crs: CRS | None, style: Style, losses: _Losses
+) -> gpd.GeoDataFrame:
     features = found.features
     # Pieces of one whole have its table entry, and stay in the order in which they came.
     features = features.take(np.lexsort(features.table.first.T[::-1]))
     table = features.table
-    on_grid = _on_grid(_drawn(_outlines(features, style.outline), geobox, style), geobox.affine)
+    drawn = _drawn(_outlines(features, style.outline), geobox, style)
+    ids = np.array(_ids(found, geobox, table.first), object)
     height, width = geobox.shape.yx
-    geometry = gpd.GeoSeries(on_grid)
     if crs is None:
-        area = shapely.area(on_grid)
+        geometry = _on_grid(drawn, geobox.affine)
+        area = shapely.area(geometry)
     else:
-        area = ground_area(on_grid, CRS(str(geobox.crs)))
-        geometry = gpd.GeoSeries(on_grid, crs=str(geobox.crs)).to_crs(crs)
-        if crs.is_geographic:
-            middle = _middle(geobox, crs)
-            geometry = geometry.transform(
-                lambda points: np.stack([near_meridian(points[:, 0], middle), points[:, 1]], axis=1)
-            )
+        carried = out_of_grid(drawn, geobox, crs)
+        some = carried.some
+        losses.gone += ids[~some].tolist()
+        losses.cut += ids[some & carried.cut].tolist()
+        table, ids, geometry = table.take(some), ids[some], carried.placed[some]
+        area = ground_area(carried.kept[some], crs_of(geobox))
     _, whole = np.unique(table.first, axis=0, return_inverse=True)
     return gpd.GeoDataFrame(
         {
-            "geometry": geometry,
+            "geometry": gpd.GeoSeries(geometry, crs=crs),
             "label": found.label,
             "score": table.score,
             "score_max": table.score_max,
@@ -175,7 +229,7 @@ def _part(found: Found, geobox: GeoBox, crs: CRS | None, style: Style) -> gpd.Ge
             "items": found.moment.items,
             "touches_edge": (table.box[:, :2] <= 0).any(axis=1)
             | (table.box[:, 2:] >= [width, height]).any(axis=1),
-            "id": _ids(found, geobox, table.first),
+            "id": ids,
         }
     )
 
@@ -192,13 +246,20 @@ def _drawn(outlines: NDArray[np.object_], geobox: GeoBox, style: Style) -> NDArr
     """Outlines in pixels, smoothed and simplified where that is wanted of polygons."""
     if style.outline != "polygon":
         return outlines
+    found = outlines
     for _ in range(style.smooth):
         outlines = _with_corners_cut(outlines)
     if style.simplify:
         metres = 1.0 if geobox.crs is None else pixel_size(geobox).metres
         outlines = shapely.simplify(outlines, style.simplify / metres)
-    changed = bool(style.smooth or style.simplify)
-    return np.asarray(shapely.make_valid(outlines) if changed else outlines, object)
+    if not (style.smooth or style.simplify):
+        return outlines
+    # Outlines that lines and points are left of stay as they were found.
+    mended = [areas_of(shape) for shape in shapely.make_valid(outlines)]
+    pairs = zip(mended, found, strict=True)
+    out = np.empty(len(found), object)
+    out[:] = [one if better is None else better for better, one in pairs]
+    return out
 
 
 def _with_corners_cut(outlines: NDArray[np.object_]) -> NDArray[np.object_]:
@@ -226,15 +287,6 @@ def _on_grid(outlines: NDArray[np.object_], affine: Affine) -> NDArray[np.object
         return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
 
     return np.asarray(shapely.transform(outlines, place), object)
-
-
-def _middle(geobox: GeoBox, crs: CRS) -> float:
-    """Longitude of the middle of a raster, or as its own CRS counts it."""
-    x, y = geobox.affine * (geobox.shape.x / 2, geobox.shape.y / 2)
-    own = CRS.from_user_input(str(geobox.crs))
-    return float(
-        x if own == crs else Transformer.from_crs(own, crs, always_xy=True).transform(x, y)[0]
-    )
 
 
 def _ids(found: Found, geobox: GeoBox, first: NDArray[np.int64]) -> list[str]:

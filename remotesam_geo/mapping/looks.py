@@ -113,9 +113,9 @@ def observed_area(scene: xr.Dataset | xr.DataArray) -> gpd.GeoDataFrame:
             ]
             found += parts
             times += [dates[time]] * len(parts)
-    geometry = out_of_grid(np.array(found, object), geobox, crs)
+    carried = out_of_grid(np.array(found, object), geobox, crs)
     frame = gpd.GeoDataFrame(
-        {"time": pd.Series(times, dtype="datetime64[ns]")}, geometry=geometry.array, crs=crs
-    )
+        {"time": pd.Series(times, dtype="datetime64[ns]")}, geometry=carried.placed, crs=crs
+    )[carried.some].reset_index(drop=True)
     frame.attrs["times"] = dates
     return frame

@@ -19,6 +19,7 @@ from remotesam_geo.scenes.recipe import grid_from_json, grid_to_json
 
 from .grid import Box
 from .ground import Resolution, plan_geobox
+from .places import only_defined
 from .source import Moment, Pixels, Source, scene_source
 
 __all__ = ["Origin", "open_store", "text_in"]
@@ -177,7 +178,7 @@ class RecipeSource:
             stretch=self.origin.stretch,
             policy=self.policy,
         )
-        return rgb, valid
+        return only_defined(rgb, valid, self.geobox, box)
 
     def near(self, box: Box) -> "RecipeSource":
         """The same pixels, of the items that touch a box only: small enough to be sent about."""

@@ -9,6 +9,8 @@ import shapely
 from numpy.typing import NDArray
 from pyproj import CRS, Proj, Transformer
 
+from .places import body_of, transformer
+
 __all__ = ["Plane"]
 
 F64 = NDArray[np.float64]
@@ -32,10 +34,12 @@ class Plane:
         if own is None or not own.is_geographic or gdf.empty:
             return cls(crs=own, own=own)
         left, bottom, right, top = gdf.total_bounds
+        ellipsoid = body_of(own).ellipsoid
         if max(abs(bottom), abs(top)) > POLAR:
             pole = 90 if top > -bottom else -90
-            return cls(crs=CRS.from_user_input(f"+proj=stere +lat_0={pole}"), own=own)
-        return cls(crs=CRS.from_user_input(f"+proj=merc +lon_0={(left + right) / 2}"), own=own)
+            return cls(crs=CRS.from_user_input(f"+proj=stere +lat_0={pole} {ellipsoid}"), own=own)
+        middle = (left + right) / 2
+        return cls(crs=CRS.from_user_input(f"+proj=merc +lon_0={middle} {ellipsoid}"), own=own)
 
     def lay(self, shapes: Geometries) -> Geometries:
         """Geometries of the objects' CRS in the plane."""
@@ -52,16 +56,12 @@ class Plane:
         if self.crs is None or not len(shapes):
             return np.ones(len(shapes))
         x, y = shapely.get_coordinates(shapely.centroid(shapes)).T
-        lon, lat = Transformer.from_crs(self.crs, self.crs.geodetic_crs, always_xy=True).transform(
-            x, y
-        )
+        lon, lat = transformer(self.crs, body_of(self.crs).degrees).transform(x, y)
         areal = np.asarray(Proj(self.crs).get_factors(lon, lat).areal_scale, np.float64)
         return np.sqrt(areal) / float(self.crs.axis_info[0].unit_conversion_factor)
 
     @cached_property
     def _to_plane(self) -> Transformer | None:
-        return (
-            None
-            if self.own == self.crs
-            else Transformer.from_crs(self.own, self.crs, always_xy=True)
-        )
+        if self.own is None or self.crs is None or self.own == self.crs:
+            return None
+        return transformer(self.own, self.crs)

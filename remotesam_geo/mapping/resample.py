@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from pyproj import Transformer
 
 from .grid import Box
-from .ground import near_meridian, pixel_size
+from .ground import pixel_size
+from .places import crs_of, near_meridian, transformer
 
 __all__ = ["Resampling"]
 
@@ -122,9 +122,10 @@ class Resampling:
         to, back = self.target.affine, ~self.source.affine
         x, y = to.a * col + to.b * row + to.c, to.d * col + to.e * row + to.f
         if self.source.crs != self.target.crs:
-            to_source = Transformer.from_crs(self.target.crs, self.source.crs, always_xy=True)
-            x, y = to_source.transform(x, y)
+            x, y = transformer(crs_of(self.target), crs_of(self.source)).transform(x, y)
             if self.source.crs is not None and self.source.crs.geographic:
-                x = near_meridian(x, (self.source.affine * (self.source.shape.x / 2, 0))[0])
-        across, down = back.a * x + back.b * y + back.c, back.d * x + back.e * y + back.f
+                with np.errstate(invalid="ignore"):
+                    x = near_meridian(x, (self.source.affine * (self.source.shape.x / 2, 0))[0])
+        with np.errstate(invalid="ignore"):  # places that the source's CRS cannot hold are infinite
+            across, down = back.a * x + back.b * y + back.c, back.d * x + back.e * y + back.f
         return down / self.group - 0.5, across / self.group - 0.5

@@ -20,6 +20,7 @@ from remotesam_geo.scenes.coordinates import grid_of
 
 from .grid import Box
 from .ground import Resolution, plan_geobox
+from .places import only_defined
 from .resample import Resampling
 
 __all__ = [
@@ -72,6 +73,9 @@ class _SceneSource:
     resampling: Resampling | None
 
     def read(self, box: Box, moment: int) -> Pixels:
+        return only_defined(*self._read(box, moment), self.geobox, box)
+
+    def _read(self, box: Box, moment: int) -> Pixels:
         if self.resampling is None:
             return self._pixels(box, moment)
         region = self.resampling.needs(box)

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import shapely
 from numpy.typing import NDArray
-from pyproj import CRS, Transformer
 
 from remotesam_geo.errors import InputError
 from remotesam_geo.tasks import (
@@ -27,6 +26,7 @@ from remotesam_geo.tasks import (
 
 from .frames import Found
 from .ground import pixel_size
+from .places import body_of, crs_of, transformer
 from .zone_objects import Within, belonging
 from .zone_sums import Sums
 from .zones import Zones
@@ -268,9 +268,8 @@ def north(zones: Zones) -> F64:
     left, top, right, bottom = zones.bounds.T
     a, b, c, d, e, f = geobox.affine[:6]
     column, row = (left + right) / 2, (top + bottom) / 2
-    to_lonlat = Transformer.from_crs(
-        CRS.from_user_input(str(geobox.crs)), "EPSG:4326", always_xy=True
-    )
+    own = crs_of(geobox)
+    to_lonlat = transformer(own, body_of(own).degrees)
     lon, lat = to_lonlat.transform(a * column + b * row + c, d * column + e * row + f)
     step = np.where(np.asarray(lat) > 0, -1e-4, 1e-4)  # towards the equator, never over a pole
     x, y = to_lonlat.transform(lon, lat + step, direction="INVERSE")

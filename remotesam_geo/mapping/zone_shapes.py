@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import geopandas as gpd
 import numpy as np
 import shapely
 from numpy.typing import NDArray
@@ -10,7 +9,9 @@ from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
 from shapely.geometry.base import BaseGeometry
 
-from .ground import near_meridian
+from .carry import Carried, carry
+from .ground import middle_of
+from .places import crs_of, transformer, turn_of
 
 __all__ = ["onto_grid", "out_of_grid"]
 
@@ -48,35 +49,39 @@ def onto_grid(shapes: Geometries, crs: CRS, geobox: GeoBox) -> tuple[Geometries,
     return placed, larger
 
 
-def out_of_grid(shapes: Geometries, geobox: GeoBox, crs: CRS) -> gpd.GeoSeries:
-    """Polygons in pixels of a grid, in a CRS; longitudes are counted on past 180 where the grid crosses it."""
+def out_of_grid(shapes: Geometries, geobox: GeoBox, crs: CRS) -> Carried:
+    """Polygons in pixels of a grid, in a CRS; longitudes are counted on past 180 where the grid crosses it.
+
+    Args:
+        shapes: Polygons and multipolygons (n).
+        geobox: The grid.
+        crs: The CRS wanted.
+    """
     a, b, c, d, e, f = geobox.affine[:6]
-    own = CRS.from_user_input(str(geobox.crs))
-    to_crs = Transformer.from_crs(own, crs, always_xy=True)
-    middle = geobox.affine * (geobox.shape.x / 2, geobox.shape.y / 2)
 
     def place(points: F64) -> F64:
         x, y = points.T
-        x, y = a * x + b * y + c, d * x + e * y + f
-        if own != crs:
-            x, y = to_crs.transform(x, y)
-            if crs.is_geographic:
-                x = near_meridian(x, to_crs.transform(*middle)[0])
-        return np.stack([x, y], axis=1)
+        return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
 
-    return gpd.GeoSeries(shapely.transform(shapes, place), crs=crs)
+    return carry(
+        np.asarray(shapely.transform(shapes, place), object),
+        crs_of(geobox),
+        crs,
+        pixel=float(np.sqrt(abs(geobox.affine.determinant))),
+        middle=np.nan_to_num(middle_of(geobox, crs)) if crs.is_geographic else None,
+    )
 
 
 def _onto(shapes: Geometries, crs: CRS, geobox: GeoBox) -> tuple[Geometries, NDArray[np.bool_]]:
     """Polygons in pixels, and which of them could be placed; the others are empty."""
-    grid_crs = CRS.from_user_input(str(geobox.crs))
+    grid_crs = crs_of(geobox)
     kind, points, offsets = shapely.to_ragged_array(shapes)
     rings = offsets[0]
-    turn = _turn(grid_crs)
+    turn = turn_of(grid_crs)
     if crs != grid_crs:
-        transformer = Transformer.from_crs(crs, grid_crs, always_xy=True)
-        points, rings = _bent(points, rings, transformer, geobox, _turn(crs))
-        points = np.stack(transformer.transform(*points.T), axis=1)
+        way = transformer(crs, grid_crs)
+        points, rings = _bent(points, rings, way, geobox, turn_of(crs))
+        points = np.stack(way.transform(*points.T), axis=1)
         if turn is not None:
             points[:, 0] = _untorn(points[:, 0], rings, turn)
     if turn is not None:
@@ -147,28 +152,12 @@ def _turns_to(geobox: GeoBox, x: F64, parts: I64, turn: float) -> F64:
     )
 
 
-def _turn(crs: CRS) -> float | None:
-    """What once around the Earth adds to x, where x repeats itself at all."""
-    if crs.is_geographic:
-        return 360.0
-    operation = crs.coordinate_operation
-    if (
-        operation is None
-        or "Mercator" not in operation.method_name
-        or "Transverse" in operation.method_name
-    ):
-        return None
-    to_crs = Transformer.from_crs(crs.geodetic_crs, crs, always_xy=True)
-    zero, right = (to_crs.transform(longitude, 0.0)[0] for longitude in (0.0, 10.0))
-    return float(36 * abs(right - zero))
-
-
 def _around(geobox: GeoBox, crs: CRS) -> BaseGeometry:
     """The grid's surroundings in a CRS, as far again as it is large."""
     height, width = geobox.shape.yx
     corners = [geobox.affine * (x, y) for x in (-width, 2 * width) for y in (-height, 2 * height)]
     (left, right), (bottom, top) = ((min(axis), max(axis)) for axis in zip(*corners, strict=True))
-    back: Any = Transformer.from_crs(CRS.from_user_input(str(geobox.crs)), crs, always_xy=True)
+    back: Any = transformer(crs_of(geobox), crs)
     left, bottom, right, top = back.transform_bounds(left, bottom, right, top, densify_pts=21)
     if not np.isfinite([left, bottom, right, top]).all():
         return shapely.Polygon()

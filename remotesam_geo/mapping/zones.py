@@ -8,6 +8,7 @@ From here `zone_sums` adds up maps zone by zone, `zone_objects` gives objects to
 tables of `label`, `classify`, `count` and `caption`.
 """
 
+import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,9 +22,10 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import CRS
 
-from remotesam_geo.errors import InputError
+from remotesam_geo.errors import InputError, RemoteSAMWarning
 
 from .grid import Box, Grid
+from .places import name_of
 from .zone_shapes import onto_grid, out_of_grid
 
 __all__ = ["Runs", "Zones", "check_zones", "core_zones", "place_zones"]
@@ -186,7 +188,12 @@ def place_zones(frame: gpd.GeoDataFrame, geobox: GeoBox, *, adds: Collection[str
     height, width = geobox.shape.yx
     here = zones.touching(Box(top=0, left=0, bottom=height, right=width))
     if not len(here):
-        scene = _span(geobox.extent.to_crs(frame.crs).boundingbox.bbox)
+        whole = out_of_grid(
+            np.array([shapely.box(0, 0, width, height)], object),
+            geobox,
+            CRS.from_user_input(frame.crs),
+        )
+        scene = _span(whole.placed[0].bounds) if whole.some.all() else "elsewhere"
         raise InputError(
             f"none of the {len(frame)} zones touches the scene: in {_name(frame.crs)} they span "
             f"{_span(frame.total_bounds)}, the scene {scene}: check the zones' CRS and place"
@@ -238,9 +245,22 @@ def core_zones(
     )
     shapes: Geometries = np.asarray(shapely.box(left, top, right, bottom, ccw=False), object)
     own = CRS.from_user_input(str(geobox.crs)) if crs is None else crs
+    carried = out_of_grid(shapes, geobox, own)
+    some = carried.some
+    if not some.any():
+        raise InputError(
+            f"no part of the scene lies where {name_of(own)!r} is defined: give another crs="
+        )
+    if not some.all():
+        warnings.warn(
+            f"{(~some).sum()} of {len(some)} windows lie where {name_of(own)!r} is not defined, and are left out",
+            RemoteSAMWarning,
+            stacklevel=2,
+        )
+    shapes = shapes[some]
     frame = gpd.GeoDataFrame(
-        geometry=out_of_grid(shapes, geobox, own),
-        index=pd.Index(numbers, name="tile"),
+        geometry=carried.placed[some],
+        index=pd.Index(np.array(numbers, np.int64)[some], name="tile"),
         crs=own,
     )
     return Zones(frame=frame, shapes=shapes, size=shapely.area(shapes), geobox=geobox)

@@ -22,6 +22,8 @@ from pyproj import CRS
 
 from remotesam_geo import __version__
 from remotesam_geo.errors import InputError, WriteError
+from remotesam_geo.mapping.carry import carry
+from remotesam_geo.mapping.places import body_of, name_of
 
 from .notes import KEY, note_of
 from .replacing import replacing
@@ -135,12 +137,28 @@ def in_degrees(shapes: gpd.GeoSeries) -> NDArray[np.object_]:
     """Geometries in longitude and latitude, each cut where it crosses the antimeridian.
 
     Args:
-        shapes: In any CRS; longitudes may count on past 180.
+        shapes: In any CRS of the Earth; longitudes may count on past 180.
+
+    Raises:
+        InputError: They lie on another planet or moon, or somewhere that has no longitude and latitude.
     """
+    own = CRS(shapes.crs)
+    if not body_of(own).earth:
+        raise InputError(
+            f"longitude and latitude of WGS 84 are wanted, and {name_of(own)!r} belongs to another planet or moon: "
+            "write .parquet, .gpkg or .fgb"
+        )
     placed = np.asarray(shapes.to_crs("EPSG:4326").to_numpy(), object)
     bounds = shapely.bounds(placed)
+    polygons = (
+        np.char.endswith(shapes.geom_type.to_numpy(str), "Polygon") & ~shapes.is_empty.to_numpy()
+    )
     # What leaps from one side of the world to the other was torn by the change of CRS.
-    torn = (bounds[:, 2] - bounds[:, 0] > 180) & (not CRS(shapes.crs).is_geographic)
+    torn = (bounds[:, 2] - bounds[:, 0] > 180) & (not own.is_geographic)
+    for index in np.flatnonzero(polygons & (torn | ~np.isfinite(bounds).all(axis=1))):
+        placed[index] = _mended(shapes.iloc[index], own)
+    bounds = shapely.bounds(placed)
+    torn &= ~polygons
     if torn.any():
         placed[torn] = shapely.transform(
             placed[torn], lambda xy: np.stack([np.where(xy[:, 0] < 0, xy[:, 0] + 360, xy[:, 0]), xy[:, 1]], axis=1)
@@ -149,6 +167,18 @@ def in_degrees(shapes: gpd.GeoSeries) -> NDArray[np.object_]:
     for index in np.flatnonzero((bounds[:, 0] < -180) | (bounds[:, 2] > 180)):
         placed[index] = _cut(placed[index])
     return placed
+
+
+def _mended(shape: shapely.Geometry, crs: CRS) -> shapely.Geometry:
+    """A polygon over a pole, across the antimeridian, or beyond where its CRS is defined, in degrees."""
+    left, bottom, right, top = shape.bounds
+    pixel = max(right - left, top - bottom) / 100
+    done = carry(np.array([shape], object), crs, CRS("EPSG:4326"), pixel=pixel, middle=0.0)
+    if done.placed[0] is None:
+        raise InputError(
+            f"a polygon with the bounds {shape.bounds} lies where {name_of(crs)!r} is not defined: leave it out"
+        )
+    return done.placed[0]
 
 
 def _cut(shape: shapely.Geometry) -> shapely.Geometry:

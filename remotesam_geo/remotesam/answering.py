@@ -23,13 +23,16 @@ from remotesam_geo.mapping.executor import Failure, Predict, Work
 from remotesam_geo.mapping.frames import Found, Style, to_frame, wanted_crs
 from remotesam_geo.mapping.ground import pixel_size
 from remotesam_geo.mapping.maps import Asked
+from remotesam_geo.mapping.places import body_of, crs_of, name_of
 from remotesam_geo.mapping.survey import Choice, Survey, survey, warn_of_giants, warn_of_nothing
 from remotesam_geo.mapping.vectors import Features
 from remotesam_geo.mapping.zone_frames import wide_columns
+from remotesam_geo.mapping.zone_shapes import out_of_grid
 from remotesam_geo.mapping.zone_sums import Sums
 from remotesam_geo.mapping.zones import Zones, check_zones, core_zones, place_zones
 from remotesam_geo.notebook import tqdm
 from remotesam_geo.scenes.areas import shape_in_degrees
+from remotesam_geo.scenes.coordinates import grid_of
 from remotesam_geo.tasks import CONTOUR_THRESHOLD, Dropped, Suppress, merge
 from remotesam_geo.words import Prompt, PromptLike, parse_prompts, view_words
 
@@ -149,12 +152,14 @@ def features(
     """
     target = None if crs is None else wanted_crs(crs, None)
     scene, question, prompts = asker.opened(question)
-    if isinstance(scene, Picture) and target is not None:
-        raise InputError(
-            f"crs={crs!r} cannot be used here: a picture has no place on Earth, so its results are in pixels. "
-            "Leave it out"
-        )
-    target = native_crs(scene) if target is None else target
+    if isinstance(scene, Picture):
+        if target is not None:
+            raise InputError(
+                f"crs={crs!r} cannot be used here: a picture has no place on Earth, so its results are in pixels. "
+                "Leave it out"
+            )
+    else:
+        target = wanted_crs(crs, native_crs(scene), grid_of(scene))
     groups = map_groups(
         asker.model, scene, prompts, question.how, contours=asker.contours(question)
     )
@@ -356,9 +361,10 @@ def _a_look_a_zone(
     (whole,) = map_groups(asker.model, scene, prompts, replace(question.how, view="scene"))
     place_zones(zones, whole.maps.geobox, adds=columns)  # says what is wrong with them
     contours = asker.contours(question)
+    degrees = body_of(crs_of(whole.maps.geobox)).degrees
     for row in range(len(zones)):
         one = zones.iloc[[row]]
-        around = shape_in_degrees(one.geometry, "zones")
+        around = shape_in_degrees(one.geometry, "zones", degrees=degrees)
         yield (
             map_groups(asker.model, scene, prompts, question.how, contours=contours, around=around),
             one,
@@ -381,8 +387,15 @@ def _placed(
         tiles = first.work.tiles if isinstance(first, Asked) else None
         own = core_zones(first.grid, first.geobox, crs=crs, tiles=tiles)
         return [own, *(place_zones(own.frame, group.maps.geobox) for group in groups[1:])]
-    view = gpd.GeoDataFrame(geometry=[first.geobox.extent.geom], crs=str(first.geobox.crs))
-    return [place_zones(view.to_crs(crs), group.maps.geobox) for group in groups]
+    height, width = first.geobox.shape.yx
+    square = np.array([shapely.box(0, 0, width, height)], object)
+    carried = out_of_grid(square, first.geobox, crs)
+    if not carried.some.all():
+        raise InputError(
+            f"no part of the scene lies where {name_of(crs)!r} is defined: assign its CRS"
+        )
+    view = gpd.GeoDataFrame(geometry=carried.placed, crs=crs)
+    return [place_zones(view, group.maps.geobox) for group in groups]
 
 
 def _all_of(shape: tuple[int, int], group: Group) -> Zones:

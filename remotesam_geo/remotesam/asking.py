@@ -26,6 +26,7 @@ from remotesam_geo.mapping.grid import Grid
 from remotesam_geo.mapping.ground import pixel_size, plan_geobox
 from remotesam_geo.mapping.lazy import held_maps
 from remotesam_geo.mapping.maps import Asked, Held, Maps
+from remotesam_geo.mapping.places import body_of, crs_of
 from remotesam_geo.mapping.plan import by_resolution
 from remotesam_geo.mapping.source import Moment, Source, picture_source, scene_source
 from remotesam_geo.mapping.stitch import Seam
@@ -307,7 +308,7 @@ def _view(place: GeoBox, size: int, around: BaseGeometry | None) -> GeoBox:
     plan = plan_geobox(place)
     if around is None:
         return square_round(plan, size)
-    (zone,), _ = onto_grid(np.array([around], object), CRS("EPSG:4326"), plan)
+    (zone,), _ = onto_grid(np.array([around], object), body_of(crs_of(plan)).degrees, plan)
     return square_round(plan, size, zone)
 
 

@@ -51,7 +51,9 @@ def area_of_interest(
     return None if geometry is None else shape_in_degrees(geometry)
 
 
-def shape_in_degrees(geometry: Any, name: str = "geometry", *, flat: bool = False) -> BaseGeometry:
+def shape_in_degrees(
+    geometry: Any, name: str = "geometry", *, flat: bool = False, degrees: Any = LONLAT
+) -> BaseGeometry:
     """Make one shape of whatever a user gave as a geometry.
 
     Args:
@@ -59,6 +61,7 @@ def shape_in_degrees(geometry: Any, name: str = "geometry", *, flat: bool = Fals
             Geometry.
         name: What to call it in errors.
         flat: Whether points and lines, which have no area, will do.
+        degrees: The CRS of the degrees; another than EPSG:4326 on another planet or moon.
 
     Returns:
         A geometry in degrees. Where it crosses the antimeridian its longitudes count on past 180, so
@@ -72,7 +75,7 @@ def shape_in_degrees(geometry: Any, name: str = "geometry", *, flat: bool = Fals
         'POINT (7 46)'
     """
     try:
-        shape = _in_degrees(geometry, name)
+        shape = _in_degrees(geometry, name, CRS(degrees))
     except (AttributeError, TypeError, shapely.errors.ShapelyError, CRSError, ProjError) as error:
         raise InputError(f"{name}= cannot be used: {error}") from error
     if shape.is_empty:
@@ -175,15 +178,15 @@ def _float(value: Real) -> float:
         return math.inf
 
 
-def _in_degrees(geometry: Any, name: str) -> BaseGeometry:
+def _in_degrees(geometry: Any, name: str, degrees: CRS) -> BaseGeometry:
     if isinstance(geometry, BaseGeometry):
         return geometry
     if isinstance(geometry, Geometry):
-        return _reprojected(geometry.geom, geometry.crs) if geometry.crs else geometry.geom
+        return _reprojected(geometry.geom, geometry.crs, degrees) if geometry.crs else geometry.geom
     if hasattr(geometry, "crs") and hasattr(geometry, "to_crs"):  # GeoDataFrame, GeoSeries
         if geometry.crs is None:
             raise InputError(f"{name}= has no CRS: set one, gdf.set_crs('EPSG:4326') for example")
-        return _reprojected(geometry.geometry.union_all(), CRS(geometry.crs))
+        return _reprojected(geometry.geometry.union_all(), CRS(geometry.crs), degrees)
     if hasattr(geometry, "__geo_interface__"):
         geometry = geometry.__geo_interface__
     if isinstance(geometry, Mapping):
@@ -193,14 +196,14 @@ def _in_degrees(geometry: Any, name: str) -> BaseGeometry:
     )
 
 
-def _reprojected(shape: BaseGeometry, crs: CRS) -> BaseGeometry:
+def _reprojected(shape: BaseGeometry, crs: CRS, degrees: CRS) -> BaseGeometry:
     """A shape of any CRS in degrees; a projected one across the antimeridian stays in one piece."""
-    if crs == LONLAT or shape.is_empty:
+    if crs == degrees or shape.is_empty:
         return shape
     west, south, east, north = shape.bounds
     if not crs.geographic:  # its straight edges are curves in degrees
         shape = shapely.segmentize(shape, max(east - west, north - south, 1e-9) / _EDGE_POINTS)
-    change = crs.transformer_to_crs(LONLAT)
+    change = crs.transformer_to_crs(degrees)
     found = shapely.transform(shape, lambda xy: np.column_stack(change(xy[:, 0], xy[:, 1])))
     if not np.isfinite(shapely.get_coordinates(found)).all():
         raise InputError(

@@ -103,6 +103,12 @@ def open_raster(
         grid=source_grid,
         points=points,
     )
+    known = geobox.crs
+    if known is not None and not (known.geographic or known.projected):
+        raise InputError(
+            f"the CRS of {href}, {str(known)[:60]!r}, is a local or geocentric one, and a scene needs a geographic or "
+            "projected one: write the right one into the file, gdal_edit.py -a_srs EPSG:... FILE"
+        )
     box = geobox.boundingbox
     layer = Layer(
         number=0,
