@@ -47,7 +47,8 @@ class Setting:
         one_of("suppress", self.suppress, get_args(Suppress))
         one_of("published", self.published, (True, False))
         number_in("min_score", self.min_score, 0, 1)
-        number_in("balance", self.balance, 0, 1)
+        if self.balance is not None:
+            number_in("balance", self.balance, 0, 1)
         number_in("most", self.most, 1, whole=True)
         areas = self.min_area.values() if isinstance(self.min_area, Mapping) else [self.min_area]
         for area in areas:
