@@ -41,13 +41,16 @@ def decode(data: bytes) -> Array:
         return planes
 
 
-def verify(blocks: Part, bodies: Sequence[bytes], planes: Array) -> None:
+def verify(
+    blocks: Part, planes: Array | None, ends: Sequence[bytes], body: Callable[[int], bytes]
+) -> None:
     """Check the decoded pixels against the checksum that Deflate keeps of them; GDAL does not.
 
     Args:
         blocks: Which blocks.
-        bodies: Their bytes, in the order of `blocks.spans`.
-        planes: What was decoded of them: B x h x w.
+        planes: What was decoded of them, from the first pixel of the first block on: B x h x w; None: not decoded.
+        ends: The last 4 bytes of each block, in the order of `blocks.spans`; b"" for one that is not checked.
+        body: Gives all bytes of a block by its position; called where the pixels alone do not tell.
 
     Raises:
         DamagedError: They differ.
@@ -62,26 +65,39 @@ def verify(blocks: Part, bodies: Sequence[bytes], planes: Array) -> None:
         for row in range(bottom - top)
         for col in range(right - left)
     ]
-    for body, (plane, y, x) in zip(bodies, places, strict=True):
+    for number, (plane, y, x) in enumerate(places):
+        if not ends[number]:
+            continue
         own = slice(plane, plane + 1) if level.separate else slice(None)
-        if body and not _sums_up(level, body, planes[own, y : y + bh, x : x + bw]):
+        sums_up = planes is not None and _sums_up(
+            level, ends[number], planes[own, y : y + bh, x : x + bw]
+        )
+        if not (sums_up or _is_whole(body(number))):
             raise DamagedError("the checksum of a block does not agree with its pixels")
 
 
-def _sums_up(level: Level, body: bytes, pixels: Array) -> bool:
-    """Whether the pixels of a block are those that were compressed: by Adler-32."""
-    predictor = number_of(level.entries, PREDICTOR, level.order, default=1)
-    bits = numbers_of(level.entries, BITS, level.order) or (1,)
-    if set(bits) == {pixels.itemsize * 8} and len(pixels) <= _MOST_CHANNELS:
-        data = _as_stored(pixels, predictor, level.order)
-        if data is not None and zlib.adler32(data.data) == int.from_bytes(body[-4:], "big"):
-            return True
-    try:  # bytes after the stream, or pixels packed in another way: decompress it once more
-        whole = zlib.decompressobj()
-        whole.decompress(body)
+def _is_whole(body: bytes) -> bool:
+    """Whether a Deflate stream decompresses to its end, and to what its checksum says."""
+    try:
+        stream = zlib.decompressobj()
+        stream.decompress(body)
     except zlib.error:
         return False
-    return whole.eof
+    return stream.eof
+
+
+def _sums_up(level: Level, end: bytes, pixels: Array) -> bool:
+    """Whether a block ends in the Adler-32 of its pixels, made back into the bytes that were compressed.
+
+    False also where that cannot be told: bytes follow the stream, the pixels are packed, or part of a tile is missing.
+    """
+    if (level.tiled and pixels.shape[1:] != level.block) or len(pixels) > _MOST_CHANNELS:
+        return False
+    if set(numbers_of(level.entries, BITS, level.order) or (1,)) != {pixels.itemsize * 8}:
+        return False
+    predictor = number_of(level.entries, PREDICTOR, level.order, default=1)
+    data = _as_stored(pixels, predictor, level.order)
+    return data is not None and zlib.adler32(data.data) == int.from_bytes(end, "big")
 
 
 def _as_stored(pixels: Array, predictor: int, order: str) -> Array | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Protocol
 
 from affine import Affine
@@ -11,6 +12,7 @@ from rasterio.windows import Window
 
 from .pixels import Array, Mask
 from .redaction import redact
+from .safety import DamagedError
 
 LEAST_FACTOR = 1.25  # times that an overview must be coarser than the full image
 
@@ -142,9 +144,18 @@ def info_of(
     block: tuple[int, int],
     has_mask: bool,
 ) -> RasterInfo:
-    """What an open dataset says, and what is known of it otherwise."""
+    """What an open dataset says, and what is known of it otherwise.
+
+    Raises:
+        DamagedError: Its georeference is nonsense.
+    """
     points, points_crs = file.gcps
     placed = not points and not file.transform.is_identity
+    place = tuple(file.transform)[:6]
+    if placed and not (all(map(isfinite, place)) and file.transform.determinant):
+        raise DamagedError(
+            f"its georeference {place} puts all of a row or column in one place: correct the file"
+        )
     colors = tuple(color.name for color in file.colorinterp)
     bits = file.tags(1, ns="IMAGE_STRUCTURE").get("NBITS")
     return RasterInfo(

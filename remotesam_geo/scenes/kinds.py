@@ -7,8 +7,9 @@ JPEG, WebP) is fetched whole. GDAL opens files of this machine, and never a URL.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import rasterio
@@ -18,15 +19,17 @@ from rasterio.windows import Window
 
 from . import tiff
 from .ahead import Area, ReadAhead
-from .decoding import CACHE_MB, damage, decode, verify
+from .decoding import CACHE_MB, DEFLATE, damage, decode, verify
 from .fetch import ChangedError, RemoteFile, Span
 from .handles import MOST_WATCHED, Handles, files_of, open_quietly, state_of
 from .info import info_of, usable_levels
+from .localfile import LocalFile
 from .pixels import Array, Mask
 from .safety import DamagedError, Limits, RefusedError, check_size
 from .sockets import Patience
 
 MOST_NAMED = 8  # rasters inside a file that an error names
+READ_AT_ONCE = 1 << 24  # values of a file of this machine that are read at a time
 
 
 class TiffRaster:
@@ -138,7 +141,7 @@ def _decoded(parts: Sequence[tiff.Part], bodies: Sequence[bytes]) -> list[Array]
         mine = bodies[at : at + len(part.spans)]
         at += len(part.spans)
         planes = decode(tiff.small_tiff(part, mine))
-        verify(part, mine, planes)
+        verify(part, planes, [body[-4:] for body in mine], mine.__getitem__)
         found.append(planes)
     return found
 
@@ -235,8 +238,8 @@ class GdalRaster:
         options = {"overview_level": self._levels[level] - 1} if level else {}
         try:
             with damage(), self._source.open(deadline, **options) as file:
-                mask = file.read_masks(1, window=window) > 0 if self.info.has_mask else None
-                planes = _read(file, bands, window)
+                mask = self._mask(file, level, window) if self.info.has_mask else None
+                planes = self._planes(file, level, window, bands)
         except DamagedError as error:
             if self.changed:
                 raise ChangedError(f"{self.info.href} changed while it was read") from error
@@ -245,9 +248,156 @@ class GdalRaster:
             raise ChangedError(f"{self.info.href} changed while it was read")
         return planes, mask
 
+    def _planes(
+        self, file: DatasetReader, level: int, window: Window, bands: Sequence[int]
+    ) -> Array:
+        """Pixels of a file that was opened at a level."""
+        del level
+        return _read(file, bands, window)
+
+    def _mask(self, file: DatasetReader, level: int, window: Window) -> Mask:
+        del level
+        mask: Mask = file.read_masks(1, window=window) > 0
+        return mask
+
     def forget(self) -> None:
         """As `Raster.forget`."""
         self._source.forget()
+
+
+class LocalTiff(GdalRaster):
+    """A TIFF of this machine: GDAL reads it, with the files beside it, and its Deflate blocks are verified."""
+
+    def __init__(self, source: "LocalPath", href: str, limits: Limits, deadline: float) -> None:
+        super().__init__(source, href, limits, deadline)
+        self._blocks, self._masks = _verifiable(source.path, limits)
+
+    def _planes(
+        self, file: DatasetReader, level: int, window: Window, bands: Sequence[int]
+    ) -> Array:
+        blocks = self._blocks.get(self.info.levels[level])
+        if blocks is None:
+            return super()._planes(file, level, window, bands)
+        return blocks.read(file, window, bands)
+
+    def _mask(self, file: DatasetReader, level: int, window: Window) -> Mask:
+        blocks = self._masks.get(self.info.levels[level])
+        if blocks is not None:
+            blocks.check(window)
+        return super()._mask(file, level, window)
+
+
+class Blocks:
+    """The Deflate blocks of one level of a TIFF of this machine: GDAL reads them, and each is verified once a process.
+
+    Args:
+        file: Where they lie.
+        level: Which level.
+    """
+
+    def __init__(self, file: LocalFile, level: tiff.Level) -> None:
+        self._file, self._level = file, level
+        planes = level.samples if level.separate else 1
+        self._verified = np.zeros((planes, *level.grid), bool)
+
+    def read(self, opened: DatasetReader, window: Window, bands: Sequence[int]) -> Array:
+        """The pixels of a window: B x h x w.
+
+        Args:
+            opened: The file, opened by GDAL at this level.
+            window: Rows and columns of the level.
+            bands: Numbers of the bands, from 1.
+
+        Raises:
+            DamagedError: A block is not what was written.
+        """
+        level = self._level
+        (top, bottom), (left, right) = window.toranges()
+        (height, width), wanted = level.block, list(bands)
+        if self._known(window, wanted).all():
+            known: Array = opened.read(wanted, window=window)
+            return known
+        if not level.separate:  # a block holds all bands
+            wanted = list(range(1, opened.count + 1))
+        cols = left // width * width, min(-(-right // width) * width, level.shape[1])
+        end = min(-(-bottom // height) * height, level.shape[0])
+        # Few rows of blocks at a time: strips are as wide as the file, however narrow the window is.
+        step = height * max(1, READ_AT_ONCE // (height * (cols[1] - cols[0]) * len(wanted)))
+        found: list[Array] = []
+        for first in range(top // height * height, end, step):
+            rows = first, min(first + step, end)
+            planes = opened.read(wanted, window=(rows, cols))
+            self._verify(Window.from_slices(rows, cols), wanted, planes)
+            inside = planes[
+                :, max(0, top - rows[0]) : bottom - rows[0], left - cols[0] : right - cols[0]
+            ]
+            found.append(inside if wanted == list(bands) else inside[[band - 1 for band in bands]])
+        return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
+
+    def check(self, window: Window) -> None:
+        """Check every block of a window by its own bytes, without its pixels.
+
+        Raises:
+            DamagedError: A block is not what was written.
+        """
+        if not self._known(window, [1]).all():
+            self._verify(window, [1], None)
+
+    def _known(self, window: Window, bands: Sequence[int]) -> Mask:
+        """Which blocks of a window were verified already: planes x rows x columns of blocks."""
+        (top, bottom), (left, right) = window.toranges()
+        height, width = self._level.block
+        planes = [band - 1 for band in bands] if self._level.separate else [0]
+        rows, cols = (
+            slice(top // height, -(-bottom // height)),
+            slice(left // width, -(-right // width)),
+        )
+        known: Mask = self._verified[planes, rows, cols]
+        return known
+
+    def _verify(self, window: Window, bands: Sequence[int], planes: Array | None) -> None:
+        file, known = self._file, self._known(window, bands)
+        wanted = tuple(band - 1 for band in bands)
+        rows, cols = window.toranges()
+        part = tiff.part(self._level, rows, cols, wanted, file.read)
+        end = max((stop for _, stop in part.spans), default=0)
+        if end > file.size:
+            raise DamagedError(f"the file ends at byte {file.size:,}, before its block at {end:,}")
+        ends = file.read_many(
+            [
+                (0, 0) if seen else (max(start, stop - 4), stop)
+                for (start, stop), seen in zip(part.spans, known.ravel(), strict=True)
+            ]
+        )
+        verify(part, planes, ends, lambda number: file.read(*part.spans[number]))
+        at = np.ix_(wanted if self._level.separate else (0,), range(*part.rows), range(*part.cols))
+        self._verified[at] = True
+
+
+def _verifiable(
+    path: str, limits: Limits
+) -> tuple[dict[tuple[int, int], Blocks], dict[tuple[int, int], Blocks]]:
+    """The levels of a TIFF, and those of its mask, whose blocks carry checksums, by their shape."""
+    # GDAL has judged the size of a block by one band; here a block may hold all of them.
+    limits = replace(limits, block_bytes=limits.block_bytes * limits.bands)
+    levels: dict[tuple[int, int], Blocks] = {}
+    masks: dict[tuple[int, int], Blocks] = {}
+    # GDAL looks for overviews beside the file only where it has none inside; inner ones come first here too.
+    for place in (path, f"{path}.ovr", f"{path}.msk", f"{path}.msk.ovr"):
+        if not Path(place).is_file():
+            continue
+        file = LocalFile(place)
+        try:
+            found = tiff.read_layout(file.read, limits)
+        except tiff.UnreadableError:
+            continue  # of a kind that only GDAL reads
+        into = masks if place.startswith(f"{path}.msk") else levels
+        for level in found:
+            if level.compression in DEFLATE:
+                into.setdefault(level.shape, Blocks(file, level))
+            if level.mask is not None and level.mask.compression in DEFLATE:
+                masks.setdefault(level.shape, Blocks(file, level.mask))
+    return levels, masks
 
 
 class LocalPath:
@@ -261,13 +411,13 @@ class LocalPath:
     """
 
     def __init__(self, path: str, driver: str | None, patience: Patience, handles: Handles) -> None:
-        self._path, self._driver, self._patience, self._handles = path, driver, patience, handles
+        self.path, self._driver, self._patience, self._handles = path, driver, patience, handles
         self._files: tuple[str, ...] = (path,)
         self._state = state_of(self._files)
 
     def watch(self, named: Sequence[str]) -> None:
         """Notice changes of the files that GDAL names, too."""
-        state, self._files = self._state[0], files_of(self._path, named)
+        state, self._files = self._state[0], files_of(self.path, named)
         self._state = (state, *state_of(self._files)[1:])
 
     @property
@@ -280,8 +430,8 @@ class LocalPath:
         """An open dataset; a VRT that the user names may lead GDAL to the network, but not to wait there."""
         del deadline
         wait = self._patience
-        key = self._path, id(self), options.get("overview_level", -1)
-        opening = partial(open_quietly, self._path, self._driver, **options)
+        key = self.path, id(self), options.get("overview_level", -1)
+        opening = partial(open_quietly, self.path, self._driver, **options)
         with (
             rasterio.Env(
                 GDAL_CACHEMAX=CACHE_MB,
@@ -300,7 +450,7 @@ class LocalPath:
 
     def forget(self) -> None:
         """Close what is kept open of it."""
-        self._handles.close(self._path)
+        self._handles.close(self.path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -320,7 +470,7 @@ class FetchedWhole:
         held = self.file.whole(deadline)
         with (
             rasterio.Env(GDAL_CACHEMAX=CACHE_MB, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"),
-            open_quietly(held.path, self.driver, **options) as file,
+            open_quietly(str(held.path), self.driver, **options) as file,
         ):
             yield file
 

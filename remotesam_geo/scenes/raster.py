@@ -12,7 +12,7 @@ from .ahead import on_cluster
 from .fetch import ChangedError, Network, RemoteFile
 from .handles import Handles
 from .info import Raster, RasterInfo
-from .kinds import FetchedWhole, GdalRaster, LocalPath, TiffRaster
+from .kinds import FetchedWhole, GdalRaster, LocalPath, LocalTiff, TiffRaster
 from .safety import (
     DamagedError,
     Limits,
@@ -177,7 +177,17 @@ class Session:
         path = local_path(href)
         driver = None if origin is None else file_driver(path)
         here = LocalPath(path, driver, self.policy.patience, self._handles)
-        return GdalRaster(here, href, self.policy.limits, deadline)
+        kind = LocalTiff if _is_tiff(path) else GdalRaster
+        return kind(here, href, self.policy.limits, deadline)
+
+
+def _is_tiff(path: str) -> bool:
+    """Whether it is a plain file that begins as a TIFF does."""
+    try:
+        with Path(path).open("rb") as file:
+            return remote_driver(file.read(16)) == "GTiff"
+    except (OSError, ValueError):  # no file, or none of those formats: GDAL may know what it is
+        return False
 
 
 def _local_key(href: str, *, by_user: bool) -> str:

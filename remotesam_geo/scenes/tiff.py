@@ -41,6 +41,8 @@ OLD_JPEG, YCBCR, RGB = 6, 6, 2
 MAX_DIRECTORIES = 256
 MAX_ENTRIES = 4096
 MAX_VALUE_BYTES = 16 << 20
+SPARE = 1 << 20  # bytes that a compressed block may take beyond twice its pixels
+MAX_HEADER_BYTES = 64 << 20  # of all directories together
 
 
 class UnreadableError(RefusedError):
@@ -133,7 +135,18 @@ def read_layout(read: Read, limits: Limits) -> tuple[Level, ...]:
         DamagedError: It is not what a TIFF should be.
         RefusedError: It is larger than allowed, or of a kind that is not read.
     """
-    start = read(0, 16)
+    left = MAX_HEADER_BYTES
+
+    def counted(start: int, stop: int) -> bytes:
+        nonlocal left
+        left -= stop - start
+        if left < 0:
+            raise RefusedError(
+                f"the TIFF declares a header of more than {MAX_HEADER_BYTES:,} bytes"
+            )
+        return read(start, stop)
+
+    start = counted(0, 16)
     order = {b"II": "<", b"MM": ">"}.get(start[:2], "")
     if not order or len(start) < 8:
         raise DamagedError(f"the file begins with {start[:8]!r} and is no TIFF")
@@ -145,7 +158,7 @@ def read_layout(read: Read, limits: Limits) -> tuple[Level, ...]:
     seen: set[int] = set()
     while place and place not in seen and len(seen) < MAX_DIRECTORIES:
         seen.add(place)
-        entries, place = _directory(read, place, order, big=big)
+        entries, place = _directory(counted, place, order, big=big)
         kind = number_of(entries, SUBFILE, order, default=0)
         if not images or kind & 5:  # the picture itself, then its overviews and masks
             images.append((kind, _level(entries, order, limits)))
@@ -299,9 +312,19 @@ def part(
                 (offsets[at], offsets[at] + counts[at]) if counts[at] else (0, 0)
                 for at in range(row * across, row * across + right - left)
             ]
+    _check_lengths(level, spans)
     return Part(
         level=level, rows=(top, bottom), cols=(left, right), planes=wanted, spans=tuple(spans)
     )
+
+
+def _check_lengths(level: Level, spans: Sequence[Span]) -> None:
+    """Refuse a block that is far longer than its pixels, before it is fetched."""
+    bits = max(numbers_of(level.entries, BITS, level.order) or (1,))
+    decoded = math.prod(level.block) * -(-bits // 8) * (1 if level.separate else level.samples)
+    longest = max((stop - start for start, stop in spans), default=0)
+    if longest > 2 * decoded + SPARE:
+        raise DamagedError(f"the TIFF declares {longest:,} bytes for a block of {decoded:,}")
 
 
 def _slice(entry: Entry, first: int, last: int, order: str, read: Read) -> tuple[int, ...]:

@@ -29,7 +29,7 @@ def window_of(data, level, rows, cols, planes):
     part = tiff.part(level, rows, cols, planes, lambda start, stop: data[start:stop])
     bodies = [data[start:stop] for start, stop in part.spans]
     found = decoding.decode(tiff.small_tiff(part, bodies))
-    decoding.verify(part, bodies, found)
+    decoding.verify(part, found, [body[-4:] for body in bodies], bodies.__getitem__)
     top, left = part.origin
     return found[:, rows[0] - top : rows[1] - top, cols[0] - left : cols[1] - left]
 
@@ -281,3 +281,28 @@ def test_limits_can_be_raised():
     with pytest.raises(RefusedError, match="bytes a block"):
         layout(data, Limits(block_bytes=80_000))
     assert layout(data, Limits(block_bytes=90_000))
+
+
+def test_a_block_that_is_far_longer_than_its_pixels_is_refused():
+    entries = [entry for entry in image(8, 8) if entry[0] != 279]
+    (level,) = layout(handmade(*entries, (279, 4, 1, 3 << 20)))
+    with pytest.raises(DamagedError, match="3,145,728 bytes for a block of 64"):
+        tiff.part(level, (0, 8), (0, 8), (0,), lambda _start, _stop: b"")
+
+
+def test_directories_of_more_bytes_than_any_header_has_are_refused():
+    """Each value is below the limit of one; all together are not."""
+    size = 190 + 8 * 12
+    tags = [(42112, 2, 15 << 20, 0), (34737, 2, 15 << 20, 0), (33550, 2, 15 << 20, 0)]
+    tags += [(33922, 2, 15 << 20, 0), (34735, 2, 15 << 20, 0)]
+    data = handmade(*image(8, 8), *tags)
+    assert len(data) < size
+    with pytest.raises(RefusedError, match="a header of more than 67,108,864 bytes"):
+        tiff.read_layout(lambda start, stop: data[start:stop].ljust(stop - start, b"x"), LIMITS)
+
+
+def test_more_bands_than_opencv_merges_are_verified():
+    data = rasters.tiff(rasters.picture(600, 16, 16), compress="deflate", interleave="pixel")
+    (level,) = layout(data)
+    found = window_of(data, level, (0, 16), (0, 16), (0,))
+    assert np.array_equal(found, rasters.pixels_of(data))
