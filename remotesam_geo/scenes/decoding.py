@@ -9,12 +9,13 @@ import logging
 import re
 import threading
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import cv2
 import numpy as np
 import rasterio
+from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
@@ -150,7 +151,10 @@ def damage() -> Iterator[None]:
     here.heard = heard
     try:
         yield
-    except RasterioError as error:
+    except (
+        RasterioError,
+        CPLE_BaseError,
+    ) as error:  # rasterio lets some of GDAL's own errors through
         raise DamagedError(redact_text(_reason(error))) from error
     finally:
         here.heard = None

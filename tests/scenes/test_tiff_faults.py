@@ -138,10 +138,10 @@ def beside(tmp_path) -> Path:
     path = tmp_path / "a.tif"
     path.write_bytes(CHECKED["tiles"])
     options = {"TIFF_USE_OVR": True, "COMPRESS_OVERVIEW": "DEFLATE"}
-    with rasterio.Env(**options), rasterio.open(path, "r+") as file:
-        file.build_overviews([2, 4], Resampling.average)
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(path, "r+") as file:
         file.write_mask(MASK)
+    with rasterio.Env(**options), rasterio.open(path, "r+") as file:
+        file.build_overviews([2, 4], Resampling.average)
     return path
 
 
