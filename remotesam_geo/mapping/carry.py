@@ -76,6 +76,8 @@ def carry(
         pixel: Side of a pixel in units of the source.
         middle: Longitude from which longitudes are counted, on past 180 where that is nearer; None for as they are.
     """
+    if not len(shapes):
+        return Carried(kept=shapes, placed=shapes, cut=np.zeros(0, np.bool_))
     way = _Way(source=source, target=target, pixel=pixel, middle=middle)
     placed, good = way.place(shapes)
     kept = shapes.copy()

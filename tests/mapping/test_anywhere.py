@@ -20,6 +20,11 @@ from remotesam_geo.mapping.places import body_of
 from remotesam_geo.outputs.vectors import in_degrees
 from tests.campaign import CASES
 
+# Pixels of a kilometre are right here: what is planted is no building.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*is typically:remotesam_geo.errors.RemoteSAMWarning"
+)
+
 WGS84 = Geod(ellps="WGS84")
 
 
