@@ -178,7 +178,7 @@ def _placement(
     if info.transform is None:
         if crs is not None:
             raise InputError(
-                f"{info.href} has no georeference that crs={crs!r} could belong to: a world file beside "
+                f"{info.href} has no georeference that crs={str(crs)!r} could belong to: a world file beside "
                 "it, or gdal_translate -a_ullr, gives it one"
             )
         pixels = GeoBox(info.shape, Affine.identity(), PIXELS)

@@ -69,7 +69,7 @@ class TestBands:
             np.stack([scene.red, scene.green, scene.blue]), pixels[[3, 2, 0]]
         )
 
-    @pytest.mark.parametrize("bands", [["swir"], [6], [0], {"red": 9}])
+    @pytest.mark.parametrize("bands", [["swir"], [6], {"red": 9}])
     def test_an_unknown_band_says_what_there_is(self, tmp_path, bands):
         path = write(tmp_path / "a.tif", noise(1, (2, 10, 10)), grid(WEST, NORTH, 1), UTM)
         with pytest.raises(InputError, match=r"There is: 1: band_1, 2: band_2"):
@@ -77,7 +77,7 @@ class TestBands:
 
     def test_no_bands_at_all_is_an_error(self, tmp_path):
         path = write(tmp_path / "a.tif", noise(1, (1, 10, 10)), grid(WEST, NORTH, 1), UTM)
-        with pytest.raises(InputError, match="bands= is empty"):
+        with pytest.raises(InputError, match=r"bands=\[\] is not allowed"):
             open_raster(path, bands=[])
 
     def test_scale_and_offset_are_told_or_applied(self):

@@ -175,7 +175,7 @@ def test_detections_are_captioned():
 @pytest.mark.parametrize(
     ("mistake", "message"),
     [
-        (lambda: caption({"ship": at((5, 5))}, HERE, grid=4), "grid is 4"),
+        (lambda: caption({"ship": at((5, 5))}, HERE, grid=4), "grid=4"),
         (lambda: caption({"ship": at((5, 5))}, (0, 4)), r"shape is \(0, 4\)"),
         (lambda: caption({"ship": np.zeros((1, 3))}, HERE), r"'ship'.*\(1, 3\)"),
         (lambda: caption({"ship": at((5, np.nan))}, HERE), "finite"),

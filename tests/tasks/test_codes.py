@@ -147,9 +147,12 @@ table = components(FLOATS).table
 
 MISTAKES = [
     (lambda: refine(FLOATS, FLOATS[:1]), r"contour.*\(1, 3\).*\(2, 3\)"),
-    (lambda: detect(FLOATS, suppress="all"), "suppress is 'all'.*published, enclosed, none"),
+    (
+        lambda: detect(FLOATS, suppress="all"),
+        "suppress='all' is not allowed.*'published', 'enclosed' or 'none'",
+    ),
     (lambda: detect(FLOATS, min_score=2), "min_score is 2"),
-    (lambda: detect(FLOATS, min_area=-1), "min_area is -1"),
+    (lambda: detect(FLOATS, min_area=-1), "min_area=-1"),
     (lambda: refine(FLOATS, FLOATS, share=-0.1), "share is -0.1"),
     (lambda: large_pieces(np.ones(1, int), np.zeros(1, int), share=True), "share is True"),
     (lambda: select(table, upright(table.box), suppress="enclosed"), "enclosing_components"),
