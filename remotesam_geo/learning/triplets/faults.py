@@ -133,6 +133,8 @@ def reader(
         for name in choices.keys() & given.keys():
             one_of(name, given[name], choices[name])
         for name, value in given.items():
+            if value is None and form.parameters[name].default is None:
+                continue
             if name in PATHS and not isinstance(value, str | PathLike):
                 raise InputError(f"{name} is {value!r}: give a path")
             if name in {"split", "source"} and not isinstance(value, str | None):
