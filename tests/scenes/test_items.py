@@ -13,6 +13,7 @@ from odc.geo.crs import CRS
 from remotesam_geo.errors import InputError
 from remotesam_geo.scenes import sensors
 from remotesam_geo.scenes.bands import band_names, choose_bands
+from remotesam_geo.scenes.info import RasterInfo
 from remotesam_geo.scenes.items import is_signed, read_items, resolve_href, unsigned
 
 from .places import recorded
@@ -355,7 +356,7 @@ class TestBands:
     )
     def test_bands_named_by_a_file_alone(self, colors, descriptions, dtype, expected):
         class Header:
-            pass
+            plain_colors = RasterInfo.plain_colors
 
         header = Header()
         header.colors = tuple(colors.split())
