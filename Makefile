@@ -39,11 +39,8 @@ test: $(READY)
 # Proxies that lead nowhere, LC_ALL=C, another time zone, no home to write to, options of GDAL: see tests/hostile.py.
 hostile: $(READY)
 	$(BIN)/python tests/hostile.py -n $(WORKERS) --dist worksteal tests/test_environment.py tests/test_dependencies.py \
-	    tests/model/test_checkpoint_hub.py tests/model/test_processor.py tests/test_cli.py tests/test_cli_mistakes.py \
-	    tests/scenes/test_signing.py tests/scenes/test_transport.py tests/scenes/test_search_faults.py \
-	    tests/scenes/test_search_question.py tests/scenes/test_items.py tests/scenes/test_load_raster.py \
-	    tests/scenes/test_reader_pixels.py tests/test_job.py tests/test_outputs.py tests/test_outputs_rasters.py \
-	    tests/test_plotting.py
+	    tests/model/test_checkpoint_hub.py tests/model/test_processor.py tests/scenes/test_signing.py \
+	    tests/scenes/test_items.py
 
 # Old releases on newer ones of what they need: their own warnings of deprecation are no news. Torch stays at the one
 # version with a small build for CPUs.
