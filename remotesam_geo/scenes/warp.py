@@ -27,6 +27,7 @@ SAMPLED = ("uint8", "uint16", "int16", "float32", "float64")  # what OpenCV samp
 TILE = 1024  # rows and columns of places in work at a time
 CELL_METRES = 20_000.0  # coordinates are straight over so much ground, to a small part of a pixel
 CELL_PIXELS = 32
+BENT = 0.1  # source pixels by which the middle of a cell may leave its place before all of the cell is placed exactly
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,15 +74,59 @@ class _Numbering:
             cell=cell,
         )
 
-    def lattice(self, source: GeoBox) -> tuple[Floats, Floats]:
+    def lattice(self, source: GeoBox) -> "_Lattice":
         """Source columns and rows, in pixels, at the corners of the cells that hold the part."""
         spans = [
             (first // self.cell, -(-(first + length) // self.cell))
             for first, length in zip(self.first, self.shape, strict=True)
         ]
-        rows, cols = (np.arange(low, high + 1) * float(self.cell) for low, high in spans)
-        x, y = np.meshgrid(cols, rows)
-        return _onto(source, self.crs, *_applied(self.transform, x, y))
+        rows, cols = (np.arange(low, high + 1, dtype=np.float64) * self.cell for low, high in spans)
+        if source.crs == self.crs or self.cell == 1:
+            corners = self.places(source, cols, rows)
+            bent = np.full((len(rows) - 1, len(cols) - 1), source.crs != self.crs)
+            return _Lattice(source=source, cols=corners[0], rows=corners[1], bent=bent)
+        # Places on edges and in the middle tell where straight lines will not do: beside a pole, across the
+        # antimeridian, at the edge of where a CRS is defined.
+        fine = self.places(
+            source, *(np.arange(2 * len(v) - 1) * self.cell / 2 + v[0] for v in (cols, rows))
+        )
+        corners = fine[0][::2, ::2], fine[1][::2, ::2]
+        bent = np.zeros((len(rows) - 1, len(cols) - 1), bool)
+        for at in fine:
+            one, other = at[:-1:2, :-1:2], at[:-1:2, 2::2]
+            below, last = at[2::2, :-1:2], at[2::2, 2::2]
+            pairs = [
+                ((one + other) / 2, at[:-1:2, 1::2]),
+                ((one + below) / 2, at[1::2, :-1:2]),
+                ((other + last) / 2, at[1::2, 2::2]),
+                ((below + last) / 2, at[2::2, 1::2]),
+                ((one + other + below + last) / 4, at[1::2, 1::2]),
+            ]
+            nowhere = np.isnan([one, other, below, last, *(true for _, true in pairs)]).all(axis=0)
+            straight = np.all([np.abs(mean - true) <= BENT for mean, true in pairs], axis=0)
+            bent |= ~straight & ~nowhere
+        return _Lattice(source=source, cols=corners[0], rows=corners[1], bent=bent)
+
+    def places(self, source: GeoBox, cols: Floats, rows: Floats) -> tuple[Floats, Floats]:
+        """Source columns and rows at columns and rows of the target."""
+        return _onto(source, self.crs, *_applied(self.transform, *np.meshgrid(cols, rows)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Lattice:
+    """Where the corners of cells lie in a source.
+
+    Attributes:
+        source: Grid of the source.
+        cols: Its columns at the corners (m x n).
+        rows: Its rows at the corners (m x n).
+        bent: Cells in which places cannot be interpolated between the corners (m - 1 x n - 1).
+    """
+
+    source: GeoBox
+    cols: Floats
+    rows: Floats
+    bent: Mask
 
 
 def _applied(transform: Affine, x: Floats, y: Floats) -> tuple[Floats, Floats]:
@@ -133,7 +178,13 @@ def footprint(source: GeoBox, target: GeoBox) -> Footprint | None:
             numbering.first, numbering.shape, (numbering.cell,) * 2, strict=True
         )
     ]
-    cols, rows = _places(numbering, numbering.lattice(source), corners[0], corners[1])
+    lattice = numbering.lattice(source)
+    if lattice.bent.any():
+        corners = [
+            np.arange(first, first + length + 1)
+            for first, length in zip(numbering.first, numbering.shape, strict=True)
+        ]
+    cols, rows = _places(numbering, lattice, corners[0], corners[1])
     if not np.isfinite(cols).any():
         return None
     spans = []
@@ -187,7 +238,7 @@ def warp(
 
 
 def _places(
-    numbering: _Numbering, lattice: tuple[Floats, Floats], rows: Floats, cols: Floats
+    numbering: _Numbering, lattice: _Lattice, rows: Floats, cols: Floats
 ) -> tuple[Floats, Floats]:
     """Source columns and rows of a target's rows and columns, interpolated in the lattice."""
     axes = []
@@ -196,11 +247,17 @@ def _places(
         cells = np.clip(np.floor(number / numbering.cell), base, last)
         axes.append(((cells - base).astype(np.intp), number / numbering.cell - cells))
     (row, down), (col, across) = axes
+    bent = lattice.bent[row][:, col]
     down, across = down[:, None], across[None, :]
     found = []
-    for corner in lattice:
+    for corner in (lattice.cols, lattice.rows):
         lines = corner[row] * (1 - down) + corner[row + 1] * down
         found.append(lines[:, col] * (1 - across) + lines[:, col + 1] * across)
+    if bent.any():
+        some = np.ix_(bent.any(axis=1), bent.any(axis=0))
+        exact = numbering.places(lattice.source, cols[bent.any(axis=0)], rows[bent.any(axis=1)])
+        for place, true in zip(found, exact, strict=True):
+            place[some] = np.where(bent[some], true, place[some])
     return found[0], found[1]
 
 

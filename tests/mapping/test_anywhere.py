@@ -18,6 +18,7 @@ from remotesam_geo.mapping.carry import carry
 from remotesam_geo.mapping.ground import ground_area, pixel_size, plan_geobox
 from remotesam_geo.mapping.places import body_of
 from remotesam_geo.outputs.vectors import in_degrees
+from remotesam_geo.scenes.warp import warp
 from tests.campaign import CASES
 
 # Pixels of a kilometre are right here: what is planted is no building.
@@ -423,3 +424,33 @@ def test_geojson_of_a_feature_over_the_pole_is_in_degrees():
     assert shape.bounds[2] <= 180
     degrees = ground_area(np.array([shape], object), CRS("EPSG:4326"))
     np.testing.assert_allclose(degrees, ground_area(cap.to_numpy(), CRS("EPSG:3413")), rtol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("crs", "x", "y", "resolution"),
+    [
+        ("EPSG:3413", 0, 0, 3000),  # around the pole
+        ("EPSG:3413", 0, 0, 40_000),
+        ("+proj=lcc +lat_1=62 +lat_2=78 +lon_0=0", 0, 7.5e6, 5000),  # over the gap of a cone
+        ("+proj=laea +lat_0=70 +lon_0=180", 0, 0, 800),  # across the edge of the source
+    ],
+)
+def test_pixels_are_taken_from_their_places_at_poles_and_seams(crs, x, y, resolution):
+    """Each pixel of the source is known by its colour: warped, it is the one that holds the place."""
+    source = GeoBox.from_bbox((-180, 60, 180, 90), crs="EPSG:4326", resolution=0.5)
+    height, width = source.shape.yx
+    numbers = np.arange(height * width, dtype=np.float32).reshape(1, height, width)
+    half = 100 * resolution
+    target = GeoBox.from_bbox(
+        (x - half, y - half, x + half, y + half), crs=crs, resolution=resolution
+    )
+    warped, valid = warp(numbers, np.ones((height, width), bool), source, target, nearest=True)
+    col, row = np.meshgrid(np.arange(200) + 0.5, np.arange(200) + 0.5)
+    to_degrees = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+    there = to_degrees.transform(*(target.affine * (col, row)))
+    across, down = (np.array(value) for value in ~source.affine * there)
+    inside = (down >= 0) & (across >= 0) & (across < width) & (down < height)
+    near = np.minimum(abs(across - np.rint(across)), abs(down - np.rint(down))) < 0.11
+    expected = np.floor(np.where(inside, down, 0)) * width + np.floor(np.where(inside, across, 0))
+    assert (valid == inside)[~near].all()
+    assert (warped[0] == expected)[valid & ~near].all()
