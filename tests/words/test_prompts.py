@@ -158,7 +158,7 @@ def test_prompts_that_cannot_be_asked(prompts, message):
         ({"threshold": {"tank": 0.4}}, "which is not asked The labels|which is not asked. The"),
         ({"threshold": {3: 0.4}}, "for 3, which is not asked"),
         ({"threshold": {"ship": 0.4, "SHIP": 0.5}}, "given twice for 'ship'"),
-        ({"resolution": 0}, "the resolution of 'ship' is 0: give metres a pixel above 0"),
+        ({"resolution": 0}, "the resolution is 0: give metres a pixel above 0"),
         ({"resolution": -1.0}, "is -1.0"),
         ({"resolution": float("inf")}, "is inf"),
         ({"resolution": "10m"}, "is '10m'"),
