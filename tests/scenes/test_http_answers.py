@@ -38,7 +38,11 @@ from tests.scenes.fault_server import (
     Wrong,
 )
 
-pytestmark = pytest.mark.server
+pytestmark = [
+    pytest.mark.server,
+    # a file that changes in use is noticed and read anew, with a warning
+    pytest.mark.filterwarnings("ignore:.* was changed or replaced while it was in use"),
+]
 
 TILES = {"tiled": True, "blockxsize": 64, "blockysize": 64}
 PIXELS = rasters.picture(3, 160, 200)

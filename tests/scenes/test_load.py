@@ -181,7 +181,8 @@ class TestPixels:
         doc, _ = place(tmp_path, 1)
         scene = load(doc)
         (tmp_path / "1.tif").unlink()
-        with pytest.raises(ReadError, match="item-1"):
+        changed = pytest.warns(RemoteSAMWarning, match="was changed or replaced")
+        with changed, pytest.raises(ReadError, match="item-1"):
             scene.compute()
 
     def test_numbers_that_are_not_as_announced_are_an_error(self, tmp_path):
