@@ -241,11 +241,11 @@ import remotesam_geo
 from remotesam_geo import Job, RemoteSAM, contact_sheet, explore, load, open_raster, plot, save, search
 model = RemoteSAM.from_pretrained("tiny")
 scene = open_raster("blobs.tif")
-found = model.segment(scene, "red roof", progress=False)
+found = model.segment(scene, "red building", progress=False)
 save(found, "found.gpkg")
 plot(scene, found)
 explore(found, scene)
-job = Job.create("job", scene, "red roof", model)
+job = Job.create("job", scene, "red building", model)
 job.run(progress=False)
 job, job.estimate(), model
 None

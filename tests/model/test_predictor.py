@@ -209,7 +209,7 @@ def test_unusable_expressions_are_explained(model, images, expressions):
     [
         ({"device": "gpu"}, '"auto", "cpu", "cuda" or "mps"'),
         ({"device": "meta"}, "these can: .*cpu"),
-        ({"precision": "float16"}, '"float32" or "bfloat16"'),
+        ({"precision": "float16"}, "'float32' or 'bfloat16'"),
         ({"batch": 0}, "1 or more"),
         ({"batch": True}, "1 or more"),
         ({"compiled": True}, "for GPUs"),
@@ -232,8 +232,8 @@ def test_unusable_options_are_explained(model, options, told):
     ],
 )
 def test_automatic_precision_asks_the_processor(flags, expected, monkeypatch):
-    monkeypatch.setattr("pathlib.Path.read_text", lambda _: f"flags\t\t: {flags}\n")
-    monkeypatch.setattr("pathlib.Path.is_file", lambda _: True)
+    monkeypatch.setattr("pathlib.Path.read_text", lambda *_, **__: f"flags\t\t: {flags}\n")
+    monkeypatch.setattr("pathlib.Path.is_file", lambda *_, **__: True)
     assert choose_precision("auto", CPU) == expected
     assert choose_precision("float32", CPU) == "float32"
 
