@@ -152,6 +152,12 @@ def plan_geobox(geobox: GeoBox, resolution: Resolution = "native") -> GeoBox:
         raise InputError(f"resolution is {resolution!r}: give metres on the ground, or 'native'")
     size = pixel_size(geobox)
     wanted = size.metres if resolution == "native" else float(resolution)
+    if wanted > max(geobox.shape) * size.metres:
+        height, width = geobox.shape.yx
+        raise InputError(
+            f"resolution={resolution!r} is coarser than the whole raster, about {width * size.x:,.4g} x "
+            f"{height * size.y:,.4g} m: give metres a pixel, so that many pixels fit in it"
+        )
     x, y = _sizes(geobox, *_lattice(geobox))
     known = np.isfinite(x) & np.isfinite(y)
     ratio, metres = x[known] / y[known], np.sqrt(x[known] * y[known])
@@ -299,7 +305,7 @@ def _plane(geobox: GeoBox, resolution: float) -> GeoBox | None:
     best: tuple[float, str, float] | None = None
     for number, plane in enumerate(_planes(longitude, latitude, body)):
         metres = _metres_a_unit(CRS.from_user_input(plane), body, longitude, latitude)
-        if not np.isfinite(metres).all():
+        if not (np.isfinite(metres) & (metres > 0)).all():
             continue
         low, high = float(metres.min()), float(metres.max())
         if number == 0 and body.earth and max(abs(low - 1), abs(high - 1)) < TRUE:

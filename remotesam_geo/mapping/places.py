@@ -223,9 +223,8 @@ def _transformer(source: str, target: str) -> Transformer:
         return Transformer.from_crs(one, other, always_xy=True)
     except ProjError as error:
         raise InputError(
-            f"nothing leads from {name_of(one)!r} to {name_of(other)!r} ({error}): give a CRS of the same body, "
-            f"{one.ellipsoid.name if one.ellipsoid else 'the Earth'!r}"
-        ) from None
+            f"nothing leads from {name_of(one)!r} to {name_of(other)!r}: give places on the same planet or moon"
+        ) from error
 
 
 @lru_cache(maxsize=256)

@@ -203,7 +203,12 @@ def _reprojected(shape: BaseGeometry, crs: CRS, degrees: CRS) -> BaseGeometry:
     west, south, east, north = shape.bounds
     if not crs.geographic:  # its straight edges are curves in degrees
         shape = shapely.segmentize(shape, max(east - west, north - south, 1e-9) / _EDGE_POINTS)
-    change = crs.transformer_to_crs(degrees)
+    try:
+        change = crs.transformer_to_crs(degrees)
+    except ProjError:
+        raise InputError(
+            f"nothing leads from {str(crs)[:60]!r} to {str(degrees)[:60]!r}: give places on the same planet or moon"
+        ) from None
     found = shapely.transform(shape, lambda xy: np.column_stack(change(xy[:, 0], xy[:, 1])))
     if not np.isfinite(shapely.get_coordinates(found)).all():
         raise InputError(

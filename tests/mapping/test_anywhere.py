@@ -170,7 +170,7 @@ def one_object(rng):
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_objects_are_found_where_they_are_in_any_crs(campaign):
     tried = campaign("Grids and CRSs", "an object planted on a random grid of 20 CRSs, then found")
-    for case in range(CASES // 3):  # each is a whole detection
+    for case in range(CASES // 4):  # each is a whole detection
         tried.case(lambda case=case: one_object(np.random.default_rng((17, case))))
 
 
@@ -222,7 +222,7 @@ def test_outlines_in_any_crs_are_finite_and_as_large_as_they_were(campaign):
     tried = campaign(
         "Outlines in any CRS", "polygons of 17 CRSs carried to 14 others, over poles and seams"
     )
-    for case in range(CASES):
+    for case in range(CASES // 2):
         tried.case(lambda case=case: one_outline(np.random.default_rng((23, case))))
 
 
@@ -267,7 +267,7 @@ def one_plan(rng):
 
 def test_pixels_of_plans_are_true_within_a_hundredth(campaign):
     tried = campaign("Rasters of any extent", "plans for boxes in degrees, 0.1 to 360 degrees wide")
-    for case in range(CASES):
+    for case in range(CASES // 2):
         tried.case(lambda case=case: one_plan(np.random.default_rng((29, case))))
 
 
@@ -360,6 +360,14 @@ def test_a_raster_with_no_plane_is_refused_with_what_to_do():
             plan_geobox(box, resolution)
 
 
+def test_a_pixel_larger_than_the_raster_is_refused():
+    box = GeoBox.from_bbox((5e5, 0, 5.01e5, 500), crs="EPSG:32633", resolution=10)
+    assert plan_geobox(box, 900).shape == (1, 2)
+    for resolution in (1001, 1e7, 1e300):
+        with pytest.raises(InputError, match=r"is coarser than the whole raster, about 1,00"):
+            plan_geobox(box, resolution)
+
+
 def test_wide_rasters_keep_their_pixels():
     """350 degrees around the globe: Mercator at the equator, a cone farther north, a plane at the pole."""
     for south, north, kind in ((25, 30, "lcc"), (-30, 11, None), (75, 90, "stere")):
@@ -398,6 +406,11 @@ def test_other_planets_are_measured_on_their_own_ellipsoid():
         MODEL.segment(scene, "building", crs="EPSG:4326")
     with pytest.raises(InputError, match="another planet or moon"):
         in_degrees(table.geometry)
+    elsewhere = gpd.GeoDataFrame(geometry=list(area), crs="EPSG:4326")
+    with pytest.raises(InputError, match="the same planet or moon"):
+        MODEL.count(scene, "building", zones=elsewhere)
+    with pytest.raises(InputError, match="the same planet or moon"):
+        MODEL.segment(scene, "building", area=elsewhere)
 
 
 @pytest.mark.parametrize(
