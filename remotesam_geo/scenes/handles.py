@@ -10,7 +10,7 @@ from pathlib import Path
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import DatasetReader
 
-Key = tuple[str, int, int]  # path, a number for its state, level
+Key = tuple[str, int, int]  # path, a number of its own for each opener, level
 State = tuple[tuple[int, int, int] | None, ...]
 
 MOST_KEPT = 64

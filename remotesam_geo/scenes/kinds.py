@@ -4,6 +4,7 @@ Remote TIFFs are read block by block through `fetch`; what can only be read whol
 JPEG, WebP) is fetched whole. GDAL opens files of this machine, and never a URL.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -400,6 +401,9 @@ def _verifiable(
     return levels, masks
 
 
+_NUMBERS = itertools.count()
+
+
 class LocalPath:
     """A file of this machine.
 
@@ -412,6 +416,8 @@ class LocalPath:
 
     def __init__(self, path: str, driver: str | None, patience: Patience, handles: Handles) -> None:
         self.path, self._driver, self._patience, self._handles = path, driver, patience, handles
+        # Not id(self): Python gives it again, and a replaced file would be read from the old one's dataset.
+        self._number = next(_NUMBERS)
         self._files: tuple[str, ...] = (path,)
         self._state = state_of(self._files)
 
@@ -430,7 +436,7 @@ class LocalPath:
         """An open dataset; a VRT that the user names may lead GDAL to the network, but not to wait there."""
         del deadline
         wait = self._patience
-        key = self.path, id(self), options.get("overview_level", -1)
+        key = self.path, self._number, options.get("overview_level", -1)
         opening = partial(open_quietly, self.path, self._driver, **options)
         with (
             rasterio.Env(

@@ -124,6 +124,8 @@ class Session:
         with self._lock:
             for key in (href, _local_key(href, by_user=True), _local_key(href, by_user=False)):
                 self._rasters.pop(key, None)
+        if not is_remote(href):
+            self._handles.close(local_path(href))
 
     def discard(self, raster: Raster) -> None:
         """Keep nothing of a raster: the next read opens it anew and fetches every byte again."""

@@ -1,6 +1,7 @@
 """Masks, overviews, bands and files that mislead: what is not valid never passes as data, and no data is lost."""
 
 import threading
+from pathlib import Path
 
 import cv2
 import dask
@@ -9,13 +10,16 @@ import pytest
 import rasterio
 from affine import Affine
 from odc.geo.geobox import GeoBox
+from rasterio.errors import RasterioError
+from rasterio.windows import Window
 
 from remotesam_geo import open_raster, render
 from remotesam_geo.errors import InputError, RemoteSAMWarning
 from remotesam_geo.scenes import handles
 from remotesam_geo.scenes.info import usable_levels
-from remotesam_geo.scenes.raster import Session
+from remotesam_geo.scenes.raster import Session, deadline
 from remotesam_geo.scenes.reader import inspect
+from remotesam_geo.scenes.safety import DamagedError
 from remotesam_geo.scenes.warp import warp
 
 from .places import grid, noise, write
@@ -351,6 +355,22 @@ class TestHandles:
             go.set()
             blocked.join(60)
         assert not blocked.is_alive()
+
+    def test_a_replaced_file_is_never_read_from_a_dataset_of_the_old_one(self, tmp_path):
+        """Datasets were kept under the `id` of their opener, which Python gives to a later opener again."""
+        path, until = tmp_path / "a.tif", deadline(POLICY)
+        session = Session(POLICY)
+        for value in range(1, 60):
+            new = write(tmp_path / "new.tif", np.full((1, 32, 32), value, np.uint8), PLACE, UTM)
+            Path(new).replace(path)
+            raster = session.raster(str(path), None, until)
+            planes, _ = raster.read(0, Window(0, 0, 32, 32), [1], until)
+            assert (planes == value).all()
+            del raster
+            session.forget(str(path))
+        path.unlink()
+        with pytest.raises((OSError, RasterioError, DamagedError)):
+            session.raster(str(path), None, until)
 
     def test_a_file_is_opened_once_for_many_windows(self, tmp_path, monkeypatch):
         path = write(tmp_path / "a.tif", noise(1, (3, 64, 64)), PLACE, UTM)
