@@ -248,6 +248,32 @@ def test_a_job_file_takes_anything(place, tmp_path, run, campaign, monkeypatch):
         assert not (tmp_path / f"job{number}").exists()
 
 
+def test_a_dry_run_leaves_every_byte(place, tmp_path, run):
+    new, scene = str(tmp_path / "new"), str(place / "scene.tif")
+    for words in (["tree"], ["tree", "ship"]):
+        run(["map", new, scene, *words, "--model", "zeros", "--dry-run"])
+    assert not (tmp_path / "new").exists()
+    run(["map", new, scene, "tree", "ship", "--model", "zeros"])
+
+    def state():
+        files = [path for path in (tmp_path / "new").rglob("*") if path.is_file()]
+        return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+    before = state()
+    for words in (
+        [],
+        ["--add", "car"],
+        ["--remove", "ship"],
+        ["--add", "car", "--remove", "ship", "--resolution", "3"],
+    ):
+        run(["map", new, *words, "--dry-run"])
+    assert state() == before
+    assert main(["answer", new]) == 3
+    run(["map", new, "--remove", "ship"])
+    with pytest.raises(RemoteSAMError, match="without a prompt"):
+        run(["map", new, "--remove", "tree"])
+
+
 @pytest.mark.parametrize(("line", "told"), [
     ("tresholds: 0.5", "did you mean 'threshold'"),
     ("threshold: high", "threshold='high' is not allowed"),

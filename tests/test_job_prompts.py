@@ -218,6 +218,7 @@ CREATE = {
     "resolution": [float("nan"), float("inf"), 0, -1, True, "Native", "3", {"rot": 3}],
     "load": ["latest", 3],
     "dry_run": ["yes", 1],
+    "policy": ["patient", 3],
     "area": [3, "POINT", {"type": "Nothing"}],
 }
 ANSWER = {
@@ -234,7 +235,11 @@ ANSWER = {
     "threshold": [float("nan"), -0.1, 1.1, True, "0.5", {"rot": 0.5}],
     "crs": ["EPSG:0", 3.5, "nonsense", object()],
 }
-RUN = {"on_error": ["Raise", None, "ignore", True], "progress": ["yes", 1]}
+RUN = {
+    "client": ["tcp://here:1", 3],
+    "on_error": ["Raise", None, "ignore", True],
+    "progress": ["yes", 1],
+}
 RETRY = RUN | {"poison": ["yes", 1, None]}
 
 
@@ -277,6 +282,16 @@ def test_options_of_a_run_are_checked(done):
     for name, value in each(RETRY):
         with pytest.raises(InputError, match=name):
             done.retry_failures(**{name: value})
+
+
+def test_a_folder_and_a_measure_are_checked(done):
+    for folder in (3, "", None):
+        with pytest.raises(InputError, match="folder"):
+            Job.open(folder)
+    with pytest.raises(InputError, match="policy"):
+        Job.open(done.folder, policy="patient")
+    with pytest.raises(InputError, match="measure"):
+        done.estimate(measure="yes")
 
 
 def test_a_resumed_bar_starts_where_the_job_stands(tmp_path, raster, monkeypatch):

@@ -130,9 +130,14 @@ def engine(
         tuple(classes or known), (colours or Colours.measured).value, rectangles=rectangles, absent=absent,
         foreign=foreign, near=near, seed=seed,
     )  # fmt: skip
-    store, report = run_engine(
-        pictures, folder, engine=steps, about=about, on_error="skip" if skip_failures else "raise"
-    )
+    with saying.working():
+        store, report = run_engine(
+            pictures,
+            folder,
+            engine=steps,
+            about=about,
+            on_error="skip" if skip_failures else "raise",
+        )
     figures = statistics(store)
     if page is not None and len(store):
         try:

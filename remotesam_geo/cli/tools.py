@@ -115,7 +115,8 @@ def convert(
     """Write published weights as a model folder: safetensors, configuration, tokenizer."""
     from remotesam_geo.model import convert as written
 
-    origin = written(None if source == "released" else source, folder, sha256=sha256)
+    with saying.working():
+        origin = written(None if source == "released" else source, folder, sha256=sha256)
     saying.result({"folder": folder, "sha256": origin.sha256}, as_json=as_json)
 
 
@@ -125,7 +126,8 @@ def demo(
     """Run the demo: from a STAC catalogue to a table of features, offline, with the built-in model."""
     from remotesam_geo.demo import main
 
-    return main(["--out", str(out)])
+    with saying.working():
+        return main(["--out", str(out)])
 
 
 def doctor(
@@ -155,7 +157,8 @@ def doctor(
 def _module(name: str) -> Any:
     def command(context: typer.Context) -> int:
         module = importlib.import_module(f"remotesam_geo.learning.{name}.__main__")
-        code = module.main(context.args)
+        with saying.working():
+            code = module.main(context.args)
         return code if isinstance(code, int) else 0
 
     return command

@@ -25,7 +25,9 @@ from .asked import Asked
 
 __all__ = [
     "as_geojson",
+    "check_client",
     "check_options",
+    "check_place",
     "files_from_json",
     "parsed",
     "scene_of",
@@ -58,8 +60,31 @@ def scene_of(
     )
 
 
+def check_place(folder: Any, policy: Any) -> None:
+    """Check what every job is opened with.
+
+    Raises:
+        InputError: The folder is no path, or the policy is none.
+    """
+    if not isinstance(folder, str | PathLike) or not str(folder).strip():
+        raise InputError(f"folder is {folder!r}: give the path of the folder that the job lives in")
+    if not isinstance(policy, ReadPolicy | None):
+        raise InputError(f"policy is {policy!r}: give a ReadPolicy, or None")
+
+
+def check_client(client: Any) -> None:
+    """Check what a run is given to work on.
+
+    Raises:
+        InputError: It is no client.
+    """
+    if client is not None and not hasattr(client, "asynchronous"):
+        raise InputError(
+            f"client is {client!r}: give a distributed.Client, such as Client('tcp://scheduler:8786'), or None"
+        )
+
+
 def check_options(
-    folder: Any,
     load: Any,
     *,
     overlap: Any,
@@ -73,8 +98,6 @@ def check_options(
     Raises:
         InputError: One of them cannot be used.
     """
-    if not isinstance(folder, str | PathLike) or not str(folder).strip():
-        raise InputError(f"folder is {folder!r}: give the path of the folder that the job lives in")
     if not isinstance(load, Mapping | None):
         raise InputError(f"load is {load!r}: give the arguments of load as a mapping")
     number_in("overlap", overlap, 0, 0.5)

@@ -61,7 +61,9 @@ from remotesam_geo.words import Prompt, PromptLike, ResolutionLike, check_resolu
 from .asked import Asked, ModelLike, asked, reopened
 from .given import (
     as_geojson,
+    check_client,
     check_options,
+    check_place,
     files_from_json,
     parsed,
     scene_of,
@@ -189,8 +191,9 @@ class Job:
             InputError: Something cannot be used as given; a scene without a recipe, for example.
             JobError: The folder holds a job of another plan, or is in use.
         """
+        check_place(folder, policy)
         check_options(
-            folder, load, overlap=overlap, seam=seam, block=block, keep_probabilities=keep_probabilities, refine=refine
+            load, overlap=overlap, seam=seam, block=block, keep_probabilities=keep_probabilities, refine=refine
         )  # fmt: skip
         one_of("dry_run", dry_run, (True, False))
         check_resolutions(resolution)
@@ -252,6 +255,7 @@ class Job:
         """
         if not callable(refine):
             one_of("refine", refine, ("contours", None))
+        check_place(folder, policy)
         place = Path(folder)
         path = place / PLAN
         try:
@@ -319,6 +323,7 @@ class Job:
         Returns:
             Windows, pixels, bytes and time, and the windows' footprints as a GeoDataFrame.
         """
+        one_of("measure", measure, (True, False))
         predict = self._model.predict if measure else None
         return estimate(self.frozen, self._groups, predict)
 
@@ -582,6 +587,7 @@ class Job:
         progress: bool | None,
         verb: str,
     ) -> pd.DataFrame:
+        check_client(client)
         try:
             table = self._asked_again(lacking, client, on_error, progress)
         except KeyboardInterrupt:
