@@ -123,7 +123,10 @@ def number_in(
     """
     kind = Integral if whole else Real
     if isinstance(value, kind) and type(value).__name__ not in ("bool", "bool_"):
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:  # a whole number beyond all floats
+            number = math.inf
         above = number > low if open_low else number >= low
         if math.isfinite(number) and above and number <= high:
             return

@@ -17,6 +17,7 @@ from pyproj import CRS
 from pyproj.exceptions import CRSError
 
 from remotesam_geo.errors import InputError, RemoteSAMWarning, number_in, one_of
+from remotesam_geo.scenes.coordinates import check_horizontal
 from remotesam_geo.tasks import smallest_rectangles, upright
 
 from .carry import areas_of
@@ -70,11 +71,7 @@ def wanted_crs(crs: Any, own: Any, geobox: GeoBox | None = None) -> CRS:
         raise InputError(
             f"crs={crs!r} is no CRS that PROJ knows; 'EPSG:4326' for example"
         ) from None
-    if not (found.is_geographic or found.is_projected):
-        raise InputError(
-            f"crs={crs!r} is a {found.type_name}, which has no horizontal coordinates on the ground: give a geographic "
-            "or projected CRS, 'EPSG:4326' for example"
-        )
+    check_horizontal(found, "the output" if crs is None else f"crs={crs!r}")
     if own is not None and not same_body(found, CRS.from_user_input(own)):
         raise InputError(
             f"crs={crs!r} belongs to another planet or moon than the scene's CRS, "

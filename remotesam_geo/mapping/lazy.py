@@ -25,10 +25,22 @@ from .maps import Held
 from .source import Moment, Source, check_apart, dates_of
 from .stitch import Codes, joined, needed, stitch
 
-__all__ = ["as_probabilities", "class_array", "held_maps", "note_failures", "probability_array"]
+__all__ = [
+    "DAMAGED_NOTE",
+    "as_probabilities",
+    "class_array",
+    "held_maps",
+    "note_failures",
+    "noted_questions",
+    "probability_array",
+]
 
 BLOCK = 1024
 """Side of the blocks in which a finished map is worked on, in pixels."""
+DAMAGED_NOTE = (
+    "attrs['remotesam'] of these probabilities is damaged: remove it (del probabilities.attrs['remotesam']), or "
+    "compute them again"
+)
 STEP = 0.005
 ENCODING = {"dtype": "uint8", "scale_factor": STEP, "add_offset": -STEP / 2, "_FillValue": 255}
 """By which Zarr and COG store a probability as the byte that it was."""
@@ -124,13 +136,34 @@ def held_maps(probabilities: xr.DataArray, geobox: GeoBox) -> Held:
 
     moments = tuple(Moment(time=time, items="") for time in times)
     check_apart(moments)
+    try:
+        failures = tuple(_noted_failures(probabilities, geobox, times))
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(DAMAGED_NOTE) from error
     return Held(
         read=read,
         grid=Grid(shape=geobox.shape.yx, window=BLOCK, overlap=0, block=1),
         geobox=geobox,
         moments=moments,
-        failures=tuple(_noted_failures(probabilities, geobox, times)),
+        failures=failures,
     )
+
+
+def noted_questions(probabilities: xr.DataArray) -> list[dict[str, Any]]:
+    """How probabilities were computed, as their attributes note it; nothing where they do not.
+
+    Raises:
+        InputError: The note is damaged.
+    """
+    try:
+        noted = json.loads(probabilities.attrs.get("remotesam", "{}")).get("asked", [])
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(DAMAGED_NOTE) from error
+    if not isinstance(noted, list) or not all(isinstance(note, dict) for note in noted):
+        raise InputError(DAMAGED_NOTE)
+    return noted
 
 
 def note_failures(source: Source, failures: Iterable[Failure]) -> dict[str, Any]:
@@ -147,7 +180,7 @@ def _noted_failures(
 ) -> Iterator[Failure]:
     """What is noted to have failed, in the times and pixels of these maps."""
     here = [None if t is None else str(t) for t in times]
-    for note in json.loads(probabilities.attrs.get("remotesam", "{}")).get("asked", []):
+    for note in noted_questions(probabilities):
         noted = note.get("failures", [])
         shift = ~Affine(*note["transform"]) * geobox.affine if noted else Affine.identity()
         if not shift.almost_equals(Affine.translation(shift.c, shift.f), 1e-6):

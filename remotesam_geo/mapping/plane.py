@@ -9,6 +9,8 @@ import shapely
 from numpy.typing import NDArray
 from pyproj import CRS, Proj, Transformer
 
+from remotesam_geo.scenes.coordinates import check_horizontal
+
 from .places import body_of, transformer
 
 __all__ = ["Plane"]
@@ -31,6 +33,8 @@ class Plane:
     def of(cls, gdf: gpd.GeoDataFrame) -> "Plane":
         """The plane for some objects."""
         own = None if gdf.crs is None else CRS.from_user_input(gdf.crs)
+        if own is not None:
+            check_horizontal(own, "the objects")
         if own is None or not own.is_geographic or gdf.empty:
             return cls(crs=own, own=own)
         left, bottom, right, top = gdf.total_bounds

@@ -23,6 +23,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import CRS
 
 from remotesam_geo.errors import InputError, RemoteSAMWarning
+from remotesam_geo.scenes.coordinates import check_horizontal
 
 from .grid import Box, Grid
 from .places import name_of
@@ -324,6 +325,7 @@ def _check_frame(frame: gpd.GeoDataFrame, adds: Collection[str]) -> None:
         raise InputError(
             "the zones have no CRS, so they lie nowhere on Earth: say which with zones.set_crs('EPSG:...')"
         )
+    check_horizontal(frame.crs, "the zones")
     if frame.empty:
         raise InputError("the zones have no rows: give one polygon at least, or no zones at all")
     twice = [str(name) for name in frame.columns if name in set(adds)]

@@ -1,6 +1,5 @@
 """From a scene and prompts to maps: on which grid, in which view, which expressions together."""
 
-import json
 import logging
 import math
 import warnings
@@ -20,11 +19,11 @@ from shapely.geometry.base import BaseGeometry
 
 from remotesam_geo.errors import InputError, RemoteSAMWarning, number_in, one_of
 from remotesam_geo.mapping.areas import tiles_in
-from remotesam_geo.mapping.contours import CONTOURS, Contours, WithContours
+from remotesam_geo.mapping.contours import CONTOURS, Contours, WithContours, contour_codes
 from remotesam_geo.mapping.executor import OnError, Predict, Work
 from remotesam_geo.mapping.grid import Grid
 from remotesam_geo.mapping.ground import pixel_size, plan_geobox
-from remotesam_geo.mapping.lazy import held_maps
+from remotesam_geo.mapping.lazy import DAMAGED_NOTE, held_maps, noted_questions
 from remotesam_geo.mapping.maps import Asked, Held, Maps
 from remotesam_geo.mapping.places import body_of, crs_of
 from remotesam_geo.mapping.plan import by_resolution
@@ -213,13 +212,19 @@ def native_crs(scene: Scene | Picture) -> CRS | None:
 
 def held_prompts(probabilities: xr.DataArray) -> list[Prompt]:
     """What computed probabilities were asked, in their order; without a note of it, their labels."""
-    noted = json.loads(probabilities.attrs.get("remotesam", "{}")).get("asked", [])
-    known = {
-        prompt["label"]: Prompt(**{**prompt, "expressions": tuple(prompt["expressions"])})
-        for group in noted
-        for prompt in group["prompts"]
-    }
+    try:
+        known = {
+            prompt["label"]: Prompt(**{**prompt, "expressions": tuple(prompt["expressions"])})
+            for group in noted_questions(probabilities)
+            for prompt in group["prompts"]
+        }
+    except (KeyError, TypeError) as error:
+        raise InputError(DAMAGED_NOTE) from error
     labels = [str(label) for label in np.atleast_1d(probabilities.coords["prompt"].values)]
+    if twice := [label for label in labels if labels.count(label) > 1]:
+        raise InputError(
+            f"these probabilities hold {twice[0]!r} twice: keep one, or rename it with assign_coords(prompt=[...])"
+        )
     return [known.get(label) or Prompt(label=label, expressions=(label,)) for label in labels]
 
 
@@ -368,7 +373,7 @@ def _picture_group(
     square = _resized(picture.rgb, (size, size))[None]
     answers = exactly(model, square, expressions)[0]
     if contours is not None:
-        answers = np.concatenate([answers, decode(contours(square))])
+        answers = np.concatenate([answers, decode(contour_codes(contours, square))])
     maps = np.stack([_resized(answer, (height, width)) for answer in answers])
     maps[:, ~picture.valid] = 0
 

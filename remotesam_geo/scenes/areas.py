@@ -16,6 +16,7 @@ from shapely.geometry.base import BaseGeometry
 
 from remotesam_geo.errors import InputError
 
+from .coordinates import check_horizontal
 from .documents import geometry_fault, shown
 
 LONLAT = CRS("EPSG:4326")
@@ -78,6 +79,7 @@ def shape_in_degrees(
         shape = _in_degrees(geometry, name, CRS(degrees))
     except (AttributeError, TypeError, shapely.errors.ShapelyError, CRSError, ProjError) as error:
         raise InputError(f"{name}= cannot be used: {error}") from error
+    _check_finite(shape, name)
     if shape.is_empty:
         raise InputError(f"{name}= is empty: there is no place to look at")
     check_bbox(shape.bounds, f"the bounds of {name}=", crossing=False, flat=flat)
@@ -178,6 +180,13 @@ def _float(value: Real) -> float:
         return math.inf
 
 
+def _check_finite(shape: BaseGeometry, name: str) -> None:
+    if not np.isfinite(shapely.get_coordinates(shape)).all():
+        raise InputError(
+            f"{name}= has coordinates that are NaN or infinite: mend or drop what has them"
+        )
+
+
 def _in_degrees(geometry: Any, name: str, degrees: CRS) -> BaseGeometry:
     if isinstance(geometry, BaseGeometry):
         return geometry
@@ -186,6 +195,9 @@ def _in_degrees(geometry: Any, name: str, degrees: CRS) -> BaseGeometry:
     if hasattr(geometry, "crs") and hasattr(geometry, "to_crs"):  # GeoDataFrame, GeoSeries
         if geometry.crs is None:
             raise InputError(f"{name}= has no CRS: set one, gdf.set_crs('EPSG:4326') for example")
+        check_horizontal(geometry.crs, f"{name}=")
+        for own in geometry.geometry.dropna():  # before they are joined, which GEOS may not survive
+            _check_finite(own, name)
         return _reprojected(geometry.geometry.union_all(), CRS(geometry.crs), degrees)
     if hasattr(geometry, "__geo_interface__"):
         geometry = geometry.__geo_interface__

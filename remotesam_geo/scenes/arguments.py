@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-import pyproj
 from odc.geo.crs import CRS
 from pyproj.exceptions import CRSError
 
 from remotesam_geo.errors import InputError, number_in, one_of
 
+from .coordinates import check_horizontal
 from .raster import ReadPolicy
 
 __all__ = ["check_chunks", "check_names", "check_path", "check_reading", "crs_of_user"]
@@ -106,14 +106,9 @@ def crs_of_user(crs: Any) -> CRS:
         if isinstance(crs, bool | float):  # True would be EPSG:1
             raise CRSError(f"{crs!r} is no code")
         found = CRS(crs)
-        known = pyproj.CRS.from_user_input(str(found))
     except (CRSError, ValueError, TypeError, AttributeError):
         raise InputError(
             f"crs={crs!r} is no CRS that PROJ knows; 'EPSG:32631' for example"
         ) from None
-    if not (known.is_geographic or known.is_projected):
-        raise InputError(
-            f"crs={crs!r} is a {known.type_name}, which has no horizontal coordinates on the ground: give a "
-            "geographic or projected CRS, 'EPSG:32631' for example"
-        )
+    check_horizontal(found, "crs=")
     return found

@@ -14,6 +14,8 @@ from pyproj import CRS
 
 from remotesam_geo.errors import InputError
 
+__all__ = ["check_horizontal", "grid_of"]
+
 Floats = npt.NDArray[np.float64]
 
 TOLERANCE = 0.05
@@ -62,13 +64,26 @@ def grid_of(scene: xr.Dataset | xr.DataArray, name: str = "this scene") -> GeoBo
             f"{name} lies on a {type(geobox).__name__}, not on a regular grid: warp it first, for example with "
             "scene.odc.reproject('EPSG:...')"
         )
-    known = CRS.from_user_input(str(geobox.crs))
+    check_horizontal(geobox.crs, name)
+    return geobox
+
+
+def check_horizontal(crs: Any, name: str) -> None:
+    """Check that coordinates of a CRS have a place on the ground.
+
+    Args:
+        crs: What pyproj takes as a CRS.
+        name: What has it, in messages.
+
+    Raises:
+        InputError: It is geocentric, vertical, or of a site only.
+    """
+    known = CRS.from_user_input(crs if isinstance(crs, CRS) else str(crs))
     if not (known.is_geographic or known.is_projected):
         raise InputError(
-            f"{name} has a {known.type_name}, {known.name!r}, whose place on Earth is unknown: assign a geographic or "
-            "projected CRS with scene.rio.write_crs('EPSG:...'), or pass a picture, a NumPy array of H x W x 3"
+            f"the CRS of {name}, {known.name!r}, is a {known.type_name}, whose place on Earth is unknown: give a "
+            "geographic or projected CRS"
         )
-    return geobox
 
 
 def _geobox(scene: xr.Dataset | xr.DataArray, name: str) -> GeoBox | GCPGeoBox | None:

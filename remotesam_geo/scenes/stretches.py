@@ -140,7 +140,7 @@ def stretch_of(stretch: Any) -> Stretch:
         stretch = [stretch[name] for name in RGB]
     try:
         pairs = np.asarray(stretch, dtype=float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         pairs = np.empty(0)
     if pairs.shape == (2,):
         pairs = np.tile(pairs, (3, 1))

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from math import isfinite
+from math import inf, isfinite
 from numbers import Real
 from typing import Literal, TypeGuard, TypeVar
 from warnings import warn
@@ -299,7 +299,7 @@ def check_resolutions(resolution: object) -> None:
 def _threshold(value: object, label: str) -> float:
     if not _is_number(value):
         raise InputError(f"the threshold of {label!r} is {value!r}: give a number from 0 to 1")
-    number = float(value)
+    number = _float(value)
     if not 0 <= number <= 1:
         raise InputError(
             f"the threshold of {label!r} is {value!r}: give a number from 0 to 1 in steps of 0.005"
@@ -313,6 +313,13 @@ def _threshold(value: object, label: str) -> float:
     return steps / STEPS
 
 
+def _float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # a whole number beyond all floats
+        return inf
+
+
 def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, Real) and type(value).__name__ not in ("bool", "bool_")
 
@@ -324,7 +331,7 @@ def _resolution(value: object, name: str) -> Resolution:
         if value in ("auto", "native"):
             return "auto" if value == "auto" else None
     elif _is_number(value):
-        metres = float(value)
+        metres = _float(value)
         if isfinite(metres) and metres > 0:
             return metres
     raise InputError(

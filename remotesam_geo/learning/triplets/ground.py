@@ -19,6 +19,7 @@ from remotesam_geo.mapping.grid import Box, Grid
 from remotesam_geo.mapping.ground import Resolution, check_resolution
 from remotesam_geo.mapping.source import scene_source
 from remotesam_geo.scenes.colors import check_bands
+from remotesam_geo.scenes.coordinates import check_horizontal
 from remotesam_geo.scenes.stretches import check_stretch
 from remotesam_geo.words import CLASS_TEMPLATE
 
@@ -281,6 +282,7 @@ def _in_pixels(
     """The features in pixels of the whole grid, so that every chip sees the very same corners."""
     if features.crs is None:
         raise InputError("the features have no CRS: say which with features.set_crs(...)")
+    check_horizontal(features.crs, "the features")
     if missing := [column for column in columns if column not in features.columns]:
         raise InputError(
             f"the features have no column {missing[0]!r}; there are {[str(c) for c in features.columns]}"
