@@ -187,7 +187,9 @@ class _Reader:
             geobox=source.grid,
             driver_data=AssetRef(item=layer.item, asset=source.asset, origin=layer.origin),
         )
-        wanted = AssetBands(indexes=source.indexes, valid=True, nodata=source.nodata)
+        wanted = AssetBands(
+            indexes=source.indexes, valid=True, nodata=source.nodata, palette=source.palette
+        )
         parameters = RasterLoadParams(
             dtype=None,
             resampling=source.resampling,

@@ -241,13 +241,18 @@ def paint(
     """Three arrays (... h x w) to uint8 (... h x w x 3) and validity (... h x w)."""
     planes = (red, green, blue)
     valid = valid_of(planes, masks, missing)
+    if limits is not None and not len(limits) and valid.any():
+        raise InputError(
+            "the sample that limits were to be taken from held no valid pixel, but there are some: give "
+            "stretch=(low, high)"
+        )
     ready = limits is None and all(plane.dtype == np.uint8 for plane in planes)
     if ready and valid.ndim == 2 and valid.size and valid.all():
         return cv2.merge(planes), valid  # many times faster than NumPy's interleaving
     out = np.empty((*red.shape, 3), np.uint8)
     for position, plane in enumerate(planes):
-        if limits is None:
-            out[..., position] = np.where(valid, plane, 0)
+        if not limits:
+            out[..., position] = np.where(valid, plane if limits is None else 0, 0)
             continue
         low, high = limits[position]
         wide = plane.astype(np.promote_types(plane.dtype, np.float32))

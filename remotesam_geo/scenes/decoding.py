@@ -154,7 +154,8 @@ def damage() -> Iterator[None]:
     except (
         RasterioError,
         CPLE_BaseError,
-    ) as error:  # rasterio lets some of GDAL's own errors through
+        UnicodeDecodeError,
+    ) as error:  # some pass through rasterio
         raise DamagedError(redact_text(_reason(error))) from error
     finally:
         here.heard = None

@@ -135,6 +135,21 @@ class Raster(Protocol):
         ...
 
 
+def _has_area(place: Affine, shape: tuple[int, int]) -> bool:
+    """Whether neighbouring pixels lie apart, also at the corners, in double precision."""
+    rows, columns = shape
+    corners = [place * (column, row) for column in (0, columns) for row in (0, rows)]
+    return (
+        all(isfinite(number) for corner in corners for number in corner)
+        and all(
+            (x + dx, y + dy) != (x, y)
+            for x, y in corners
+            for dx, dy in ((place.a, place.d), (place.b, place.e))
+        )
+        and bool(place.determinant)
+    )
+
+
 def info_of(
     file: DatasetReader,
     *,
@@ -152,9 +167,9 @@ def info_of(
     points, points_crs = file.gcps
     placed = not points and not file.transform.is_identity
     place = tuple(file.transform)[:6]
-    if placed and not (all(map(isfinite, place)) and file.transform.determinant):
+    if placed and not _has_area(file.transform, file.shape):
         raise DamagedError(
-            f"its georeference {place} puts all of a row or column in one place: correct the file"
+            f"its georeference {place} has pixels without area: write the right one (gdal_edit.py -a_ullr)"
         )
     colors = tuple(color.name for color in file.colorinterp)
     bits = file.tags(1, ns="IMAGE_STRUCTURE").get("NBITS")

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from rasterio.enums import MaskFlags
+from rasterio.errors import RasterioIOError
 from rasterio.io import DatasetReader, MemoryFile
 from rasterio.windows import Window
 
@@ -26,7 +27,7 @@ from .handles import MOST_WATCHED, Handles, files_of, open_quietly, state_of
 from .info import info_of, usable_levels
 from .localfile import LocalFile
 from .pixels import Array, Mask
-from .safety import DamagedError, Limits, RefusedError, check_size
+from .safety import DamagedError, Limits, RefusedError, check_size, local_path
 from .sockets import Patience
 
 MOST_NAMED = 8  # rasters inside a file that an error names
@@ -164,6 +165,28 @@ def _alike(levels: Sequence[tiff.Level]) -> tuple[tiff.Level, ...]:
     return tuple(levels[position] for position in usable_levels(shapes))
 
 
+@contextmanager
+def _explained(path: str) -> Iterator[None]:
+    """Say what stands at a path that GDAL does not know as a raster."""
+    try:
+        yield
+    except RasterioIOError as error:
+        if "not recognized" not in str(error):
+            raise
+        place = Path(path)
+        if place.is_dir():
+            found = "it is a folder without a raster that GDAL knows: name a file in it"
+        elif place.is_file() and not place.stat().st_size:
+            found = "the file is empty: copy or download it again"
+        elif place.is_file():
+            with place.open("rb") as file:
+                start = file.read(16)
+            found = f"it begins with {start!r}, which is no raster format that GDAL knows: convert it to GeoTIFF"
+        else:
+            raise
+        raise DamagedError(found) from error
+
+
 def _check_kind(file: DatasetReader) -> None:
     """Refuse what holds no raster of real numbers, and say what to open instead."""
     if not file.count:
@@ -198,7 +221,7 @@ class GdalRaster:
         self, source: "LocalPath | FetchedWhole", href: str, limits: Limits, deadline: float
     ) -> None:
         self._source = source
-        with damage(), source.open(deadline) as file:
+        with damage(), _explained(local_path(href)), source.open(deadline) as file:
             _check_kind(file)
             width = max(np.dtype(name).itemsize for name in file.dtypes)
             check_size(file.shape, file.count, file.block_shapes[0], width, limits)

@@ -17,6 +17,7 @@ from remotesam_geo.errors import InputError, ReadError, RemoteSAMWarning
 
 from . import pixels as px
 from .info import Raster, RasterInfo
+from .palette import Expanded
 from .pixels import Array, Mask
 from .safety import RefusedError
 from .warp import footprint, warp
@@ -45,12 +46,14 @@ class AssetBands:
             a file (near infrared is often called alpha by mistake).
         nodata: Value that means no data where all the bands wanted have it; "file": what the file
             says, but for 255 in 8-bit colours; None: no value does.
+        palette: Read positions in a palette as red, green and blue: bands 1 to 3.
     """
 
     indexes: tuple[int, ...]
     valid: bool = True
     alpha: bool | None = None
     nodata: float | Literal["file"] | None = "file"
+    palette: bool = False
 
 
 # Whether the alpha of an opened raster is one.
@@ -63,6 +66,9 @@ class Reading:
     def __init__(
         self, raster: Raster, grid: GeoBox, bands: AssetBands, scene: GeoBox | None, until: float
     ) -> None:
+        if bands.palette:
+            own = raster.info.nodata[0]
+            raster = Expanded(raster, own if bands.nodata == "file" else bands.nodata)
         self.raster, self.grid, self.bands, self.until = raster, grid, bands, until
         self.scene = scene
         info = raster.info

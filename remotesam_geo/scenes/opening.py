@@ -1,7 +1,9 @@
 """One raster file as a scene, without STAC: GeoTIFF, COG, VRT, JPEG 2000, or a picture with a world file."""
 
+import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+# URLs, virtual paths, and names of rasters inside a file: netcdf:FILE:VARIABLE.
+_NO_FILE = re.compile(r"/vsi|\w+://|[A-Za-z]\w+:.")
+
+
 def open_raster(
     path: str | PurePath,
     *,
@@ -45,7 +51,8 @@ def open_raster(
     and pixels for coordinates.
 
     Args:
-        path: A path or URL; a VRT too, as you name it yourself.
+        path: A path or URL; a VRT too, as you name it yourself; or GDAL's name of a raster inside a file,
+            "netcdf:FILE:VARIABLE" for example.
         bands: Names or numbers (from 1) of the bands wanted, or a mapping of names to numbers. None
             for red, green and blue where the file has them, else for all its bands.
         crs: The CRS of a file that has a georeference but does not name its CRS.
@@ -59,7 +66,7 @@ def open_raster(
         A Dataset of dimensions y, x with the bands and `valid`. `Recipe.of(scene)` is its recipe.
 
     Raises:
-        InputError: No such band, no CRS, a placement by rational polynomials, a palette.
+        InputError: No such band, no CRS, a placement by rational polynomials.
         ReadError: There is no such file, or its header cannot be read.
 
     Example:
@@ -79,12 +86,29 @@ def open_raster(
     if crs is not None:
         crs = crs_of_user(crs)
     href = str(path)
-    if "://" not in href and not href.startswith("/vsi") and not Path(href).exists():
+    if not (_NO_FILE.match(href) or Path(href).exists()):
         raise ReadError(f"there is no file {str(Path(href).absolute())!r}")
     info = inspect(href, policy=policy or ReadPolicy())
     _check(info)
+    palette = bool(info.palette) and (bands is None or set(_values(bands)) <= set(RGB))
+    if palette:
+        info = replace(
+            info, dtypes=("uint8",) * 3, colors=RGB, descriptions=("",) * 3, nodata=(None,) * 3,
+            scales=(1.0,) * 3, offsets=(0.0,) * 3, bits=None,
+        )  # fmt: skip
     chosen = _choose(info, bands)
     notes: list[str] = []
+    if info.subdatasets:
+        listed = ", ".join(info.subdatasets[1:4])
+        notes.append(
+            f"{info.href} holds {len(info.subdatasets)} rasters; the first is opened. Open others by their names, "
+            f"for example {listed}"
+        )
+    if info.bits is not None and info.bits < 8 and not physical:
+        notes.append(
+            f"{info.href} holds numbers of {info.bits} bits, from 0 to {2**info.bits - 1}, which are nearly black in a "
+            f"picture: give stretch=(0, {2**info.bits - 1}) where it is rendered or asked"
+        )
     source_grid, points, geobox = _placement(info, crs, notes)
     if nodata == "file" and info.white_is_nodata:
         nodata = None
@@ -102,6 +126,7 @@ def open_raster(
         nodata=nodata,
         grid=source_grid,
         points=points,
+        palette=palette,
     )
     known = geobox.crs
     if known is not None and not (known.geographic or known.projected):
@@ -132,18 +157,15 @@ def open_raster(
 
 
 def _check(info: RasterInfo) -> None:
-    if "palette" in info.colors:
-        raise InputError(
-            f"{info.href} holds positions in a palette, not colours: expand it first "
-            "(gdal_translate -expand rgb)"
-        )
-    if any(np.dtype(name).kind == "c" for name in info.dtypes):
-        raise InputError(f"{info.href} holds complex numbers: detect their amplitude first")
     if info.has_rpcs and info.transform is None and not info.gcps:
         raise InputError(
             f"{info.href} is placed by rational polynomials (RPC), which need the height of the ground: "
             "orthorectify it first (gdalwarp -rpc -to RPC_DEM=dem.tif -t_srs EPSG:...)"
         )
+
+
+def _values(bands: Sequence[str | int] | Mapping[str, int]) -> Iterable[str | int]:
+    return bands.values() if isinstance(bands, Mapping) else bands
 
 
 def _choose(
@@ -181,6 +203,11 @@ def _placement(
                 f"{info.href} has no georeference that crs={str(crs)!r} could belong to: a world file beside "
                 "it, or gdal_translate -a_ullr, gives it one"
             )
+        if info.driver == "netCDF":  # GDAL turns the rows of such a file upside down
+            raise InputError(
+                f"GDAL finds no georeference in {info.href}: open it with xarray.open_dataset, give it a CRS with "
+                "scene.rio.write_crs('EPSG:...'), and pass the scene on"
+            )
         pixels = GeoBox(info.shape, Affine.identity(), PIXELS)
         return pixels, None, GeoBox(info.shape, Affine.identity(), None)
     if info.crs is None and crs is None:
@@ -193,6 +220,12 @@ def _placement(
         raise InputError(f"{info.href} has a CRS of its own, {own.crs}: leave crs={crs!r} out")
     if own is None:
         own = GeoBox(info.shape, info.transform, given)
+    known = grids.crs_of(own)
+    if not (known.projected or known.geographic):
+        raise InputError(
+            f"{info.href} has the CRS {known.proj.name!r}, which is neither projected nor geographic, so its place on "
+            "Earth is unknown: give it another one (gdal_edit.py -a_srs EPSG:...)"
+        )
     own = grids.tidied(own)
     if own.transform.b or own.transform.d:
         notes.append(f"{info.href} is rotated; it is warped onto a north-up grid")

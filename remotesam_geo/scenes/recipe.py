@@ -71,6 +71,7 @@ class Source:
         cloud_bits: Bits that are.
         grid: The file's grid, for where it does not say it itself.
         points: Its ground control points, where it is to be warped by them.
+        palette: Whether its first band holds positions in a palette, and indexes are those of red, green and blue.
     """
 
     href: str
@@ -85,6 +86,7 @@ class Source:
     cloud_bits: int = 0
     grid: GeoBox | None = None
     points: Points | None = None
+    palette: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -26,6 +26,7 @@ from .recipe import Recipe, policy_of
 REFLECTANCE = (0.0, 0.3)  # black and white of surface reflectance in a picture
 PERCENTILES = (2.0, 98.0)
 VALUES = "values"
+NOTHING = "nothing"  # no valid pixel was seen where limits were to be taken from
 _SAMPLE_SIDE = 512  # pixels across the overview from which percentiles are taken
 _WINDOWS, _WINDOW = 4, 128  # windows a side, and their size, where there is no overview
 _TIMES = 8  # times they are taken from
@@ -39,7 +40,8 @@ class Stretch:
 
     Args:
         limits: Lowest and highest value of each.
-        of: What the limits are in: "reflectance", or "values" as they are in the scene.
+        of: What the limits are in: "reflectance", or "values" as they are in the scene. "nothing" where the sample
+            that limits are taken from held no valid pixel: a valid pixel that is met later is an error then.
 
     Example:
         >>> Stretch(limits=((0, 3000),) * 3).limits[0]
@@ -55,7 +57,7 @@ class Stretch:
                 f"stretch limits {self.limits}: give a lower and a higher value for each of red, "
                 "green and blue"
             )
-        if self.of not in {VALUES, REFLECTANCE_UNIT}:
+        if self.of not in {VALUES, REFLECTANCE_UNIT, NOTHING}:
             raise InputError(f"stretch of {self.of!r}: give 'reflectance' or 'values'")
 
     def to_json(self) -> str:
@@ -94,6 +96,11 @@ def choose_limits(
     if stretch is None or (isinstance(stretch, str) and stretch == "percentiles"):
         with warnings.catch_warnings():  # reading threads leave the process's filters as they like
             found = _percentiles(scene, colors, policy)
+        if found.of == NOTHING:
+            log.info(
+                "the sample of the scene holds no valid pixel: it has no limits to be stretched between"
+            )
+            return found
         told = ", ".join(f"{low:g} to {high:g}" for low, high in found.limits)
         text = (
             f"stretching by percentiles {PERCENTILES} of the whole scene: red, green, blue {told} "
@@ -154,7 +161,9 @@ def stretch_of(stretch: Any) -> Stretch:
 
 
 def in_numbers(limits: Stretch, units: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Limits in the numbers that a scene holds, of each colour's scale and offset."""
+    """Limits in the numbers that a scene holds, of each colour's scale and offset; none where none are known."""
+    if limits.of == NOTHING:
+        return []
     if limits.of == VALUES:
         return list(limits.limits)
     return [
@@ -170,9 +179,7 @@ def _percentiles(
     if sample is None:
         sample = _windows(colors)
     if sample.shape[1] == 0:
-        raise InputError(
-            "the scene shows no valid pixel from which limits could be taken: give stretch=(low, high)"
-        )
+        return Stretch(limits=((0.0, 1.0),) * 3, of=NOTHING)
     low, high = np.percentile(sample, PERCENTILES, axis=1)
     high = np.maximum(high, low + 1e-6 * np.maximum(1, abs(low)))
     of = REFLECTANCE_UNIT if all(plane.reflectance for plane in colors.planes) else VALUES

@@ -91,10 +91,17 @@ class TestBands:
         )
         assert physical.band_1.dtype == "float32"
 
-    def test_a_palette_is_refused(self, tmp_path):
-        Image.fromarray(noise(1, (8, 8))).convert("P").save(tmp_path / "a.png")
-        with pytest.raises(InputError, match="expand rgb"):
-            open_raster(tmp_path / "a.png")
+    def test_a_palette_is_read_as_its_colours(self, tmp_path):
+        picture = Image.fromarray(noise(1, (8, 8, 3))).convert("P")
+        picture.save(tmp_path / "a.png")
+        scene = open_raster(tmp_path / "a.png")
+        expected = np.asarray(picture.convert("RGB"))
+        np.testing.assert_array_equal(np.stack([scene.red, scene.green, scene.blue], -1), expected)
+        assert scene.valid.all()
+        again = Recipe.from_json(Recipe.of(scene).to_json()).open()
+        xr.testing.assert_identical(again.compute(), scene.compute())
+        places = open_raster(tmp_path / "a.png", bands=[1])
+        np.testing.assert_array_equal(places.band_1, np.asarray(picture))
 
 
 class TestValidity:

@@ -376,9 +376,16 @@ class TestPercentiles:
         assert stretch.of == "reflectance"
         assert stretch.limits[0][0] == pytest.approx(0.15)
 
-    def test_no_valid_pixel_needs_limits(self):
-        with pytest.raises(InputError, match=r"no valid pixel.*stretch=\(low, high\)"):
-            render(dataset(np.zeros((3, 9, 9), "uint16"), nodata=0), stretch="percentiles")
+    @pytest.mark.parametrize("stretch", [None, "percentiles"])
+    def test_without_a_valid_pixel_nothing_is_valid(self, stretch):
+        out = render(dataset(np.zeros((3, 9, 9), "uint16"), nodata=0), stretch=stretch)
+        assert not out.valid.any()
+        assert not out.rgb.any()
+        again = dataset(np.full((3, 9, 9), 7, "uint16"), nodata=0)
+        with pytest.raises(
+            InputError, match=r"no valid pixel, but there are some.*stretch=\(low, high\)"
+        ):
+            render(again, stretch=out.attrs["stretch"])
 
 
 @pytest.mark.parametrize("kind", ["reflectance", "physical", "percentiles", "8-bit", "grey"])
