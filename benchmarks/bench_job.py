@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench_scenes import write
 
-from tests.scenes.fault_server import FaultServer
+from tests.net.fault_server import FaultServer
 
 COMMON = """
 import json, sys, tempfile, time

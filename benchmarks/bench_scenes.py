@@ -24,7 +24,7 @@ from rasterio.enums import Resampling
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.scenes.fault_server import FaultServer
+from tests.net.fault_server import FaultServer
 
 SETUP = """
 import itertools, json, sys, time
@@ -40,7 +40,7 @@ from remotesam_geo import load
 from remotesam_geo.scenes.blocks import read_block
 from remotesam_geo.scenes.raster import ReadPolicy
 from remotesam_geo.scenes.recipe import Recipe
-from remotesam_geo.scenes.safety import Trust
+from remotesam_geo.net.trust import Trust
 dask.config.set(num_workers=2)
 policy = ReadPolicy(trust=Trust(hosts=("127.0.0.1",)), cache_bytes={cache} << 20)
 scene = load([item], mosaic="first", policy=policy)[["red", "green", "blue"]]

@@ -8,8 +8,7 @@ from typing import Any, Literal
 import pytest
 
 from remotesam_geo.errors import InputError
-
-from .test_reference import ROOMS
+from tests.test_reference import ROOMS
 
 MODULES = (
     "",

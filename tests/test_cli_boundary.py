@@ -16,9 +16,8 @@ from remotesam_geo.cli import main, verbs
 from remotesam_geo.cli.config import CHECKS
 from remotesam_geo.errors import InputError, RemoteSAMError
 from remotesam_geo.remotesam import named
-
-from .campaign import CASES
-from .job_folder import make_job, write_raster
+from tests.campaign import CASES
+from tests.job_folder import make_job, write_raster
 
 COMMAND = [sys.executable, "-c", "from remotesam_geo.cli import run; run()"]
 READY = "import sys; from remotesam_geo.cli import run; print('ready', file=sys.stderr, flush=True); run()"

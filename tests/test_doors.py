@@ -14,9 +14,8 @@ import remotesam_geo.accessor  # noqa: F401 - gives scenes their .remotesam
 from remotesam_geo.errors import InputError, ModelError
 from remotesam_geo.remotesam import RemoteSAM
 from remotesam_geo.words import Prompt
-
-from .campaign import CASES
-from .test_remotesam import BAR, RED, Colours, scene_of
+from tests.campaign import CASES
+from tests.test_remotesam import BAR, RED, Colours, scene_of
 
 MODEL = RemoteSAM(Colours())
 SCENE = scene_of([(BAR, RED)], size=100)

@@ -13,8 +13,8 @@ import pytest
 import rasterio
 from geopandas.testing import assert_geodataframe_equal
 
-from .environment import HOSTILE
-from .job_folder import write_raster
+from tests.environment import HOSTILE
+from tests.job_folder import write_raster
 
 ROOT = Path(__file__).parents[1]
 

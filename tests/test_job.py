@@ -18,10 +18,9 @@ from remotesam_geo import RemoteSAM, load, open_raster
 from remotesam_geo.errors import InputError, JobError, RemoteSAMWarning
 from remotesam_geo.job import Job
 from remotesam_geo.scenes import ReadPolicy, Trust
-
-from .colours import Colours, Counting
-from .job_folder import make_job, write_raster
-from .scenes.fault_server import FaultServer
+from tests.colours import Colours, Counting
+from tests.job_folder import make_job, write_raster
+from tests.net.fault_server import FaultServer
 
 PROMPTS = {"red": "red things", "green": "green things"}
 

@@ -23,9 +23,8 @@ from remotesam_geo import Job, RemoteSAM, open_probabilities, save
 from remotesam_geo.errors import JobError, ReadError, RemoteSAMWarning
 from remotesam_geo.mapping import store
 from remotesam_geo.mapping.origin import RecipeSource
-
-from .colours import Colours, Counting
-from .job_folder import make_job, write_raster
+from tests.colours import Colours, Counting
+from tests.job_folder import make_job, write_raster
 
 RUN = "from remotesam_geo import Job; Job.open({folder!r}, model='tests.colours:Killing').run(progress=False)"
 

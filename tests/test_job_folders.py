@@ -13,10 +13,9 @@ from geopandas.testing import assert_geodataframe_equal
 
 from remotesam_geo.errors import JobError, RemoteSAMWarning
 from remotesam_geo.job import Job
-
-from .campaign import CASES
-from .colours import Colours
-from .job_folder import make_job, write_raster
+from tests.campaign import CASES
+from tests.colours import Colours
+from tests.job_folder import make_job, write_raster
 
 OPTIONS = {
     "kept": {"block": 1, "prompts": ("red",), "seam": "paste"},

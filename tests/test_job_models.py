@@ -11,9 +11,8 @@ from remotesam_geo import Job, open_raster
 from remotesam_geo.cli import main
 from remotesam_geo.errors import InputError, JobError, ModelError
 from remotesam_geo.remotesam import named
-
-from .colours import Colours, Counting
-from .job_folder import make_job, write_raster
+from tests.colours import Colours, Counting
+from tests.job_folder import make_job, write_raster
 
 PROMPTS = {"red": "red things"}
 

@@ -10,11 +10,10 @@ import pytest
 
 from remotesam_geo import Job
 from remotesam_geo.errors import RemoteSAMWarning
-
-from .campaign import CASES
-from .colours import Colours
-from .job_folder import make_job, write_raster
-from .test_job_models import sealed
+from tests.campaign import CASES
+from tests.colours import Colours
+from tests.job_folder import make_job, write_raster
+from tests.test_job_models import sealed
 
 ODD = (
     None, True, False, 0, -1, 3, 1 << 40, 0.5, -2.5, float("nan"), float("inf"), "", "x", "os:abort", "/etc/passwd",

@@ -11,9 +11,8 @@ from remotesam_geo.job import job as module
 from remotesam_geo.job import removing
 from remotesam_geo.mapping.ledger import Ledger
 from remotesam_geo.words import parse_prompts
-
-from .colours import Colours, Counting
-from .job_folder import make_job, write_raster
+from tests.colours import Colours, Counting
+from tests.job_folder import make_job, write_raster
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,8 @@ from PIL import Image
 from remotesam_geo import RemoteSAM
 from remotesam_geo.job.tables import Estimate
 from remotesam_geo.notebook import boxes_picture, card, facts, table
-
-from .colours import Colours, Counting
-from .job_folder import make_job, write_raster
+from tests.colours import Colours, Counting
+from tests.job_folder import make_job, write_raster
 
 LIMIT = 240
 """Seconds that a cell may take on a machine that is busy with other things."""

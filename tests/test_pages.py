@@ -24,8 +24,7 @@ from sybil.parsers.markdown import SkipParser
 from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 
 from remotesam_geo.cli import main
-
-from .pages import stand_in, write_files
+from tests.pages import stand_in, write_files
 
 ROOT = Path(__file__).parents[1]
 PAGES = {

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from remotesam_geo.errors import ReadError, RemoteSAMError
-from remotesam_geo.scenes.redaction import redact_text
+from remotesam_geo.net.redact import redact_text
 
 from .grid import Block, Box, Grid, Tile
 from .source import Source

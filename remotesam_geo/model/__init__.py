@@ -9,16 +9,16 @@ from typing import Any
 import remotesam_geo.notebook  # noqa: F401 - before transformers imports progress bars
 
 _HOME = {
-    "ContourModel": "contours",
-    "Predictor": "predictor",
-    "PredictorRecipe": "predictor",
-    "RemoteSAMConfig": "configuration",
-    "RemoteSAMModel": "network",
-    "RemoteSAMOutput": "network",
-    "RemoteSAMProcessor": "processor",
-    "convert": "conversion",
-    "segmentation_loss": "loss",
-    "weights_sha256": "checkpoint",
+    "ContourModel": "model.contours",
+    "Predictor": "model.predictor",
+    "PredictorRecipe": "model.predictor",
+    "RemoteSAMConfig": "model.configuration",
+    "RemoteSAMModel": "model.network",
+    "RemoteSAMOutput": "model.network",
+    "RemoteSAMProcessor": "model.processor",
+    "convert": "model.conversion",
+    "segmentation_loss": "model.loss",
+    "weights_sha256": "model.checkpoint",
 }
 
 __all__ = [
@@ -38,7 +38,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    return getattr(importlib.import_module(f"remotesam_geo.{_HOME[name]}"), name)
 
 
 def __dir__() -> list[str]:

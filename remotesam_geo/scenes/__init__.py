@@ -4,21 +4,21 @@ import importlib
 from typing import Any
 
 _HOME = {
-    "HrefSigner": "signing",
-    "Limits": "safety",
-    "Patience": "transport",
-    "PlanetaryComputer": "signing",
-    "ReadPolicy": "raster",
-    "Recipe": "recipe",
-    "S3": "signing",
-    "Stretch": "stretches",
-    "Trust": "safety",
-    "load": "loading",
-    "open_raster": "opening",
-    "render": "rendering",
-    "render_block": "rendering",
-    "save_items": "saving",
-    "search": "searching",
+    "HrefSigner": "net.auth",
+    "Limits": "net.trust",
+    "Patience": "net.client",
+    "PlanetaryComputer": "net.auth",
+    "ReadPolicy": "net.policy",
+    "Recipe": "scenes.recipe",
+    "S3": "net.auth",
+    "Stretch": "scenes.stretches",
+    "Trust": "net.trust",
+    "load": "scenes.loading",
+    "open_raster": "scenes.opening",
+    "render": "scenes.rendering",
+    "render_block": "scenes.rendering",
+    "save_items": "scenes.saving",
+    "search": "scenes.searching",
 }
 
 __all__ = [
@@ -43,7 +43,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    return getattr(importlib.import_module(f"remotesam_geo.{_HOME[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -15,13 +15,13 @@ from requests import Request
 from requests.exceptions import RequestException
 
 from remotesam_geo.errors import SearchError
+from remotesam_geo.net.json_client import StatusSearchError, Web
+from remotesam_geo.net.redact import redact, redact_text
 from remotesam_geo.notebook import tqdm
 
 from .catalogs import did_you_mean
 from .documents import Document, LeftOut, keep_remote, links, malformed_links, read_json, shown
 from .question import Question, interval_text
-from .redaction import redact, redact_text
-from .web import StatusSearchError, Web
 
 log = logging.getLogger(__name__)
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from remotesam_geo.errors import InputError
-
-from .redaction import redact
+from remotesam_geo.net.redact import redact
 
 if TYPE_CHECKING:
-    from .raster import ReadPolicy
+    from remotesam_geo.net.auth import Signer
+    from remotesam_geo.net.policy import ReadPolicy
+
     from .recipe import Layer, Recipe
-    from .signing import Signer
 
 __all__ = ["check_no_secrets", "secrets_in", "stripped", "without_secrets"]
 
@@ -94,7 +94,7 @@ def without_secrets(recipe: "Recipe", policy: "ReadPolicy | None") -> "Recipe":
         InputError: An address holds a secret that no signer makes again.
     """
     if policy is None:
-        from .raster import ReadPolicy  # noqa: PLC0415 - it needs this module
+        from remotesam_geo.net.policy import ReadPolicy
 
         policy = ReadPolicy()
     layers = tuple(_without(layer, policy.signers) for layer in recipe.layers)

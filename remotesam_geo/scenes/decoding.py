@@ -19,9 +19,10 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
+from remotesam_geo.net.redact import redact_text
+from remotesam_geo.net.trust import DamagedError
+
 from .pixels import Array
-from .redaction import redact_text
-from .safety import DamagedError
 from .tiff import BITS, PREDICTOR, Level, Part, number_of, numbers_of
 
 DEFLATE = (8, 32946)

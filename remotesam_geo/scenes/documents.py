@@ -16,9 +16,8 @@ import pystac
 import shapely
 
 from remotesam_geo.errors import RemoteSAMWarning, SearchError
-
-from .redaction import redact, redact_text
-from .safety import is_remote
+from remotesam_geo.net.redact import redact, redact_text
+from remotesam_geo.net.trust import is_remote
 
 Document = dict[str, Any]
 

@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
+from remotesam_geo.net.redact import redact
+
 from .documents import (
     TIMES,
     Document,
@@ -25,7 +27,6 @@ from .documents import (
     parse_time,
     read_json,
 )
-from .redaction import redact
 
 EXACT = "remotesam_geo:exact"
 VERSION = "1.0.0"

@@ -10,9 +10,10 @@ from odc.geo.geobox import GeoBox
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
+from remotesam_geo.net.redact import redact
+from remotesam_geo.net.trust import DamagedError
+
 from .pixels import Array, Mask
-from .redaction import redact
-from .safety import DamagedError
 
 LEAST_FACTOR = 1.25  # times that an overview must be coarser than the full image
 

@@ -19,16 +19,17 @@ from rasterio.errors import RasterioIOError
 from rasterio.io import DatasetReader, MemoryFile
 from rasterio.windows import Window
 
+from remotesam_geo.net.ranges import ChangedError, RemoteFile, Span
+from remotesam_geo.net.sockets import Patience
+from remotesam_geo.net.trust import DamagedError, Limits, RefusedError, check_size, local_path
+
 from . import tiff
 from .ahead import Area, ReadAhead
 from .decoding import CACHE_MB, DEFLATE, damage, decode, verify
-from .fetch import ChangedError, RemoteFile, Span
 from .handles import MOST_WATCHED, Handles, files_of, open_quietly, state_of
 from .info import info_of, usable_levels
 from .localfile import LocalFile
 from .pixels import Array, Mask
-from .safety import DamagedError, Limits, RefusedError, check_size, local_path
-from .sockets import Patience
 
 MOST_NAMED = 8  # rasters inside a file that an error names
 READ_AT_ONCE = 1 << 24  # values of a file of this machine that are read at a time

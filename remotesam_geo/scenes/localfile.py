@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from .fetch import ChangedError, Span
+from remotesam_geo.net.ranges import ChangedError, Span
 
 
 class LocalFile:

@@ -14,12 +14,12 @@ from pyproj.exceptions import CRSError, ProjError
 from rasterio.windows import Window
 
 from remotesam_geo.errors import InputError, ReadError, RemoteSAMWarning
+from remotesam_geo.net.trust import RefusedError
 
 from . import pixels as px
 from .info import Raster, RasterInfo
 from .palette import Expanded
 from .pixels import Array, Mask
-from .safety import RefusedError
 from .warp import footprint, warp
 from .warp import scale as scale_of
 

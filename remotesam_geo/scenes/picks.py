@@ -10,15 +10,17 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 
 from remotesam_geo.errors import InputError
+from remotesam_geo.net import trust as safety
+from remotesam_geo.net.policy import ReadPolicy
 
-from . import grids, safety
+from . import grids
 from .areas import LONLAT
 from .bands import choose_bands, unknown_bands
 from .blocks import SOURCE, VALID
 from .documents import LeftOut
 from .grids import Bounds
 from .items import Band, Item
-from .raster import RasterInfo, ReadPolicy
+from .raster import RasterInfo
 from .reader import inspect
 
 _AT_ONCE = 8

@@ -4,63 +4,33 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, field
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from .ahead import on_cluster
-from .fetch import ChangedError, Network, RemoteFile
-from .handles import Handles
-from .info import Raster, RasterInfo
-from .kinds import FetchedWhole, GdalRaster, LocalPath, LocalTiff, TiffRaster
-from .safety import (
+from remotesam_geo.net.client import Transport, in_turn
+from remotesam_geo.net.policy import ReadPolicy
+from remotesam_geo.net.ranges import ChangedError, Network, RemoteFile
+from remotesam_geo.net.trust import (
     DamagedError,
-    Limits,
     RefusedError,
-    Trust,
     check_href,
     file_driver,
     is_remote,
     local_path,
     remote_driver,
 )
-from .signing import S3, PlanetaryComputer, Signer
-from .sockets import Patience
-from .transport import Transport, in_turn
 
-__all__ = ["Raster", "RasterInfo", "ReadPolicy", "Session", "deadline", "session"]
+from .ahead import on_cluster
+from .handles import Handles
+from .info import Raster, RasterInfo
+from .kinds import FetchedWhole, GdalRaster, LocalPath, LocalTiff, TiffRaster
+
+__all__ = ["Raster", "RasterInfo", "Session", "deadline", "session"]
 
 KEPT_RASTERS = 512
 KEPT_SESSIONS = 16
 SAMPLE, SAMPLES = 1 << 15, 8
 """Bytes of a sample of a local file, and how many are taken, besides one at its end."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReadPolicy:
-    """How patient, how trusting and how large reads may be.
-
-    Args:
-        patience: Time-outs and repetitions.
-        trust: What is allowed beyond public hosts.
-        limits: The largest raster that is opened.
-        signers: Who makes requests; the first that covers an href does.
-        cache_bytes: Most bytes, compressed as they came, that a process keeps.
-        disk_bytes: Most bytes of files that can only be fetched whole, kept as temporary files.
-        ahead_bytes: Most bytes fetched beyond what is asked for, once a scene is read row by row.
-
-    Example:
-        >>> ReadPolicy(patience=Patience(total=60), trust=Trust(hosts=("127.0.0.1",))).cache_bytes
-        134217728
-    """
-
-    patience: Patience = field(default_factory=Patience)
-    trust: Trust = field(default_factory=Trust)
-    limits: Limits = field(default_factory=Limits)
-    signers: tuple[Signer, ...] = (PlanetaryComputer(), S3())
-    cache_bytes: int = 128 << 20
-    disk_bytes: int = 2 << 30
-    ahead_bytes: int = 32 << 20
 
 
 class Session:

@@ -27,7 +27,7 @@ from .grids import Bounds, anchored, boxed, footprints, overlaps
 if TYPE_CHECKING:
     import xarray as xr
 
-    from .raster import ReadPolicy
+    from remotesam_geo.net.policy import ReadPolicy
 
 VERSION = 1
 _KEY = "remotesam_recipe"  # in a scene's encoding, which nobody writes to files

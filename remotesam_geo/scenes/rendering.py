@@ -13,11 +13,11 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 
 from remotesam_geo.errors import InputError
+from remotesam_geo.net.policy import ReadPolicy
 
 from .bands import RGB
 from .blocks import VALID, Mask, read_block
 from .colors import BAND_DIMS, Array, colors_of, paint
-from .raster import ReadPolicy
 from .recipe import Recipe
 from .stretches import Stretch, choose_limits, in_numbers, stretch_of
 

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 import pystac
 
 from remotesam_geo.errors import InputError, SearchError
+from remotesam_geo.net.json_client import Web
+from remotesam_geo.net.redact import redact
+from remotesam_geo.net.trust import is_remote
 
 from .api import Api, search_api
 from .catalogs import CATALOGS, did_you_mean
 from .documents import LeftOut, as_items, is_href, links
 from .question import Question
-from .redaction import redact
-from .safety import is_remote
 from .walking import open_page, search_files
-from .web import Web
 
 if TYPE_CHECKING:
-    from .raster import ReadPolicy
+    from remotesam_geo.net.policy import ReadPolicy
 
 
 def search(

@@ -16,11 +16,11 @@ from dask.base import compute
 from odc.geo.geobox import GeoBox
 
 from remotesam_geo.errors import InputError, RemoteSAMWarning
+from remotesam_geo.net.policy import ReadPolicy
 
 from .bands import RGB
 from .blocks import read_block
 from .colors import REFLECTANCE_UNIT, Array, Colors, valid_of
-from .raster import ReadPolicy
 from .recipe import Recipe, policy_of
 
 REFLECTANCE = (0.0, 0.3)  # black and white of surface reflectance in a picture

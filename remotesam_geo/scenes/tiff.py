@@ -11,8 +11,8 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from .fetch import Span
-from .safety import DamagedError, Limits, RefusedError, check_size
+from remotesam_geo.net.ranges import Span
+from remotesam_geo.net.trust import DamagedError, Limits, RefusedError, check_size
 
 Read = Callable[[int, int], bytes]  # first byte, and the one after the last
 

@@ -9,6 +9,9 @@ from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
 from remotesam_geo.errors import InputError, SearchError
+from remotesam_geo.net.json_client import StatusSearchError, Web
+from remotesam_geo.net.redact import redact
+from remotesam_geo.net.trust import is_remote
 from remotesam_geo.notebook import tqdm
 
 from . import geoparquet
@@ -26,9 +29,6 @@ from .documents import (
     shown,
 )
 from .question import Question
-from .redaction import redact
-from .safety import is_remote
-from .web import StatusSearchError, Web
 
 THREADS = 8
 _GONE = (404, 410)

@@ -20,8 +20,7 @@ from remotesam_geo.errors import InputError
 from remotesam_geo.learning.world import Acquisition
 from remotesam_geo.mapping.change import COLUMNS
 from remotesam_geo.mapping.looks import observed_area
-
-from .seen import events, look
+from tests.mapping.seen import events, look
 
 UTM = "EPSG:32633"
 RASTERS = Path(__file__).parents[1] / "data" / "rasters"

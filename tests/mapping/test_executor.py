@@ -13,8 +13,7 @@ from remotesam_geo.mapping.grid import Grid
 from remotesam_geo.mapping.source import Moment
 from remotesam_geo.mapping.stitch import stitch
 from remotesam_geo.tasks import FAILED, NO_DATA
-
-from .test_stitch import answers_of, place, raster
+from tests.mapping.test_stitch import answers_of, place, raster
 
 
 class Picture:

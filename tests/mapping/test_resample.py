@@ -10,9 +10,8 @@ from odc.geo.geobox import GeoBox
 from remotesam_geo.mapping.grid import Box
 from remotesam_geo.mapping.ground import plan_geobox
 from remotesam_geo.mapping.resample import Resampling
-
-from .test_grid import boxes
-from .test_stitch import raster
+from tests.mapping.test_grid import boxes
+from tests.mapping.test_stitch import raster
 
 SOURCE = GeoBox((60, 80), Affine(0.6, 0, 400000, 0, -0.6, 5000000), "EPSG:32633")
 

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from remotesam_geo.mapping.grid import Box, Grid
 from remotesam_geo.mapping.stitch import look, mark, needed, stitch
 from remotesam_geo.tasks import FAILED, NO_DATA
-
-from .test_grid import boxes, grids
+from tests.mapping.test_grid import boxes, grids
 
 
 def raster(shape, seed):

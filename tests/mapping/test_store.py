@@ -15,8 +15,7 @@ from remotesam_geo.mapping.parts import about, check, pack, seal_of, unpack
 from remotesam_geo.mapping.store import DamagedBlockError, Store, replace_file, tidy
 from remotesam_geo.mapping.vectors import SIDES, Joiner, extract
 from remotesam_geo.tasks import FAILED, NO_DATA
-
-from .test_vectors import noise
+from tests.mapping.test_vectors import noise
 
 GRID = Grid(shape=(70, 110), window=24, overlap=8, block=2)
 

@@ -34,9 +34,8 @@ from remotesam_geo.mapping.zone_sums import ZoneSums, tally_zones
 from remotesam_geo.mapping.zones import Zones, core_zones, place_zones
 from remotesam_geo.tasks import FAILED, NO_DATA, best_label, decode, merge
 from remotesam_geo.words import Prompt
-
-from .test_vectors import noise
-from .test_zones import geobox, in_pixels, labels, parcels, whole
+from tests.mapping.test_vectors import noise
+from tests.mapping.test_zones import geobox, in_pixels, labels, parcels, whole
 
 SHIP = Prompt(label="ship", expressions=("ship", "boat"), threshold=0.4)
 TANK = Prompt(label="tank", expressions=("tank",), threshold=0.6)

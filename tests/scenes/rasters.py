@@ -11,10 +11,10 @@ from odc.loader.types import RasterBandMetadata, RasterLoadParams, RasterSource
 from rasterio.enums import Resampling
 from rasterio.io import MemoryFile
 
-from remotesam_geo.scenes.raster import ReadPolicy
+from remotesam_geo.net.client import Patience
+from remotesam_geo.net.policy import ReadPolicy
+from remotesam_geo.net.trust import Trust
 from remotesam_geo.scenes.reader import AssetBands, AssetRef, SceneDriver
-from remotesam_geo.scenes.safety import Trust
-from remotesam_geo.scenes.transport import Patience
 
 UTM = "EPSG:32631"
 ORIGIN = "https://catalogue.example/item.json"

@@ -15,8 +15,7 @@ from remotesam_geo.scenes import sensors
 from remotesam_geo.scenes.bands import band_names, choose_bands
 from remotesam_geo.scenes.info import RasterInfo
 from remotesam_geo.scenes.items import is_signed, read_items, resolve_href, unsigned
-
-from .places import recorded
+from tests.scenes.places import recorded
 
 
 def doc(assets=None, properties=None, **more):

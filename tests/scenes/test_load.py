@@ -26,8 +26,7 @@ from remotesam_geo.errors import InputError, ReadError, RemoteSAMWarning
 from remotesam_geo.scenes import Recipe
 from remotesam_geo.scenes.blocks import read_block
 from remotesam_geo.scenes.reader import SceneDriver
-
-from .places import grid, item, noise, recorded, write
+from tests.scenes.places import grid, item, noise, recorded, write
 
 UTM = "EPSG:32631"
 WEST, NORTH = 500_000, 5_000_000

@@ -13,8 +13,7 @@ from rasterio.warp import Resampling, reproject
 from remotesam_geo import open_raster
 from remotesam_geo.errors import InputError, ReadError, RemoteSAMWarning
 from remotesam_geo.scenes import Recipe
-
-from .places import grid, noise, raster, write
+from tests.scenes.places import grid, noise, raster, write
 
 UTM = "EPSG:32631"
 WEST, NORTH = 500_000, 5_000_000

@@ -15,8 +15,7 @@ from rasterio.enums import ColorInterp
 from remotesam_geo import open_raster, render
 from remotesam_geo.errors import RemoteSAMError, RemoteSAMWarning
 from tests.campaign import CASES
-
-from .places import grid, noise, write
+from tests.scenes.places import grid, noise, write
 
 UTM = "EPSG:32631"
 PLACE = grid(500_000, 5_000_000, 10)

@@ -15,15 +15,14 @@ from rasterio.windows import Window
 
 from remotesam_geo import open_raster, render
 from remotesam_geo.errors import InputError, RemoteSAMWarning
+from remotesam_geo.net.trust import DamagedError
 from remotesam_geo.scenes import handles
 from remotesam_geo.scenes.info import usable_levels
 from remotesam_geo.scenes.raster import Session, deadline
 from remotesam_geo.scenes.reader import inspect
-from remotesam_geo.scenes.safety import DamagedError
 from remotesam_geo.scenes.warp import warp
-
-from .places import grid, noise, write
-from .rasters import POLICY, read
+from tests.scenes.places import grid, noise, write
+from tests.scenes.rasters import POLICY, read
 
 UTM = "EPSG:32631"
 WEST, NORTH = 500_000, 5_000_000
@@ -234,7 +233,7 @@ class TestOverviews:
 
 @pytest.fixture
 def server():
-    from .fault_server import FaultServer
+    from tests.net.fault_server import FaultServer
 
     with FaultServer() as running:
         yield running

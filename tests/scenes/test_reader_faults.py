@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from remotesam_geo.errors import ReadError, RemoteSAMWarning
+from remotesam_geo.net.client import Transport
 from remotesam_geo.scenes import raster
 from remotesam_geo.scenes.reader import SourceError, inspect
-from remotesam_geo.scenes.transport import Transport
-from tests.scenes import rasters
-from tests.scenes.fault_server import (
+from tests.net.fault_server import (
     Drip,
     Fault,
     FaultServer,
@@ -27,6 +26,7 @@ from tests.scenes.fault_server import (
     Truncate,
     Wrong,
 )
+from tests.scenes import rasters
 
 pytestmark = pytest.mark.server
 

@@ -14,8 +14,7 @@ from remotesam_geo import load, open_raster, render
 from remotesam_geo.errors import InputError, ReadError, RemoteSAMWarning
 from remotesam_geo.scenes import ReadPolicy, Recipe, Stretch, Trust, render_block
 from remotesam_geo.scenes.recipe import policy_of
-
-from .places import grid, item, noise, raster, write
+from tests.scenes.places import grid, item, noise, raster, write
 
 UTM = "EPSG:32631"
 WEST, NORTH = 500_000, 5_000_000

@@ -8,11 +8,11 @@ import pytest
 
 from remotesam_geo import search
 from remotesam_geo.errors import RemoteSAMWarning, SearchError
+from remotesam_geo.net.auth import HrefSigner, Request
+from remotesam_geo.net.client import Patience
+from remotesam_geo.net.json_client import Web
+from remotesam_geo.net.trust import Trust
 from remotesam_geo.scenes import ReadPolicy, api
-from remotesam_geo.scenes.safety import Trust
-from remotesam_geo.scenes.signing import HrefSigner, Request
-from remotesam_geo.scenes.transport import Patience
-from remotesam_geo.scenes.web import Web
 from tests.scenes.api_server import ApiServer, Reply, page, thing
 
 # A busy machine answers late: only tests of silence give up soon.

@@ -9,8 +9,8 @@ from affine import Affine
 
 from remotesam_geo import load, save_items, search
 from remotesam_geo.errors import SearchError
+from remotesam_geo.net.trust import Trust
 from remotesam_geo.scenes import ReadPolicy
-from remotesam_geo.scenes.safety import Trust
 from tests.scenes.api_server import ApiServer, Reply
 from tests.scenes.places import DATA, recorded, write
 

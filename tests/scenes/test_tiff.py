@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from rasterio.io import MemoryFile
 
 from remotesam_geo.errors import ReadError
+from remotesam_geo.net.trust import DamagedError, Limits, RefusedError
 from remotesam_geo.scenes import decoding, tiff
-from remotesam_geo.scenes.safety import DamagedError, Limits, RefusedError
 from tests.scenes import rasters
 
 # Small TIFFs are without georeference by design; how GDAL takes them is part of these tests.

@@ -15,13 +15,14 @@ from rasterio.enums import Resampling
 from rasterio.windows import Window
 
 from remotesam_geo.errors import ReadError
+from remotesam_geo.net.policy import ReadPolicy
+from remotesam_geo.net.trust import Limits
 from remotesam_geo.scenes import tiff
-from remotesam_geo.scenes.raster import ReadPolicy, session
+from remotesam_geo.scenes.raster import session
 from remotesam_geo.scenes.reader import inspect
-from remotesam_geo.scenes.safety import Limits
 from tests.campaign import CASES
+from tests.net.fault_server import FaultServer
 from tests.scenes import rasters
-from tests.scenes.fault_server import FaultServer
 from tests.scenes.test_tiff import creations
 
 pytestmark = [

@@ -13,10 +13,9 @@ from odc.geo.geobox import GeoBox
 
 from remotesam_geo import load, open_raster, render, search
 from remotesam_geo.errors import InputError, ReadError, RemoteSAMWarning
+from remotesam_geo.net.trust import Trust
 from remotesam_geo.scenes import ReadPolicy, Recipe
-from remotesam_geo.scenes.safety import Trust
-
-from .places import grid, item, noise, raster, recorded, write
+from tests.scenes.places import grid, item, noise, raster, recorded, write
 
 UTM = "EPSG:32631"
 WEST, NORTH = 500_000, 5_000_000

@@ -9,11 +9,8 @@ import time
 import numpy as np
 import pytest
 
-from remotesam_geo.scenes import sockets
-from remotesam_geo.scenes.raster import ReadPolicy
-from remotesam_geo.scenes.reader import SourceError, inspect
-from remotesam_geo.scenes.safety import RefusedError, Trust
-from remotesam_geo.scenes.transport import (
+from remotesam_geo.net import sockets
+from remotesam_geo.net.client import (
     Answer,
     Patience,
     StatusError,
@@ -21,8 +18,11 @@ from remotesam_geo.scenes.transport import (
     Transport,
     check_status,
 )
+from remotesam_geo.net.policy import ReadPolicy
+from remotesam_geo.net.trust import RefusedError, Trust
+from remotesam_geo.scenes.reader import SourceError, inspect
+from tests.net.fault_server import FaultServer, Reset, Stall, Truncate
 from tests.scenes import rasters
-from tests.scenes.fault_server import FaultServer, Reset, Stall, Truncate
 
 DATA = rasters.tiff(rasters.picture(3, 300, 300))
 GRID = rasters.grid_of(DATA)

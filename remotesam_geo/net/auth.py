@@ -21,9 +21,9 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 from remotesam_geo.errors import InputError, ReadError
 
-from .redaction import redact
-from .safety import is_meant_for, matches, origin
-from .transport import StatusError, Transport, body_of, check_status, in_turn, retry
+from .client import StatusError, Transport, body_of, check_status, in_turn, retry
+from .redact import redact
+from .trust import is_meant_for, matches, origin
 
 
 @dataclass(frozen=True, kw_only=True)

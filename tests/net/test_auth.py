@@ -13,15 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from remotesam_geo.errors import InputError
-from remotesam_geo.scenes import signing
-from remotesam_geo.scenes.raster import ReadPolicy
+from remotesam_geo.net import auth as signing
+from remotesam_geo.net.auth import S3, AwsKeys, HrefSigner, PlanetaryComputer, Request
+from remotesam_geo.net.client import StatusError, Transport
+from remotesam_geo.net.policy import ReadPolicy
+from remotesam_geo.net.redact import redact, redact_text
+from remotesam_geo.net.trust import Trust
 from remotesam_geo.scenes.reader import SourceError
-from remotesam_geo.scenes.redaction import redact, redact_text
-from remotesam_geo.scenes.safety import Trust
-from remotesam_geo.scenes.signing import S3, AwsKeys, HrefSigner, PlanetaryComputer, Request
-from remotesam_geo.scenes.transport import StatusError, Transport
+from tests.net.fault_server import FaultServer, Redirect, Status, Unsigned
 from tests.scenes import rasters
-from tests.scenes.fault_server import FaultServer, Redirect, Status, Unsigned
 
 pytestmark = pytest.mark.server
 

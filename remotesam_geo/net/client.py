@@ -22,9 +22,9 @@ from urllib.parse import quote, unquote
 
 from remotesam_geo.errors import InputError, ReadError
 
-from .redaction import redact
-from .safety import LOOPBACK, RefusedError, Trust, check_href, join_url, origin, split_url
+from .redact import redact
 from .sockets import Clock, Connection, Patience, Place, basic
+from .trust import LOOPBACK, RefusedError, Trust, check_href, join_url, origin, split_url
 
 __all__ = [
     "Answer",

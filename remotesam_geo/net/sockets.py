@@ -23,8 +23,8 @@ import certifi
 
 from remotesam_geo.errors import InputError
 
-from .redaction import redact
-from .safety import LOOPBACK, RefusedError, Trust, check_address, host_name, split_url
+from .redact import redact
+from .trust import LOOPBACK, RefusedError, Trust, check_address, host_name, split_url
 
 HEADER_BYTES = 1 << 16  # most bytes of a proxy's answer to CONNECT
 

@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from remotesam_geo.errors import ReadError
 
-from .redaction import redact
+from .redact import redact
 
 REMOTE_SCHEMES = ("http", "https", "s3", "gs")
 

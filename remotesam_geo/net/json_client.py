@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 
 from remotesam_geo.errors import InputError, ReadError, SearchError
 
-from .redaction import redact, redact_text
-from .safety import RefusedError, Trust, is_remote, origin
-from .signing import S3, PlanetaryComputer, request_for
-from .transport import Answer, Patience, TransientError, Transport, check_status, retry
+from .auth import S3, PlanetaryComputer, request_for
+from .client import Answer, Patience, TransientError, Transport, check_status, retry
+from .redact import redact, redact_text
+from .trust import RefusedError, Trust, is_remote, origin
 
 if TYPE_CHECKING:
-    from .raster import ReadPolicy
+    from remotesam_geo.net.policy import ReadPolicy
 
 # Catalogues may think for long before their first byte, longer than stores of pixels.
 PATIENCE = Patience(stall=60.0, total=300.0, retries=5)

@@ -16,14 +16,16 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoboxTiles
 
 from remotesam_geo.errors import ReadError
-from remotesam_geo.scenes import ahead, fetch
+from remotesam_geo.net import ranges as fetch
+from remotesam_geo.net.client import Patience, Transport
+from remotesam_geo.net.policy import ReadPolicy
+from remotesam_geo.net.tempfiles import Spool, SpooledFile
+from remotesam_geo.net.trust import Limits
+from remotesam_geo.scenes import ahead
 from remotesam_geo.scenes.ahead import Area, ReadAhead
-from remotesam_geo.scenes.raster import ReadPolicy, session
-from remotesam_geo.scenes.safety import Limits
-from remotesam_geo.scenes.spool import Spool, SpooledFile
-from remotesam_geo.scenes.transport import Patience, Transport
+from remotesam_geo.scenes.raster import session
+from tests.net.fault_server import FaultServer, NoRanges, Stall, Status
 from tests.scenes import rasters
-from tests.scenes.fault_server import FaultServer, NoRanges, Stall, Status
 
 pytestmark = pytest.mark.server
 

@@ -17,11 +17,8 @@ from typing import TypeVar
 
 from remotesam_geo.errors import ReadError
 
-from .redaction import redact
-from .safety import Limits, RefusedError
-from .signing import Request, Signer, learns, request_for
-from .spool import Spool, SpooledFile
-from .transport import (
+from .auth import Request, Signer, learns, request_for
+from .client import (
     Answer,
     StatusError,
     TransientError,
@@ -31,6 +28,9 @@ from .transport import (
     in_turn,
     retry,
 )
+from .redact import redact
+from .tempfiles import Spool, SpooledFile
+from .trust import Limits, RefusedError
 
 T = TypeVar("T")
 

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 
 from remotesam_geo.errors import ReadError
-from remotesam_geo.scenes import sockets, tiff
-from remotesam_geo.scenes.raster import ReadPolicy
+from remotesam_geo.net import sockets
+from remotesam_geo.net.auth import HrefSigner, Request
+from remotesam_geo.net.client import Patience
+from remotesam_geo.net.json_client import Web
+from remotesam_geo.net.policy import ReadPolicy
+from remotesam_geo.net.trust import Limits
+from remotesam_geo.scenes import tiff
 from remotesam_geo.scenes.reader import SourceError, inspect
-from remotesam_geo.scenes.safety import Limits
-from remotesam_geo.scenes.signing import HrefSigner, Request
-from remotesam_geo.scenes.transport import Patience
-from remotesam_geo.scenes.web import Web
 from tests.campaign import CASES
-from tests.scenes import rasters
-from tests.scenes.fault_server import (
+from tests.net.fault_server import (
     Drip,
     Fault,
     FaultServer,
@@ -37,6 +37,7 @@ from tests.scenes.fault_server import (
     Truncate,
     Wrong,
 )
+from tests.scenes import rasters
 
 pytestmark = [
     pytest.mark.server,

@@ -10,12 +10,12 @@ import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remotesam_geo.scenes import safety
-from remotesam_geo.scenes.raster import ReadPolicy
+from remotesam_geo.net import trust as safety
+from remotesam_geo.net.policy import ReadPolicy
+from remotesam_geo.net.trust import Limits, RefusedError, Trust, check_address, check_href
 from remotesam_geo.scenes.reader import SourceError, inspect
-from remotesam_geo.scenes.safety import Limits, RefusedError, Trust, check_address, check_href
+from tests.net.fault_server import FaultServer, NoRanges, Redirect
 from tests.scenes import rasters
-from tests.scenes.fault_server import FaultServer, NoRanges, Redirect
 
 DATA = rasters.tiff(rasters.picture(3, 50, 50))
 GRID = rasters.grid_of(DATA)

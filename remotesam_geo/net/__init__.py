@@ -1,0 +1,1 @@
+"""Everything that opens a connection: requests, byte ranges, trusted hosts, credentials."""
