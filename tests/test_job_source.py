@@ -11,8 +11,8 @@ from affine import Affine
 
 from remotesam_geo import Job, open_raster
 from remotesam_geo.errors import InputError, JobError, ReadError, RemoteSAMWarning
+from remotesam_geo.net.credentials import secrets_in, stripped
 from remotesam_geo.scenes import HrefSigner, ReadPolicy, Recipe, Trust
-from remotesam_geo.scenes.credentials import secrets_in, stripped
 from tests.colours import Colours, Counting
 from tests.job_folder import make_job, write_raster
 from tests.net.fault_server import FaultServer

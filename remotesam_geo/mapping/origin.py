@@ -14,8 +14,8 @@ from odc.geo.geobox import GeoBox
 from remotesam_geo.errors import InputError, ReadError
 from remotesam_geo.scenes import ReadPolicy, Recipe, render, render_block
 from remotesam_geo.scenes.coordinates import grid_of
-from remotesam_geo.scenes.credentials import without_secrets
 from remotesam_geo.scenes.recipe import grid_from_json, grid_to_json
+from remotesam_geo.scenes.unsigned import without_secrets
 
 from .grid import Box
 from .ground import Resolution, plan_geobox

@@ -4,21 +4,22 @@ Recipes and job plans hold unsigned addresses only. The reader signs them at eac
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from remotesam_geo.errors import InputError
-from remotesam_geo.net.redact import redact
+
+from .redact import redact
 
 if TYPE_CHECKING:
-    from remotesam_geo.net.auth import Signer
-    from remotesam_geo.net.policy import ReadPolicy
+    pass
 
-    from .recipe import Layer, Recipe
-
-__all__ = ["check_no_secrets", "secrets_in", "stripped", "without_secrets"]
+__all__ = [
+    "check_no_secrets",
+    "secrets_in",
+    "stripped",
+]
 
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"<>]+")
 _SECRET = re.compile(
@@ -81,45 +82,6 @@ def urlsplit_safely(url: str) -> tuple[str, str, str, str, str]:
         host, _, path = rest.partition("/")
         path, _, query = path.partition("?")
         return scheme, host, path, query, ""
-
-
-def without_secrets(recipe: "Recipe", policy: "ReadPolicy | None") -> "Recipe":
-    """A recipe with unsigned addresses, as far as a signer of the policy signs them again at each read.
-
-    Args:
-        recipe: Of a scene.
-        policy: How it is read; None for the default.
-
-    Raises:
-        InputError: An address holds a secret that no signer makes again.
-    """
-    if policy is None:
-        from remotesam_geo.net.policy import ReadPolicy
-
-        policy = ReadPolicy()
-    layers = tuple(_without(layer, policy.signers) for layer in recipe.layers)
-    clean = replace(recipe, layers=layers)
-    clean.to_dict()  # refuses what is left
-    return clean
-
-
-def _without(layer: "Layer", signers: Sequence["Signer"]) -> "Layer":
-    return replace(
-        layer,
-        origin=stripped(layer.origin)
-        if layer.origin and secrets_in(layer.origin)
-        else layer.origin,
-        sources=tuple(
-            replace(source, href=_unsigned(source.href, signers)) for source in layer.sources
-        ),
-    )
-
-
-def _unsigned(href: str, signers: Sequence["Signer"]) -> str:
-    if not secrets_in(href):
-        return href
-    bare = stripped(href)
-    return bare if any(signer.covers(bare) for signer in signers) else href
 
 
 def check_no_secrets(doc: Any) -> None:
