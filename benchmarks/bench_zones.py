@@ -17,8 +17,9 @@ import shapely
 from odc.geo.geobox import GeoBox
 from rasterio.features import geometry_mask, rasterize
 
+from remotesam_geo.geo.box import Box
 from remotesam_geo.mapping.executor import Answer
-from remotesam_geo.mapping.grid import Box, Grid
+from remotesam_geo.mapping.grid import Grid
 from remotesam_geo.mapping.source import Moment
 from remotesam_geo.mapping.zone_frames import label_frame
 from remotesam_geo.mapping.zone_sums import ZoneSums, tally_zones

@@ -9,12 +9,12 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 
 from remotesam_geo.errors import InputError
-from remotesam_geo.scenes.areas import shape_in_degrees
+from remotesam_geo.geo.areas import shape_in_degrees
+from remotesam_geo.geo.crs import body_of, crs_of
+from remotesam_geo.geo.ground import lonlat_span
+from remotesam_geo.geo.pixel_shapes import onto_grid
 
 from .grid import Grid
-from .ground import lonlat_span
-from .places import body_of, crs_of
-from .zone_shapes import onto_grid
 
 __all__ = ["tiles_in"]
 

@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 
 from remotesam_geo import errors
 from remotesam_geo.errors import InputError, JobError, RemoteSAMError
+from remotesam_geo.geo.box import Box
 from remotesam_geo.tasks import FAILED
 
 from .executor import Answer, Failure, OnError, Predict, Work, run
-from .grid import Block, Box
+from .grid import Block
 from .ledger import POISON
 from .origin import RecipeSource
 from .plan import Group

@@ -20,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from remotesam_geo.errors import ReadError, RemoteSAMError
+from remotesam_geo.geo.box import Box
 from remotesam_geo.net.redact import redact_text
 
-from .grid import Block, Box, Grid, Tile
+from .grid import Block, Grid, Tile
 from .source import Source
 from .stitch import Codes, Seam, look, mark, needed, stitch
 

@@ -17,15 +17,15 @@ from pyproj import CRS
 from pyproj.exceptions import CRSError
 
 from remotesam_geo.errors import InputError, RemoteSAMWarning, number_in, one_of
-from remotesam_geo.scenes.coordinates import check_horizontal
+from remotesam_geo.geo.coordinates import check_horizontal
+from remotesam_geo.geo.crs import crs_of, name_of, same_body
+from remotesam_geo.geo.ground import ground_area, middle_of, pixel_size
+from remotesam_geo.geo.pixel_shapes import out_of_grid
+from remotesam_geo.geo.reproject import areas_of
 from remotesam_geo.tasks import smallest_rectangles, upright
 
-from .carry import areas_of
-from .ground import ground_area, middle_of, pixel_size
-from .places import crs_of, name_of, same_body
 from .source import Moment
 from .vectors import Features, Outline, gathered
-from .zone_shapes import out_of_grid
 
 __all__ = ["COLUMNS", "Found", "Style", "columns_of", "to_frame", "wanted_crs"]
 

@@ -16,11 +16,12 @@ from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
 
 from remotesam_geo.errors import InputError
+from remotesam_geo.geo.box import Box
 from remotesam_geo.tasks import NOT_ANSWERED, decode, encode, semantic
 from remotesam_geo.words import Prompt
 
 from .executor import Failure, Predict, Work, windows
-from .grid import Box, Grid
+from .grid import Grid
 from .maps import Held
 from .source import Moment, Source, check_apart, dates_of
 from .stitch import Codes, joined, needed, stitch

@@ -16,12 +16,12 @@ from rasterio.features import shapes
 from shapely.geometry.base import BaseGeometry
 
 from remotesam_geo.errors import InputError
+from remotesam_geo.geo.coordinates import grid_of
+from remotesam_geo.geo.pixel_shapes import out_of_grid
 from remotesam_geo.scenes import render
-from remotesam_geo.scenes.coordinates import grid_of
 
 from .grid import Grid
 from .source import dates_of
-from .zone_shapes import out_of_grid
 
 __all__ = ["Looks", "ObservedLike", "observed_area"]
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from remotesam_geo.errors import InputError, JobError, number_in, one_of
+from remotesam_geo.geo.ground import Resolution, pixel_size
 from remotesam_geo.scenes import ReadPolicy
 from remotesam_geo.words import Prompt, auto_resolution, distinct_expressions
 
@@ -19,7 +20,6 @@ from .areas import tiles_in
 from .contours import CONTOURS
 from .executor import Work
 from .grid import Block, Grid, Tile
-from .ground import Resolution, pixel_size
 from .origin import Origin
 from .source import Source
 from .stitch import Seam

@@ -9,9 +9,8 @@ import shapely
 from numpy.typing import NDArray
 from pyproj import CRS, Proj, Transformer
 
-from remotesam_geo.scenes.coordinates import check_horizontal
-
-from .places import body_of, transformer
+from remotesam_geo.geo.coordinates import check_horizontal
+from remotesam_geo.geo.crs import body_of, transformer
 
 __all__ = ["Plane"]
 

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from .grid import Box
-from .ground import pixel_size
-from .places import crs_of, near_meridian, transformer
+from remotesam_geo.geo.box import Box
+from remotesam_geo.geo.crs import crs_of, near_meridian, transformer
+from remotesam_geo.geo.ground import pixel_size
 
 __all__ = ["Resampling"]
 

@@ -15,12 +15,12 @@ from odc.geo.geobox import GeoBox
 from odc.geo.xr import spatial_dims
 
 from remotesam_geo.errors import InputError
+from remotesam_geo.geo.box import Box
+from remotesam_geo.geo.coordinates import grid_of
+from remotesam_geo.geo.crs import only_defined
+from remotesam_geo.geo.ground import Resolution, plan_geobox
 from remotesam_geo.scenes import Recipe, render
-from remotesam_geo.scenes.coordinates import grid_of
 
-from .grid import Box
-from .ground import Resolution, plan_geobox
-from .places import only_defined
 from .resample import Resampling
 
 __all__ = [

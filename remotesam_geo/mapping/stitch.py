@@ -12,9 +12,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from remotesam_geo.geo.box import Box
 from remotesam_geo.tasks import FAILED, NO_DATA
 
-from .grid import Box, Grid, Tile
+from .grid import Grid, Tile
 
 __all__ = ["Codes", "Seam", "joined", "look", "mark", "needed", "stitch"]
 

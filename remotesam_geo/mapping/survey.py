@@ -13,6 +13,8 @@ from odc.geo.geobox import GeoBox
 from rasterio.errors import NotGeoreferencedWarning
 
 from remotesam_geo.errors import InputError, RemoteSAMWarning, number_in, one_of
+from remotesam_geo.geo.box import Box
+from remotesam_geo.geo.ground import pixel_size
 from remotesam_geo.tasks import (
     CONTOUR_THRESHOLD,
     MIN_SCORE,
@@ -33,8 +35,7 @@ from remotesam_geo.words import Prompt
 from . import vectors
 from .executor import Answer, Failure
 from .frames import Found
-from .grid import Block, Box, Grid
-from .ground import pixel_size
+from .grid import Block, Grid
 from .maps import Maps
 from .source import Moment
 from .stitch import joined

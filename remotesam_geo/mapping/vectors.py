@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rasterio.features import shapes
 from shapely.geometry.base import BaseGeometry
 
+from remotesam_geo.geo.box import Box
 from remotesam_geo.tasks import (
     CONTOUR_THRESHOLD,
     SHARE,
@@ -31,7 +32,7 @@ from remotesam_geo.tasks import (
     touching,
 )
 
-from .grid import Block, Box, Grid
+from .grid import Block, Grid
 from .stitch import Codes
 
 __all__ = ["Features", "Joiner", "Outline", "Parts", "Pieces", "extract", "gathered"]

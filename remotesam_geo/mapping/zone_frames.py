@@ -15,6 +15,8 @@ import shapely
 from numpy.typing import NDArray
 
 from remotesam_geo.errors import InputError
+from remotesam_geo.geo.crs import body_of, crs_of, transformer
+from remotesam_geo.geo.ground import pixel_size
 from remotesam_geo.tasks import (
     MULTI_LABEL_BALANCE,
     NOT_ANSWERED,
@@ -25,8 +27,6 @@ from remotesam_geo.tasks import (
 )
 
 from .frames import Found
-from .ground import pixel_size
-from .places import body_of, crs_of, transformer
 from .zone_objects import Within, belonging
 from .zone_sums import Sums
 from .zones import Zones

@@ -23,11 +23,12 @@ from odc.geo.geobox import GeoBox
 from pyproj import CRS
 
 from remotesam_geo.errors import InputError, RemoteSAMWarning
-from remotesam_geo.scenes.coordinates import check_horizontal
+from remotesam_geo.geo.box import Box
+from remotesam_geo.geo.coordinates import check_horizontal
+from remotesam_geo.geo.crs import name_of
+from remotesam_geo.geo.pixel_shapes import onto_grid, out_of_grid
 
-from .grid import Box, Grid
-from .places import name_of
-from .zone_shapes import onto_grid, out_of_grid
+from .grid import Grid
 
 __all__ = ["Runs", "Zones", "check_zones", "core_zones", "place_zones"]
 

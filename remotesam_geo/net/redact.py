@@ -1,7 +1,34 @@
 """URLs as messages and logs may show them: without query, fragment, user name and password."""
 
 import re
+import reprlib
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
+
+
+class _Repr(reprlib.Repr):
+    """Short, however large or deep a value is, and without the secrets of URLs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxdict, self.maxlist = 3, 4, 6
+        self.maxlong = self.maxother = _LONGEST
+
+    def repr_str(self, x: str, level: int) -> str:  # noqa: ARG002 - as reprlib calls it
+        text = redact_text(x[:1000])
+        return repr(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
+
+
+_LONGEST = 60
+
+
+_repr = _Repr()
+
+
+def shown(value: Any) -> str:
+    """A value as an error message shows it."""
+    return _repr.repr(value)
+
 
 # A query may hold quotes; where the URL ends is then decided by `redact_text`.
 _URL = re.compile(r"\b[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"<>?#]+(?:[?#][^\s<>]*)?")

@@ -20,8 +20,8 @@ from rasterio.windows import Window
 
 from remotesam_geo import __version__
 from remotesam_geo.errors import InputError
+from remotesam_geo.geo.coordinates import grid_of
 from remotesam_geo.mapping.lazy import ENCODING, STEP
-from remotesam_geo.scenes.coordinates import grid_of
 from remotesam_geo.tasks import NO_DATA, decode, encode
 
 from .notes import KEY, note_of

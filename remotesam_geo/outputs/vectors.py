@@ -22,8 +22,8 @@ from pyproj import CRS
 
 from remotesam_geo import __version__
 from remotesam_geo.errors import InputError, WriteError
-from remotesam_geo.mapping.carry import carry
-from remotesam_geo.mapping.places import body_of, name_of
+from remotesam_geo.geo.crs import body_of, name_of
+from remotesam_geo.geo.reproject import carry
 
 from .notes import KEY, note_of
 from .replacing import replacing

@@ -14,8 +14,8 @@ from odc.geo.geobox import GeoBox
 from PIL import Image
 
 from remotesam_geo.errors import InputError
-from remotesam_geo.mapping.grid import Box
-from remotesam_geo.mapping.ground import pixel_size
+from remotesam_geo.geo.box import Box
+from remotesam_geo.geo.ground import pixel_size
 from remotesam_geo.mapping.source import Source, picture_source, scene_source
 from remotesam_geo.remotesam.subjects import Picture, Scene, SceneLike, subject
 

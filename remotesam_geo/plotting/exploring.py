@@ -22,7 +22,7 @@ from odc.geo.geobox import GeoBox
 from PIL import Image
 
 from remotesam_geo.errors import InputError
-from remotesam_geo.mapping.ground import pixel_size
+from remotesam_geo.geo.ground import pixel_size
 from remotesam_geo.outputs.replacing import replacing
 from remotesam_geo.remotesam.subjects import SceneLike
 

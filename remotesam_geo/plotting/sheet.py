@@ -10,7 +10,7 @@ import shapely
 from numpy.typing import NDArray
 
 from remotesam_geo.errors import InputError
-from remotesam_geo.mapping.grid import Box
+from remotesam_geo.geo.box import Box
 from remotesam_geo.mapping.source import Source
 from remotesam_geo.remotesam.subjects import SceneLike
 

@@ -18,21 +18,21 @@ from pyproj import CRS
 
 from remotesam_geo import __version__
 from remotesam_geo.errors import InputError, RemoteSAMWarning
+from remotesam_geo.geo.areas import shape_in_degrees
+from remotesam_geo.geo.coordinates import grid_of
+from remotesam_geo.geo.crs import body_of, crs_of, name_of
+from remotesam_geo.geo.ground import pixel_size
+from remotesam_geo.geo.pixel_shapes import out_of_grid
 from remotesam_geo.mapping.contours import Contours
 from remotesam_geo.mapping.executor import Failure, Predict, Work
 from remotesam_geo.mapping.frames import Found, Style, to_frame, wanted_crs
-from remotesam_geo.mapping.ground import pixel_size
 from remotesam_geo.mapping.maps import Asked
-from remotesam_geo.mapping.places import body_of, crs_of, name_of
 from remotesam_geo.mapping.survey import Choice, Survey, survey, warn_of_giants, warn_of_nothing
 from remotesam_geo.mapping.vectors import Features
 from remotesam_geo.mapping.zone_frames import wide_columns
-from remotesam_geo.mapping.zone_shapes import out_of_grid
 from remotesam_geo.mapping.zone_sums import Sums
 from remotesam_geo.mapping.zones import Zones, check_zones, core_zones, place_zones
 from remotesam_geo.notebook import tqdm
-from remotesam_geo.scenes.areas import shape_in_degrees
-from remotesam_geo.scenes.coordinates import grid_of
 from remotesam_geo.tasks import CONTOUR_THRESHOLD, Dropped, Suppress, merge
 from remotesam_geo.words import Prompt, PromptLike, parse_prompts, view_words
 

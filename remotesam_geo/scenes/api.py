@@ -16,11 +16,11 @@ from requests.exceptions import RequestException
 
 from remotesam_geo.errors import SearchError
 from remotesam_geo.net.json_client import StatusSearchError, Web
-from remotesam_geo.net.redact import redact, redact_text
+from remotesam_geo.net.redact import redact, redact_text, shown
 from remotesam_geo.notebook import tqdm
 
 from .catalogs import did_you_mean
-from .documents import Document, LeftOut, keep_remote, links, malformed_links, read_json, shown
+from .documents import Document, LeftOut, keep_remote, links, malformed_links, read_json
 from .question import Question, interval_text
 
 log = logging.getLogger(__name__)

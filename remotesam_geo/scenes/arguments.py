@@ -8,9 +8,8 @@ from odc.geo.crs import CRS
 from pyproj.exceptions import CRSError
 
 from remotesam_geo.errors import InputError, number_in, one_of
+from remotesam_geo.geo.coordinates import check_horizontal
 from remotesam_geo.net.policy import ReadPolicy
-
-from .coordinates import check_horizontal
 
 __all__ = ["check_chunks", "check_names", "check_path", "check_reading", "crs_of_user"]
 

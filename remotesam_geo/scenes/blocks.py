@@ -16,9 +16,9 @@ from odc.geo.geobox import GeoBox
 from odc.loader.types import RasterBandMetadata, RasterLoadParams, RasterSource
 
 from remotesam_geo.errors import ReadError
+from remotesam_geo.geo.grids import Bounds, anchored, crs_of
 from remotesam_geo.net.policy import ReadPolicy
 
-from .grids import Bounds, anchored, crs_of
 from .points import source_window, warp_by_points
 from .reader import AssetBands, AssetRef, SceneDriver
 from .recipe import Layer, Recipe, Source

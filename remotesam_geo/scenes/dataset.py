@@ -12,10 +12,10 @@ from dask.base import tokenize
 from dask.delayed import delayed
 from odc.geo.xr import xr_coords
 
+from remotesam_geo.geo.grids import anchored
 from remotesam_geo.net.policy import ReadPolicy
 
 from .blocks import SOURCE, VALID, read_block
-from .grids import anchored
 from .recipe import Recipe, Variable
 
 

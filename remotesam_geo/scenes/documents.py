@@ -3,7 +3,6 @@
 import json
 import math
 import re
-import reprlib
 import warnings
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -13,10 +12,10 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pystac
-import shapely
 
 from remotesam_geo.errors import RemoteSAMWarning, SearchError
-from remotesam_geo.net.redact import redact, redact_text
+from remotesam_geo.geo.geojson import geometry_fault
+from remotesam_geo.net.redact import redact, redact_text, shown
 from remotesam_geo.net.trust import is_remote
 
 Document = dict[str, Any]
@@ -106,28 +105,6 @@ def is_deep(value: Any) -> bool:
         if not level:
             return False
     return True
-
-
-class _Repr(reprlib.Repr):
-    """Short, however large or deep a value is, and without the secrets of URLs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.maxlevel, self.maxdict, self.maxlist = 3, 4, 6
-        self.maxlong = self.maxother = _LONGEST
-
-    def repr_str(self, x: str, level: int) -> str:  # noqa: ARG002 - as reprlib calls it
-        text = redact_text(x[:1000])
-        return repr(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
-
-
-_LONGEST = 60
-_repr = _Repr()
-
-
-def shown(value: Any) -> str:
-    """A value as an error message shows it."""
-    return _repr.repr(value)
 
 
 def is_href(value: Any) -> bool:
@@ -283,22 +260,6 @@ def is_number(value: Any) -> bool:
         return math.isfinite(value)
     except OverflowError:
         return False
-
-
-def geometry_fault(geometry: Any) -> str:
-    """What is wrong with a geometry, "" where it is right."""
-    if not isinstance(geometry, Mapping):
-        return f"{shown(geometry)} is not an object"
-    try:
-        shape = shapely.geometry.shape(geometry)
-        if shape.is_empty:
-            return f"{shown(dict(geometry))} is empty"
-        if not np.isfinite(shapely.get_coordinates(shape)).all():
-            return f"{shown(dict(geometry))} has coordinates that are not finite"
-    except (LookupError, AttributeError, TypeError, ValueError, ArithmeticError, RecursionError,
-            shapely.errors.ShapelyError):  # fmt: skip
-        return f"{shown(dict(geometry))} cannot be read"
-    return ""
 
 
 def _text_fault(value: Any) -> str:

@@ -15,18 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
+from remotesam_geo.geo.geojson import geometry_fault
 from remotesam_geo.net.redact import redact
 
-from .documents import (
-    TIMES,
-    Document,
-    LeftOut,
-    MalformedError,
-    bbox_fault,
-    geometry_fault,
-    parse_time,
-    read_json,
-)
+from .documents import TIMES, Document, LeftOut, MalformedError, bbox_fault, parse_time, read_json
 
 EXACT = "remotesam_geo:exact"
 VERSION = "1.0.0"

@@ -20,6 +20,8 @@ from odc.geo.geobox import GeoBox
 from pyproj.exceptions import CRSError
 
 from remotesam_geo.errors import InputError
+from remotesam_geo.geo.geojson import geometry_fault
+from remotesam_geo.net.redact import shown
 
 from .documents import (
     TIMES,
@@ -28,11 +30,9 @@ from .documents import (
     asset_fault,
     bbox_fault,
     cleaned,
-    geometry_fault,
     is_number,
     links,
     parse_time,
-    shown,
 )
 
 LARGEST_SIDE = 1 << 22  # rows or columns; `Limits` opens no larger raster

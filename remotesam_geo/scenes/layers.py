@@ -8,10 +8,11 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from remotesam_geo.errors import InputError
+from remotesam_geo.geo import grids
+from remotesam_geo.geo.grids import Bounds
 
-from . import grids, sensors
+from . import sensors
 from .bands import unknown_bands
-from .grids import Bounds
 from .items import Band
 from .picks import Pick
 from .recipe import Layer, Source, Variable, as_fill

@@ -13,14 +13,14 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 
 from remotesam_geo.errors import InputError, RemoteSAMWarning, number_in, one_of
+from remotesam_geo.geo import grids
+from remotesam_geo.geo.areas import LONLAT, area_of_interest
+from remotesam_geo.geo.grids import Bounds
 from remotesam_geo.net import trust as safety
 from remotesam_geo.net.policy import ReadPolicy
 
-from . import grids
-from .areas import LONLAT, area_of_interest
 from .arguments import check_names, check_reading, crs_of_user
 from .documents import LeftOut
-from .grids import Bounds
 from .items import is_signed, read_items
 from .layers import Masked, groups_of, layer_of, needs_units, variables_of
 from .picks import Headers, Pick, fill_types, near, pick_bands, place

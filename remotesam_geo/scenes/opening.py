@@ -15,9 +15,9 @@ from odc.geo.geobox import GeoBox
 from rasterio.control import GroundControlPoint
 
 from remotesam_geo.errors import InputError, ReadError, RemoteSAMWarning
+from remotesam_geo.geo import grids
 from remotesam_geo.net.policy import ReadPolicy
 
-from . import grids
 from .arguments import check_names, check_path, check_reading, crs_of_user
 from .bands import RGB, band_names
 from .blocks import PIXELS

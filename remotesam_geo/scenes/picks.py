@@ -10,15 +10,15 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 
 from remotesam_geo.errors import InputError
+from remotesam_geo.geo import grids
+from remotesam_geo.geo.areas import LONLAT
+from remotesam_geo.geo.grids import Bounds
 from remotesam_geo.net import trust as safety
 from remotesam_geo.net.policy import ReadPolicy
 
-from . import grids
-from .areas import LONLAT
 from .bands import choose_bands, unknown_bands
 from .blocks import SOURCE, VALID
 from .documents import LeftOut
-from .grids import Bounds
 from .items import Band, Item
 from .raster import RasterInfo
 from .reader import inspect

@@ -12,7 +12,8 @@ from rasterio.control import GroundControlPoint
 from rasterio.enums import Resampling
 from rasterio.transform import GCPTransformer
 
-from .grids import crs_of
+from remotesam_geo.geo.grids import crs_of
+
 from .recipe import Points
 
 Array = npt.NDArray[Any]

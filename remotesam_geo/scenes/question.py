@@ -14,9 +14,16 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from remotesam_geo.errors import InputError
+from remotesam_geo.geo.areas import (
+    area_of_interest,
+    check_bbox,
+    shape_in_degrees,
+    split_at_antimeridian,
+)
+from remotesam_geo.geo.geojson import geometry_fault
+from remotesam_geo.net.redact import shown
 
-from .areas import area_of_interest, check_bbox, shape_in_degrees, split_at_antimeridian
-from .documents import TIMES, Document, MalformedError, geometry_fault, parse_time, shown
+from .documents import TIMES, Document, MalformedError, parse_time
 from .items import bounds_of
 
 Interval = tuple[datetime | None, datetime | None]

@@ -35,12 +35,12 @@ from odc.loader.types import MDParser, RasterLoadParams, RasterSource
 from rasterio.errors import RasterioError
 
 from remotesam_geo.errors import InputError, ReadError, RemoteSAMWarning
+from remotesam_geo.geo.grids import short_crs
 from remotesam_geo.net.policy import ReadPolicy
 from remotesam_geo.net.ranges import ChangedError
 from remotesam_geo.net.redact import redact, redact_text
 from remotesam_geo.net.trust import DamagedError, is_remote
 
-from .grids import short_crs
 from .onto import AssetBands, Reading, grid_of
 from .pixels import Array, Mask
 from .raster import RasterInfo, deadline, session

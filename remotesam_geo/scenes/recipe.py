@@ -20,9 +20,8 @@ from odc.geo.geobox import GeoBox
 from pyproj.exceptions import CRSError
 
 from remotesam_geo.errors import InputError
+from remotesam_geo.geo.grids import Bounds, anchored, boxed, footprints, overlaps
 from remotesam_geo.net.credentials import check_no_secrets
-
-from .grids import Bounds, anchored, boxed, footprints, overlaps
 
 if TYPE_CHECKING:
     import xarray as xr

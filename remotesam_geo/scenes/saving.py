@@ -9,9 +9,10 @@ from typing import Any
 
 from remotesam_geo.errors import InputError, RemoteSAMWarning, WriteError
 from remotesam_geo.files import place_of, write_file
+from remotesam_geo.net.redact import shown
 
 from . import geoparquet
-from .documents import Document, as_document, asset_fault, is_deep, links, shown
+from .documents import Document, as_document, asset_fault, is_deep, links
 from .items import is_signed, unsigned
 
 _JSON, _PARQUET = (".json", ".geojson"), (".parquet", ".geoparquet")

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 from remotesam_geo.errors import InputError, SearchError
 from remotesam_geo.net.json_client import StatusSearchError, Web
-from remotesam_geo.net.redact import redact
+from remotesam_geo.net.redact import redact, shown
 from remotesam_geo.net.trust import is_remote
 from remotesam_geo.notebook import tqdm
 
@@ -26,7 +26,6 @@ from .documents import (
     malformed_links,
     read_json,
     set_self,
-    shown,
 )
 from .question import Question
 

@@ -13,6 +13,7 @@ from rasterio.features import rasterize
 
 from remotesam_geo import open_raster
 from remotesam_geo.errors import InputError
+from remotesam_geo.geo.box import Box
 from remotesam_geo.learning.triplets import (
     Mask,
     Picture,
@@ -24,7 +25,6 @@ from remotesam_geo.learning.triplets import (
     split_by_place,
     write_store,
 )
-from remotesam_geo.mapping.grid import Box
 from remotesam_geo.mapping.source import scene_source
 
 DATA = Path(__file__).parents[1] / "data"

@@ -14,9 +14,9 @@ from pyproj import CRS, Geod, Transformer
 
 from remotesam_geo import RemoteSAM
 from remotesam_geo.errors import InputError, RemoteSAMWarning
-from remotesam_geo.mapping.carry import carry
-from remotesam_geo.mapping.ground import ground_area, pixel_size, plan_geobox
-from remotesam_geo.mapping.places import body_of
+from remotesam_geo.geo.crs import body_of
+from remotesam_geo.geo.ground import ground_area, pixel_size, plan_geobox
+from remotesam_geo.geo.reproject import carry
 from remotesam_geo.outputs.vectors import in_degrees
 from remotesam_geo.scenes.warp import warp
 from tests.campaign import CASES

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from remotesam_geo.errors import InputError
-from remotesam_geo.mapping.grid import Box, Grid
+from remotesam_geo.geo.box import Box
+from remotesam_geo.mapping.grid import Grid
 
 
 @st.composite

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
-from remotesam_geo.mapping.grid import Box
-from remotesam_geo.mapping.ground import plan_geobox
+from remotesam_geo.geo.box import Box
+from remotesam_geo.geo.ground import plan_geobox
 from remotesam_geo.mapping.resample import Resampling
 from tests.mapping.test_grid import boxes
 from tests.mapping.test_stitch import raster

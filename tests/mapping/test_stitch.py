@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remotesam_geo.mapping.grid import Box, Grid
+from remotesam_geo.geo.box import Box
+from remotesam_geo.mapping.grid import Grid
 from remotesam_geo.mapping.stitch import look, mark, needed, stitch
 from remotesam_geo.tasks import FAILED, NO_DATA
 from tests.mapping.test_grid import boxes, grids

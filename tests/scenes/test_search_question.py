@@ -13,7 +13,7 @@ from odc.geo.geom import Geometry
 
 from remotesam_geo import search
 from remotesam_geo.errors import InputError, SearchError
-from remotesam_geo.scenes.areas import shape_in_degrees, split_at_antimeridian
+from remotesam_geo.geo.areas import shape_in_degrees, split_at_antimeridian
 from remotesam_geo.scenes.catalogs import CATALOGS, near_matches
 from remotesam_geo.scenes.question import Question, interval_text, read_interval
 from remotesam_geo.scenes.searching import _place

@@ -14,11 +14,12 @@ from pyproj import CRS
 from shapely.geometry.base import BaseGeometry
 
 from remotesam_geo.errors import InputError, number_in
+from remotesam_geo.geo.box import Box
+from remotesam_geo.geo.ground import Resolution, check_resolution
 from remotesam_geo.learning.metrics import ChanceCounts, chance_counts
 from remotesam_geo.learning.metrics.curves import Point
 from remotesam_geo.mapping.executor import Answer, Work, run
-from remotesam_geo.mapping.grid import Box, Grid
-from remotesam_geo.mapping.ground import Resolution, check_resolution
+from remotesam_geo.mapping.grid import Grid
 from remotesam_geo.mapping.source import scene_source
 from remotesam_geo.words import CLASS_TEMPLATE, PromptLike, distinct_expressions, parse_prompts
 

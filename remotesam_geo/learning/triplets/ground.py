@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from pyproj import CRS
 
 from remotesam_geo.errors import InputError, number_in
-from remotesam_geo.mapping.grid import Box, Grid
-from remotesam_geo.mapping.ground import Resolution, check_resolution
+from remotesam_geo.geo.box import Box
+from remotesam_geo.geo.coordinates import check_horizontal
+from remotesam_geo.geo.ground import Resolution, check_resolution
+from remotesam_geo.mapping.grid import Grid
 from remotesam_geo.mapping.source import scene_source
 from remotesam_geo.scenes.colors import check_bands
-from remotesam_geo.scenes.coordinates import check_horizontal
 from remotesam_geo.scenes.stretches import check_stretch
 from remotesam_geo.words import CLASS_TEMPLATE
 

@@ -9,9 +9,9 @@ from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
 from shapely.geometry.base import BaseGeometry
 
-from .carry import Carried, carry
+from .crs import crs_of, transformer, turn_of
 from .ground import middle_of
-from .places import crs_of, transformer, turn_of
+from .reproject import Carried, carry
 
 __all__ = ["onto_grid", "out_of_grid"]
 

@@ -15,8 +15,7 @@ from pyproj import CRS, Geod, Transformer
 from pyproj.exceptions import ProjError
 
 from remotesam_geo.errors import InputError
-
-from .grid import Box
+from remotesam_geo.geo.box import Box
 
 __all__ = [
     "Body",

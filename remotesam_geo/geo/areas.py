@@ -15,9 +15,10 @@ from pyproj.exceptions import CRSError, ProjError
 from shapely.geometry.base import BaseGeometry
 
 from remotesam_geo.errors import InputError
+from remotesam_geo.geo.geojson import geometry_fault
+from remotesam_geo.net.redact import shown
 
 from .coordinates import check_horizontal
-from .documents import geometry_fault, shown
 
 LONLAT = CRS("EPSG:4326")
 _EDGE_POINTS = 21

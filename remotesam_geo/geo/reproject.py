@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pyproj import CRS
 from shapely.geometry.base import BaseGeometry
 
-from .places import body_of, defined, near_meridian, transformer, turn_of
+from .crs import body_of, defined, near_meridian, transformer, turn_of
 
 __all__ = ["Carried", "areas_of", "carry"]
 

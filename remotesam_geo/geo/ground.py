@@ -18,7 +18,7 @@ from pyproj.database import CRSInfo, query_utm_crs_info
 
 from remotesam_geo.errors import InputError, RemoteSAMWarning, number_in, one_of
 
-from .places import Body, body_of, crs_of, defined, near_meridian, transformer, turn_of
+from .crs import Body, body_of, crs_of, defined, near_meridian, transformer, turn_of
 
 __all__ = ["PixelSize", "ground_area", "lonlat_span", "middle_of", "pixel_size", "plan_geobox"]
 

@@ -9,7 +9,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
 
 from remotesam_geo.errors import InputError
-from remotesam_geo.mapping.ground import ground_area, pixel_size, plan_geobox
+from remotesam_geo.geo.ground import ground_area, pixel_size, plan_geobox
 
 
 def box_at(lon, lat, crs, resolution, pixels=400):

@@ -1,0 +1,1 @@
+"""Grids, areas of interest, and true metres on the ground."""
