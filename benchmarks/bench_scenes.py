@@ -38,7 +38,7 @@ OURS = """
 import dask
 from remotesam_geo import load
 from remotesam_geo.scenes.blocks import read_block
-from remotesam_geo.scenes.raster import ReadPolicy
+from remotesam_geo.raster.session import ReadPolicy
 from remotesam_geo.scenes.recipe import Recipe
 from remotesam_geo.net.trust import Trust
 dask.config.set(num_workers=2)

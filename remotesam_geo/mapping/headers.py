@@ -20,8 +20,8 @@ from pyproj.exceptions import CRSError
 from remotesam_geo.errors import InputError, ReadError
 from remotesam_geo.geo.coordinates import grid_of
 from remotesam_geo.net.trust import is_remote
+from remotesam_geo.raster.odc_driver import fingerprint
 from remotesam_geo.scenes import ReadPolicy
-from remotesam_geo.scenes.reader import fingerprint
 from remotesam_geo.scenes.recipe import grid_to_json
 
 from .origin import Origin, open_store

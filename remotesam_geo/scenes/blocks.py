@@ -18,9 +18,9 @@ from odc.loader.types import RasterBandMetadata, RasterLoadParams, RasterSource
 from remotesam_geo.errors import ReadError
 from remotesam_geo.geo.grids import Bounds, anchored, crs_of
 from remotesam_geo.net.policy import ReadPolicy
+from remotesam_geo.raster.gcps import source_window, warp_by_points
+from remotesam_geo.raster.odc_driver import AssetBands, AssetRef, SceneDriver
 
-from .points import source_window, warp_by_points
-from .reader import AssetBands, AssetRef, SceneDriver
 from .recipe import Layer, Recipe, Source
 
 Array = npt.NDArray[Any]

@@ -13,10 +13,10 @@ import xarray as xr
 from odc.geo.xr import spatial_dims
 
 from remotesam_geo.errors import InputError
+from remotesam_geo.raster.nesting import equal
 
 from .bands import RGB
 from .blocks import SOURCE, VALID
-from .pixels import equal
 
 Array = npt.NDArray[Any]
 

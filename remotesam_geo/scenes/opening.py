@@ -17,14 +17,15 @@ from rasterio.control import GroundControlPoint
 from remotesam_geo.errors import InputError, ReadError, RemoteSAMWarning
 from remotesam_geo.geo import grids
 from remotesam_geo.net.policy import ReadPolicy
+from remotesam_geo.raster.gcps import Points
+from remotesam_geo.raster.odc_driver import inspect
+from remotesam_geo.raster.session import RasterInfo
 
 from .arguments import check_names, check_path, check_reading, crs_of_user
 from .bands import RGB, band_names
 from .blocks import PIXELS
 from .loading import CHUNK, chunk_of
-from .raster import RasterInfo
-from .reader import inspect
-from .recipe import Layer, Points, Recipe, Source, Variable, as_fill
+from .recipe import Layer, Recipe, Source, Variable, as_fill
 
 if TYPE_CHECKING:
     import xarray as xr

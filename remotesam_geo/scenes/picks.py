@@ -15,13 +15,13 @@ from remotesam_geo.geo.areas import LONLAT
 from remotesam_geo.geo.grids import Bounds
 from remotesam_geo.net import trust as safety
 from remotesam_geo.net.policy import ReadPolicy
+from remotesam_geo.raster.odc_driver import inspect
+from remotesam_geo.raster.session import RasterInfo
 
 from .bands import choose_bands, unknown_bands
 from .blocks import SOURCE, VALID
 from .documents import LeftOut
 from .items import Band, Item
-from .raster import RasterInfo
-from .reader import inspect
 
 _AT_ONCE = 8
 

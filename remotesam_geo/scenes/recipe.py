@@ -22,6 +22,7 @@ from pyproj.exceptions import CRSError
 from remotesam_geo.errors import InputError
 from remotesam_geo.geo.grids import Bounds, anchored, boxed, footprints, overlaps
 from remotesam_geo.net.credentials import check_no_secrets
+from remotesam_geo.raster.gcps import Points
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -40,17 +41,6 @@ def policy_of(scene: "xr.Dataset") -> "ReadPolicy | None":
     """
     noted = scene.encoding.get(_KEY)
     return None if noted is None else noted[2]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Points:
-    """Ground control points: rows, columns, and where they lie."""
-
-    rows: tuple[float, ...]
-    columns: tuple[float, ...]
-    xs: tuple[float, ...]
-    ys: tuple[float, ...]
-    crs: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

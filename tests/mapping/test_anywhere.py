@@ -18,7 +18,7 @@ from remotesam_geo.geo.crs import body_of
 from remotesam_geo.geo.ground import ground_area, pixel_size, plan_geobox
 from remotesam_geo.geo.reproject import carry
 from remotesam_geo.outputs.vectors import in_degrees
-from remotesam_geo.scenes.warp import warp
+from remotesam_geo.raster.warp import warp
 from tests.campaign import CASES
 
 # Pixels of a kilometre are right here: what is planted is no building.

@@ -19,9 +19,9 @@ from remotesam_geo.net.client import StatusError, Transport
 from remotesam_geo.net.policy import ReadPolicy
 from remotesam_geo.net.redact import redact, redact_text
 from remotesam_geo.net.trust import Trust
-from remotesam_geo.scenes.reader import SourceError
+from remotesam_geo.raster.odc_driver import SourceError
 from tests.net.fault_server import FaultServer, Redirect, Status, Unsigned
-from tests.scenes import rasters
+from tests.raster import rasters
 
 pytestmark = pytest.mark.server
 

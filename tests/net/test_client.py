@@ -20,9 +20,9 @@ from remotesam_geo.net.client import (
 )
 from remotesam_geo.net.policy import ReadPolicy
 from remotesam_geo.net.trust import RefusedError, Trust
-from remotesam_geo.scenes.reader import SourceError, inspect
+from remotesam_geo.raster.odc_driver import SourceError, inspect
 from tests.net.fault_server import FaultServer, Reset, Stall, Truncate
-from tests.scenes import rasters
+from tests.raster import rasters
 
 DATA = rasters.tiff(rasters.picture(3, 300, 300))
 GRID = rasters.grid_of(DATA)

@@ -17,8 +17,8 @@ from remotesam_geo.net.client import Patience
 from remotesam_geo.net.json_client import Web
 from remotesam_geo.net.policy import ReadPolicy
 from remotesam_geo.net.trust import Limits
-from remotesam_geo.scenes import tiff
-from remotesam_geo.scenes.reader import SourceError, inspect
+from remotesam_geo.raster import tiff
+from remotesam_geo.raster.odc_driver import SourceError, inspect
 from tests.campaign import CASES
 from tests.net.fault_server import (
     Drip,
@@ -37,7 +37,7 @@ from tests.net.fault_server import (
     Truncate,
     Wrong,
 )
-from tests.scenes import rasters
+from tests.raster import rasters
 
 pytestmark = [
     pytest.mark.server,

@@ -21,11 +21,11 @@ from remotesam_geo.net.client import Patience, Transport
 from remotesam_geo.net.policy import ReadPolicy
 from remotesam_geo.net.tempfiles import Spool, SpooledFile
 from remotesam_geo.net.trust import Limits
-from remotesam_geo.scenes import ahead
-from remotesam_geo.scenes.ahead import Area, ReadAhead
-from remotesam_geo.scenes.raster import session
+from remotesam_geo.raster import readahead as ahead
+from remotesam_geo.raster.readahead import Area, ReadAhead
+from remotesam_geo.raster.session import session
 from tests.net.fault_server import FaultServer, NoRanges, Stall, Status
-from tests.scenes import rasters
+from tests.raster import rasters
 
 pytestmark = pytest.mark.server
 

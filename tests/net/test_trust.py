@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from remotesam_geo.net import trust as safety
 from remotesam_geo.net.policy import ReadPolicy
 from remotesam_geo.net.trust import Limits, RefusedError, Trust, check_address, check_href
-from remotesam_geo.scenes.reader import SourceError, inspect
+from remotesam_geo.raster.odc_driver import SourceError, inspect
 from tests.net.fault_server import FaultServer, NoRanges, Redirect
-from tests.scenes import rasters
+from tests.raster import rasters
 
 DATA = rasters.tiff(rasters.picture(3, 50, 50))
 GRID = rasters.grid_of(DATA)

@@ -23,9 +23,9 @@ from pyproj import Geod
 
 from remotesam_geo import load
 from remotesam_geo.errors import InputError, ReadError, RemoteSAMWarning
+from remotesam_geo.raster.odc_driver import SceneDriver
 from remotesam_geo.scenes import Recipe
 from remotesam_geo.scenes.blocks import read_block
-from remotesam_geo.scenes.reader import SceneDriver
 from tests.scenes.places import grid, item, noise, recorded, write
 
 UTM = "EPSG:32631"

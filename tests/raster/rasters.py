@@ -14,7 +14,7 @@ from rasterio.io import MemoryFile
 from remotesam_geo.net.client import Patience
 from remotesam_geo.net.policy import ReadPolicy
 from remotesam_geo.net.trust import Trust
-from remotesam_geo.scenes.reader import AssetBands, AssetRef, SceneDriver
+from remotesam_geo.raster.odc_driver import AssetBands, AssetRef, SceneDriver
 
 UTM = "EPSG:32631"
 ORIGIN = "https://catalogue.example/item.json"

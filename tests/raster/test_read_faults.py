@@ -9,8 +9,8 @@ import pytest
 
 from remotesam_geo.errors import ReadError, RemoteSAMWarning
 from remotesam_geo.net.client import Transport
-from remotesam_geo.scenes import raster
-from remotesam_geo.scenes.reader import SourceError, inspect
+from remotesam_geo.raster import session as raster
+from remotesam_geo.raster.odc_driver import SourceError, inspect
 from tests.net.fault_server import (
     Drip,
     Fault,
@@ -26,7 +26,7 @@ from tests.net.fault_server import (
     Truncate,
     Wrong,
 )
-from tests.scenes import rasters
+from tests.raster import rasters
 
 pytestmark = pytest.mark.server
 

@@ -16,13 +16,13 @@ from rasterio.windows import Window
 from remotesam_geo import open_raster, render
 from remotesam_geo.errors import InputError, RemoteSAMWarning
 from remotesam_geo.net.trust import DamagedError
-from remotesam_geo.scenes import handles
-from remotesam_geo.scenes.info import usable_levels
-from remotesam_geo.scenes.raster import Session, deadline
-from remotesam_geo.scenes.reader import inspect
-from remotesam_geo.scenes.warp import warp
+from remotesam_geo.raster import handles
+from remotesam_geo.raster.info import usable_levels
+from remotesam_geo.raster.odc_driver import inspect
+from remotesam_geo.raster.session import Session, deadline
+from remotesam_geo.raster.warp import warp
+from tests.raster.rasters import POLICY, read
 from tests.scenes.places import grid, noise, write
-from tests.scenes.rasters import POLICY, read
 
 UTM = "EPSG:32631"
 WEST, NORTH = 500_000, 5_000_000

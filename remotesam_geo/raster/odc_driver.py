@@ -41,9 +41,9 @@ from remotesam_geo.net.ranges import ChangedError
 from remotesam_geo.net.redact import redact, redact_text
 from remotesam_geo.net.trust import DamagedError, is_remote
 
-from .onto import AssetBands, Reading, grid_of
-from .pixels import Array, Mask
-from .raster import RasterInfo, deadline, session
+from .nesting import Array, Mask
+from .read import AssetBands, Reading, grid_of
+from .session import RasterInfo, deadline, session
 
 __all__ = [
     "FUSE_FIRST",

@@ -17,13 +17,13 @@ from rasterio.windows import Window
 from remotesam_geo.errors import ReadError
 from remotesam_geo.net.policy import ReadPolicy
 from remotesam_geo.net.trust import Limits
-from remotesam_geo.scenes import tiff
-from remotesam_geo.scenes.raster import session
-from remotesam_geo.scenes.reader import inspect
+from remotesam_geo.raster import tiff
+from remotesam_geo.raster.odc_driver import inspect
+from remotesam_geo.raster.session import session
 from tests.campaign import CASES
 from tests.net.fault_server import FaultServer
-from tests.scenes import rasters
-from tests.scenes.test_tiff import creations
+from tests.raster import rasters
+from tests.raster.test_tiff import creations
 
 pytestmark = [
     pytest.mark.server,

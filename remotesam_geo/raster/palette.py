@@ -7,7 +7,7 @@ import numpy as np
 from rasterio.windows import Window
 
 from .info import Raster
-from .pixels import Array, Mask, equal
+from .nesting import Array, Mask, equal
 
 COLOURS = ("red", "green", "blue")
 

@@ -11,8 +11,9 @@ from rasterio.io import MemoryFile
 
 from remotesam_geo.errors import ReadError
 from remotesam_geo.net.trust import DamagedError, Limits, RefusedError
-from remotesam_geo.scenes import decoding, tiff
-from tests.scenes import rasters
+from remotesam_geo.raster import decode as decoding
+from remotesam_geo.raster import tiff
+from tests.raster import rasters
 
 # Small TIFFs are without georeference by design; how GDAL takes them is part of these tests.
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")

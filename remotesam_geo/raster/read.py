@@ -16,10 +16,10 @@ from rasterio.windows import Window
 from remotesam_geo.errors import InputError, ReadError, RemoteSAMWarning
 from remotesam_geo.net.trust import RefusedError
 
-from . import pixels as px
+from . import nesting as px
 from .info import Raster, RasterInfo
+from .nesting import Array, Mask
 from .palette import Expanded
-from .pixels import Array, Mask
 from .warp import footprint, warp
 from .warp import scale as scale_of
 

@@ -18,7 +18,7 @@ from affine import Affine
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 
-from .pixels import Array, Mask, Span
+from .nesting import Array, Mask, Span
 
 Floats = npt.NDArray[np.float64]
 

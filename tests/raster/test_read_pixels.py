@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from odc.loader.types import RasterLoadParams, RasterSource
 
-from remotesam_geo.scenes import onto, raster
-from remotesam_geo.scenes import pixels as px
-from remotesam_geo.scenes.reader import (
+from remotesam_geo.raster import nesting as px
+from remotesam_geo.raster import read as onto
+from remotesam_geo.raster import session as raster
+from remotesam_geo.raster.odc_driver import (
     AssetBands,
     ReadPolicy,
     SceneDriver,
@@ -23,7 +24,7 @@ from remotesam_geo.scenes.reader import (
     fuse_last,
     inspect,
 )
-from tests.scenes import rasters
+from tests.raster import rasters
 
 RASTERS = Path(__file__).parents[1] / "data" / "rasters"
 SIDE = 96
@@ -439,7 +440,7 @@ def test_odc_stac_loads_through_the_driver(plain):
     import shapely
     from odc.loader.types import RasterBandMetadata, RasterGroupMetadata
 
-    from remotesam_geo.scenes.reader import FUSE_FIRST, AssetRef
+    from remotesam_geo.raster.odc_driver import FUSE_FIRST, AssetRef
 
     footprint = GRID.footprint("EPSG:4326").boundingbox
     item = pystac.Item(

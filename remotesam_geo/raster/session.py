@@ -20,10 +20,10 @@ from remotesam_geo.net.trust import (
     remote_driver,
 )
 
-from .ahead import on_cluster
+from .formats import FetchedWhole, GdalRaster, LocalPath, LocalTiff, TiffRaster
 from .handles import Handles
 from .info import Raster, RasterInfo
-from .kinds import FetchedWhole, GdalRaster, LocalPath, LocalTiff, TiffRaster
+from .readahead import on_cluster
 
 __all__ = ["Raster", "RasterInfo", "Session", "deadline", "session"]
 

@@ -13,7 +13,7 @@ from rasterio.windows import Window
 from remotesam_geo.net.redact import redact
 from remotesam_geo.net.trust import DamagedError
 
-from .pixels import Array, Mask
+from .nesting import Array, Mask
 
 LEAST_FACTOR = 1.25  # times that an overview must be coarser than the full image
 

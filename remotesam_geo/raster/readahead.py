@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from dataclasses import dataclass
 
-from .pixels import Span
+from .nesting import Span
 
 REMEMBERED = 16
 

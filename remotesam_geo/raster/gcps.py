@@ -1,6 +1,7 @@
 """Rasters placed by ground control points, warped by them."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,17 @@ from rasterio.transform import GCPTransformer
 
 from remotesam_geo.geo.grids import crs_of
 
-from .recipe import Points
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Points:
+    """Ground control points: rows, columns, and where they lie."""
+
+    rows: tuple[float, ...]
+    columns: tuple[float, ...]
+    xs: tuple[float, ...]
+    ys: tuple[float, ...]
+    crs: str
+
 
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]

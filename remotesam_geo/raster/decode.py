@@ -22,7 +22,7 @@ from rasterio.io import MemoryFile
 from remotesam_geo.net.redact import redact_text
 from remotesam_geo.net.trust import DamagedError
 
-from .pixels import Array
+from .nesting import Array
 from .tiff import BITS, PREDICTOR, Level, Part, number_of, numbers_of
 
 DEFLATE = (8, 32946)

@@ -24,12 +24,12 @@ from remotesam_geo.net.sockets import Patience
 from remotesam_geo.net.trust import DamagedError, Limits, RefusedError, check_size, local_path
 
 from . import tiff
-from .ahead import Area, ReadAhead
-from .decoding import CACHE_MB, DEFLATE, damage, decode, verify
+from .decode import CACHE_MB, DEFLATE, damage, decode, verify
 from .handles import MOST_WATCHED, Handles, files_of, open_quietly, state_of
 from .info import info_of, usable_levels
 from .localfile import LocalFile
-from .pixels import Array, Mask
+from .nesting import Array, Mask
+from .readahead import Area, ReadAhead
 
 MOST_NAMED = 8  # rasters inside a file that an error names
 READ_AT_ONCE = 1 << 24  # values of a file of this machine that are read at a time

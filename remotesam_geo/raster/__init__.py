@@ -1,0 +1,1 @@
+"""One raster file: its layout, its pixels, and its pixels on another grid."""
