@@ -40,7 +40,7 @@ test: $(READY)
 hostile: $(READY)
 	$(BIN)/python tests/hostile.py -n $(WORKERS) --dist worksteal tests/test_environment.py tests/test_dependencies.py \
 	    tests/model/test_checkpoint_hub.py tests/model/test_processor.py tests/net/test_auth.py \
-	    tests/scenes/test_items.py
+	    tests/stac/test_items.py
 
 # Old releases on newer ones of what they need: their own warnings of deprecation are no news. Torch stays at the one
 # version with a small build for CPUs.

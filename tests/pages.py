@@ -21,7 +21,7 @@ from remotesam_geo.learning.triplets import (
 )
 from remotesam_geo.learning.world import Acquisition, World
 from remotesam_geo.model import convert
-from remotesam_geo.scenes.catalogs import CATALOGS, Catalog
+from remotesam_geo.stac.catalogs import CATALOGS, Catalog
 
 CHICAGO = (-87.9, 41.975)  # within the box that the pages ask for
 WORLD = World(

@@ -15,8 +15,8 @@ import remotesam_geo.mapping.change
 import remotesam_geo.model
 import remotesam_geo.scenes.loading
 import remotesam_geo.scenes.opening
-import remotesam_geo.scenes.saving
-import remotesam_geo.scenes.searching
+import remotesam_geo.stac.save
+import remotesam_geo.stac.search
 from remotesam_geo.cli import app, jobs, main, tools, verbs
 from remotesam_geo.learning.evaluate import __main__ as evaluating
 from remotesam_geo.learning.train import __main__ as training
@@ -158,8 +158,8 @@ def run(folder, capsys, monkeypatch):
     monkeypatch.setattr(remotesam_geo.job, "Job", job)
     monkeypatch.setattr(remotesam_geo.scenes.opening, "open_raster", spied("open_raster", "scene"))
     monkeypatch.setattr(remotesam_geo.scenes.loading, "load", load)
-    monkeypatch.setattr(remotesam_geo.scenes.searching, "search", spied("search", [item]))
-    monkeypatch.setattr(remotesam_geo.scenes.saving, "save_items", spied("save_items", None))
+    monkeypatch.setattr(remotesam_geo.stac.search, "search", spied("search", [item]))
+    monkeypatch.setattr(remotesam_geo.stac.save, "save_items", spied("save_items", None))
     monkeypatch.setattr(remotesam_geo.mapping.change, "match_over_time", spied("match", FOUND))
     monkeypatch.setattr(
         remotesam_geo.model, "convert", spied("convert", type("Origin", (), {"sha256": "0"}))

@@ -215,7 +215,7 @@ def _network() -> dict[str, str]:
     import urllib.error
     import urllib.request
 
-    from remotesam_geo.scenes.catalogs import CATALOGS
+    from remotesam_geo.stac.catalogs import CATALOGS
 
     said = {}
     for name, catalog in CATALOGS.items():

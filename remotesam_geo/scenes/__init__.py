@@ -17,8 +17,8 @@ _HOME = {
     "open_raster": "scenes.opening",
     "render": "scenes.rendering",
     "render_block": "scenes.rendering",
-    "save_items": "scenes.saving",
-    "search": "scenes.searching",
+    "save_items": "stac.save",
+    "search": "stac.search",
 }
 
 __all__ = [

@@ -14,8 +14,8 @@ from odc.geo.xr import spatial_dims
 
 from remotesam_geo.errors import InputError
 from remotesam_geo.raster.nesting import equal
+from remotesam_geo.stac.bands import RGB
 
-from .bands import RGB
 from .blocks import SOURCE, VALID
 
 Array = npt.NDArray[Any]

@@ -10,10 +10,10 @@ from odc.geo.geobox import GeoBox
 from remotesam_geo.errors import InputError
 from remotesam_geo.geo import grids
 from remotesam_geo.geo.grids import Bounds
+from remotesam_geo.stac import sensors
+from remotesam_geo.stac.bands import unknown_bands
+from remotesam_geo.stac.items import Band
 
-from . import sensors
-from .bands import unknown_bands
-from .items import Band
 from .picks import Pick
 from .recipe import Layer, Source, Variable, as_fill
 

@@ -18,10 +18,10 @@ from remotesam_geo.geo.areas import LONLAT, area_of_interest
 from remotesam_geo.geo.grids import Bounds
 from remotesam_geo.net import trust as safety
 from remotesam_geo.net.policy import ReadPolicy
+from remotesam_geo.stac.documents import LeftOut
+from remotesam_geo.stac.items import is_signed, read_items
 
 from .arguments import check_names, check_reading, crs_of_user
-from .documents import LeftOut
-from .items import is_signed, read_items
 from .layers import Masked, groups_of, layer_of, needs_units, variables_of
 from .picks import Headers, Pick, fill_types, near, pick_bands, place
 from .recipe import Layer, Recipe, Variable

@@ -20,9 +20,9 @@ from remotesam_geo.net.policy import ReadPolicy
 from remotesam_geo.raster.gcps import Points
 from remotesam_geo.raster.odc_driver import inspect
 from remotesam_geo.raster.session import RasterInfo
+from remotesam_geo.stac.bands import RGB, band_names
 
 from .arguments import check_names, check_path, check_reading, crs_of_user
-from .bands import RGB, band_names
 from .blocks import PIXELS
 from .loading import CHUNK, chunk_of
 from .recipe import Layer, Recipe, Source, Variable, as_fill

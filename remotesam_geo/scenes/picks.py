@@ -17,11 +17,11 @@ from remotesam_geo.net import trust as safety
 from remotesam_geo.net.policy import ReadPolicy
 from remotesam_geo.raster.odc_driver import inspect
 from remotesam_geo.raster.session import RasterInfo
+from remotesam_geo.stac.bands import choose_bands, unknown_bands
+from remotesam_geo.stac.documents import LeftOut
+from remotesam_geo.stac.items import Band, Item
 
-from .bands import choose_bands, unknown_bands
 from .blocks import SOURCE, VALID
-from .documents import LeftOut
-from .items import Band, Item
 
 _AT_ONCE = 8
 

@@ -14,8 +14,8 @@ from odc.geo.geobox import GeoBox
 
 from remotesam_geo.errors import InputError
 from remotesam_geo.net.policy import ReadPolicy
+from remotesam_geo.stac.bands import RGB
 
-from .bands import RGB
 from .blocks import VALID, Mask, read_block
 from .colors import BAND_DIMS, Array, colors_of, paint
 from .recipe import Recipe

@@ -17,8 +17,8 @@ from odc.geo.geobox import GeoBox
 
 from remotesam_geo.errors import InputError, RemoteSAMWarning
 from remotesam_geo.net.policy import ReadPolicy
+from remotesam_geo.stac.bands import RGB
 
-from .bands import RGB
 from .blocks import read_block
 from .colors import REFLECTANCE_UNIT, Array, Colors, valid_of
 from .recipe import Recipe, policy_of

@@ -316,7 +316,7 @@ def test_times_without_zone():
     """Datetimes without zone, or null with a start and an end."""
     (doc,) = recorded("blacksky_no_zone")
     assert doc["properties"]["datetime"] == "2023-06-14T11:08:44.039000"
-    from remotesam_geo.scenes.items import read_items
+    from remotesam_geo.stac.items import read_items
 
     assert str(read_items(doc)[0].time) == "2023-06-14T11:08:44.039000"
     (doc,) = recorded("lidar_null_datetime")

@@ -14,8 +14,8 @@ from remotesam_geo.net.trust import is_remote
 from .api import Api, search_api
 from .catalogs import CATALOGS, did_you_mean
 from .documents import LeftOut, as_items, is_href, links
-from .question import Question
-from .walking import open_page, search_files
+from .query import Question
+from .static import open_page, search_files
 
 if TYPE_CHECKING:
     from remotesam_geo.net.policy import ReadPolicy

@@ -12,8 +12,9 @@ from remotesam_geo.net.auth import HrefSigner, Request
 from remotesam_geo.net.client import Patience
 from remotesam_geo.net.json_client import Web
 from remotesam_geo.net.trust import Trust
-from remotesam_geo.scenes import ReadPolicy, api
-from tests.scenes.api_server import ApiServer, Reply, page, thing
+from remotesam_geo.scenes import ReadPolicy
+from remotesam_geo.stac import api
+from tests.stac.api_server import ApiServer, Reply, page, thing
 
 # A busy machine answers late: only tests of silence give up soon.
 QUICK = ReadPolicy(patience=Patience(stall=60, total=200, retries=3, first_wait=0.01))

@@ -21,7 +21,7 @@ from remotesam_geo.notebook import tqdm
 
 from .catalogs import did_you_mean
 from .documents import Document, LeftOut, keep_remote, links, malformed_links, read_json
-from .question import Question, interval_text
+from .query import Question, interval_text
 
 log = logging.getLogger(__name__)
 

@@ -14,10 +14,10 @@ from odc.geo.geom import Geometry
 from remotesam_geo import search
 from remotesam_geo.errors import InputError, SearchError
 from remotesam_geo.geo.areas import shape_in_degrees, split_at_antimeridian
-from remotesam_geo.scenes.catalogs import CATALOGS, near_matches
-from remotesam_geo.scenes.question import Question, interval_text, read_interval
-from remotesam_geo.scenes.searching import _place
-from tests.scenes.api_server import thing
+from remotesam_geo.stac.catalogs import CATALOGS, near_matches
+from remotesam_geo.stac.query import Question, interval_text, read_interval
+from remotesam_geo.stac.search import _place
+from tests.stac.api_server import thing
 
 
 def utc(*parts):

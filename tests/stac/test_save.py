@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from remotesam_geo import save_items, search
 from remotesam_geo.errors import InputError, RemoteSAMWarning, SearchError
-from remotesam_geo.scenes import geoparquet
-from remotesam_geo.scenes.documents import LeftOut
-from tests.scenes.api_server import thing
+from remotesam_geo.stac import geoparquet
+from remotesam_geo.stac.documents import LeftOut
 from tests.scenes.places import DATA, recorded
+from tests.stac.api_server import thing
 
 NAMES = sorted(path.stem for path in (DATA / "stac").glob("*.json"))
 

@@ -12,9 +12,9 @@ from odc.geo.crs import CRS
 
 from remotesam_geo.errors import InputError
 from remotesam_geo.raster.info import RasterInfo
-from remotesam_geo.scenes import sensors
-from remotesam_geo.scenes.bands import band_names, choose_bands
-from remotesam_geo.scenes.items import is_signed, read_items, resolve_href, unsigned
+from remotesam_geo.stac import sensors
+from remotesam_geo.stac.bands import band_names, choose_bands
+from remotesam_geo.stac.items import is_signed, read_items, resolve_href, unsigned
 from tests.scenes.places import recorded
 
 

@@ -27,7 +27,7 @@ from .documents import (
     read_json,
     set_self,
 )
-from .question import Question
+from .query import Question
 
 THREADS = 8
 _GONE = (404, 410)

@@ -11,8 +11,8 @@ from remotesam_geo import load, save_items, search
 from remotesam_geo.errors import SearchError
 from remotesam_geo.net.trust import Trust
 from remotesam_geo.scenes import ReadPolicy
-from tests.scenes.api_server import ApiServer, Reply
 from tests.scenes.places import DATA, recorded, write
+from tests.stac.api_server import ApiServer, Reply
 
 RECORDED = json.loads((DATA / "search" / "recorded.json").read_text())
 PLANETARY = "https://planetarycomputer.microsoft.com/api/stac/v1"

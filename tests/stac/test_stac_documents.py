@@ -11,13 +11,13 @@ import pytest
 from remotesam_geo import load, save_items, search
 from remotesam_geo.errors import InputError, ReadError, RemoteSAMWarning, SearchError
 from remotesam_geo.scenes import Recipe, picks
-from remotesam_geo.scenes.bands import choose_bands
-from remotesam_geo.scenes.documents import read_json
-from remotesam_geo.scenes.items import read_items
+from remotesam_geo.stac.bands import choose_bands
+from remotesam_geo.stac.documents import read_json
+from remotesam_geo.stac.items import read_items
 from tests.campaign import CASES
-from tests.scenes.api_server import ApiServer, Reply, page, thing
 from tests.scenes.mutations import DEEP, mutate, paths
 from tests.scenes.places import DATA, recorded
+from tests.stac.api_server import ApiServer, Reply, page, thing
 
 A, B, C = thing("a"), thing("b"), thing("c")
 

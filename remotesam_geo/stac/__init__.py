@@ -1,0 +1,1 @@
+"""STAC catalogues: search them, read their items, save what was found."""
