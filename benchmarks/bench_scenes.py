@@ -37,7 +37,7 @@ def windows(size, step):
 OURS = """
 import dask
 from remotesam_geo import load
-from remotesam_geo.scenes.blocks import read_block
+from remotesam_geo.scenes.read_block import read_block
 from remotesam_geo.raster.session import ReadPolicy
 from remotesam_geo.scenes.recipe import Recipe
 from remotesam_geo.net.trust import Trust

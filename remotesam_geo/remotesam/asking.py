@@ -33,7 +33,7 @@ from remotesam_geo.mapping.source import Moment, Source, picture_source, scene_s
 from remotesam_geo.mapping.stitch import Seam
 from remotesam_geo.mapping.views import square_round
 from remotesam_geo.scenes.colors import check_bands
-from remotesam_geo.scenes.stretches import check_stretch
+from remotesam_geo.scenes.stretch import check_stretch
 from remotesam_geo.tasks import Suppress, decode
 from remotesam_geo.words import (
     CLASS_TEMPLATE,

@@ -11,7 +11,7 @@ _HOME = {
     "ReadPolicy": "net.policy",
     "Recipe": "scenes.recipe",
     "S3": "net.auth",
-    "Stretch": "scenes.stretches",
+    "Stretch": "scenes.stretch",
     "Trust": "net.trust",
     "load": "scenes.loading",
     "open_raster": "scenes.opening",

@@ -16,7 +16,7 @@ from remotesam_geo.errors import InputError
 from remotesam_geo.raster.nesting import equal
 from remotesam_geo.stac.bands import RGB
 
-from .blocks import SOURCE, VALID
+from .read_block import SOURCE, VALID
 
 Array = npt.NDArray[Any]
 

@@ -22,9 +22,9 @@ from remotesam_geo.stac.documents import LeftOut
 from remotesam_geo.stac.items import is_signed, read_items
 
 from .arguments import check_names, check_reading, crs_of_user
-from .layers import Masked, groups_of, layer_of, needs_units, variables_of
-from .picks import Headers, Pick, fill_types, near, pick_bands, place
+from .compose import Masked, groups_of, layer_of, needs_units, variables_of
 from .recipe import Layer, Recipe, Variable
+from .select import Headers, Pick, fill_types, near, pick_bands, place
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -23,8 +23,8 @@ from remotesam_geo.raster.session import RasterInfo
 from remotesam_geo.stac.bands import RGB, band_names
 
 from .arguments import check_names, check_path, check_reading, crs_of_user
-from .blocks import PIXELS
 from .loading import CHUNK, chunk_of
+from .read_block import PIXELS
 from .recipe import Layer, Recipe, Source, Variable, as_fill
 
 if TYPE_CHECKING:

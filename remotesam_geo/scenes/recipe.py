@@ -205,7 +205,7 @@ class Recipe:
         Returns:
             As from `load`.
         """
-        from .dataset import build  # noqa: PLC0415 - it needs this module
+        from .build import build  # noqa: PLC0415 - it needs this module
 
         return build(self if geobox is None else self.on(geobox), policy)
 

@@ -16,10 +16,10 @@ from remotesam_geo.errors import InputError
 from remotesam_geo.net.policy import ReadPolicy
 from remotesam_geo.stac.bands import RGB
 
-from .blocks import VALID, Mask, read_block
 from .colors import BAND_DIMS, Array, colors_of, paint
+from .read_block import VALID, Mask, read_block
 from .recipe import Recipe
-from .stretches import Stretch, choose_limits, in_numbers, stretch_of
+from .stretch import Stretch, choose_limits, in_numbers, stretch_of
 
 
 def render(

@@ -25,7 +25,7 @@ from remotesam_geo import load
 from remotesam_geo.errors import InputError, ReadError, RemoteSAMWarning
 from remotesam_geo.raster.odc_driver import SceneDriver
 from remotesam_geo.scenes import Recipe
-from remotesam_geo.scenes.blocks import read_block
+from remotesam_geo.scenes.read_block import read_block
 from tests.scenes.places import grid, item, noise, recorded, write
 
 UTM = "EPSG:32631"
@@ -332,7 +332,7 @@ class TestScene:
 
     def test_each_chunk_is_read_once_whatever_is_asked_of_it(self, tmp_path, monkeypatch):
         from remotesam_geo import render
-        from remotesam_geo.scenes import dataset
+        from remotesam_geo.scenes import build as dataset
 
         asked = []
         read = dataset.read_block

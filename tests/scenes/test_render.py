@@ -311,7 +311,7 @@ class TestPercentiles:
         xr.testing.assert_identical(outs[0], outs[2])
 
     def test_they_are_read_from_overviews_once(self, unknown, monkeypatch):
-        from remotesam_geo.scenes import stretches
+        from remotesam_geo.scenes import stretch as stretches
 
         asked = []
         read = stretches.read_block

@@ -10,7 +10,8 @@ import pytest
 
 from remotesam_geo import load, save_items, search
 from remotesam_geo.errors import InputError, ReadError, RemoteSAMWarning, SearchError
-from remotesam_geo.scenes import Recipe, picks
+from remotesam_geo.scenes import Recipe
+from remotesam_geo.scenes import select as picks
 from remotesam_geo.stac.bands import choose_bands
 from remotesam_geo.stac.documents import read_json
 from remotesam_geo.stac.items import read_items

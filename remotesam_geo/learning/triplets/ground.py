@@ -21,7 +21,7 @@ from remotesam_geo.geo.ground import Resolution, check_resolution
 from remotesam_geo.mapping.grid import Grid
 from remotesam_geo.mapping.source import scene_source
 from remotesam_geo.scenes.colors import check_bands
-from remotesam_geo.scenes.stretches import check_stretch
+from remotesam_geo.scenes.stretch import check_stretch
 from remotesam_geo.words import CLASS_TEMPLATE
 
 from .masks import Mask

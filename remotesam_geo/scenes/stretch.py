@@ -19,8 +19,8 @@ from remotesam_geo.errors import InputError, RemoteSAMWarning
 from remotesam_geo.net.policy import ReadPolicy
 from remotesam_geo.stac.bands import RGB
 
-from .blocks import read_block
 from .colors import REFLECTANCE_UNIT, Array, Colors, valid_of
+from .read_block import read_block
 from .recipe import Recipe, policy_of
 
 REFLECTANCE = (0.0, 0.3)  # black and white of surface reflectance in a picture

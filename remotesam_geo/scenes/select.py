@@ -21,7 +21,7 @@ from remotesam_geo.stac.bands import choose_bands, unknown_bands
 from remotesam_geo.stac.documents import LeftOut
 from remotesam_geo.stac.items import Band, Item
 
-from .blocks import SOURCE, VALID
+from .read_block import SOURCE, VALID
 
 _AT_ONCE = 8
 

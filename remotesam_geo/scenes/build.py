@@ -15,7 +15,7 @@ from odc.geo.xr import xr_coords
 from remotesam_geo.geo.grids import anchored
 from remotesam_geo.net.policy import ReadPolicy
 
-from .blocks import SOURCE, VALID, read_block
+from .read_block import SOURCE, VALID, read_block
 from .recipe import Recipe, Variable
 
 

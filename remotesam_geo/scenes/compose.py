@@ -14,8 +14,8 @@ from remotesam_geo.stac import sensors
 from remotesam_geo.stac.bands import unknown_bands
 from remotesam_geo.stac.items import Band
 
-from .picks import Pick
 from .recipe import Layer, Source, Variable, as_fill
+from .select import Pick
 
 Masked = str | Mapping[str, Sequence[int]] | None
 
