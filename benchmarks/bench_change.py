@@ -19,7 +19,7 @@ from remotesam_geo import match_over_time
 from remotesam_geo.learning.world import Acquisition
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.mapping.seen import Seen, events, look
+from tests.tracking.seen import Seen, events, look
 
 ACQUISITIONS = (
     Acquisition(time="2024-06-01"),

@@ -19,7 +19,7 @@ _HOME = {
     "explore": "plotting",
     "explore_large": "plotting",
     "load": "scenes",
-    "match_over_time": "mapping.change",
+    "match_over_time": "tracking.match",
     "model_item": "outputs",
     "open_probabilities": "outputs",
     "open_raster": "scenes",

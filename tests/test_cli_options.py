@@ -11,12 +11,12 @@ import typer
 import remotesam_geo.job
 import remotesam_geo.learning.engine
 import remotesam_geo.learning.triplets
-import remotesam_geo.mapping.change
 import remotesam_geo.model
 import remotesam_geo.scenes.loading
 import remotesam_geo.scenes.opening
 import remotesam_geo.stac.save
 import remotesam_geo.stac.search
+import remotesam_geo.tracking.match
 from remotesam_geo.cli import app, jobs, main, tools, verbs
 from remotesam_geo.learning.evaluate import __main__ as evaluating
 from remotesam_geo.learning.train import __main__ as training
@@ -160,7 +160,7 @@ def run(folder, capsys, monkeypatch):
     monkeypatch.setattr(remotesam_geo.scenes.loading, "load", load)
     monkeypatch.setattr(remotesam_geo.stac.search, "search", spied("search", [item]))
     monkeypatch.setattr(remotesam_geo.stac.save, "save_items", spied("save_items", None))
-    monkeypatch.setattr(remotesam_geo.mapping.change, "match_over_time", spied("match", FOUND))
+    monkeypatch.setattr(remotesam_geo.tracking.match, "match_over_time", spied("match", FOUND))
     monkeypatch.setattr(
         remotesam_geo.model, "convert", spied("convert", type("Origin", (), {"sha256": "0"}))
     )

@@ -12,7 +12,7 @@ from odc.geo.xr import xr_zeros
 from remotesam_geo import Job, RemoteSAM, save
 from remotesam_geo.errors import InputError
 from remotesam_geo.geo.coordinates import grid_of
-from remotesam_geo.mapping.looks import observed_area
+from remotesam_geo.tracking.visibility import observed_area
 
 PLACE = GeoBox.from_bbox((500000, 5400000, 500640, 5400480), crs="EPSG:32633", resolution=10)
 

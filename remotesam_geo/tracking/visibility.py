@@ -18,10 +18,9 @@ from shapely.geometry.base import BaseGeometry
 from remotesam_geo.errors import InputError
 from remotesam_geo.geo.coordinates import grid_of
 from remotesam_geo.geo.pixel_shapes import out_of_grid
+from remotesam_geo.mapping.grid import Grid
+from remotesam_geo.mapping.source import dates_of
 from remotesam_geo.scenes import render
-
-from .grid import Grid
-from .source import dates_of
 
 __all__ = ["Looks", "ObservedLike", "observed_area"]
 

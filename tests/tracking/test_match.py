@@ -18,9 +18,9 @@ from scipy import ndimage
 from remotesam_geo import match_over_time
 from remotesam_geo.errors import InputError
 from remotesam_geo.learning.world import Acquisition
-from remotesam_geo.mapping.change import COLUMNS
-from remotesam_geo.mapping.looks import observed_area
-from tests.mapping.seen import events, look
+from remotesam_geo.tracking.match import COLUMNS
+from remotesam_geo.tracking.visibility import observed_area
+from tests.tracking.seen import events, look
 
 UTM = "EPSG:32633"
 RASTERS = Path(__file__).parents[1] / "data" / "rasters"

@@ -18,11 +18,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from remotesam_geo.errors import InputError
+from remotesam_geo.mapping.source import utc
 
-from .course import Course
-from .looks import Looks, ObservedLike, observed_area
-from .plane import Plane
-from .source import utc
+from .projection import Plane
+from .tracker import Course
+from .visibility import Looks, ObservedLike, observed_area
 
 __all__ = ["COLUMNS", "STATES", "match_over_time"]
 

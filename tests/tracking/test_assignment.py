@@ -8,7 +8,7 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from remotesam_geo.mapping.matching import assign, candidates, estimate_shift, moved
+from remotesam_geo.tracking.assignment import assign, candidates, estimate_shift, moved
 
 
 def best_total(gains):

@@ -7,8 +7,8 @@ import pandas as pd
 import shapely
 from numpy.typing import NDArray
 
-from .looks import Looks
-from .matching import Pairs, assign, candidates, estimate_shift, join_pairs, moved, overlap
+from .assignment import Pairs, assign, candidates, estimate_shift, join_pairs, moved, overlap
+from .visibility import Looks
 
 __all__ = ["Course"]
 

@@ -1,0 +1,1 @@
+"""Objects across dates: matched, followed, and told from hidden ones."""
