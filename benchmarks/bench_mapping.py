@@ -28,11 +28,11 @@ from odc.geo.xr import xr_coords
 from pyproj import CRS
 
 from remotesam_geo import RemoteSAM
-from remotesam_geo.mapping.frames import Style, to_frame
+from remotesam_geo.mapping.collect import Choice, survey
+from remotesam_geo.mapping.feature_table import Style, to_frame
 from remotesam_geo.mapping.grid import Grid
 from remotesam_geo.mapping.maps import Held
 from remotesam_geo.mapping.source import Moment
-from remotesam_geo.mapping.survey import Choice, survey
 from remotesam_geo.words import parse_prompts
 
 WINDOW, CORE, BLOCK = 896, 672, 2048

@@ -21,9 +21,9 @@ from remotesam_geo.geo.box import Box
 from remotesam_geo.mapping.executor import Answer
 from remotesam_geo.mapping.grid import Grid
 from remotesam_geo.mapping.source import Moment
-from remotesam_geo.mapping.zone_frames import label_frame
-from remotesam_geo.mapping.zone_sums import ZoneSums, tally_zones
-from remotesam_geo.mapping.zones import Zones, place_zones
+from remotesam_geo.mapping.zonal.zone_sums import ZoneSums, tally_zones
+from remotesam_geo.mapping.zonal.zone_tables import label_frame
+from remotesam_geo.mapping.zonal.zones import Zones, place_zones
 from remotesam_geo.words import Prompt
 
 PROMPTS = tuple(Prompt(label=name, expressions=(name,)) for name in ("ship", "tank"))

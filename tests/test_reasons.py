@@ -9,7 +9,7 @@ import shapely
 import xarray as xr
 
 from remotesam_geo.errors import RemoteSAMWarning
-from remotesam_geo.mapping.survey import Choice, warn_of_nothing
+from remotesam_geo.mapping.collect import Choice, warn_of_nothing
 from remotesam_geo.remotesam import RemoteSAM
 from remotesam_geo.tasks import Dropped
 from remotesam_geo.words import CLASS_TEMPLATE, parse_prompts, warn_of_sizes

@@ -15,7 +15,7 @@ from odc.geo.xr import wrap_xr
 from rasterio.features import rasterize
 
 from remotesam_geo.errors import InputError, ReadError, RemoteSAMWarning
-from remotesam_geo.mapping.frames import COLUMNS
+from remotesam_geo.mapping.feature_table import COLUMNS
 from remotesam_geo.remotesam import RemoteSAM
 
 GREEN, RED = (20, 200, 20), (200, 20, 20)

@@ -13,8 +13,8 @@ from odc.geo.geobox import GeoBox
 from odc.geo.xr import wrap_xr
 from rasterio.features import rasterize
 
-from remotesam_geo.mapping.frames import COLUMNS
-from remotesam_geo.mapping.zone_frames import (
+from remotesam_geo.mapping.feature_table import COLUMNS
+from remotesam_geo.mapping.zonal.zone_tables import (
     CAPTION_COLUMNS,
     COUNT_COLUMNS,
     LABEL_COLUMNS,

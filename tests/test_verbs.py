@@ -18,8 +18,8 @@ from PIL import Image
 from rasterio.features import rasterize
 
 from remotesam_geo.errors import InputError, RemoteSAMWarning
-from remotesam_geo.mapping import vectors
-from remotesam_geo.mapping.frames import COLUMNS
+from remotesam_geo.mapping import polygons as vectors
+from remotesam_geo.mapping.feature_table import COLUMNS
 from remotesam_geo.remotesam import RemoteSAM
 from remotesam_geo.tasks import components, encode, refine, semantic
 from tests.test_remotesam import BAR, GREEN, RED, Colours, scene_of

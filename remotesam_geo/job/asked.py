@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 from remotesam_geo.errors import InputError, ModelError
 from remotesam_geo.mapping.cluster import Opener
-from remotesam_geo.mapping.contours import Contours, WithContours
+from remotesam_geo.mapping.contour_layer import Contours, WithContours
 from remotesam_geo.mapping.executor import Predict
 from remotesam_geo.mapping.plan import Weights
 from remotesam_geo.remotesam import Model, RemoteSAM

@@ -20,8 +20,9 @@ from rasterio.errors import NotGeoreferencedWarning
 from remotesam_geo import __version__
 from remotesam_geo.errors import InputError, JobError, RemoteSAMWarning, number_in, one_of
 from remotesam_geo.mapping.cluster import ask_there
+from remotesam_geo.mapping.collect import Choice, drawn
 from remotesam_geo.mapping.executor import OnError
-from remotesam_geo.mapping.frames import Style, wanted_crs
+from remotesam_geo.mapping.feature_table import Style, wanted_crs
 from remotesam_geo.mapping.headers import File, changes, describe
 from remotesam_geo.mapping.lazy import as_probabilities, note_failures
 from remotesam_geo.mapping.ledger import (
@@ -36,6 +37,7 @@ from remotesam_geo.mapping.ledger import (
 )
 from remotesam_geo.mapping.origin import Origin
 from remotesam_geo.mapping.plan import Group, Plan, groups, prompt_from_json, prompt_to_json
+from remotesam_geo.mapping.polygons import Outline, Parts
 from remotesam_geo.mapping.stages import (
     Records,
     Todo,
@@ -49,8 +51,6 @@ from remotesam_geo.mapping.stages import (
 )
 from remotesam_geo.mapping.stitch import Seam
 from remotesam_geo.mapping.store import Store, replace_file, tidy, writing
-from remotesam_geo.mapping.survey import Choice, drawn
-from remotesam_geo.mapping.vectors import Outline, Parts
 from remotesam_geo.notebook import tqdm
 from remotesam_geo.remotesam.asking import OVERLAP
 from remotesam_geo.remotesam.network import Refine

@@ -18,14 +18,7 @@ from remotesam_geo import __version__
 from remotesam_geo.errors import InputError, RemoteSAMWarning
 from remotesam_geo.geo.ground import ground_area
 from remotesam_geo.geo.pixel_shapes import out_of_grid
-from remotesam_geo.mapping.executor import Predict
-from remotesam_geo.mapping.frames import Found, Style, to_frame
-from remotesam_geo.mapping.grid import Grid
-from remotesam_geo.mapping.ledger import POISON
-from remotesam_geo.mapping.plan import Group, Plan
-from remotesam_geo.mapping.stages import Records, layers, pieces
-from remotesam_geo.mapping.stitch import look
-from remotesam_geo.mapping.survey import (
+from remotesam_geo.mapping.collect import (
     Choice,
     drawn,
     gather,
@@ -33,6 +26,13 @@ from remotesam_geo.mapping.survey import (
     warn_of_giants,
     warn_of_nothing,
 )
+from remotesam_geo.mapping.executor import Predict
+from remotesam_geo.mapping.feature_table import Found, Style, to_frame
+from remotesam_geo.mapping.grid import Grid
+from remotesam_geo.mapping.ledger import POISON
+from remotesam_geo.mapping.plan import Group, Plan
+from remotesam_geo.mapping.stages import Records, layers, pieces
+from remotesam_geo.mapping.stitch import look
 from remotesam_geo.remotesam.asking import ceil_pixels
 from remotesam_geo.tasks import Dropped
 

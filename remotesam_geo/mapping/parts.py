@@ -23,8 +23,8 @@ from odc.geo.geobox import GeoBox
 from remotesam_geo.errors import JobError
 from remotesam_geo.tasks import Hulls, Table, upright
 
+from .polygons import SIDES, Features, Outline, Pieces
 from .store import digest
-from .vectors import SIDES, Features, Outline, Pieces
 
 __all__ = ["about", "check", "pack", "seal_of", "unpack"]
 

@@ -16,8 +16,8 @@ from remotesam_geo.geo.ground import Resolution, pixel_size
 from remotesam_geo.scenes import ReadPolicy
 from remotesam_geo.words import Prompt, auto_resolution, distinct_expressions
 
-from .areas import tiles_in
-from .contours import CONTOURS
+from .area_windows import tiles_in
+from .contour_layer import CONTOURS
 from .executor import Work
 from .grid import Block, Grid, Tile
 from .origin import Origin

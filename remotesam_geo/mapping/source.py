@@ -21,7 +21,7 @@ from remotesam_geo.geo.crs import only_defined
 from remotesam_geo.geo.ground import Resolution, plan_geobox
 from remotesam_geo.scenes import Recipe, render
 
-from .resample import Resampling
+from .rescale import Resampling
 
 __all__ = [
     "Moment", "Source", "check_apart", "dates_of", "picture_source", "scene_source", "utc",

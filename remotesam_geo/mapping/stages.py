@@ -22,9 +22,9 @@ from .grid import Block
 from .ledger import Entry, Ledger, Miss
 from .parts import about, check, pack, seal_of, unpack
 from .plan import Group, Plan
+from .polygons import Outline, Pieces, extract
 from .stitch import Codes, joined
 from .store import DamagedBlockError, Store, replace_file, writing
-from .vectors import Outline, Pieces, extract
 
 __all__ = [
     "Layer", "Outcome", "Records", "Todo", "again", "ask_here", "check_stored", "file", "layers", "made", "outline",

@@ -23,15 +23,15 @@ from remotesam_geo.geo.coordinates import grid_of
 from remotesam_geo.geo.crs import body_of, crs_of, name_of
 from remotesam_geo.geo.ground import pixel_size
 from remotesam_geo.geo.pixel_shapes import out_of_grid
-from remotesam_geo.mapping.contours import Contours
+from remotesam_geo.mapping.collect import Choice, Survey, survey, warn_of_giants, warn_of_nothing
+from remotesam_geo.mapping.contour_layer import Contours
 from remotesam_geo.mapping.executor import Failure, Predict, Work
-from remotesam_geo.mapping.frames import Found, Style, to_frame, wanted_crs
+from remotesam_geo.mapping.feature_table import Found, Style, to_frame, wanted_crs
 from remotesam_geo.mapping.maps import Asked
-from remotesam_geo.mapping.survey import Choice, Survey, survey, warn_of_giants, warn_of_nothing
-from remotesam_geo.mapping.vectors import Features
-from remotesam_geo.mapping.zone_frames import wide_columns
-from remotesam_geo.mapping.zone_sums import Sums
-from remotesam_geo.mapping.zones import Zones, check_zones, core_zones, place_zones
+from remotesam_geo.mapping.polygons import Features
+from remotesam_geo.mapping.zonal.zone_sums import Sums
+from remotesam_geo.mapping.zonal.zone_tables import wide_columns
+from remotesam_geo.mapping.zonal.zones import Zones, check_zones, core_zones, place_zones
 from remotesam_geo.notebook import tqdm
 from remotesam_geo.tasks import CONTOUR_THRESHOLD, Dropped, Suppress, merge
 from remotesam_geo.words import Prompt, PromptLike, parse_prompts, view_words

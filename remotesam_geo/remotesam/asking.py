@@ -22,8 +22,9 @@ from remotesam_geo.geo.coordinates import grid_of
 from remotesam_geo.geo.crs import body_of, crs_of
 from remotesam_geo.geo.ground import pixel_size, plan_geobox
 from remotesam_geo.geo.pixel_shapes import onto_grid
-from remotesam_geo.mapping.areas import tiles_in
-from remotesam_geo.mapping.contours import CONTOURS, Contours, WithContours, contour_codes
+from remotesam_geo.geo.squares import square_round
+from remotesam_geo.mapping.area_windows import tiles_in
+from remotesam_geo.mapping.contour_layer import CONTOURS, Contours, WithContours, contour_codes
 from remotesam_geo.mapping.executor import OnError, Predict, Work
 from remotesam_geo.mapping.grid import Grid
 from remotesam_geo.mapping.lazy import DAMAGED_NOTE, held_maps, noted_questions
@@ -31,7 +32,6 @@ from remotesam_geo.mapping.maps import Asked, Held, Maps
 from remotesam_geo.mapping.plan import by_resolution
 from remotesam_geo.mapping.source import Moment, Source, picture_source, scene_source
 from remotesam_geo.mapping.stitch import Seam
-from remotesam_geo.mapping.views import square_round
 from remotesam_geo.scenes.colors import check_bands
 from remotesam_geo.scenes.stretch import check_stretch
 from remotesam_geo.tasks import Suppress, decode

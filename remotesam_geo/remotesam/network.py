@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from remotesam_geo.errors import InputError, number_in, one_of
-from remotesam_geo.mapping.contours import Contours
+from remotesam_geo.mapping.contour_layer import Contours
 from remotesam_geo.mapping.stitch import Codes
 from remotesam_geo.tasks import decode
 

@@ -8,13 +8,14 @@ import geopandas as gpd
 import xarray as xr
 
 from remotesam_geo.errors import InputError, number_in, one_of
+from remotesam_geo.mapping.collect import Choice
 from remotesam_geo.mapping.executor import OnError
-from remotesam_geo.mapping.frames import Style
+from remotesam_geo.mapping.feature_table import Style
 from remotesam_geo.mapping.lazy import class_array, probability_array
+from remotesam_geo.mapping.polygons import Parts
 from remotesam_geo.mapping.stitch import Seam
-from remotesam_geo.mapping.survey import Choice
-from remotesam_geo.mapping.vectors import Parts
-from remotesam_geo.mapping.zone_frames import (
+from remotesam_geo.mapping.zonal.zone_objects import Within
+from remotesam_geo.mapping.zonal.zone_tables import (
     CAPTION_COLUMNS,
     COUNT_COLUMNS,
     LABEL_COLUMNS,
@@ -23,7 +24,6 @@ from remotesam_geo.mapping.zone_frames import (
     count_frame,
     label_frame,
 )
-from remotesam_geo.mapping.zone_objects import Within
 from remotesam_geo.notebook import card, facts
 from remotesam_geo.tasks import COUNT_CONTOUR_THRESHOLD, MIN_SCORE, MULTI_LABEL_BALANCE, Suppress
 from remotesam_geo.words import PromptLike, ResolutionLike

@@ -12,10 +12,10 @@ from odc.geo.geobox import GeoBox
 from remotesam_geo.errors import JobError
 from remotesam_geo.mapping.grid import Grid
 from remotesam_geo.mapping.parts import about, check, pack, seal_of, unpack
+from remotesam_geo.mapping.polygons import SIDES, Joiner, extract
 from remotesam_geo.mapping.store import DamagedBlockError, Store, replace_file, tidy
-from remotesam_geo.mapping.vectors import SIDES, Joiner, extract
 from remotesam_geo.tasks import FAILED, NO_DATA
-from tests.mapping.test_vectors import noise
+from tests.mapping.test_polygons import noise
 
 GRID = Grid(shape=(70, 110), window=24, overlap=8, block=2)
 

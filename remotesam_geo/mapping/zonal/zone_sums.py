@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from remotesam_geo.errors import RemoteSAMWarning
+from remotesam_geo.mapping.executor import Answer
+from remotesam_geo.mapping.grid import Grid
+from remotesam_geo.mapping.source import Moment
+from remotesam_geo.mapping.stitch import joined
 from remotesam_geo.tasks import Tally, label_scores, refer, tally
 from remotesam_geo.words import Prompt
 
-from .executor import Answer
-from .grid import Grid
-from .source import Moment
-from .stitch import joined
 from .zones import Zones
 
 __all__ = ["Sums", "ZonePart", "ZoneSums", "tally_zones"]

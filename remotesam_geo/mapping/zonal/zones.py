@@ -27,8 +27,7 @@ from remotesam_geo.geo.box import Box
 from remotesam_geo.geo.coordinates import check_horizontal
 from remotesam_geo.geo.crs import name_of
 from remotesam_geo.geo.pixel_shapes import onto_grid, out_of_grid
-
-from .grid import Grid
+from remotesam_geo.mapping.grid import Grid
 
 __all__ = ["Runs", "Zones", "check_zones", "core_zones", "place_zones"]
 

@@ -9,7 +9,7 @@ from rasterio.features import rasterize
 from scipy import ndimage
 
 from remotesam_geo.mapping.grid import Grid
-from remotesam_geo.mapping.vectors import Joiner, extract
+from remotesam_geo.mapping.polygons import Joiner, extract
 from remotesam_geo.tasks import components, hulls, refine
 
 

@@ -24,8 +24,8 @@ from remotesam_geo.geo.pixel_shapes import out_of_grid
 from remotesam_geo.geo.reproject import areas_of
 from remotesam_geo.tasks import smallest_rectangles, upright
 
+from .polygons import Features, Outline, gathered
 from .source import Moment
-from .vectors import Features, Outline, gathered
 
 __all__ = ["COLUMNS", "Found", "Style", "columns_of", "to_frame", "wanted_crs"]
 

@@ -14,11 +14,13 @@ from odc.geo.geobox import GeoBox
 
 from remotesam_geo.errors import InputError, RemoteSAMWarning
 from remotesam_geo.mapping.executor import Answer
-from remotesam_geo.mapping.frames import Found
+from remotesam_geo.mapping.feature_table import Found
 from remotesam_geo.mapping.grid import Grid
+from remotesam_geo.mapping.polygons import Features, Joiner, extract
 from remotesam_geo.mapping.source import Moment
-from remotesam_geo.mapping.vectors import Features, Joiner, extract
-from remotesam_geo.mapping.zone_frames import (
+from remotesam_geo.mapping.zonal.zone_objects import belonging
+from remotesam_geo.mapping.zonal.zone_sums import ZoneSums, tally_zones
+from remotesam_geo.mapping.zonal.zone_tables import (
     CAPTION_COLUMNS,
     COUNT_COLUMNS,
     LABEL_COLUMNS,
@@ -29,13 +31,11 @@ from remotesam_geo.mapping.zone_frames import (
     north,
     wide_columns,
 )
-from remotesam_geo.mapping.zone_objects import belonging
-from remotesam_geo.mapping.zone_sums import ZoneSums, tally_zones
-from remotesam_geo.mapping.zones import Zones, core_zones, place_zones
+from remotesam_geo.mapping.zonal.zones import Zones, core_zones, place_zones
 from remotesam_geo.tasks import FAILED, NO_DATA, best_label, decode, merge
 from remotesam_geo.words import Prompt
-from tests.mapping.test_vectors import noise
-from tests.mapping.test_zones import geobox, in_pixels, labels, parcels, whole
+from tests.mapping.test_polygons import noise
+from tests.mapping.zonal.test_zones import geobox, in_pixels, labels, parcels, whole
 
 SHIP = Prompt(label="ship", expressions=("ship", "boat"), threshold=0.4)
 TANK = Prompt(label="tank", expressions=("tank",), threshold=0.6)

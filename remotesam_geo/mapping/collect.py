@@ -32,16 +32,16 @@ from remotesam_geo.tasks import (
 from remotesam_geo.tasks.codes import FULL, above
 from remotesam_geo.words import Prompt
 
-from . import vectors
+from . import polygons as vectors
 from .executor import Answer, Failure
-from .frames import Found
+from .feature_table import Found
 from .grid import Block, Grid
 from .maps import Maps
+from .polygons import Features, Joiner, Outline, Parts, Pieces, extract
 from .source import Moment
 from .stitch import joined
-from .vectors import Features, Joiner, Outline, Parts, Pieces, extract
-from .zone_sums import Sums, ZonePart, ZoneSums, tally_zones
-from .zones import Zones
+from .zonal.zone_sums import Sums, ZonePart, ZoneSums, tally_zones
+from .zonal.zones import Zones
 
 __all__ = [
     "Choice",

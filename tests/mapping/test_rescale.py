@@ -9,7 +9,7 @@ from odc.geo.geobox import GeoBox
 
 from remotesam_geo.geo.box import Box
 from remotesam_geo.geo.ground import plan_geobox
-from remotesam_geo.mapping.resample import Resampling
+from remotesam_geo.mapping.rescale import Resampling
 from tests.mapping.test_grid import boxes
 from tests.mapping.test_stitch import raster
 

@@ -16,7 +16,7 @@ from rasterio.features import rasterize
 from remotesam_geo.errors import InputError
 from remotesam_geo.geo.box import Box
 from remotesam_geo.mapping.grid import Grid
-from remotesam_geo.mapping.zones import Zones, core_zones, place_zones
+from remotesam_geo.mapping.zonal.zones import Zones, core_zones, place_zones
 
 UTM = "EPSG:32633"
 

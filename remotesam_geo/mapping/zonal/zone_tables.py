@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from remotesam_geo.errors import InputError
 from remotesam_geo.geo.crs import body_of, crs_of, transformer
 from remotesam_geo.geo.ground import pixel_size
+from remotesam_geo.mapping.feature_table import Found
 from remotesam_geo.tasks import (
     MULTI_LABEL_BALANCE,
     NOT_ANSWERED,
@@ -26,7 +27,6 @@ from remotesam_geo.tasks import (
     positive_labels,
 )
 
-from .frames import Found
 from .zone_objects import Within, belonging
 from .zone_sums import Sums
 from .zones import Zones

@@ -1,0 +1,1 @@
+"""Results for each zone: sums, objects and tables."""
