@@ -28,9 +28,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from remotesam_geo import Job, RemoteSAMWarning
 from remotesam_geo.errors import JobError
-from remotesam_geo.mapping.stages import layers
+from remotesam_geo.job.stages import layers
 from tests.colours import Colours
-from tests.job_folder import make_job, write_raster
+from tests.job.job_folder import make_job, write_raster
 
 ROOT = Path(__file__).parents[1]
 RUN = """

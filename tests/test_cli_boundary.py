@@ -17,7 +17,7 @@ from remotesam_geo.cli.config import CHECKS
 from remotesam_geo.errors import InputError, RemoteSAMError
 from remotesam_geo.remotesam import named
 from tests.campaign import CASES
-from tests.job_folder import make_job, write_raster
+from tests.job.job_folder import make_job, write_raster
 
 COMMAND = [sys.executable, "-c", "from remotesam_geo.cli import run; run()"]
 READY = "import sys; from remotesam_geo.cli import run; print('ready', file=sys.stderr, flush=True); run()"

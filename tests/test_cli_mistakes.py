@@ -9,7 +9,7 @@ import typer
 
 from remotesam_geo.cli import app, main, verbs
 from remotesam_geo.learning.world import World
-from tests.job_folder import make_job, write_raster
+from tests.job.job_folder import make_job, write_raster
 
 WORLD = World(22)
 TINY = ["--model", "tiny"]

@@ -14,7 +14,7 @@ import rasterio
 from geopandas.testing import assert_geodataframe_equal
 
 from tests.environment import HOSTILE
-from tests.job_folder import write_raster
+from tests.job.job_folder import write_raster
 
 ROOT = Path(__file__).parents[1]
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from remotesam_geo import open_raster
-from tests.job_folder import make_job, write_raster
+from tests.job.job_folder import make_job, write_raster
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 LIMIT = 20

@@ -15,10 +15,10 @@ from jupyter_client.manager import KernelManager
 from PIL import Image
 
 from remotesam_geo import RemoteSAM
-from remotesam_geo.job.tables import Estimate
+from remotesam_geo.job.reports import Estimate
 from remotesam_geo.notebook import boxes_picture, card, facts, table
 from tests.colours import Colours, Counting
-from tests.job_folder import make_job, write_raster
+from tests.job.job_folder import make_job, write_raster
 
 LIMIT = 240
 """Seconds that a cell may take on a machine that is busy with other things."""

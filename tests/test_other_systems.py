@@ -5,7 +5,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-from tests.job_folder import write_raster
+from tests.job.job_folder import write_raster
 
 ROOT = Path(__file__).parents[1]
 

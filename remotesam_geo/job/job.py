@@ -19,38 +19,12 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from remotesam_geo import __version__
 from remotesam_geo.errors import InputError, JobError, RemoteSAMWarning, number_in, one_of
-from remotesam_geo.mapping.cluster import ask_there
 from remotesam_geo.mapping.collect import Choice, drawn
 from remotesam_geo.mapping.executor import OnError
 from remotesam_geo.mapping.feature_table import Style, wanted_crs
-from remotesam_geo.mapping.headers import File, changes, describe
 from remotesam_geo.mapping.lazy import as_probabilities, note_failures
-from remotesam_geo.mapping.ledger import (
-    HELD,
-    LOCK,
-    POISON,
-    DamagedLedgerError,
-    Ledger,
-    ReadOnlyError,
-    lock,
-    set_aside,
-)
-from remotesam_geo.mapping.origin import Origin
-from remotesam_geo.mapping.plan import Group, Plan, groups, prompt_from_json, prompt_to_json
 from remotesam_geo.mapping.polygons import Outline, Parts
-from remotesam_geo.mapping.stages import (
-    Records,
-    Todo,
-    again,
-    ask_here,
-    check_stored,
-    layers,
-    outline,
-    rebuild,
-    todo,
-)
 from remotesam_geo.mapping.stitch import Seam
-from remotesam_geo.mapping.store import Store, replace_file, tidy, writing
 from remotesam_geo.notebook import tqdm
 from remotesam_geo.remotesam.asking import OVERLAP
 from remotesam_geo.remotesam.network import Refine
@@ -58,8 +32,9 @@ from remotesam_geo.scenes import ReadPolicy
 from remotesam_geo.tasks import MIN_SCORE, Suppress
 from remotesam_geo.words import Prompt, PromptLike, ResolutionLike, check_resolutions, parse_prompts
 
-from .asked import Asked, ModelLike, asked, reopened
-from .given import (
+from .display import job_card
+from .distributed import ask_there
+from .inputs import (
     as_geojson,
     check_client,
     check_options,
@@ -70,10 +45,16 @@ from .given import (
     with_new,
     without,
 )
-from .maps import kept_failures, kept_maps
-from .removing import discard, only
-from .showing import job_card
-from .tables import Estimate, estimate, failed_windows, joined, state_of, warn_of_failures
+from .kept_maps import kept_failures, kept_maps
+from .ledger import HELD, LOCK, POISON, DamagedLedgerError, Ledger, ReadOnlyError, lock, set_aside
+from .map_store import Store, replace_file, tidy, writing
+from .models import Asked, ModelLike, asked, reopened
+from .plan import Group, Plan, groups, prompt_from_json, prompt_to_json
+from .remove_prompts import discard, only
+from .reports import Estimate, estimate, failed_windows, joined, state_of, warn_of_failures
+from .source_headers import File, changes, describe
+from .source_recipe import Origin
+from .stages import Records, Todo, again, ask_here, check_stored, layers, outline, rebuild, todo
 
 if TYPE_CHECKING:
     from distributed import Client

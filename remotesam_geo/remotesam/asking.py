@@ -29,7 +29,7 @@ from remotesam_geo.mapping.executor import OnError, Predict, Work
 from remotesam_geo.mapping.grid import Grid
 from remotesam_geo.mapping.lazy import DAMAGED_NOTE, held_maps, noted_questions
 from remotesam_geo.mapping.maps import Asked, Held, Maps
-from remotesam_geo.mapping.plan import by_resolution
+from remotesam_geo.mapping.resolutions import by_resolution
 from remotesam_geo.mapping.source import Moment, Source, picture_source, scene_source
 from remotesam_geo.mapping.stitch import Seam
 from remotesam_geo.scenes.colors import check_bands

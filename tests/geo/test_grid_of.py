@@ -12,7 +12,7 @@ from odc.geo.xr import xr_zeros
 from remotesam_geo import render
 from remotesam_geo.errors import InputError
 from remotesam_geo.geo.coordinates import grid_of
-from remotesam_geo.mapping.origin import Origin, open_store
+from remotesam_geo.job.source_recipe import Origin, open_store
 from remotesam_geo.mapping.source import scene_source
 from remotesam_geo.outputs import save
 from remotesam_geo.tracking.visibility import observed_area

@@ -16,11 +16,10 @@ from remotesam_geo.geo.box import Box
 from remotesam_geo.geo.coordinates import grid_of
 from remotesam_geo.geo.crs import only_defined
 from remotesam_geo.geo.ground import Resolution, plan_geobox
+from remotesam_geo.mapping.source import Moment, Pixels, Source, scene_source
 from remotesam_geo.scenes import ReadPolicy, Recipe, render, render_block
 from remotesam_geo.scenes.recipe import grid_from_json, grid_to_json
 from remotesam_geo.scenes.unsigned import without_secrets
-
-from .source import Moment, Pixels, Source, scene_source
 
 __all__ = ["Origin", "open_store", "text_in"]
 

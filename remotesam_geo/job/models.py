@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 from remotesam_geo.errors import InputError, ModelError
-from remotesam_geo.mapping.cluster import Opener
 from remotesam_geo.mapping.contour_layer import Contours, WithContours
 from remotesam_geo.mapping.executor import Predict
-from remotesam_geo.mapping.plan import Weights
 from remotesam_geo.remotesam import Model, RemoteSAM
 from remotesam_geo.remotesam.named import is_import, named_model, registered, registered_model
 from remotesam_geo.remotesam.network import Refine, contour_model
+
+from .distributed import Opener
+from .plan import Weights
 
 if TYPE_CHECKING:
     from remotesam_geo.model.contours import ContourRecipe

@@ -12,7 +12,7 @@ from remotesam_geo.cli import main
 from remotesam_geo.errors import InputError, JobError, ModelError
 from remotesam_geo.remotesam import named
 from tests.colours import Colours, Counting
-from tests.job_folder import make_job, write_raster
+from tests.job.job_folder import make_job, write_raster
 
 PROMPTS = {"red": "red things"}
 
@@ -115,7 +115,7 @@ def test_a_job_made_from_python_code_is_resumed_from_python_only(tmp_path, raste
 def sealed(folder, change):
     """A plan that somebody else wrote: its hashes fit what it says."""
     from remotesam_geo.job.job import _seal
-    from remotesam_geo.mapping.plan import Plan
+    from remotesam_geo.job.plan import Plan
 
     path = folder / "plan.json"
     doc = json.loads(path.read_text())
@@ -177,7 +177,7 @@ def test_a_model_that_cannot_travel_costs_no_work(tmp_path, raster):
 
 
 def test_an_object_travels_once_and_opens_once(raster, tmp_path):
-    from remotesam_geo.mapping.cluster import _open
+    from remotesam_geo.job.distributed import _open
 
     job = Job.create(tmp_path, open_raster(raster), PROMPTS, Colours())
     one, other = job._model.for_workers(), job._model.for_workers()

@@ -8,11 +8,11 @@ import pytest
 from remotesam_geo import Job, open_raster
 from remotesam_geo.errors import InputError, JobError, RemoteSAMWarning
 from remotesam_geo.job import job as module
-from remotesam_geo.job import removing
-from remotesam_geo.mapping.ledger import Ledger
+from remotesam_geo.job import remove_prompts as removing
+from remotesam_geo.job.ledger import Ledger
 from remotesam_geo.words import parse_prompts
 from tests.colours import Colours, Counting
-from tests.job_folder import make_job, write_raster
+from tests.job.job_folder import make_job, write_raster
 
 
 @pytest.fixture(scope="module")

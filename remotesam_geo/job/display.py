@@ -7,10 +7,11 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 
-from remotesam_geo.mapping.plan import Group
-from remotesam_geo.mapping.stages import Records, layers
 from remotesam_geo.notebook import boxes_picture, card, facts, table
 from remotesam_geo.words import Prompt
+
+from .plan import Group
+from .stages import Records, layers
 
 __all__ = ["job_card", "plan_card"]
 

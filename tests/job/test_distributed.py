@@ -15,10 +15,10 @@ from geopandas.testing import assert_geodataframe_equal
 from remotesam_geo import open_raster
 from remotesam_geo.errors import InputError, JobError, ModelError, ReadError, RemoteSAMWarning
 from remotesam_geo.job import Job
-from remotesam_geo.mapping import cluster as asking
-from remotesam_geo.mapping.stages import layers, todo
+from remotesam_geo.job import distributed as asking
+from remotesam_geo.job.stages import layers, todo
 from tests.colours import Colours, Deadly, Edges, Fatal
-from tests.job_folder import make_job, write_raster
+from tests.job.job_folder import make_job, write_raster
 
 pytestmark = pytest.mark.cluster
 PROMPTS = {"red": "red things", "green": "green things"}

@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from remotesam_geo.errors import JobError
-from remotesam_geo.mapping.parts import about
-from remotesam_geo.mapping.plan import Group
-from remotesam_geo.mapping.stages import Records, layers
-from remotesam_geo.mapping.store import writing
+
+from .block_files import about
+from .map_store import writing
+from .plan import Group
+from .stages import Records, layers
 
 __all__ = ["discard", "only"]
 

@@ -24,7 +24,7 @@ from remotesam_geo.raster.odc_driver import fingerprint
 from remotesam_geo.scenes import ReadPolicy
 from remotesam_geo.scenes.recipe import grid_to_json
 
-from .origin import Origin, open_store
+from .source_recipe import Origin, open_store
 
 __all__ = ["File", "changes", "describe"]
 

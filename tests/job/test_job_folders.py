@@ -15,7 +15,7 @@ from remotesam_geo.errors import JobError, RemoteSAMWarning
 from remotesam_geo.job import Job
 from tests.campaign import CASES
 from tests.colours import Colours
-from tests.job_folder import make_job, write_raster
+from tests.job.job_folder import make_job, write_raster
 
 OPTIONS = {
     "kept": {"block": 1, "prompts": ("red",), "seam": "paste"},

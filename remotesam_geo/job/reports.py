@@ -29,14 +29,14 @@ from remotesam_geo.mapping.collect import (
 from remotesam_geo.mapping.executor import Predict
 from remotesam_geo.mapping.feature_table import Found, Style, to_frame
 from remotesam_geo.mapping.grid import Grid
-from remotesam_geo.mapping.ledger import POISON
-from remotesam_geo.mapping.plan import Group, Plan
-from remotesam_geo.mapping.stages import Records, layers, pieces
 from remotesam_geo.mapping.stitch import look
 from remotesam_geo.remotesam.asking import ceil_pixels
 from remotesam_geo.tasks import Dropped
 
-from .showing import plan_card
+from .display import plan_card
+from .ledger import POISON
+from .plan import Group, Plan
+from .stages import Records, layers, pieces
 
 __all__ = ["Estimate", "estimate", "failed_windows", "joined", "state_of", "warn_of_failures"]
 

@@ -12,10 +12,10 @@ from transformers import SegformerConfig, SegformerForSemanticSegmentation
 from remotesam_geo import RemoteSAM, open_raster
 from remotesam_geo.errors import InputError, JobError
 from remotesam_geo.job import Job
-from remotesam_geo.job.asked import asked, reopened
+from remotesam_geo.job.models import asked, reopened
 from remotesam_geo.model import ContourModel
 from tests.colours import Colours, Counting, Edges
-from tests.job_folder import make_job, write_raster
+from tests.job.job_folder import make_job, write_raster
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fill a window")
 PROMPTS = {"red": "red things", "green": "green things"}

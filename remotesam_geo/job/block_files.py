@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from remotesam_geo.errors import JobError
+from remotesam_geo.mapping.polygons import SIDES, Features, Outline, Pieces
 from remotesam_geo.tasks import Hulls, Table, upright
 
-from .polygons import SIDES, Features, Outline, Pieces
-from .store import digest
+from .map_store import digest
 
 __all__ = ["about", "check", "pack", "seal_of", "unpack"]
 

@@ -14,17 +14,17 @@ import numpy as np
 import shapely
 
 from remotesam_geo.errors import JobError, RemoteSAMWarning
+from remotesam_geo.mapping.executor import Answer, OnError, Pool, Predict, Work, run
+from remotesam_geo.mapping.grid import Block
+from remotesam_geo.mapping.polygons import Outline, Pieces, extract
+from remotesam_geo.mapping.stitch import Codes, joined
 from remotesam_geo.tasks import FAILED, NO_DATA, Hulls, merge_hulls
 from remotesam_geo.words import Prompt
 
-from .executor import Answer, OnError, Pool, Predict, Work, run
-from .grid import Block
+from .block_files import about, check, pack, seal_of, unpack
 from .ledger import Entry, Ledger, Miss
-from .parts import about, check, pack, seal_of, unpack
+from .map_store import DamagedBlockError, Store, replace_file, writing
 from .plan import Group, Plan
-from .polygons import Outline, Pieces, extract
-from .stitch import Codes, joined
-from .store import DamagedBlockError, Store, replace_file, writing
 
 __all__ = [
     "Layer", "Outcome", "Records", "Todo", "again", "ask_here", "check_stored", "file", "layers", "made", "outline",

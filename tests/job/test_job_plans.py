@@ -12,8 +12,8 @@ from remotesam_geo import Job
 from remotesam_geo.errors import RemoteSAMWarning
 from tests.campaign import CASES
 from tests.colours import Colours
-from tests.job_folder import make_job, write_raster
-from tests.test_job_models import sealed
+from tests.job.job_folder import make_job, write_raster
+from tests.job.test_job_models import sealed
 
 ODD = (
     None, True, False, 0, -1, 3, 1 << 40, 0.5, -2.5, float("nan"), float("inf"), "", "x", "os:abort", "/etc/passwd",

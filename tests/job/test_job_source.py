@@ -14,7 +14,7 @@ from remotesam_geo.errors import InputError, JobError, ReadError, RemoteSAMWarni
 from remotesam_geo.net.credentials import secrets_in, stripped
 from remotesam_geo.scenes import HrefSigner, ReadPolicy, Recipe, Trust
 from tests.colours import Colours, Counting
-from tests.job_folder import make_job, write_raster
+from tests.job.job_folder import make_job, write_raster
 from tests.net.fault_server import FaultServer
 
 PROMPTS = {"red": "red things", "green": "green things"}

@@ -19,7 +19,7 @@ from remotesam_geo.errors import InputError, JobError, RemoteSAMWarning
 from remotesam_geo.job import Job
 from remotesam_geo.scenes import ReadPolicy, Trust
 from tests.colours import Colours, Counting
-from tests.job_folder import make_job, write_raster
+from tests.job.job_folder import make_job, write_raster
 from tests.net.fault_server import FaultServer
 
 PROMPTS = {"red": "red things", "green": "green things"}
@@ -305,7 +305,7 @@ def test_only_one_driver_works_at_a_time(tmp_path, raster):
     job = make_job(tmp_path, raster)
     before = files(tmp_path)
     holder = (
-        "import sys; from pathlib import Path; from remotesam_geo.mapping.ledger import lock\n"
+        "import sys; from pathlib import Path; from remotesam_geo.job.ledger import lock\n"
         f"with lock(Path({str(tmp_path)!r})): print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(

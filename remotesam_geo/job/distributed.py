@@ -22,15 +22,15 @@ from numpy.typing import NDArray
 from remotesam_geo import errors
 from remotesam_geo.errors import InputError, JobError, RemoteSAMError
 from remotesam_geo.geo.box import Box
+from remotesam_geo.mapping.executor import Answer, Failure, OnError, Predict, Work, run
+from remotesam_geo.mapping.grid import Block
+from remotesam_geo.mapping.stitch import Codes, needed
 from remotesam_geo.tasks import FAILED
 
-from .executor import Answer, Failure, OnError, Predict, Work, run
-from .grid import Block
 from .ledger import POISON
-from .origin import RecipeSource
 from .plan import Group
+from .source_recipe import RecipeSource
 from .stages import Layer, Outcome, Records, Todo, file, made, work_of
-from .stitch import Codes, needed
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -9,26 +9,25 @@ from typing import Any, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 
 from remotesam_geo.errors import InputError, JobError, number_in, one_of
-from remotesam_geo.geo.ground import Resolution, pixel_size
+from remotesam_geo.geo.ground import Resolution
+from remotesam_geo.mapping.area_windows import tiles_in
+from remotesam_geo.mapping.contour_layer import CONTOURS
+from remotesam_geo.mapping.executor import Work
+from remotesam_geo.mapping.grid import Block, Grid, Tile
+from remotesam_geo.mapping.resolutions import by_resolution
+from remotesam_geo.mapping.source import Source
+from remotesam_geo.mapping.stitch import Seam
 from remotesam_geo.scenes import ReadPolicy
-from remotesam_geo.words import Prompt, auto_resolution, distinct_expressions
+from remotesam_geo.words import Prompt, distinct_expressions
 
-from .area_windows import tiles_in
-from .contour_layer import CONTOURS
-from .executor import Work
-from .grid import Block, Grid, Tile
-from .origin import Origin
-from .source import Source
-from .stitch import Seam
+from .source_recipe import Origin
 
 __all__ = [
     "Group",
     "Plan",
     "Weights",
-    "by_resolution",
     "groups",
     "prompt_from_json",
     "prompt_to_json",
@@ -243,28 +242,6 @@ def groups(plan: Plan, prompts: Sequence[Prompt], policy: ReadPolicy | None) -> 
             )
         )
     return tuple(found)
-
-
-def by_resolution(
-    prompts: Sequence[Prompt], place: GeoBox, window: int
-) -> list[tuple[Resolution, list[Prompt]]]:
-    """Prompts that are asked at one resolution together, in the order asked.
-
-    Args:
-        prompts: What is asked.
-        place: The scene's own grid.
-        window: Side of the network's window, from which "auto" follows.
-    """
-    native = pixel_size(place).metres
-    found: dict[Resolution, list[Prompt]] = {}
-    for prompt in prompts:
-        wanted = prompt.resolution
-        if wanted == "auto":
-            wanted = auto_resolution(prompt.expressions[0], window)
-        # Nothing is gained by asking finer than the scene was seen.
-        key: Resolution = "native" if wanted is None or wanted <= native else float(wanted)
-        found.setdefault(key, []).append(prompt)
-    return list(found.items())
 
 
 def prompt_to_json(prompt: Prompt) -> dict[str, Any]:

@@ -14,14 +14,14 @@ from pyproj import CRS
 from remotesam_geo.errors import InputError, JobError, number_in, one_of
 from remotesam_geo.geo.areas import shape_in_degrees
 from remotesam_geo.geo.crs import body_of
-from remotesam_geo.mapping.origin import open_store
-from remotesam_geo.mapping.plan import LARGEST_BLOCK, prompt_to_json
 from remotesam_geo.mapping.stitch import Seam
 from remotesam_geo.scenes import ReadPolicy, load, open_raster
 from remotesam_geo.scenes.recipe import policy_of
 from remotesam_geo.words import CLASS_TEMPLATE, Prompt, PromptLike, ResolutionLike, parse_prompts
 
-from .asked import Asked
+from .models import Asked
+from .plan import LARGEST_BLOCK, prompt_to_json
+from .source_recipe import open_store
 
 __all__ = [
     "as_geojson",

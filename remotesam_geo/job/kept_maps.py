@@ -12,12 +12,13 @@ from dask.highlevelgraph import HighLevelGraph
 
 from remotesam_geo.mapping.executor import Failure
 from remotesam_geo.mapping.grid import Grid
-from remotesam_geo.mapping.ledger import Ledger
-from remotesam_geo.mapping.plan import Group
-from remotesam_geo.mapping.stages import Records, layers
 from remotesam_geo.mapping.stitch import Codes, joined
-from remotesam_geo.mapping.store import DamagedBlockError, Store
 from remotesam_geo.tasks import NO_DATA
+
+from .ledger import Ledger
+from .map_store import DamagedBlockError, Store
+from .plan import Group
+from .stages import Records, layers
 
 __all__ = ["kept_failures", "kept_maps"]
 
