@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from remotesam_geo import RemoteSAM
-from tests.test_remotesam import BAR, RED, Colours, scene_of
-from tests.test_verbs import same
+from tests.remotesam.test_remotesam import BAR, RED, Colours, scene_of
+from tests.remotesam.test_verbs import same
 
 SCENE, MODEL = scene_of([(BAR, RED)]), RemoteSAM(Colours())
 

@@ -27,8 +27,8 @@ from shapely.geometry import shape as shape_of
 from remotesam_geo import read_provenance, save
 from remotesam_geo.errors import InputError, WriteError
 from remotesam_geo.outputs.vectors import in_degrees
-from tests.test_remotesam import BAR, DISC, GREEN, MODEL, RED, scene_of
-from tests.test_results import CASES, answer
+from tests.remotesam.test_remotesam import BAR, DISC, GREEN, MODEL, RED, scene_of
+from tests.remotesam.test_results import CASES, answer
 
 SCHEMAS = Path(__file__).parent / "data" / "schemas"
 TABLES = ["out.parquet", "out.gpkg", "out.fgb", "out.geojson"]

@@ -18,7 +18,7 @@ from pystac.validation import JsonSchemaSTACValidator
 from remotesam_geo import model_item, result_item, save
 from remotesam_geo.errors import InputError
 from remotesam_geo.model import RemoteSAMConfig
-from tests.test_remotesam import BAR, DISC, GREEN, MODEL, RED, scene_of
+from tests.remotesam.test_remotesam import BAR, DISC, GREEN, MODEL, RED, scene_of
 
 SCHEMAS = Path(__file__).parent / "data" / "schemas"
 VERSIONS = {

@@ -14,7 +14,7 @@ import xarray as xr
 
 from remotesam_geo.errors import InputError, RemoteSAMWarning
 from remotesam_geo.plotting import contact_sheet, plot
-from tests.test_remotesam import BAR, DISC, GREEN, MODEL, RED, scene_of
+from tests.remotesam.test_remotesam import BAR, DISC, GREEN, MODEL, RED, scene_of
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from remotesam_geo.mapping.collect import Choice, warn_of_nothing
 from remotesam_geo.remotesam import RemoteSAM
 from remotesam_geo.tasks import Dropped
 from remotesam_geo.words import CLASS_TEMPLATE, parse_prompts, warn_of_sizes
-from tests.test_remotesam import BAR, GREEN, RED, Colours, scene_of
+from tests.remotesam.test_remotesam import BAR, GREEN, RED, Colours, scene_of
 
 MODEL = RemoteSAM(Colours())
 SCENE = scene_of([(BAR, RED), (shapely.box(150, 100, 190, 140), GREEN)])

@@ -26,8 +26,8 @@ from remotesam_geo.mapping.lazy import as_probabilities, note_failures
 from remotesam_geo.mapping.polygons import Outline, Parts
 from remotesam_geo.mapping.stitch import Seam
 from remotesam_geo.notebook import tqdm
-from remotesam_geo.remotesam.asking import OVERLAP
-from remotesam_geo.remotesam.network import Refine
+from remotesam_geo.predictors.remotesam_network import Refine
+from remotesam_geo.remotesam.question import OVERLAP
 from remotesam_geo.scenes import ReadPolicy
 from remotesam_geo.tasks import MIN_SCORE, Suppress
 from remotesam_geo.words import Prompt, PromptLike, ResolutionLike, check_resolutions, parse_prompts

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol, get_args
 from remotesam_geo.errors import InputError, ModelError
 from remotesam_geo.mapping.contour_layer import Contours, WithContours
 from remotesam_geo.mapping.executor import Predict
+from remotesam_geo.predictors.remotesam_network import Refine, contour_model
 from remotesam_geo.remotesam import Model, RemoteSAM
 from remotesam_geo.remotesam.named import is_import, named_model, registered, registered_model
-from remotesam_geo.remotesam.network import Refine, contour_model
 
 from .distributed import Opener
 from .plan import Weights

@@ -30,7 +30,7 @@ from remotesam_geo.mapping.executor import Predict
 from remotesam_geo.mapping.feature_table import Found, Style, to_frame
 from remotesam_geo.mapping.grid import Grid
 from remotesam_geo.mapping.stitch import look
-from remotesam_geo.remotesam.asking import ceil_pixels
+from remotesam_geo.remotesam.question import ceil_pixels
 from remotesam_geo.tasks import Dropped
 
 from .display import plan_card

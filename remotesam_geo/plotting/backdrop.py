@@ -17,7 +17,7 @@ from remotesam_geo.errors import InputError
 from remotesam_geo.geo.box import Box
 from remotesam_geo.geo.ground import pixel_size
 from remotesam_geo.mapping.source import Source, picture_source, scene_source
-from remotesam_geo.remotesam.subjects import Picture, Scene, SceneLike, subject
+from remotesam_geo.remotesam.scene_kinds import Picture, Scene, SceneLike, subject
 
 __all__ = ["Backdrop", "backdrop", "colours", "on_pixels", "source_of"]
 

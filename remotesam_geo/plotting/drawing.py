@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from remotesam_geo.errors import MissingExtraError, RemoteSAMWarning
-from remotesam_geo.remotesam.subjects import SceneLike
+from remotesam_geo.remotesam.scene_kinds import SceneLike
 
 from .backdrop import backdrop, colours, on_pixels
 

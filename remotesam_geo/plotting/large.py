@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 from shapely import MultiPoint
 
 from remotesam_geo.errors import InputError, MissingExtraError
-from remotesam_geo.remotesam.subjects import SceneLike
+from remotesam_geo.remotesam.scene_kinds import SceneLike
 
 from .backdrop import backdrop, colours
 from .exploring import MOST_PIXELS, as_url, labels_of

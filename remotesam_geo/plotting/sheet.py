@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from remotesam_geo.errors import InputError
 from remotesam_geo.geo.box import Box
 from remotesam_geo.mapping.source import Source
-from remotesam_geo.remotesam.subjects import SceneLike
+from remotesam_geo.remotesam.scene_kinds import SceneLike
 
 from .backdrop import GREY, colours, on_pixels, source_of
 from .drawing import add_outlines, as_words, pyplot

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from remotesam_geo.errors import InputError, ModelError
+from remotesam_geo.predictors.remotesam_network import Model
 
-from .network import Model
 from .verbs import RemoteSAM
 
 __all__ = ["GROUP", "is_import", "named_model", "registered", "registered_model"]

@@ -25,13 +25,19 @@ from remotesam_geo.mapping.zonal.zone_tables import (
     label_frame,
 )
 from remotesam_geo.notebook import card, facts
+from remotesam_geo.predictors.remotesam_network import (
+    Model,
+    Network,
+    Precision,
+    check_model,
+    described,
+)
 from remotesam_geo.tasks import COUNT_CONTOUR_THRESHOLD, MIN_SCORE, MULTI_LABEL_BALANCE, Suppress
 from remotesam_geo.words import PromptLike, ResolutionLike
 
-from .answering import Asker, ZoneAnswers, features, one_map, over_zones
-from .asking import OVERLAP, Bands, How, Question, Refine, Resolutions, Thresholds, View
-from .network import Model, Network, Precision, check_model, described
-from .subjects import SceneLike, is_probabilities
+from .answer import Asker, ZoneAnswers, features, one_map, over_zones
+from .question import OVERLAP, Bands, How, Question, Refine, Resolutions, Thresholds, View
+from .scene_kinds import SceneLike, is_probabilities
 
 __all__ = ["RemoteSAM"]
 

@@ -22,7 +22,7 @@ from remotesam_geo.mapping import polygons as vectors
 from remotesam_geo.mapping.feature_table import COLUMNS
 from remotesam_geo.remotesam import RemoteSAM
 from remotesam_geo.tasks import components, encode, refine, semantic
-from tests.test_remotesam import BAR, GREEN, RED, Colours, scene_of
+from tests.remotesam.test_remotesam import BAR, GREEN, RED, Colours, scene_of
 
 MODEL = RemoteSAM(Colours())
 SQUARES = [shapely.box(x, y, x + 10, y + 10) for x in (20, 120, 220) for y in (20, 200)]

@@ -33,12 +33,12 @@ from remotesam_geo.mapping.zonal.zone_sums import Sums
 from remotesam_geo.mapping.zonal.zone_tables import wide_columns
 from remotesam_geo.mapping.zonal.zones import Zones, check_zones, core_zones, place_zones
 from remotesam_geo.notebook import tqdm
+from remotesam_geo.predictors.remotesam_network import Model, contour_model
 from remotesam_geo.tasks import CONTOUR_THRESHOLD, Dropped, Suppress, merge
 from remotesam_geo.words import Prompt, PromptLike, parse_prompts, view_words
 
-from .asking import Group, Question, ceil_pixels, held_prompts, map_groups, native_crs
-from .network import Model, contour_model
-from .subjects import Picture, Scene, is_probabilities, subject
+from .question import Group, Question, ceil_pixels, held_prompts, map_groups, native_crs
+from .scene_kinds import Picture, Scene, is_probabilities, subject
 
 __all__ = ["Asker", "ZoneAnswers", "features", "one_map", "over_zones"]
 

@@ -12,7 +12,7 @@ import xarray as xr
 from remotesam_geo import match_over_time
 from remotesam_geo.errors import InputError
 from remotesam_geo.remotesam import RemoteSAM
-from tests.test_remotesam import BAR, RED, Colours, scene_of
+from tests.remotesam.test_remotesam import BAR, RED, Colours, scene_of
 
 MODEL = RemoteSAM(Colours())
 SCENE = scene_of([(BAR, RED)], size=100)

@@ -32,6 +32,7 @@ from remotesam_geo.mapping.maps import Asked, Held, Maps
 from remotesam_geo.mapping.resolutions import by_resolution
 from remotesam_geo.mapping.source import Moment, Source, picture_source, scene_source
 from remotesam_geo.mapping.stitch import Seam
+from remotesam_geo.predictors.remotesam_network import Model, Refine, exactly
 from remotesam_geo.scenes.colors import check_bands
 from remotesam_geo.scenes.stretch import check_stretch
 from remotesam_geo.tasks import Suppress, decode
@@ -45,8 +46,7 @@ from remotesam_geo.words import (
     warn_of_sizes,
 )
 
-from .network import Model, Refine, exactly
-from .subjects import Picture, Scene, SceneLike, is_probabilities
+from .scene_kinds import Picture, Scene, SceneLike, is_probabilities
 
 __all__ = [
     "OVERLAP", "Bands", "Group", "How", "Question", "Refine", "Resolutions", "Thresholds", "View", "ceil_pixels",

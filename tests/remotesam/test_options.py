@@ -15,7 +15,7 @@ from remotesam_geo.errors import InputError, ModelError
 from remotesam_geo.remotesam import RemoteSAM
 from remotesam_geo.words import Prompt
 from tests.campaign import CASES
-from tests.test_remotesam import BAR, RED, Colours, scene_of
+from tests.remotesam.test_remotesam import BAR, RED, Colours, scene_of
 
 MODEL = RemoteSAM(Colours())
 SCENE = scene_of([(BAR, RED)], size=100)

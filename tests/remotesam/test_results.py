@@ -21,8 +21,8 @@ from remotesam_geo.mapping.zonal.zone_tables import (
     wide_columns,
 )
 from remotesam_geo.remotesam import RemoteSAM
-from tests.test_remotesam import GREEN, RED, Colours, scene_of
-from tests.test_verbs import HALVES
+from tests.remotesam.test_remotesam import GREEN, RED, Colours, scene_of
+from tests.remotesam.test_verbs import HALVES
 
 MODEL = RemoteSAM(Colours())
 FULL, EMPTY = scene_of([(shapely.box(20, 20, 60, 90), RED)]), scene_of([])
