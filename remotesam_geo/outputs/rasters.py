@@ -24,8 +24,8 @@ from remotesam_geo.geo.coordinates import grid_of
 from remotesam_geo.mapping.lazy import ENCODING, STEP
 from remotesam_geo.tasks import NO_DATA, decode, encode
 
-from .notes import KEY, note_of
-from .replacing import replacing
+from .atomic import replacing
+from .provenance import KEY, note_of
 
 __all__ = [
     "class_names",

@@ -25,8 +25,8 @@ from remotesam_geo.errors import InputError, WriteError
 from remotesam_geo.geo.crs import body_of, name_of
 from remotesam_geo.geo.reproject import carry
 
-from .notes import KEY, note_of
-from .replacing import replacing
+from .atomic import replacing
+from .provenance import KEY, note_of
 
 __all__ = ["in_degrees", "write_geojson", "write_ogr", "write_parquet"]
 

@@ -23,7 +23,7 @@ from PIL import Image
 
 from remotesam_geo.errors import InputError
 from remotesam_geo.geo.ground import pixel_size
-from remotesam_geo.outputs.replacing import replacing
+from remotesam_geo.outputs.atomic import replacing
 from remotesam_geo.remotesam.scene_kinds import SceneLike
 
 from .backdrop import Backdrop, backdrop, colours, on_pixels

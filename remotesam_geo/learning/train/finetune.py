@@ -17,7 +17,7 @@ from remotesam_geo.learning.triplets.files import write_whole
 from remotesam_geo.model import RemoteSAMModel, weights_sha256
 from remotesam_geo.model.checkpoint import without_bar
 from remotesam_geo.model.processor import RemoteSAMProcessor
-from remotesam_geo.outputs.replacing import replacing
+from remotesam_geo.outputs.atomic import replacing
 
 from .checkpoint import Log
 from .logs import LogKind, check_logs

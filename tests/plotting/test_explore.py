@@ -12,8 +12,8 @@ import shapely
 from remotesam_geo import explore
 from remotesam_geo.errors import InputError, WriteError
 from remotesam_geo.plotting import exploring
+from tests.outputs.test_outputs import full_disk
 from tests.remotesam.test_remotesam import BAR, DISC, GREEN, MODEL, RED, scene_of
-from tests.test_outputs import full_disk
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None

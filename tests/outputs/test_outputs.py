@@ -30,7 +30,7 @@ from remotesam_geo.outputs.vectors import in_degrees
 from tests.remotesam.test_remotesam import BAR, DISC, GREEN, MODEL, RED, scene_of
 from tests.remotesam.test_results import CASES, answer
 
-SCHEMAS = Path(__file__).parent / "data" / "schemas"
+SCHEMAS = Path(__file__).parents[1] / "data" / "schemas"
 TABLES = ["out.parquet", "out.gpkg", "out.fgb", "out.geojson"]
 
 

@@ -24,7 +24,7 @@ from shapely.geometry import mapping
 
 from remotesam_geo.errors import InputError
 
-from .notes import read_provenance
+from .provenance import read_provenance
 from .vectors import in_degrees
 
 __all__ = ["model_item", "result_item"]

@@ -17,7 +17,7 @@ from remotesam_geo.learning.train.finetune import _is_model
 from remotesam_geo.learning.triplets import Mask, Picture, Triplet, TripletStore, write_store
 from remotesam_geo.learning.triplets.store import BEGUN
 from remotesam_geo.model import convert
-from remotesam_geo.outputs.replacing import replacing
+from remotesam_geo.outputs.atomic import replacing
 from remotesam_geo.plotting.exploring import Map
 
 TABLE = gpd.GeoDataFrame(

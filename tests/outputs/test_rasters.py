@@ -16,8 +16,8 @@ from rio_cogeo import cog_validate
 from remotesam_geo import open_probabilities, read_provenance, save
 from remotesam_geo.errors import InputError, ReadError, WriteError
 from remotesam_geo.tasks import decode
+from tests.outputs.test_outputs import full_disk
 from tests.remotesam.test_remotesam import BAR, DISC, GREEN, MODEL, RED, scene_of
-from tests.test_outputs import full_disk
 
 SCENE = scene_of([(BAR, RED), (DISC, GREEN)])
 MAPS = ["map.tif", "map.zarr"]

@@ -20,7 +20,7 @@ from remotesam_geo.errors import InputError
 from remotesam_geo.model import RemoteSAMConfig
 from tests.remotesam.test_remotesam import BAR, DISC, GREEN, MODEL, RED, scene_of
 
-SCHEMAS = Path(__file__).parent / "data" / "schemas"
+SCHEMAS = Path(__file__).parents[1] / "data" / "schemas"
 VERSIONS = {
     "label": "v1.0.1", "classification": "v1.1.0", "mlm": "v1.4.0", "raster": "v1.1.0", "processing": "v1.1.0",
     "projection": "v2.0.0",
