@@ -39,7 +39,7 @@ test: $(READY)
 # Proxies that lead nowhere, LC_ALL=C, another time zone, no home to write to, options of GDAL: see tests/hostile.py.
 hostile: $(READY)
 	$(BIN)/python tests/hostile.py -n $(WORKERS) --dist worksteal tests/test_environment.py tests/test_dependencies.py \
-	    tests/model/test_checkpoint_hub.py tests/model/test_processor.py tests/net/test_auth.py \
+	    tests/model/test_weights_hub.py tests/model/test_processor.py tests/net/test_auth.py \
 	    tests/stac/test_items.py
 
 # Old releases on newer ones of what they need: their own warnings of deprecation are no news. Torch stays at the one

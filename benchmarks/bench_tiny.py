@@ -17,8 +17,8 @@ import torch
 
 from remotesam_geo.learning.world import CLASSES, scene
 from remotesam_geo.model import Predictor, RemoteSAMModel, RemoteSAMProcessor
-from remotesam_geo.model.checkpoint import locate
 from remotesam_geo.model.inference import Arrangement, InferenceEngine
+from remotesam_geo.model.weights import locate
 
 ROUNDS = 15
 

@@ -224,7 +224,7 @@ def test_mistakes_with_jobs(run, raster, tmp_path):
 
 
 def test_a_model_folder_is_written(run, tmp_path):
-    from remotesam_geo.model.checkpoint import locate
+    from remotesam_geo.model.weights import locate
 
     folder = locate("tiny").folder
     code, _, err = run("convert", folder, tmp_path / "copy", "--json")

@@ -202,7 +202,7 @@ def _gdal() -> dict[str, str]:
 
 def _model(name: str) -> str:
     from remotesam_geo.errors import ModelError
-    from remotesam_geo.model.checkpoint import locate
+    from remotesam_geo.model.weights import locate
 
     try:
         found = locate(None if name == "released" else name, local_files_only=True)

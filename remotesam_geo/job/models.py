@@ -19,7 +19,7 @@ from .distributed import Opener
 from .plan import Weights
 
 if TYPE_CHECKING:
-    from remotesam_geo.model.contours import ContourRecipe
+    from remotesam_geo.model.contour_model import ContourRecipe
 
 __all__ = ["Asked", "Known", "ModelLike", "asked", "reopened"]
 
@@ -246,7 +246,7 @@ def _network_recipe(doc: Mapping[str, Any]) -> Any:
 
 
 def _open_contours(doc: Mapping[str, Any]) -> Any:
-    from remotesam_geo.model.contours import ContourModel, ContourRecipe  # noqa: PLC0415 - torch
+    from remotesam_geo.model.contour_model import ContourModel, ContourRecipe  # noqa: PLC0415 - torch
 
     _check_recipe(doc)
     return ContourModel.open(ContourRecipe(**{**doc, "device": "auto", "batch": "auto"}))
@@ -379,7 +379,7 @@ class _ContourWeights:
     recipe: str
 
     def open(self) -> Contours:
-        from remotesam_geo.model.contours import ContourModel, ContourRecipe  # noqa: PLC0415 - torch
+        from remotesam_geo.model.contour_model import ContourModel, ContourRecipe  # noqa: PLC0415 - torch
 
         contours: Contours = ContourModel.open(ContourRecipe(**json.loads(self.recipe)))
         return contours

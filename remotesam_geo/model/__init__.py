@@ -9,7 +9,7 @@ from typing import Any
 import remotesam_geo.notebook  # noqa: F401 - before transformers imports progress bars
 
 _HOME = {
-    "ContourModel": "model.contours",
+    "ContourModel": "model.contour_model",
     "Predictor": "model.predictor",
     "PredictorRecipe": "model.predictor",
     "RemoteSAMConfig": "model.configuration",
@@ -18,7 +18,7 @@ _HOME = {
     "RemoteSAMProcessor": "model.processor",
     "convert": "model.conversion",
     "segmentation_loss": "model.loss",
-    "weights_sha256": "model.checkpoint",
+    "weights_sha256": "model.weights",
 }
 
 __all__ = [

@@ -14,7 +14,10 @@ from torch import Tensor
 
 from remotesam_geo.errors import InputError
 
-from .checkpoint import (
+from .configuration import RemoteSAMConfig
+from .network import RemoteSAMModel
+from .processor import RemoteSAMProcessor
+from .weights import (
     WEIGHTS_FILE,
     Origin,
     Source,
@@ -28,9 +31,6 @@ from .checkpoint import (
     stream,
     write_order,
 )
-from .configuration import RemoteSAMConfig
-from .network import RemoteSAMModel
-from .processor import RemoteSAMProcessor
 
 __all__ = ["convert"]
 

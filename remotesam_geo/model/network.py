@@ -13,7 +13,7 @@ from transformers.utils.generic import ModelOutput
 
 from remotesam_geo.errors import InputError
 
-from . import checkpoint
+from . import weights as checkpoint
 from .configuration import STAGES, RemoteSAMConfig
 from .decoder import Decoder, RotatedConv
 from .fusion import LanguageFusion, VisualResidual, gate

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from remotesam_geo.errors import InputError, ModelError, RemoteSAMWarning, one_of
 
-from .checkpoint import weights_sha256
 from .hardware import (
     Precision,
     check_compute,
@@ -27,6 +26,7 @@ from .hardware import (
 from .inference import Arrangement, InferenceEngine, Seen, keep_freed_memory
 from .network import RemoteSAMModel
 from .processor import RemoteSAMProcessor
+from .weights import weights_sha256
 
 __all__ = ["Predictor", "PredictorRecipe", "Tokenizer", "to_codes"]
 

@@ -21,8 +21,8 @@ from torch import Tensor
 from remotesam_geo.errors import InputError, ModelError, RemoteSAMWarning
 
 from . import hub
-from .checkpoint import CONFIG_FILE, TOKENIZER_FILE, configuration, locate
 from .configuration import RemoteSAMConfig
+from .weights import CONFIG_FILE, TOKENIZER_FILE, configuration, locate
 
 __all__ = ["Picture", "RemoteSAMProcessor", "Tokens", "bert_tokenizer", "resize", "rgb"]
 

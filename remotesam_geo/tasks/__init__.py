@@ -7,7 +7,7 @@ block.
 
 from .captions import caption
 from .codes import FAILED, FULL, NO_DATA, decode, encode, threshold_steps
-from .contours import (
+from .contour_split import (
     CONTOUR_THRESHOLD,
     COUNT_CONTOUR_THRESHOLD,
     SHARE,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from remotesam_geo.errors import InputError, number_in, one_of
 
 from .codes import Map, check_fraction
-from .contours import CONTOUR_THRESHOLD, COUNT_CONTOUR_THRESHOLD, SHARE, refine
+from .contour_split import CONTOUR_THRESHOLD, COUNT_CONTOUR_THRESHOLD, SHARE, refine
 from .rectangles import Hulls, drawn_rectangles, hulls, smallest_rectangles, upright
 from .regions import Components, background, components
 from .suppression import inner_boxes, inner_drawings, overlapping_boxes

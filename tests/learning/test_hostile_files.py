@@ -44,8 +44,8 @@ from remotesam_geo.learning.triplets import (
     write_voc,
 )
 from remotesam_geo.model import RemoteSAMConfig, RemoteSAMModel, convert
-from remotesam_geo.model.checkpoint import configuration, expected_tensors, locate, read
 from remotesam_geo.model.pth import read_pth
+from remotesam_geo.model.weights import configuration, expected_tensors, locate, read
 from tests.campaign import CASES
 from tests.scenes.mutations import mutate
 

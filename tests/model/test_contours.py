@@ -25,7 +25,7 @@ from transformers.models.segformer.image_processing_pil_segformer import (
 
 from remotesam_geo.errors import InputError, ModelError
 from remotesam_geo.model import ContourModel
-from remotesam_geo.model.contours import RELEASED
+from remotesam_geo.model.contour_model import RELEASED
 
 
 def segformer(labels=1):

@@ -15,8 +15,8 @@ from remotesam_geo.files import place_of
 from remotesam_geo.learning.triplets import Triplet
 from remotesam_geo.learning.triplets.files import write_whole
 from remotesam_geo.model import RemoteSAMModel, weights_sha256
-from remotesam_geo.model.checkpoint import without_bar
 from remotesam_geo.model.processor import RemoteSAMProcessor
+from remotesam_geo.model.weights import without_bar
 from remotesam_geo.outputs.atomic import replacing
 
 from .checkpoint import Log

@@ -26,8 +26,8 @@ from remotesam_geo.learning.world import (
     scene,
 )
 from remotesam_geo.model import RemoteSAMConfig, RemoteSAMModel
-from remotesam_geo.model.checkpoint import without_bar
 from remotesam_geo.model.processor import RemoteSAMProcessor
+from remotesam_geo.model.weights import without_bar
 
 from .samples import Batch
 from .settings import TrainConfig

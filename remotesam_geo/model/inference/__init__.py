@@ -2,6 +2,7 @@
 
 from remotesam_geo.model.inference.engine import InferenceEngine
 from remotesam_geo.model.inference.kernels import Arrangement, keep_freed_memory
-from remotesam_geo.model.inference.stages import Seen
+
+from .split_stages import Seen
 
 __all__ = ["Arrangement", "InferenceEngine", "Seen", "keep_freed_memory"]

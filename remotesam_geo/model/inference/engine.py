@@ -7,16 +7,17 @@ from torch import Tensor
 from transformers import BertModel
 
 from remotesam_geo.model.inference.blocks import Norm
-from remotesam_geo.model.inference.decoder import InferenceDecoder
-from remotesam_geo.model.inference.interaction import Interaction
 from remotesam_geo.model.inference.kernels import (
     Arrangement,
     Convolution,
     Weights,
     drop_freed_memory,
 )
-from remotesam_geo.model.inference.stages import InferenceStage, Seen
 from remotesam_geo.model.network import RemoteSAMModel
+
+from .fused_decoder import InferenceDecoder
+from .fused_interaction import Interaction
+from .split_stages import InferenceStage, Seen
 
 __all__ = ["InferenceEngine"]
 

@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from remotesam_geo.model.configuration import RemoteSAMConfig
-from remotesam_geo.model.inference.kernels import Arrangement, Convolution, Pointwise, Weights
+
+from .kernels import Arrangement, Convolution, Pointwise, Weights
 
 __all__ = ["Interaction"]
 

@@ -19,7 +19,10 @@ from transformers import AutoConfig, AutoModelForSemanticSegmentation, PreTraine
 from remotesam_geo.errors import InputError, ModelError, number_in, one_of
 
 from . import hub
-from .checkpoint import (
+from .hardware import Precision, check_compute, choose_device, choose_precision
+from .predictor import to_codes
+from .processor import resize
+from .weights import (
     CONFIG_FILE,
     WEIGHTS_FILE,
     Origin,
@@ -29,9 +32,6 @@ from .checkpoint import (
     origin,
     without_bar,
 )
-from .hardware import Precision, check_compute, choose_device, choose_precision
-from .predictor import to_codes
-from .processor import resize
 
 __all__ = ["RELEASED", "ContourModel", "ContourRecipe"]
 

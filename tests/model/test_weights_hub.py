@@ -13,8 +13,8 @@ from huggingface_hub import constants
 from remotesam_geo.errors import InputError, ModelError
 from remotesam_geo.model import RemoteSAMConfig, RemoteSAMModel, convert
 from remotesam_geo.model import hub as hub_module
-from remotesam_geo.model.checkpoint import locate
 from remotesam_geo.model.hub import RELEASED, Release, fetch
+from remotesam_geo.model.weights import locate
 
 OLD, NEW = "a" * 40, "b" * 40
 

@@ -17,9 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from remotesam_geo.model.inference.blocks import Block, Norm
-from remotesam_geo.model.inference.kernels import Arrangement, Pointwise, Weights
 from remotesam_geo.model.swin import block_shift
+
+from .blocks import Block, Norm
+from .kernels import Arrangement, Pointwise, Weights
 
 __all__ = ["InferenceStage", "Seen"]
 

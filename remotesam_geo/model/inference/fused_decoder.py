@@ -8,14 +8,9 @@ from torch import Tensor
 
 from remotesam_geo.model.configuration import RemoteSAMConfig
 from remotesam_geo.model.decoder import rotation_matrix
-from remotesam_geo.model.inference.blocks import Norm
-from remotesam_geo.model.inference.kernels import (
-    Arrangement,
-    Convolution,
-    FoldedUpsampling,
-    Weights,
-    position_mean,
-)
+
+from .blocks import Norm
+from .kernels import Arrangement, Convolution, FoldedUpsampling, Weights, position_mean
 
 __all__ = ["InferenceDecoder"]
 

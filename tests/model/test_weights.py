@@ -28,9 +28,9 @@ from remotesam_geo.model import (
     convert,
     weights_sha256,
 )
-from remotesam_geo.model import checkpoint as checkpoint_module
 from remotesam_geo.model import pth as pth_module
-from remotesam_geo.model.checkpoint import expected_tensors, locate, read
+from remotesam_geo.model import weights as checkpoint_module
+from remotesam_geo.model.weights import expected_tensors, locate, read
 from tests.model.reference import reference_model
 
 TEXT = {
