@@ -11,7 +11,7 @@ import yaml
 
 from remotesam_geo.errors import InputError, number_in, one_of
 
-from . import places
+from . import scene_inputs as places
 
 __all__ = ["job_options"]
 

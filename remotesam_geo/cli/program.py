@@ -15,8 +15,20 @@ from typer.core import TyperGroup
 from remotesam_geo import __version__
 from remotesam_geo.errors import RemoteSAMError, RemoteSAMWarning, WriteError
 
-from . import STOPPED, engine, jobs, tools, verbs
-from .saying import MisuseError
+from . import STOPPED
+from . import (
+    job_commands as jobs,
+)
+from . import (
+    labelling_commands as engine,
+)
+from . import (
+    tool_commands as tools,
+)
+from . import (
+    verb_commands as verbs,
+)
+from .printing import MisuseError
 
 __all__ = ["app", "main"]
 

@@ -17,7 +17,10 @@ import remotesam_geo.scenes.opening
 import remotesam_geo.stac.save
 import remotesam_geo.stac.search
 import remotesam_geo.tracking.match
-from remotesam_geo.cli import app, jobs, main, tools, verbs
+from remotesam_geo.cli import app, main
+from remotesam_geo.cli import job_commands as jobs
+from remotesam_geo.cli import tool_commands as tools
+from remotesam_geo.cli import verb_commands as verbs
 from remotesam_geo.learning.evaluate import __main__ as evaluating
 from remotesam_geo.learning.train import __main__ as training
 

@@ -10,7 +10,7 @@ import typer
 
 from remotesam_geo.errors import InputError
 
-from .saying import MisuseError
+from .printing import MisuseError
 
 __all__ = ["Bbox", "Bounds", "Catalog", "Collection", "Datetime", "MaxItems", "opened", "table"]
 

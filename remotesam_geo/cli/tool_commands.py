@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from . import saying
-from .places import Bbox, Collection, Datetime, MaxItems, table
-from .verbs import Json, told
+from . import printing as saying
+from .scene_inputs import Bbox, Collection, Datetime, MaxItems, table
+from .verb_commands import Json, told
 
 __all__ = ["register"]
 

@@ -8,8 +8,9 @@ import typer
 
 from remotesam_geo.errors import InputError
 
-from . import places, saying
-from .places import Bbox, Catalog, Collection, Datetime, MaxItems
+from . import printing as saying
+from . import scene_inputs as places
+from .scene_inputs import Bbox, Catalog, Collection, Datetime, MaxItems
 
 __all__ = ["register"]
 

@@ -11,9 +11,10 @@ import typer
 
 from remotesam_geo.errors import InputError, WriteError, number_in
 
-from . import places, saying
-from .places import Bbox, Catalog, Collection, Datetime, MaxItems
-from .verbs import Json, Load, Resolution, Skip, asked_metres
+from . import printing as saying
+from . import scene_inputs as places
+from .scene_inputs import Bbox, Catalog, Collection, Datetime, MaxItems
+from .verb_commands import Json, Load, Resolution, Skip, asked_metres
 
 __all__ = ["register"]
 

@@ -12,7 +12,8 @@ from importlib.metadata import EntryPoint
 import numpy as np
 import pytest
 
-from remotesam_geo.cli import main, verbs
+from remotesam_geo.cli import main
+from remotesam_geo.cli import verb_commands as verbs
 from remotesam_geo.cli.config import CHECKS
 from remotesam_geo.errors import InputError, RemoteSAMError
 from remotesam_geo.remotesam import named

@@ -7,10 +7,11 @@ import typer
 
 from remotesam_geo.errors import InputError, MissingExtraError, one_of
 
-from . import places, saying
+from . import printing as saying
+from . import scene_inputs as places
 from .config import job_options
-from .places import Bbox, Catalog, Collection, Datetime, MaxItems
-from .verbs import (
+from .scene_inputs import Bbox, Catalog, Collection, Datetime, MaxItems
+from .verb_commands import (
     Crs,
     Json,
     Load,

@@ -7,7 +7,8 @@ import pytest
 import shapely
 import typer
 
-from remotesam_geo.cli import app, main, verbs
+from remotesam_geo.cli import app, main
+from remotesam_geo.cli import verb_commands as verbs
 from remotesam_geo.learning.world import World
 from tests.job.job_folder import make_job, write_raster
 
