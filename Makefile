@@ -82,7 +82,7 @@ package: $(READY)
 	cd build/empty && bin/remotesam-geo --version && bin/remotesam-geo demo --out demo
 
 tiny: $(READY)
-	$(BIN)/python -m remotesam_geo.learning.train runs/tiny --steps 4000 --pictures 4 --visual-steps 100
+	$(BIN)/python -m remotesam_geo.learning.training runs/tiny --steps 4000 --pictures 4 --visual-steps 100
 
 bench: $(READY)
 	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done

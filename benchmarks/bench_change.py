@@ -16,7 +16,7 @@ import pandas as pd
 import shapely
 
 from remotesam_geo import match_over_time
-from remotesam_geo.learning.world import Acquisition
+from remotesam_geo.learning.synthetic import Acquisition
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.tracking.seen import Seen, events, look

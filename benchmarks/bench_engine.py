@@ -22,7 +22,8 @@ from affine import Affine
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from remotesam_geo.learning.engine import (
+from remotesam_geo.learning.datasets import cut_examples
+from remotesam_geo.learning.labelling import (
     AbsentClasses,
     Engine,
     EngineReport,
@@ -32,8 +33,7 @@ from remotesam_geo.learning.engine import (
     run_engine,
     world_example,
 )
-from remotesam_geo.learning.triplets import cut_examples
-from remotesam_geo.learning.world import CLASSES, World, scene
+from remotesam_geo.learning.synthetic import CLASSES, World, scene
 from tests.learning.reading import read
 
 FIRST = 5_000_000  # seeds that neither training nor the exam use

@@ -18,8 +18,7 @@ from pycocotools import mask as coco
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from remotesam_geo.learning.metrics import DetectionScore
-from remotesam_geo.learning.triplets import (
+from remotesam_geo.learning.datasets import (
     Mask,
     Picture,
     Triplet,
@@ -28,6 +27,7 @@ from remotesam_geo.learning.triplets import (
     write_published,
     write_store,
 )
+from remotesam_geo.learning.evaluation.metrics import DetectionScore
 
 SIDE = 896
 Row = tuple[str, float, float | None]

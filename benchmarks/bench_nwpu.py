@@ -22,12 +22,12 @@ import torch
 from numpy.typing import NDArray
 
 from remotesam_geo import RemoteSAM
-from remotesam_geo.learning.engine import rules, run_engine
-from remotesam_geo.learning.evaluate import Report, Setting, answerer, asked_as, evaluate
-from remotesam_geo.learning.evaluate.answering import resized
-from remotesam_geo.learning.train import TrainConfig, chips, fine_tune, tiny
-from remotesam_geo.learning.train.cutting import starts
-from remotesam_geo.learning.triplets import Example, Triplet, read_coco
+from remotesam_geo.learning.datasets import Example, Triplet, read_coco
+from remotesam_geo.learning.evaluation import Report, Setting, answerer, asked_as, evaluate
+from remotesam_geo.learning.evaluation.answerers import resized
+from remotesam_geo.learning.labelling import rules, run_engine
+from remotesam_geo.learning.training import TrainConfig, chips, fine_tune, tiny
+from remotesam_geo.learning.training.samples.chipping import starts
 from remotesam_geo.model.inference import keep_freed_memory
 
 SIZE, SIDE = 512, 256

@@ -16,10 +16,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from remotesam_geo.learning.engine import Relabelling, relabel
-from remotesam_geo.learning.train import TrainConfig, TripletSource, held_out_scores, train
-from remotesam_geo.learning.triplets import Mask, Picture, Triplet
-from tests.learning.test_train import SIDE, Squares, small_model, small_processor
+from remotesam_geo.learning.datasets import Mask, Picture, Triplet
+from remotesam_geo.learning.labelling import Relabelling, relabel
+from remotesam_geo.learning.training import TrainConfig, TripletSource, held_out_scores, train
+from tests.learning.training.test_training import SIDE, Squares, small_model, small_processor
 
 
 def data(seed: int, pictures: int, noise: float) -> list[Triplet]:

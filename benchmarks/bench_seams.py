@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from remotesam_geo import RemoteSAM, open_raster
 from remotesam_geo.demo import match
-from remotesam_geo.learning.world import World
+from remotesam_geo.learning.synthetic import World
 from remotesam_geo.mapping.grid import Grid
 
 CLASSES = ("building", "sports field", "storage tank", "swimming pool", "tennis court")

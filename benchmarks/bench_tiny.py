@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from remotesam_geo.learning.world import CLASSES, scene
+from remotesam_geo.learning.synthetic import CLASSES, scene
 from remotesam_geo.model import Predictor, RemoteSAMModel, RemoteSAMProcessor
 from remotesam_geo.model.inference import Arrangement, InferenceEngine
 from remotesam_geo.model.weights import locate

@@ -19,9 +19,9 @@ import scipy
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from remotesam_geo.learning.world import CLASSES, World, WorldScene, expressions, scene
-from remotesam_geo.learning.world.plan import lay_out, leaves_of
-from remotesam_geo.learning.world.view import tile
+from remotesam_geo.learning.synthetic import CLASSES, World, WorldScene, expressions, scene
+from remotesam_geo.learning.synthetic.layout import lay_out, leaves_of
+from remotesam_geo.learning.synthetic.view import tile
 
 ROUNDS = 5
 FIRST = 5_000_000

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from remotesam_geo.learning.train import tiny
-from remotesam_geo.learning.world import Expression, WorldScene, scene
+from remotesam_geo.learning.synthetic import Expression, WorldScene, scene
+from remotesam_geo.learning.training import tiny
 from remotesam_geo.model import RemoteSAMModel
 from remotesam_geo.model.inference import InferenceEngine
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from remotesam_geo.learning.world import CLASSES, Acquisition, World, WorldScene, scene
+from remotesam_geo.learning.synthetic import CLASSES, Acquisition, World, WorldScene, scene
 
 THEMES = (
     *("airport", "harbour", "tanks", "sports", "residential", "parking"),

@@ -23,7 +23,7 @@ from odc.geo.geobox import GeoBox
 from scipy.optimize import linear_sum_assignment
 
 from remotesam_geo.geo.ground import pixel_size
-from remotesam_geo.learning.world import World
+from remotesam_geo.learning.synthetic import World
 from remotesam_geo.outputs import save
 from remotesam_geo.plotting import explore, plot
 from remotesam_geo.remotesam import RemoteSAM

@@ -12,14 +12,14 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from PIL import Image
 
-from remotesam_geo.learning.triplets import (
+from remotesam_geo.learning.datasets import (
     cut_examples,
     cut_triplets,
     write_coco,
     write_dota,
     write_store,
 )
-from remotesam_geo.learning.world import Acquisition, World
+from remotesam_geo.learning.synthetic import Acquisition, World
 from remotesam_geo.model import convert
 from remotesam_geo.stac.catalogs import CATALOGS, Catalog
 
@@ -110,7 +110,7 @@ def _item(year: str, grid: GeoBox, file: Path) -> pystac.Item:
 
 def stand_in(monkeypatch, catalogue: Path) -> None:
     """Stand-ins for a catalogue, for the released weights, for a cluster and for hours of training."""
-    from remotesam_geo.learning.train import __main__ as training
+    from remotesam_geo.learning.training import __main__ as training
     from remotesam_geo.model import ContourModel, RemoteSAMModel, RemoteSAMProcessor, conversion
 
     here = Catalog(name="planetary-computer", url=str(catalogue / "catalog.json"), holds="a place")

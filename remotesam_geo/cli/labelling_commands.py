@@ -102,7 +102,7 @@ def engine(
     as_json: Json = False,
 ) -> int:
     """Make image-text-mask triplets of pictures and labels, by rules that leave no doubt."""
-    from remotesam_geo.learning.engine import run_engine, sheet, statistics
+    from remotesam_geo.learning.labelling import run_engine, sheet, statistics
 
     _check_numbers_and_page(size, overlap, page)
     where = {
@@ -181,7 +181,7 @@ def _steps(
     seed: int,
 ) -> Any:
     """The engine of rules with what was chosen."""
-    from remotesam_geo.learning.engine import (
+    from remotesam_geo.learning.labelling import (
         AbsentClasses,
         Engine,
         GivenMasks,
@@ -210,8 +210,8 @@ Pictures = tuple[Any, Iterable[str], str]
 
 
 def _of_world(count: int, first: int, size: int | None) -> Pictures:
-    from remotesam_geo.learning.engine import world_example
-    from remotesam_geo.learning.world import CLASSES, scene
+    from remotesam_geo.learning.labelling import world_example
+    from remotesam_geo.learning.synthetic import CLASSES, scene
 
     side = 256 if size is None else size
     if count < 1 or first < 0:
@@ -227,8 +227,8 @@ def _of_world(count: int, first: int, size: int | None) -> Pictures:
 
 
 def _of_folder(pictures: Path, labels: Path, *, skip_failures: bool) -> Pictures:
-    from remotesam_geo.learning.triplets import DamageError, read_coco
-    from remotesam_geo.learning.triplets.faults import LIMITS, label_json
+    from remotesam_geo.learning.datasets import DamageError, read_coco
+    from remotesam_geo.learning.datasets.faults import LIMITS, label_json
 
     if labels.suffix.lower() != ".json":
         raise InputError(f"--labels is {labels}: of a folder of pictures give a COCO file, .json")
@@ -256,7 +256,7 @@ def _of_scene(
     *,
     given: bool,
 ) -> Pictures:
-    from remotesam_geo.learning.triplets import cut_examples
+    from remotesam_geo.learning.datasets import cut_examples
 
     frame = places.table(labels)
     if label not in frame.columns:

@@ -28,13 +28,13 @@ def register(app: typer.Typer) -> None:
     app.command("search", rich_help_panel="Places")(search)
     app.command("change", rich_help_panel="Questions")(change)
     app.command("convert", rich_help_panel="Models")(convert)
-    for name in ("train", "evaluate"):
+    for name, module in (("train", "training"), ("evaluate", "evaluation")):
         app.command(
             name,
             rich_help_panel="Models",
             context_settings=PASSED_ON,
-            help=f"The same as python -m remotesam_geo.learning.{name}.",
-        )(_module(name))
+            help=f"The same as python -m remotesam_geo.learning.{module}.",
+        )(_module(module))
     app.command("demo", rich_help_panel="First steps")(demo)
     app.command("doctor", rich_help_panel="First steps")(doctor)
 

@@ -19,12 +19,13 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from remotesam_geo.learning.train import tiny
-from remotesam_geo.learning.world import CLASSES, SENSORS, Expression, Sensor, WorldScene, scene
 from remotesam_geo.model import RemoteSAMModel
 from remotesam_geo.model.inference import InferenceEngine
 from remotesam_geo.model.processor import RemoteSAMProcessor
 from remotesam_geo.tasks.objects import detect
+
+from .synthetic import CLASSES, SENSORS, Expression, Sensor, WorldScene, scene
+from .training import tiny
 
 __all__ = ["Exam", "examine", "pixel_classifier", "table"]
 

@@ -7,7 +7,7 @@ import pytest
 import shapely
 
 from remotesam_geo.cli import main
-from remotesam_geo.learning.world import World
+from remotesam_geo.learning.synthetic import World
 
 COMMANDS = (
     "search", "segment", "refer", "detect", "ground", "label", "classify", "count", "caption", "change", "map",

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from remotesam_geo.cli import main
-from remotesam_geo.learning.triplets import TripletStore
-from remotesam_geo.learning.world import World
+from remotesam_geo.learning.datasets import TripletStore
+from remotesam_geo.learning.synthetic import World
 
 WORLD = World(22)
 GRID = WORLD.geobox("EPSG:32632", resolution=0.4, shape=(256, 256))

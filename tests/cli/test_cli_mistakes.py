@@ -9,7 +9,7 @@ import typer
 
 from remotesam_geo.cli import app, main
 from remotesam_geo.cli import verb_commands as verbs
-from remotesam_geo.learning.world import World
+from remotesam_geo.learning.synthetic import World
 from tests.job.job_folder import make_job, write_raster
 
 WORLD = World(22)

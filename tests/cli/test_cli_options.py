@@ -9,8 +9,8 @@ import shapely
 import typer
 
 import remotesam_geo.job
-import remotesam_geo.learning.engine
-import remotesam_geo.learning.triplets
+import remotesam_geo.learning.datasets
+import remotesam_geo.learning.labelling
 import remotesam_geo.model
 import remotesam_geo.scenes.loading
 import remotesam_geo.scenes.opening
@@ -21,8 +21,8 @@ from remotesam_geo.cli import app, main
 from remotesam_geo.cli import job_commands as jobs
 from remotesam_geo.cli import tool_commands as tools
 from remotesam_geo.cli import verb_commands as verbs
-from remotesam_geo.learning.evaluate import __main__ as evaluating
-from remotesam_geo.learning.train import __main__ as training
+from remotesam_geo.learning.evaluation import __main__ as evaluating
+from remotesam_geo.learning.training import __main__ as training
 
 SAMPLES = {
     "model": "tiny", "out": "{folder}/out.gpkg", "threshold": "0.3", "resolution": "2", "min_area": "5",

@@ -8,7 +8,7 @@ import numpy as np
 import shapely
 from scipy import ndimage
 
-from remotesam_geo.learning.world import CLASSES, COLOURS
+from remotesam_geo.learning.synthetic import CLASSES, COLOURS
 
 NOUNS = {kind.name: name for name, kind in CLASSES.items()} | {
     kind.plural: name for name, kind in CLASSES.items()

@@ -13,9 +13,9 @@ from odc.geo.xr import xr_zeros
 
 from remotesam_geo import open_probabilities, save, save_items
 from remotesam_geo.errors import InputError, WriteError
-from remotesam_geo.learning.train.finetune import _is_model
-from remotesam_geo.learning.triplets import Mask, Picture, Triplet, TripletStore, write_store
-from remotesam_geo.learning.triplets.store import BEGUN
+from remotesam_geo.learning.datasets import Mask, Picture, Triplet, TripletStore, write_store
+from remotesam_geo.learning.datasets.store import BEGUN
+from remotesam_geo.learning.training.finetune import _is_model
 from remotesam_geo.model import convert
 from remotesam_geo.outputs.atomic import replacing
 from remotesam_geo.plotting.exploring import Map

@@ -11,7 +11,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from rasterio.features import shapes
 
-from remotesam_geo.learning.world import World
+from remotesam_geo.learning.synthetic import World
 
 EVENTS = ("appeared", "disappeared", "changed")
 CLEAR = 0.9

@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from remotesam_geo import match_over_time
 from remotesam_geo.errors import InputError
-from remotesam_geo.learning.world import Acquisition
+from remotesam_geo.learning.synthetic import Acquisition
 from remotesam_geo.tracking.match import COLUMNS
 from remotesam_geo.tracking.visibility import observed_area
 from tests.tracking.seen import events, look

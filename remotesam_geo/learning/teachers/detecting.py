@@ -1,0 +1,209 @@
+"""Boxes from words, by an open-vocabulary detector; and what an expression means, by detector and segmenter."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from remotesam_geo.errors import InputError
+from remotesam_geo.learning.datasets import Thing
+from remotesam_geo.learning.labelling.mask_sources import Teacher
+from remotesam_geo.learning.labelling.steps import Material, describe, spoken
+
+from .pinned_weights import Origin
+
+__all__ = ["BoxedSegmenter", "DetectedThings"]
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectedThings:
+    """Finds things by an open-vocabulary detector (Grounding DINO): a first step where there are no labels.
+
+    It gives boxes without masks: let `TaughtMasks` follow. What it overlooks is taken not to be there.
+
+    Attributes:
+        model: A `GroundingDinoForObjectDetection` of transformers.
+        images: Its `GroundingDinoImageProcessorPil`.
+        words: Its tokenizer, a fast one.
+        name: What it is called in reports.
+        classes: What to look for; nothing, where it only serves a `BoxedSegmenter`.
+        least: The probability that is needed.
+    """
+
+    model: Any = field(repr=False)
+    images: Any = field(repr=False)
+    words: Any = field(repr=False)
+    name: str
+    classes: tuple[str, ...] = ()
+    least: float = 0.35
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path = "IDEA-Research/grounding-dino-tiny",
+        *,
+        classes: Sequence[str] = (),
+        revision: str | None = None,
+        least: float = 0.35,
+        device: str = "auto",
+        local_files_only: bool = False,
+    ) -> Self:
+        """Load it from a folder, or a repository with a commit.
+
+        Args:
+            source: The folder, or owner/name.
+            classes: What to look for.
+            revision: The 40 digits of a commit; repositories of `PINNED` need none.
+            least: The probability that is needed.
+            device: "auto", "cpu", "cuda" or "mps".
+            local_files_only: Never ask the network.
+
+        Raises:
+            InputError: A repository without a commit.
+            ModelError: It is missing; the message says what would be downloaded.
+        """
+        from transformers import (  # noqa: PLC0415 - takes its time
+            AutoTokenizer,
+            GroundingDinoForObjectDetection,
+            GroundingDinoImageProcessorPil,
+        )
+
+        origin = Origin.of(source, revision, local_files_only)
+        return cls(
+            model=origin.network(GroundingDinoForObjectDetection, device),
+            images=origin.tool(GroundingDinoImageProcessorPil),
+            words=origin.tool(AutoTokenizer),
+            name=origin.name,
+            classes=tuple(classes),
+            least=least,
+        )
+
+    def __call__(self, material: Material) -> Material:
+        """The material with what was found, beside what was known."""
+        things = [
+            Thing(
+                label=self.classes[which],
+                box=box,
+                id=f"found {number}",
+                attributes={"score": f"{score:.3f}"},
+            )
+            for number, (which, score, box) in enumerate(
+                self.boxes(material.rgb, [spoken(name) for name in self.classes])
+            )
+        ]
+        example = replace(material.example, things=(*material.example.things, *things))
+        return replace(material, example=example)
+
+    @torch.no_grad()
+    def boxes(self, rgb: NDArray[np.uint8], names: Sequence[str]) -> list[tuple[int, float, Box]]:
+        """What is likely enough: which of the names, its probability, and its box in pixels of the picture."""
+        if not names:
+            return []
+        ready = self.images(images=Image.fromarray(rgb), return_tensors="pt")
+        text, spans = _listed(names)
+        tokens = self.words(text, return_tensors="pt", return_offsets_mapping=True)
+        offsets = tokens["offset_mapping"][0].tolist()
+        device = self.model.device
+        found = self.model(
+            pixel_values=ready["pixel_values"].to(device),
+            input_ids=tokens["input_ids"].to(device),
+            attention_mask=tokens["attention_mask"].to(device),
+            token_type_ids=torch.zeros_like(tokens["input_ids"]).to(device),
+        )
+        chances = found.logits[0].sigmoid().cpu()  # queries x tokens
+        by_name = torch.stack(
+            [
+                chances[:, [k for k, (a, b) in enumerate(offsets) if start <= a < b <= end]].amax(1)
+                for start, end in spans
+            ],
+            1,
+        )
+        score, which = by_name.max(1)
+        corners = _corners(found.pred_boxes[0].cpu(), rgb.shape[0], rgb.shape[1])
+        return [
+            (int(which[k]), float(score[k]), box)
+            for k, box in enumerate(corners)
+            if score[k] >= self.least and box[2] > box[0] and box[3] > box[1]
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxedSegmenter:
+    """Draws what an expression means: a detector gives the one box, a segmenter the mask (a referrer of `Captioned`).
+
+    Attributes:
+        finder: A `DetectedThings`; its own classes are not looked for.
+        teacher: Draws the box: `SamTeacher`, `Sam2Teacher`.
+        rival: Share of the best box's probability from which another box elsewhere makes it doubtful; then nothing is
+            drawn.
+    """
+
+    finder: DetectedThings
+    teacher: Teacher
+    rival: float = 0.9
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rival <= 1:
+            raise InputError(f"rival={self.rival}: give a share of 1")
+
+    def __repr__(self) -> str:
+        finder, teacher = describe(self.finder), describe(self.teacher)
+        return f"BoxedSegmenter(finder={finder}, teacher={teacher}, rival={self.rival})"
+
+    def __call__(
+        self, rgb: NDArray[np.uint8], expressions: Sequence[str]
+    ) -> list[NDArray[np.bool_]]:
+        """A mask (H x W) for each expression; an empty one where nothing, or more than one thing, was found."""
+        masks = [np.zeros(rgb.shape[:2], np.bool_) for _ in expressions]
+        boxes = {k: box for k, text in enumerate(expressions) if (box := self._one(rgb, text))}
+        things = [Thing(label=expressions[k], box=box) for k, box in boxes.items()]
+        if things:
+            for k, mask in zip(boxes, self.teacher(rgb, things), strict=True):
+                masks[k] = mask
+        return masks
+
+    def _one(self, rgb: NDArray[np.uint8], text: str) -> Box | None:
+        """The box of an expression, unless there is none or another one is nearly as likely."""
+        # Points end a phrase for the detector: within one they would cut it.
+        found = self.finder.boxes(rgb, [" ".join(text.lower().replace(".", " ").split())])
+        if not found:
+            return None
+        _, top, box = max(found, key=lambda one: one[1])
+        doubt = any(
+            score >= self.rival * top and _iou(box, other) < 0.5 for _, score, other in found
+        )
+        return None if doubt else box
+
+
+def _listed(names: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
+    """Names as the detector is asked them, each ended by a point, and where each stands."""
+    text, spans = "", []
+    for name in names:
+        spans.append((len(text), len(text) + len(name)))
+        text += f"{name}. "
+    return text.rstrip(), spans
+
+
+def _corners(boxes: torch.Tensor, height: int, width: int) -> list[Box]:
+    """Centres and sizes as shares of the picture, N x 4, to x0, y0, x1, y1 in its pixels."""
+    x, y, w, h = boxes.float().unbind(1)
+    corners = torch.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], 1).clamp(0, 1)
+    return [
+        (row[0], row[1], row[2], row[3])
+        for row in (corners * torch.tensor([width, height] * 2)).tolist()
+    ]
+
+
+def _iou(one: Box, other: Box) -> float:
+    across = min(one[2], other[2]) - max(one[0], other[0])
+    down = min(one[3], other[3]) - max(one[1], other[1])
+    common = max(0.0, across) * max(0.0, down)
+    both = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
+    return common / (both - common)

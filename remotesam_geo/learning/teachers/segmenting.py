@@ -1,0 +1,165 @@
+"""Masks from boxes, by promptable segmenters: teachers of the engine."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+
+from remotesam_geo.learning.datasets import Thing
+
+from .pinned_weights import Origin
+from .pixels import sam2_pixels
+
+__all__ = ["Sam2Teacher", "SamTeacher"]
+
+Masks = list[NDArray[np.bool_]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamTeacher:
+    """Draws things from their boxes by a promptable segmenter (SAM): a teacher for `TaughtMasks`.
+
+    Attributes:
+        model: A `SamModel` of transformers.
+        images: Its `SamImageProcessorPil`.
+        name: What it is called in reports: repository and commit.
+        together: Boxes asked at once.
+    """
+
+    model: Any = field(repr=False)
+    images: Any = field(repr=False)
+    name: str
+    together: int = 32
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path = "facebook/sam-vit-base",
+        *,
+        revision: str | None = None,
+        device: str = "auto",
+        local_files_only: bool = False,
+    ) -> Self:
+        """Load it from a folder, or a repository with a commit.
+
+        Args:
+            source: The folder, or owner/name.
+            revision: The 40 digits of a commit; repositories of `PINNED` need none.
+            device: "auto", "cpu", "cuda" or "mps".
+            local_files_only: Never ask the network.
+
+        Raises:
+            InputError: A repository without a commit.
+            ModelError: It is missing; the message says what would be downloaded.
+        """
+        from transformers import SamImageProcessorPil, SamModel  # noqa: PLC0415 - takes its time
+
+        origin = Origin.of(source, revision, local_files_only)
+        model = origin.network(SamModel, device)
+        return cls(model=model, images=origin.tool(SamImageProcessorPil), name=origin.name)
+
+    @torch.no_grad()
+    def __call__(self, rgb: NDArray[np.uint8], things: Sequence[Thing]) -> Masks:
+        """A mask (H x W) for each thing, from its box; the network's own best of three."""
+        ready = self.images(images=Image.fromarray(rgb), return_tensors="pt")
+        pixels = ready["pixel_values"].to(self.model.device)
+        height, width = (int(side) for side in ready["reshaped_input_sizes"][0])
+        embeddings = self.model.get_image_embeddings(pixels)
+        boxes = _boxes(things, rgb.shape, (height, width))
+        drawn: Masks = []
+        for low in _best(self.model, embeddings, boxes, self.together):
+            whole = _sized(low, pixels.shape[-2:])[..., :height, :width]  # the rest was padding
+            drawn += _yes(_sized(whole, rgb.shape[:2]))
+        return drawn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sam2Teacher:
+    """Draws things from their boxes by SAM 2: a teacher for `TaughtMasks`.
+
+    Attributes:
+        model: A `Sam2Model` of transformers.
+        name: What it is called in reports: repository and commit.
+        together: Boxes asked at once.
+    """
+
+    model: Any = field(repr=False)
+    name: str
+    together: int = 32
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path = "facebook/sam2.1-hiera-tiny",
+        *,
+        revision: str | None = None,
+        device: str = "auto",
+        local_files_only: bool = False,
+    ) -> Self:
+        """Load it from a folder, or a repository with a commit.
+
+        Args:
+            source: The folder, or owner/name.
+            revision: The 40 digits of a commit; repositories of `PINNED` need none.
+            device: "auto", "cpu", "cuda" or "mps".
+            local_files_only: Never ask the network.
+
+        Raises:
+            InputError: A repository without a commit.
+            ModelError: It is missing; the message says what would be downloaded.
+        """
+        from transformers import Sam2Model  # noqa: PLC0415 - takes its time
+
+        origin = Origin.of(source, revision, local_files_only)
+        return cls(model=origin.network(Sam2Model, device), name=origin.name)
+
+    @torch.no_grad()
+    def __call__(self, rgb: NDArray[np.uint8], things: Sequence[Thing]) -> Masks:
+        """A mask (H x W) for each thing, from its box; the network's own best of three."""
+        asked = self.model.config.prompt_encoder_config.image_size
+        side = asked if isinstance(asked, int) else asked[0]
+        pixels = sam2_pixels(rgb, side).to(self.model.device)
+        embeddings = self.model.get_image_embeddings(pixels)
+        boxes = _boxes(things, rgb.shape, (side, side))
+        drawn: Masks = []
+        for low in _best(self.model, embeddings, boxes, self.together):
+            drawn += _yes(_sized(low, rgb.shape[:2]))
+        return drawn
+
+
+def _boxes(things: Sequence[Thing], shape: tuple[int, ...], seen: tuple[int, int]) -> torch.Tensor:
+    """Boxes in the pixels that the network sees a picture at, N x 4.
+
+    Args:
+        things: What is asked.
+        shape: Of the picture.
+        seen: Height and width that it has for the network.
+    """
+    scale = torch.tensor([seen[1] / shape[1], seen[0] / shape[0]] * 2)
+    boxes = torch.tensor([thing.box for thing in things], dtype=torch.float32)
+    return boxes.reshape(-1, 4) * scale
+
+
+def _best(
+    model: Any, embeddings: Any, boxes: torch.Tensor, together: int
+) -> Iterator[torch.Tensor]:
+    """Of each box the mask that the network thinks best, 1 x N x s x s, some boxes after the other."""
+    for first in range(0, len(boxes), together):
+        some = boxes[first : first + together]
+        found = model(image_embeddings=embeddings, input_boxes=some[None].to(model.device))
+        best = found.iou_scores[0].argmax(1)
+        yield found.pred_masks[0][torch.arange(len(some)), best][None].float()
+
+
+def _sized(maps: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    return F.interpolate(maps, tuple(shape), mode="bilinear", align_corners=False)
+
+
+def _yes(maps: torch.Tensor) -> Masks:
+    return list((maps[0] > 0).cpu().numpy())

@@ -1,0 +1,1 @@
+"""What training reads: batches of images, expressions and masks."""
