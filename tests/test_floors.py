@@ -2,6 +2,7 @@
 
 import ast
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,58 @@ def test_the_package_imports_light():
     )
     foreign = {name.partition(".")[0] for name in done.stdout.split()} - sys.stdlib_module_names
     assert foreign == {"remotesam_geo"}
+
+
+def modules():
+    """Every module of the package, by dotted name."""
+    found = {}
+    for path in FILES:
+        name = path.relative_to(ROOT).with_suffix("").parts
+        found[name[:-1] if name[-1] == "__init__" else name] = path
+    return found
+
+
+def targets(name, path, known):
+    """The modules that a module imports, also inside functions; imports for type checkers do not run."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = [ast.Pass()]
+    names = imports(ast.unparse(tree), name, path.stem == "__init__")
+    cut = {one if one in known else one[:-1] for one in names}
+    return {one for one in cut if one in known and one != name}
+
+
+def cycles(graph):
+    """Groups of modules that import each other, in a circle."""
+    reach = {name: set(follow) for name, follow in graph.items()}
+    changed = True
+    while changed:
+        changed = False
+        for name, follow in reach.items():
+            more = follow.union(*(reach[other] for other in follow)) if follow else follow
+            if len(more) > len(follow):
+                reach[name], changed = more, True
+    return sorted(name for name, follow in reach.items() if name in follow)
+
+
+def test_no_module_imports_itself_in_a_circle():
+    known = modules()
+    graph = {
+        # a package's __init__ gathers its modules: it is not on their way
+        name: {one for one in targets(name, path, known) if known[one].stem != "__init__"}
+        for name, path in known.items()
+        if path.stem != "__init__"
+    }
+    assert cycles(graph) == []
+    assert cycles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == ["a", "b", "c"]
+
+
+def test_no_folder_holds_more_than_15_modules():
+    sizes = Counter(path.parent for path in FILES if path.stem != "__init__")
+    assert {str(folder): size for folder, size in sizes.items() if size > 15} == {}
+
+
+def test_no_file_name_stands_twice():
+    names = Counter(path.stem for path in FILES)
+    assert {name for name, count in names.items() if count > 1} == {"__init__", "__main__"}

@@ -12,8 +12,10 @@ import remotesam_geo
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference"
 ROOMS = (
-    "scenes", "words", "tasks", "model", "outputs", "plotting", "errors", "learning.world", "learning.triplets",
-    "learning.engine", "learning.engine.neural", "learning.train", "learning.evaluate", "learning.metrics",
+    "scenes", "words", "tasks", "model", "outputs", "plotting", "errors", "learning.synthetic",
+    "learning.datasets",
+    "learning.labelling", "learning.teachers", "learning.training", "learning.evaluation",
+    "learning.evaluation.metrics",
 )  # fmt: skip
 PACKAGE = "remotesam_geo"
 

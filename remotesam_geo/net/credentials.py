@@ -5,15 +5,12 @@ Recipes and job plans hold unsigned addresses only. The reader signs them at eac
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from remotesam_geo.errors import InputError
 
 from .redact import redact
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = [
     "check_no_secrets",

@@ -1,6 +1,6 @@
 """From a recipe to a lazy scene: one task reads all bands of a chunk, each variable takes its own from it."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
@@ -16,10 +16,12 @@ from remotesam_geo.geo.grids import anchored
 from remotesam_geo.net.policy import ReadPolicy
 
 from .read_block import SOURCE, VALID, read_block
-from .recipe import Recipe, Variable
+
+if TYPE_CHECKING:
+    from .recipe import Recipe, Variable
 
 
-def build(recipe: Recipe, policy: ReadPolicy | None = None) -> xr.Dataset:
+def build(recipe: "Recipe", policy: ReadPolicy | None = None) -> xr.Dataset:
     """Make the lazy scene of a recipe.
 
     The graph holds the recipe once, as a value of its own, whatever the number of chunks.
@@ -74,7 +76,7 @@ def build(recipe: Recipe, policy: ReadPolicy | None = None) -> xr.Dataset:
     return recipe.attach(scene, policy)
 
 
-def _attrs(variable: Variable) -> dict[str, Any]:
+def _attrs(variable: "Variable") -> dict[str, Any]:
     attrs = dict(variable.attrs)
     if variable.fill is not None:
         attrs["nodata"] = variable.fill
@@ -83,7 +85,7 @@ def _attrs(variable: Variable) -> dict[str, Any]:
     return attrs
 
 
-def _times(recipe: Recipe) -> dict[str, Any]:
+def _times(recipe: "Recipe") -> dict[str, Any]:
     ids = np.array(
         [" ".join(recipe.layers[index].item for index in group) for group in recipe.groups], object
     )
@@ -94,7 +96,7 @@ def _times(recipe: Recipe) -> dict[str, Any]:
 
 
 def _read(
-    recipe: Recipe, policy: ReadPolicy | None, block_id: tuple[int, ...]
+    recipe: "Recipe", policy: ReadPolicy | None, block_id: tuple[int, ...]
 ) -> dict[str, npt.NDArray[Any]]:
     """One chunk of every variable, by name."""
     *time, row, column = block_id

@@ -6,7 +6,7 @@ there. Items are read in the order of choice, and reading stops once every pixel
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,9 @@ from remotesam_geo.net.policy import ReadPolicy
 from remotesam_geo.raster.gcps import source_window, warp_by_points
 from remotesam_geo.raster.odc_driver import AssetBands, AssetRef, SceneDriver
 
-from .recipe import Layer, Recipe, Source
+if TYPE_CHECKING:
+    from .recipe import Layer, Recipe, Source
+
 
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
@@ -53,7 +55,7 @@ class Block:
 
 
 def read_block(
-    recipe: Recipe, geobox: GeoBox, time: int = 0, *, policy: ReadPolicy | None = None
+    recipe: "Recipe", geobox: GeoBox, time: int = 0, *, policy: ReadPolicy | None = None
 ) -> Block:
     """Read one part of a scene at one time, without any graph.
 
@@ -120,7 +122,7 @@ def _median(reader: "_Reader", geobox: GeoBox, order: Sequence[int]) -> Block:
 class _Reader:
     """The recipe's files through the driver."""
 
-    def __init__(self, recipe: Recipe, driver: SceneDriver) -> None:
+    def __init__(self, recipe: "Recipe", driver: SceneDriver) -> None:
         self.recipe = recipe
         self.driver = driver
 
@@ -158,7 +160,7 @@ class _Reader:
             planes = [np.zeros(geobox.shape.yx, v.dtype) for v in self.recipe.variables]
         return planes, valid
 
-    def _source(self, layer: Layer, source: Source, geobox: GeoBox) -> tuple[Array, Mask]:
+    def _source(self, layer: "Layer", source: "Source", geobox: GeoBox) -> tuple[Array, Mask]:
         """Bands of one file on a grid: B x h x w, and h x w for where they are known."""
         if source.points is not None and source.grid is not None:
             window = source_window(source.points, source.grid.shape.yx, geobox)
@@ -173,14 +175,14 @@ class _Reader:
             return self._read(layer, source, GeoBox(geobox.shape, geobox.transform, PIXELS))
         return self._read(layer, source, _same_turn(geobox, layer.bounds))
 
-    def _nothing(self, source: Source, geobox: GeoBox) -> tuple[Array, Mask]:
+    def _nothing(self, source: "Source", geobox: GeoBox) -> tuple[Array, Mask]:
         shape = geobox.shape.yx
         dtypes = [self.recipe.variables[v].dtype for v in source.variables] or ["uint8"]
         return np.zeros((len(source.indexes), *shape), np.result_type(*dtypes)), np.zeros(
             shape, bool
         )
 
-    def _read(self, layer: Layer, source: Source, geobox: GeoBox) -> tuple[Array, Mask]:
+    def _read(self, layer: "Layer", source: "Source", geobox: GeoBox) -> tuple[Array, Mask]:
         raster = RasterSource(
             uri=source.href,
             band=0,
@@ -206,7 +208,7 @@ class _Reader:
         values[(..., *roi)], known[roi] = found[:-1], found[-1] != 0
         return values, known
 
-    def _typed(self, layer: Layer, source: Source, position: int, plane: Array) -> Array:
+    def _typed(self, layer: "Layer", source: "Source", position: int, plane: Array) -> Array:
         """One band in the scene's type and units."""
         variable = self.recipe.variables[source.variables[position]]
         if self.recipe.physical:
@@ -236,7 +238,7 @@ def _same_turn(geobox: GeoBox, bounds: Bounds) -> GeoBox:
     return GeoBox(geobox.shape, Affine.translation(-turn, 0) * geobox.transform, geobox.crs)
 
 
-def _cloudy(values: Array, source: Source, known: Mask) -> Mask:
+def _cloudy(values: Array, source: "Source", known: Mask) -> Mask:
     if source.cloud_bits:
         cloudy = np.bitwise_and(values.astype("int64"), source.cloud_bits) != 0
     else:

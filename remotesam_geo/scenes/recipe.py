@@ -24,6 +24,8 @@ from remotesam_geo.geo.grids import Bounds, anchored, boxed, footprints, overlap
 from remotesam_geo.net.credentials import check_no_secrets
 from remotesam_geo.raster.gcps import Points
 
+from .build import build
+
 if TYPE_CHECKING:
     import xarray as xr
 
@@ -205,8 +207,6 @@ class Recipe:
         Returns:
             As from `load`.
         """
-        from .build import build  # noqa: PLC0415 - it needs this module
-
         return build(self if geobox is None else self.on(geobox), policy)
 
     def on(self, geobox: GeoBox) -> "Recipe":

@@ -195,7 +195,10 @@ def test_a_success(run, name, monkeypatch):
     if CASES[name].get("module"):
         import importlib
 
-        home = "demo" if name == "demo" else f"learning.{name}.__main__"
+        home = {
+            "train": "learning.training.__main__",
+            "evaluate": "learning.evaluation.__main__",
+        }.get(name, name)
         module = importlib.import_module(f"remotesam_geo.{home}")
         monkeypatch.setattr(module, "main", lambda words: 0 if words else 1)
     code, out, err = run(name, CASES[name]["success"])

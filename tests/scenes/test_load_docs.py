@@ -7,10 +7,15 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    "name", ["areas", "items", "loading", "opening", "recipe", "rendering", "stretches"]
+    "name",
+    [
+        "geo.areas",
+        "stac.items",
+        *(f"scenes.{name}" for name in ("loading", "opening", "recipe", "rendering", "stretch")),
+    ],
 )
 def test_every_docstring_example_runs(name):
-    module = importlib.import_module(f"remotesam_geo.scenes.{name}")
+    module = importlib.import_module(f"remotesam_geo.{name}")
     found = doctest.testmod(module)
     assert found.attempted > 0
     assert found.failed == 0

@@ -1,4 +1,4 @@
-"""Train tiny: `python -m remotesam_geo.learning.training FOLDER`; with `--data STORE` fine-tune any weights on triplets.
+"""Train tiny: `python -m remotesam_geo.learning.training FOLDER`; with `--data STORE`, fine-tune any weights.
 
 A folder with a run is continued. Under `torchrun` or `accelerate launch` the processes train together.
 """

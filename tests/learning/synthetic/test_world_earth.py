@@ -395,7 +395,7 @@ def test_mistakes_are_named_with_the_remedy():
 
 
 @pytest.mark.parametrize(
-    "module", ["chance", "earth", "expressions", "picture", "plan", "rasterize", "shapes"]
+    "module", ["chance", "earth", "descriptions", "picture", "layout", "rasterize", "shapes"]
 )
 def test_examples_of_docstrings_run(module):
     ran = doctest.testmod(importlib.import_module(f"remotesam_geo.learning.synthetic.{module}"))
