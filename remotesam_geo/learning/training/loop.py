@@ -20,12 +20,12 @@ from remotesam_geo.model import RemoteSAMModel
 from remotesam_geo.model.processor import RemoteSAMProcessor
 from remotesam_geo.model.swin import WindowAttention
 
-from .chance import every_state, own_numbers, restore
 from .checkpoint import Log, last_checkpoint, read_checkpoint, write_checkpoint
 from .expression_loss import mask_loss
 from .forward import InnerHeads, shared_logits, visual_taps
 from .logs import LogKind, Mirror, check_logs, opened
 from .parts import merge, prepare
+from .random_state import every_state, own_numbers, restore
 from .samples.batches import Batch, Source
 from .samples.prefetch import ahead
 from .settings import TrainConfig

@@ -13,8 +13,8 @@ import torch
 
 from remotesam_geo.errors import InputError, ModelError, RemoteSAMWarning
 from remotesam_geo.learning.training import TrainConfig, train
-from remotesam_geo.learning.training.chance import every_state, restore
 from remotesam_geo.learning.training.checkpoint import Log, previous, read_checkpoint
+from remotesam_geo.learning.training.random_state import every_state, restore
 from tests.campaign import CASES
 from tests.learning.datasets.test_hostile_files import flipped
 from tests.learning.training.test_training import Squares, same, small_model, small_processor
