@@ -27,7 +27,7 @@ from remotesam_geo.learning.labelling import (
     AbsentClasses,
     Engine,
     EngineReport,
-    Entry,
+    JournalLine,
     KindClasses,
     SingleThings,
     run_engine,
@@ -66,7 +66,7 @@ def judged(colours: str, scenes: int) -> tuple[EngineReport, Counter[str], float
             wrong.update(fault(triplet, picture))
         kept = Counter(f"{t.kind} {t.attributes['rule']}" for t in made.triplets)
         entries.append(
-            Entry(
+            JournalLine(
                 picture=str(seed),
                 triplets=len(made.triplets),
                 kept=kept,
@@ -166,7 +166,9 @@ def judged_on_the_ground(colours: str, chips: int) -> tuple[EngineReport, Counte
                 picture = seen_from(truth, ~place, np.zeros((SIDE, SIDE, 3), np.uint8))
                 for triplet in chip:
                     wrong.update(fault(triplet, picture))
-    entry = Entry(picture="all", triplets=sum(kept.values()), kept=kept, dropped=dropped, hash=0)
+    entry = JournalLine(
+        picture="all", triplets=sum(kept.values()), kept=kept, dropped=dropped, hash=0
+    )
     report = EngineReport.of(engine.about, [entry])
     return (
         EngineReport(

@@ -18,7 +18,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.features import geometry_mask, rasterize
 
 from remotesam_geo.geo.box import Box
-from remotesam_geo.mapping.executor import Answer
+from remotesam_geo.mapping.executor import BlockMap
 from remotesam_geo.mapping.grid import Grid
 from remotesam_geo.mapping.source import Moment
 from remotesam_geo.mapping.zonal.zone_sums import ZoneSums, tally_zones
@@ -69,7 +69,7 @@ def ours(made: Made, zones: Zones) -> tuple[object, float]:
     took = 0.0
     for index in range(made.grid.blocks[0] * made.grid.blocks[1]):
         block = made.grid.block_at(index)
-        answer = Answer(moment=0, block=block, codes=made.read(block.core), failures=())
+        answer = BlockMap(moment=0, block=block, codes=made.read(block.core), failures=())
         begin = time.process_time()
         sums.add(tally_zones(answer, zones, PROMPTS, MEMBERS))
         took += time.process_time() - begin

@@ -132,3 +132,13 @@ def test_no_folder_holds_more_than_15_modules():
 def test_no_file_name_stands_twice():
     names = Counter(path.stem for path in FILES)
     assert {name for name, count in names.items() if count > 1} == {"__init__", "__main__"}
+
+
+def test_no_class_name_stands_twice():
+    found = Counter(
+        node.name
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+    )
+    assert {name for name, count in found.items() if count > 1} == set()

@@ -10,7 +10,7 @@ import pandas as pd
 from remotesam_geo.notebook import boxes_picture, card, facts, table
 from remotesam_geo.words import Prompt
 
-from .plan import Group
+from .plan import PlanGroup
 from .stages import Records, layers
 
 __all__ = ["job_card", "plan_card"]
@@ -27,7 +27,7 @@ def job_card(
     prompts: Sequence[Prompt],
     status: pd.DataFrame,
     records: Records,
-    every: Sequence[Group],
+    every: Sequence[PlanGroup],
 ) -> str:
     """A job: what became of each question, and where."""
     by_label = {prompt.label: prompt for prompt in prompts}
@@ -55,7 +55,7 @@ def plan_card(told: Sequence[tuple[str, str]], footprints: gpd.GeoDataFrame) -> 
     return card("Plan", "", facts(dict(told)), pictures)
 
 
-def _blocks(records: Records, group: Group) -> str:
+def _blocks(records: Records, group: PlanGroup) -> str:
     kept = layers(records.plan, group)
     known = [block for layer in kept for _, block in records.ledger.known(layer.key)]
     bad = {block for layer in kept for _, block, _ in records.ledger.misses(layer.key)}

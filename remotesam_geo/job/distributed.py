@@ -22,15 +22,15 @@ from numpy.typing import NDArray
 from remotesam_geo import errors
 from remotesam_geo.errors import InputError, JobError, RemoteSAMError
 from remotesam_geo.geo.box import Box
-from remotesam_geo.mapping.executor import Answer, Failure, OnError, Predict, Work, run
+from remotesam_geo.mapping.executor import BlockMap, OnError, Predict, WindowFailure, Work, run
 from remotesam_geo.mapping.grid import Block
 from remotesam_geo.mapping.stitch import Codes, needed
 from remotesam_geo.tasks import FAILED
 
 from .ledger import POISON
-from .plan import Group
+from .plan import PlanGroup
 from .source_recipe import RecipeSource
-from .stages import Layer, Outcome, Records, Todo, file, made, work_of
+from .stages import BlockResult, Records, StoredLayer, Todo, file, made, work_of
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -63,7 +63,7 @@ class Opener(Protocol):
 
 def ask_there(
     records: Records,
-    group: Group,
+    group: PlanGroup,
     lacking: Todo,
     opener: Opener,
     client: "Client",
@@ -110,11 +110,11 @@ def ask_there(
 
 def _answers(
     work: Work,
-    wanted: Sequence[Layer],
+    wanted: Sequence[StoredLayer],
     places: Sequence[Place],
     opener: Opener,
     client: Any,
-) -> Iterator[tuple[Place, Outcome | None]]:
+) -> Iterator[tuple[Place, BlockResult | None]]:
     """The outcome of each block, in any order; None where its workers died again and again."""
     from distributed import KilledWorker  # noqa: PLC0415 - behind an extra
     from distributed.scheduler import NoValidWorkerError, NoWorkerError  # noqa: PLC0415 - behind an extra
@@ -204,29 +204,29 @@ def _threads(client: Any) -> int:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Errand:
+class _BlockTask:
     """One block for a worker."""
 
     work: Work
-    wanted: tuple[Layer, ...]
+    wanted: tuple[StoredLayer, ...]
     opener: Opener
 
 
-def _errand(work: Work, wanted: Sequence[Layer], place: Place, opener: Opener) -> _Errand:
+def _errand(work: Work, wanted: Sequence[StoredLayer], place: Place, opener: Opener) -> _BlockTask:
     block = work.grid.block_at(place[1])
     tiles = needed(work.grid, block.core, work.seam)
     region = reduce(Box.hull, (tile.window for tile in tiles)).common(work.grid.raster)
     source = work.source
     if isinstance(source, RecipeSource):
         source = source.near(region or work.grid.raster)
-    return _Errand(
+    return _BlockTask(
         work=replace(work, source=source, todo=frozenset([place])),
         wanted=tuple(wanted),
         opener=opener,
     )
 
 
-def _answer(errand: _Errand) -> Outcome | RemoteSAMError:
+def _answer(errand: _BlockTask) -> BlockResult | RemoteSAMError:
     """On a worker: read, ask, and give back bytes; or what went wrong, as the cluster itself would garble it."""
     work, predict = errand.work, _opened(errand.opener)
     try:
@@ -250,7 +250,7 @@ def _plain(error: RemoteSAMError) -> RemoteSAMError:
     return told
 
 
-def _opened_up(outcome: Outcome, wanted: Sequence[Layer], block: Block) -> Outcome:
+def _opened_up(outcome: BlockResult, wanted: Sequence[StoredLayer], block: Block) -> BlockResult:
     """The maps in what a worker gave back."""
     size = block.core.shape[0] * block.core.shape[1]
     kept = [
@@ -262,15 +262,15 @@ def _opened_up(outcome: Outcome, wanted: Sequence[Layer], block: Block) -> Outco
     return replace(outcome, kept=tuple(kept))
 
 
-def _given_up(work: Work, wanted: Sequence[Layer], place: Place) -> Outcome:
+def _given_up(work: Work, wanted: Sequence[StoredLayer], place: Place) -> BlockResult:
     """A block of which every window has failed, as often as may be."""
     block = work.grid.block_at(place[1])
-    answer = Answer(
+    answer = BlockMap(
         moment=place[0],
         block=block,
         codes=np.full((len(work.expressions), *block.core.shape), FAILED, np.uint8),
         failures=tuple(
-            Failure(
+            WindowFailure(
                 moment=place[0],
                 tile=tile.index,
                 core=tile.core,

@@ -19,7 +19,7 @@ from remotesam_geo.scenes import ReadPolicy, load, open_raster
 from remotesam_geo.scenes.recipe import policy_of
 from remotesam_geo.words import CLASS_TEMPLATE, Prompt, PromptLike, ResolutionLike, parse_prompts
 
-from .models import Asked
+from .models import JobModel
 from .plan import LARGEST_BLOCK, prompt_to_json
 from .source_recipe import open_store
 
@@ -135,7 +135,7 @@ def parsed(
     prompts: PromptLike,
     threshold: float | Mapping[str, float] | None,
     resolution: ResolutionLike | Mapping[str, ResolutionLike] | None,
-    who: Asked | None,
+    who: JobModel | None,
 ) -> tuple[Prompt, ...]:
     """Prompts as users write them."""
     return parse_prompts(

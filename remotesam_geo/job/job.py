@@ -48,12 +48,12 @@ from .inputs import (
 from .kept_maps import kept_failures, kept_maps
 from .ledger import HELD, LOCK, POISON, DamagedLedgerError, Ledger, ReadOnlyError, lock, set_aside
 from .map_store import Store, replace_file, tidy, writing
-from .models import Asked, ModelLike, asked, reopened
-from .plan import Group, Plan, groups, prompt_from_json, prompt_to_json
+from .models import JobModel, ModelLike, asked, reopened
+from .plan import Plan, PlanGroup, groups, prompt_from_json, prompt_to_json
 from .remove_prompts import discard, only
 from .reports import Estimate, estimate, failed_windows, joined, state_of, warn_of_failures
 from .source_headers import File, changes, describe
-from .source_recipe import Origin
+from .source_recipe import SourceRecipe
 from .stages import Records, Todo, again, ask_here, check_stored, layers, outline, rebuild, todo
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Job:
         plan: Plan,
         prompts: tuple[Prompt, ...],
         recipe: Mapping[str, Any] | None,
-        model: Asked | None,
+        model: JobModel | None,
         policy: ReadPolicy | None,
     ) -> None:
         self.folder = folder
@@ -183,7 +183,7 @@ class Job:
         there = cls.open(place) if (place / PLAN).exists() else None
         who = asked(model, refine, None if there is None else (there._recipe, there.frozen.weights))
         scene, store, policy = scene_of(source, load, policy)
-        origin = Origin.of(scene, bands=bands, stretch=stretch, store=store, policy=policy)
+        origin = SourceRecipe.of(scene, bands=bands, stretch=stretch, store=store, policy=policy)
         plan = Plan(
             origin=origin,
             weights=who.weights,
@@ -546,7 +546,7 @@ class Job:
     # --- inside ---------------------------------------------------------------------------------
 
     @property
-    def _model(self) -> Asked:
+    def _model(self) -> JobModel:
         if self._asked is None and self._recipe is not None:
             self._asked = reopened(self._recipe, self.frozen.weights)
         if self._asked is None:
@@ -557,12 +557,12 @@ class Job:
         return self._asked
 
     @cached_property
-    def _groups(self) -> tuple[Group, ...]:
+    def _groups(self) -> tuple[PlanGroup, ...]:
         return groups(self.frozen, self.prompts, self._policy)
 
     def _ask(
         self,
-        lacking: Callable[[Records, Group], Todo],
+        lacking: Callable[[Records, PlanGroup], Todo],
         client: "Client | None",
         on_error: OnError,
         progress: bool | None,
@@ -586,7 +586,7 @@ class Job:
 
     def _asked_again(
         self,
-        lacking: Callable[[Records, Group], Todo],
+        lacking: Callable[[Records, PlanGroup], Todo],
         client: "Client | None",
         on_error: OnError,
         progress: bool | None,
@@ -688,7 +688,7 @@ class Job:
                 "prompts that are not complete"
             )
 
-    def _make_room(self, records: Records, group: Group) -> None:
+    def _make_room(self, records: Records, group: PlanGroup) -> None:
         geobox = group.source.geobox
         for layer in layers(self.frozen, group):
             if layer.prompt is None:
@@ -818,7 +818,7 @@ def _check_free(place: Path) -> None:
         )
 
 
-def _with_thresholds(group: Group, prompts: Sequence[Prompt]) -> Group:
+def _with_thresholds(group: PlanGroup, prompts: Sequence[Prompt]) -> PlanGroup:
     by_label = {prompt.label: prompt for prompt in prompts}
     return replace(group, prompts=tuple(by_label[prompt.label] for prompt in group.prompts))
 
@@ -831,7 +831,7 @@ def _outline(verb: str, *, oriented: bool) -> Outline:
     return "oriented" if oriented else "box"
 
 
-def _tiles(group: Group, lacking: Todo) -> int:
+def _tiles(group: PlanGroup, lacking: Todo) -> int:
     return sum(
         len(group.own(group.grid.block_at(block)))
         for blocks in lacking.values()

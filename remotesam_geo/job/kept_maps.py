@@ -10,23 +10,23 @@ import numpy as np
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
-from remotesam_geo.mapping.executor import Failure
+from remotesam_geo.mapping.executor import WindowFailure
 from remotesam_geo.mapping.grid import Grid
 from remotesam_geo.mapping.stitch import Codes, joined
 from remotesam_geo.tasks import NO_DATA
 
 from .ledger import Ledger
 from .map_store import DamagedBlockError, Store
-from .plan import Group
+from .plan import PlanGroup
 from .stages import Records, layers
 
 __all__ = ["kept_failures", "kept_maps"]
 
 
-def kept_maps(records: Records, group: Group) -> "da.Array":
+def kept_maps(records: Records, group: PlanGroup) -> "da.Array":
     """Codes of each prompt of a group (time, prompt, y, x), one chunk a block. Each block is checked as it is read."""
     keys = [layer.key for layer in layers(records.plan, group)][: group.contours]
-    kept = _Kept(
+    kept = _StoredMaps(
         folder=records.store.folder,
         ledger=records.ledger.path,
         plan=records.plan.digest,
@@ -56,10 +56,10 @@ def kept_maps(records: Records, group: Group) -> "da.Array":
     )
 
 
-def kept_failures(records: Records, group: Group) -> list[Failure]:
+def kept_failures(records: Records, group: PlanGroup) -> list[WindowFailure]:
     """The windows of a group that failed, each once a time."""
     found = {
-        (moment, miss.tile): Failure(
+        (moment, miss.tile): WindowFailure(
             moment=moment,
             tile=miss.tile,
             core=group.grid.tile(miss.tile).core,
@@ -72,7 +72,7 @@ def kept_failures(records: Records, group: Group) -> list[Failure]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Kept:
+class _StoredMaps:
     """Where stored probabilities are: small, so that it travels with each task."""
 
     folder: Path

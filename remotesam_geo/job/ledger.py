@@ -26,7 +26,16 @@ from remotesam_geo.errors import JobError, RemoteSAMWarning
 from remotesam_geo.files import write_file
 
 __all__ = [
-    "HELD", "LOCK", "POISON", "DamagedLedgerError", "Entry", "Ledger", "Miss", "ReadOnlyError", "lock", "set_aside",
+    "HELD",
+    "LOCK",
+    "POISON",
+    "BlockRecord",
+    "DamagedLedgerError",
+    "FailedWindow",
+    "Ledger",
+    "ReadOnlyError",
+    "lock",
+    "set_aside",
 ]  # fmt: skip
 
 POISON = 3
@@ -67,7 +76,7 @@ class ReadOnlyError(JobError):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Miss:
+class FailedWindow:
     """A window that failed.
 
     Attributes:
@@ -82,7 +91,7 @@ class Miss:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
+class BlockRecord:
     """The outcome of one block of one layer.
 
     Attributes:
@@ -101,7 +110,7 @@ class Entry:
     windows: int
     empty: int
     digest: str
-    misses: tuple[Miss, ...] = ()
+    misses: tuple[FailedWindow, ...] = ()
 
 
 class Ledger:
@@ -119,7 +128,7 @@ class Ledger:
 
     def __init__(self, path: Path | str, plan: str, *, look: bool = False) -> None:
         self.path, self._plan = path, plan
-        self._layers: dict[str, dict[Place, Entry]] = {}
+        self._layers: dict[str, dict[Place, BlockRecord]] = {}
         with self._errors("use"):
             if look:
                 self._base = _connect_to_look(path)
@@ -159,7 +168,7 @@ class Ledger:
             if value:
                 base.execute("insert into about values ('complete', 'yes')")
 
-    def enter(self, entries: Iterable[Entry]) -> None:
+    def enter(self, entries: Iterable[BlockRecord]) -> None:
         """Enter blocks, all or none. They replace earlier entries; attempts add up.
 
         Raises:
@@ -175,15 +184,15 @@ class Ledger:
             self._layers.setdefault(entry.layer, {})[entry.moment, entry.block] = entry
 
     @contextmanager
-    def together(self) -> Iterator[Callable[[Iterable[Entry]], None]]:
+    def together(self) -> Iterator[Callable[[Iterable[BlockRecord]], None]]:
         """Enter blocks a little late, so that quick ones share a commit. All are entered, whatever ends the work.
 
         Any thread may note some.
         """
-        waiting: list[Entry] = []
+        waiting: list[BlockRecord] = []
         entered, one_by_one = time.monotonic(), Lock()
 
-        def note(entries: Iterable[Entry]) -> None:
+        def note(entries: Iterable[BlockRecord]) -> None:
             nonlocal entered
             with one_by_one:
                 waiting.extend(entries)
@@ -232,7 +241,7 @@ class Ledger:
             "poison": poison,
         }
 
-    def misses(self, layer: str) -> list[tuple[int, int, Miss]]:
+    def misses(self, layer: str) -> list[tuple[int, int, FailedWindow]]:
         """Windows of a layer that failed, each with its moment and block, in plan order."""
         found = [
             (moment, block, miss)
@@ -280,10 +289,10 @@ class Ledger:
             entry = _entry(row)
             self._layers.setdefault(entry.layer, {})[entry.moment, entry.block] = entry
 
-    def _of(self, layer: str) -> dict[Place, Entry]:
+    def _of(self, layer: str) -> dict[Place, BlockRecord]:
         return self._layers.get(layer, {})
 
-    def _adding_up(self, entry: Entry) -> Entry:
+    def _adding_up(self, entry: BlockRecord) -> BlockRecord:
         before = self._of(entry.layer).get((entry.moment, entry.block))
         if before is None or not before.misses or not entry.misses:
             return entry
@@ -370,16 +379,16 @@ def _connect_to_look(path: Path | str) -> sqlite3.Connection:
     return base
 
 
-def _row(entry: Entry) -> tuple[str, int, int, int, int, str, str]:
+def _row(entry: BlockRecord) -> tuple[str, int, int, int, int, str, str]:
     misses = json.dumps([[miss.tile, miss.cause, miss.attempts] for miss in entry.misses])
     return (
         entry.layer, entry.moment, entry.block, entry.windows, entry.empty, entry.digest, misses,
     )  # fmt: skip
 
 
-def _entry(row: list[Any]) -> Entry:
+def _entry(row: list[Any]) -> BlockRecord:
     layer, moment, block, windows, empty, digest, misses = row
-    return Entry(
+    return BlockRecord(
         layer=layer,
         moment=moment,
         block=block,
@@ -387,7 +396,7 @@ def _entry(row: list[Any]) -> Entry:
         empty=empty,
         digest=digest,
         misses=tuple(
-            Miss(tile=tile, cause=cause, attempts=attempts)
+            FailedWindow(tile=tile, cause=cause, attempts=attempts)
             for tile, cause, attempts in (json.loads(misses) if misses != "[]" else ())
         ),
     )

@@ -16,17 +16,17 @@ from remotesam_geo.remotesam import Model, RemoteSAM
 from remotesam_geo.remotesam.named import is_import, named_model, registered, registered_model
 
 from .distributed import Opener
-from .plan import Weights
+from .plan import ModelIdentity
 
 if TYPE_CHECKING:
     from remotesam_geo.model.contour_model import ContourRecipe
 
-__all__ = ["Asked", "Known", "ModelLike", "asked", "reopened"]
+__all__ = ["JobModel", "Known", "ModelLike", "asked", "reopened"]
 
 ModelLike = str | Path | RemoteSAM | Model
 """A model by name or path, an opened one, or "module:attribute" of a function that makes one."""
 
-Known = tuple[Mapping[str, Any] | None, Weights]
+Known = tuple[Mapping[str, Any] | None, ModelIdentity]
 """The recipe and weights that a job folder holds already."""
 
 _MACHINE = ("device", "batch")
@@ -34,7 +34,7 @@ _MACHINE = ("device", "batch")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Asked:
+class JobModel:
     """The model of a job.
 
     Attributes:
@@ -48,7 +48,7 @@ class Asked:
 
     model: Model
     opener: Opener | None
-    weights: Weights
+    weights: ModelIdentity
     recipe: dict[str, Any] | None
     batch: int = 1
     contours: Contours | None = None
@@ -78,7 +78,7 @@ class Asked:
         return _sent(self.opener) if isinstance(self.opener, _Given) else self.opener
 
 
-def asked(model: ModelLike, refine: Refine = None, known: Known | None = None) -> Asked:
+def asked(model: ModelLike, refine: Refine = None, known: Known | None = None) -> JobModel:
     """Open a model, and the one that separates touching objects.
 
     Args:
@@ -122,7 +122,7 @@ def asked(model: ModelLike, refine: Refine = None, known: Known | None = None) -
     )
 
 
-def reopened(recipe: Mapping[str, Any], weights: Weights) -> Asked:
+def reopened(recipe: Mapping[str, Any], weights: ModelIdentity) -> JobModel:
     """Open the model that a job's plan names. It comes from a file, so it never imports code by name.
 
     Raises:
@@ -145,7 +145,7 @@ def reopened(recipe: Mapping[str, Any], weights: Weights) -> Asked:
             predictor = Predictor.open(_network_recipe(recipe["network"]))
         except (KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"the plan's model cannot be understood: {error}") from error
-        alone = Asked(
+        alone = JobModel(
             model=_Reopened(
                 image_size=weights.image_size, identity=weights.identity, predict=predictor.predict
             ),
@@ -174,7 +174,7 @@ def reopened(recipe: Mapping[str, Any], weights: Weights) -> Asked:
     )
 
 
-def _opened(model: ModelLike, precision: str) -> Asked:
+def _opened(model: ModelLike, precision: str) -> JobModel:
     if is_import(model):
         return _plain(_Named(name=str(model)).model(), _Named(name=str(model)))
     if isinstance(model, str) and model != "tiny" and registered(model) is not None:
@@ -192,7 +192,7 @@ def _opened(model: ModelLike, precision: str) -> Asked:
     predictor = getattr(inner, "predictor", None)
     if predictor is None:
         return _plain(inner, _Given(inner))
-    weights = Weights(
+    weights = ModelIdentity(
         identity=inner.identity,
         image_size=inner.image_size,
         precision=predictor.precision,
@@ -200,8 +200,10 @@ def _opened(model: ModelLike, precision: str) -> Asked:
     try:
         recipe = asdict(predictor.recipe)
     except ModelError:  # weights of this process alone: no other process can open them
-        return Asked(model=inner, opener=None, weights=weights, recipe=None, batch=predictor.batch)
-    return Asked(
+        return JobModel(
+            model=inner, opener=None, weights=weights, recipe=None, batch=predictor.batch
+        )
+    return JobModel(
         model=inner,
         opener=_Weights(recipe=json.dumps(recipe)),
         weights=weights,
@@ -210,16 +212,16 @@ def _opened(model: ModelLike, precision: str) -> Asked:
     )
 
 
-def _registered(name: str) -> Asked:
+def _registered(name: str) -> JobModel:
     made = _plain(registered_model(name), _Registered(name=name))
     return replace(made, recipe={"registered": name})
 
 
-def _plain(model: Model, opener: Opener) -> Asked:
-    return Asked(
+def _plain(model: Model, opener: Opener) -> JobModel:
+    return JobModel(
         model=model,
         opener=opener,
-        weights=Weights(identity=str(model.identity), image_size=_side(model)),
+        weights=ModelIdentity(identity=str(model.identity), image_size=_side(model)),
         recipe=None,
     )
 

@@ -15,19 +15,19 @@ from remotesam_geo.geo.ground import Resolution
 from remotesam_geo.mapping.area_windows import tiles_in
 from remotesam_geo.mapping.contour_layer import CONTOURS
 from remotesam_geo.mapping.executor import Work
-from remotesam_geo.mapping.grid import Block, Grid, Tile
+from remotesam_geo.mapping.grid import Block, Grid, Window
 from remotesam_geo.mapping.resolutions import by_resolution
-from remotesam_geo.mapping.source import Source
+from remotesam_geo.mapping.source import PixelSource
 from remotesam_geo.mapping.stitch import Seam
 from remotesam_geo.scenes import ReadPolicy
 from remotesam_geo.words import Prompt, distinct_expressions
 
-from .source_recipe import Origin
+from .source_recipe import SourceRecipe
 
 __all__ = [
-    "Group",
+    "ModelIdentity",
     "Plan",
-    "Weights",
+    "PlanGroup",
     "groups",
     "prompt_from_json",
     "prompt_to_json",
@@ -42,7 +42,7 @@ _SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Weights:
+class ModelIdentity:
     """The model of a job, as far as its probabilities depend on it.
 
     Nothing here depends on the machine: not the device, and not how many pairs fit into its memory at once.
@@ -89,8 +89,8 @@ class Plan:
         InputError: One of them cannot be used.
     """
 
-    origin: Origin
-    weights: Weights
+    origin: SourceRecipe
+    weights: ModelIdentity
     overlap: int
     seam: Seam
     block: int
@@ -121,8 +121,8 @@ class Plan:
     def from_json(cls, doc: Mapping[str, Any]) -> Self:
         """Read what `to_json` gave."""
         return cls(
-            origin=Origin.from_json(doc["source"]),
-            weights=Weights(**doc["weights"]),
+            origin=SourceRecipe.from_json(doc["source"]),
+            weights=ModelIdentity(**doc["weights"]),
             overlap=doc["overlap"],
             seam=doc["seam"],
             block=doc["block"],
@@ -163,7 +163,7 @@ class Plan:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Group:
+class PlanGroup:
     """Prompts that are asked at one resolution together.
 
     Attributes:
@@ -180,7 +180,7 @@ class Group:
     prompts: tuple[Prompt, ...]
     expressions: tuple[str, ...]
     members: tuple[tuple[int, ...], ...]
-    source: Source
+    source: PixelSource
     grid: Grid
     tiles: NDArray[np.int64] | None = None
 
@@ -200,7 +200,7 @@ class Group:
         """How many windows are asked, over all times."""
         return self._every.size
 
-    def own(self, block: Block) -> tuple[Tile, ...]:
+    def own(self, block: Block) -> tuple[Window, ...]:
         """The windows asked that a block answers for."""
         return self._every.own(block)
 
@@ -218,7 +218,9 @@ class Group:
         )
 
 
-def groups(plan: Plan, prompts: Sequence[Prompt], policy: ReadPolicy | None) -> tuple[Group, ...]:
+def groups(
+    plan: Plan, prompts: Sequence[Prompt], policy: ReadPolicy | None
+) -> tuple[PlanGroup, ...]:
     """Prompts by resolution, in the order asked, with the pixels and windows of each."""
     size = plan.weights.image_size
     found = []
@@ -231,7 +233,7 @@ def groups(plan: Plan, prompts: Sequence[Prompt], policy: ReadPolicy | None) -> 
             shape=source.geobox.shape.yx, window=size, overlap=plan.overlap, block=plan.block
         )
         found.append(
-            Group(
+            PlanGroup(
                 resolution=resolution,
                 prompts=tuple(own),
                 expressions=expressions,

@@ -9,13 +9,13 @@ from remotesam_geo.errors import JobError
 
 from .block_files import about
 from .map_store import writing
-from .plan import Group
+from .plan import PlanGroup
 from .stages import Records, layers
 
 __all__ = ["discard", "only"]
 
 
-def only(group: Group, labels: Collection[str]) -> Group:
+def only(group: PlanGroup, labels: Collection[str]) -> PlanGroup:
     """A group with the prompts of some labels alone."""
     kept = [
         (prompt, own)
@@ -27,7 +27,7 @@ def only(group: Group, labels: Collection[str]) -> Group:
     )
 
 
-def discard(records: Records, before: Sequence[Group], after: Sequence[Group]) -> None:
+def discard(records: Records, before: Sequence[PlanGroup], after: Sequence[PlanGroup]) -> None:
     """Remove maps, parts and rows of the ledger that no prompt needs any more.
 
     A row goes before its file. Whatever ends this, what is left over is never taken for another prompt's.

@@ -35,7 +35,7 @@ from remotesam_geo.tasks import Dropped
 
 from .display import plan_card
 from .ledger import POISON
-from .plan import Group, Plan
+from .plan import Plan, PlanGroup
 from .stages import Records, layers, pieces
 
 __all__ = ["Estimate", "estimate", "failed_windows", "joined", "state_of", "warn_of_failures"]
@@ -83,7 +83,7 @@ class Estimate:
         return plan_card(told, self.footprints)
 
 
-def estimate(plan: Plan, every: Sequence[Group], predict: Predict | None) -> Estimate:
+def estimate(plan: Plan, every: Sequence[PlanGroup], predict: Predict | None) -> Estimate:
     """Add up what a plan asks for; with a predictor, time one batch of each group."""
     windows = asks = pixels = kept = 0
     seconds = 0.0
@@ -112,7 +112,7 @@ def estimate(plan: Plan, every: Sequence[Group], predict: Predict | None) -> Est
     )
 
 
-def state_of(records: Records, every: Sequence[Group]) -> pd.DataFrame:
+def state_of(records: Records, every: Sequence[PlanGroup]) -> pd.DataFrame:
     """A row per label: what became of each of its asks."""
     rows: dict[str, dict[str, int]] = {}
     for group in every:
@@ -129,14 +129,14 @@ def state_of(records: Records, every: Sequence[Group]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("label")
 
 
-def _asks(plan: Plan, group: Group, index: int, members: Sequence[int]) -> Sequence[int]:
+def _asks(plan: Plan, group: PlanGroup, index: int, members: Sequence[int]) -> Sequence[int]:
     """Which layers answer for the prompt of that index."""
     if not plan.keep_probabilities:
         return [index]
     return members if group.contours is None else [*members, group.contours]
 
 
-def failed_windows(records: Records, every: Sequence[Group]) -> gpd.GeoDataFrame:
+def failed_windows(records: Records, every: Sequence[PlanGroup]) -> gpd.GeoDataFrame:
     """A row per window and time that failed."""
     rows: dict[tuple[int, int, int], dict[str, Any]] = {}
     crs = records.plan.origin.geobox.crs
@@ -200,7 +200,7 @@ def _area(windows: gpd.GeoDataFrame) -> float:
 
 def joined(
     records: Records,
-    every: Sequence[Group],
+    every: Sequence[PlanGroup],
     choice: Choice,
     style: Style,
     *,
@@ -263,7 +263,7 @@ def joined(
     return gpd.GeoDataFrame(table)
 
 
-def _slower(group: Group, predict: Predict) -> float:
+def _slower(group: PlanGroup, predict: Predict) -> float:
     """Seconds for the window in the middle: reading or asking, whichever takes longer."""
     tiles = range(len(group.grid)) if group.tiles is None else group.tiles
     tile = group.grid.tile(int(tiles[len(tiles) // 2]))
@@ -275,7 +275,7 @@ def _slower(group: Group, predict: Predict) -> float:
     return max(read - begin, time.perf_counter() - read)
 
 
-def _footprints(group: Group, crs: Any) -> gpd.GeoDataFrame:
+def _footprints(group: PlanGroup, crs: Any) -> gpd.GeoDataFrame:
     tiles = np.arange(len(group.grid)) if group.tiles is None else group.tiles
     row, col = np.divmod(tiles, group.grid.tiles[1])
     across, side = group.grid.blocks[1], group.grid.block
@@ -296,7 +296,7 @@ def _cores(grid: Grid, tiles: Sequence[int] | np.ndarray[Any, Any]) -> Any:
     return shapely.box(*sides.T) if cores else np.zeros(0, object)
 
 
-def _placed(table: pd.DataFrame, group: Group, crs: Any) -> gpd.GeoDataFrame:
+def _placed(table: pd.DataFrame, group: PlanGroup, crs: Any) -> gpd.GeoDataFrame:
     """Pixels of a group's grid as places in the scene's CRS."""
     target = CRS.from_user_input(str(crs))
     shapes = np.empty(len(table), object)

@@ -24,7 +24,7 @@ from remotesam_geo.raster.odc_driver import fingerprint
 from remotesam_geo.scenes import ReadPolicy
 from remotesam_geo.scenes.recipe import grid_to_json
 
-from .source_recipe import Origin, open_store
+from .source_recipe import SourceRecipe, open_store
 
 __all__ = ["File", "changes", "describe"]
 
@@ -38,7 +38,7 @@ CHUNKS = 4096
 AT_ONCE = 8
 
 
-def describe(origin: Origin, policy: ReadPolicy | None) -> list[File]:
+def describe(origin: SourceRecipe, policy: ReadPolicy | None) -> list[File]:
     """Note what each file of a job's source looks like now.
 
     A file that cannot be read now is noted without a header, and is never said to have changed.
@@ -52,7 +52,7 @@ def describe(origin: Origin, policy: ReadPolicy | None) -> list[File]:
 
 
 def changes(
-    files: Sequence[File], origin: Origin, policy: ReadPolicy | None, *, remote: bool
+    files: Sequence[File], origin: SourceRecipe, policy: ReadPolicy | None, *, remote: bool
 ) -> list[str]:
     """What differs between the files of a job as they were noted and as they are now.
 
@@ -84,7 +84,7 @@ def changes(
     return lines
 
 
-def _hrefs(origin: Origin) -> dict[str, str | None]:
+def _hrefs(origin: SourceRecipe) -> dict[str, str | None]:
     """Each address of a recipe, with the URL of the item that names it."""
     layers = () if origin.recipe is None else origin.recipe.layers
     return {source.href: layer.origin for layer in layers for source in layer.sources}

@@ -16,12 +16,12 @@ from remotesam_geo.geo.box import Box
 from remotesam_geo.geo.coordinates import grid_of
 from remotesam_geo.geo.crs import only_defined
 from remotesam_geo.geo.ground import Resolution, plan_geobox
-from remotesam_geo.mapping.source import Moment, Pixels, Source, scene_source
+from remotesam_geo.mapping.source import Moment, Pixels, PixelSource, scene_source
 from remotesam_geo.scenes import ReadPolicy, Recipe, render, render_block
 from remotesam_geo.scenes.recipe import grid_from_json, grid_to_json
 from remotesam_geo.scenes.unsigned import without_secrets
 
-__all__ = ["Origin", "open_store", "text_in"]
+__all__ = ["SourceRecipe", "open_store", "text_in"]
 
 _COLOURS = ("red", "green", "blue")
 _AROUND = 8
@@ -29,7 +29,7 @@ _AROUND = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Origin:
+class SourceRecipe:
     """What a source is made of: a recipe, or a Zarr store.
 
     Attributes:
@@ -100,7 +100,9 @@ class Origin:
             )
         return geobox
 
-    def source(self, resolution: Resolution = "native", policy: ReadPolicy | None = None) -> Source:
+    def source(
+        self, resolution: Resolution = "native", policy: ReadPolicy | None = None
+    ) -> PixelSource:
         """The pixels at a resolution.
 
         Args:
@@ -152,7 +154,7 @@ class RecipeSource:
         policy: How to read.
     """
 
-    origin: Origin
+    origin: SourceRecipe
     geobox: GeoBox
     policy: ReadPolicy | None = None
 
@@ -203,7 +205,7 @@ class StoreSource:
         resolution: Metres on the ground a pixel, or "native".
     """
 
-    origin: Origin
+    origin: SourceRecipe
     resolution: Resolution
 
     @property
@@ -221,12 +223,12 @@ class StoreSource:
         return self._opened.read(box, moment)
 
     @property
-    def _opened(self) -> Source:
+    def _opened(self) -> PixelSource:
         return _opened_store(self.origin, self.resolution)
 
 
 @lru_cache(maxsize=8)
-def _opened_store(origin: Origin, resolution: Resolution) -> Source:
+def _opened_store(origin: SourceRecipe, resolution: Resolution) -> PixelSource:
     scene = open_store(Path(origin.store or ""), origin.digest)
     # "" says that pixels pass untouched, which is also what scenes of bytes do by default.
     return scene_source(

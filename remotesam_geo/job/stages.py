@@ -14,7 +14,7 @@ import numpy as np
 import shapely
 
 from remotesam_geo.errors import JobError, RemoteSAMWarning
-from remotesam_geo.mapping.executor import Answer, OnError, Pool, Predict, Work, run
+from remotesam_geo.mapping.executor import BlockMap, OnError, Pool, Predict, Work, run
 from remotesam_geo.mapping.grid import Block
 from remotesam_geo.mapping.polygons import Outline, Pieces, extract
 from remotesam_geo.mapping.stitch import Codes, joined
@@ -22,16 +22,30 @@ from remotesam_geo.tasks import FAILED, NO_DATA, Hulls, merge_hulls
 from remotesam_geo.words import Prompt
 
 from .block_files import about, check, pack, seal_of, unpack
-from .ledger import Entry, Ledger, Miss
+from .ledger import BlockRecord, FailedWindow, Ledger
 from .map_store import DamagedBlockError, Store, replace_file, writing
-from .plan import Group, Plan
+from .plan import Plan, PlanGroup
 
 __all__ = [
-    "Layer", "Outcome", "Records", "Todo", "again", "ask_here", "check_stored", "file", "layers", "made", "outline",
-    "part_key", "pieces", "rebuild", "todo", "work_of",
+    "BlockResult",
+    "Records",
+    "StoredLayer",
+    "Todo",
+    "again",
+    "ask_here",
+    "check_stored",
+    "file",
+    "layers",
+    "made",
+    "outline",
+    "part_key",
+    "pieces",
+    "rebuild",
+    "todo",
+    "work_of",
 ]  # fmt: skip
 
-Todo = Mapping[tuple["Layer", ...], frozenset[tuple[int, int]]]
+Todo = Mapping[tuple["StoredLayer", ...], frozenset[tuple[int, int]]]
 """Blocks still to answer, as moment and number, by the layers they lack."""
 
 READERS = 2
@@ -68,7 +82,7 @@ class Records:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layer:
+class StoredLayer:
     """What is kept of a block: the map of one expression, or the outlines of one prompt.
 
     Attributes:
@@ -85,7 +99,7 @@ class Layer:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Outcome:
+class BlockResult:
     """What a block gave, ready to be filed.
 
     Attributes:
@@ -101,19 +115,19 @@ class Outcome:
     block: int
     windows: int
     empty: int
-    misses: tuple[Miss, ...]
+    misses: tuple[FailedWindow, ...]
     kept: tuple[Codes | bytes, ...]
 
 
-def layers(plan: Plan, group: Group) -> tuple[Layer, ...]:
+def layers(plan: Plan, group: PlanGroup) -> tuple[StoredLayer, ...]:
     """What is kept of each block of a group of prompts."""
     if plan.keep_probabilities:
         return tuple(
-            Layer(key=plan.key("map", group.resolution, expression), needs=(index,))
+            StoredLayer(key=plan.key("map", group.resolution, expression), needs=(index,))
             for index, expression in enumerate(group.expressions)
         )
     return tuple(
-        Layer(
+        StoredLayer(
             key=part_key(plan, group, prompt, "polygon"),
             needs=needs,
             contours=group.contours,
@@ -123,24 +137,24 @@ def layers(plan: Plan, group: Group) -> tuple[Layer, ...]:
     )
 
 
-def part_key(plan: Plan, group: Group, prompt: Prompt, outline: Outline) -> str:
+def part_key(plan: Plan, group: PlanGroup, prompt: Prompt, outline: Outline) -> str:
     """The name of what a prompt's outlines are kept under: the same question finds them again."""
     return plan.key("part", group.resolution, prompt.expressions, prompt.threshold, outline)
 
 
-def todo(records: Records, group: Group) -> Todo:
+def todo(records: Records, group: PlanGroup) -> Todo:
     """What was not asked yet."""
     every = {(moment, block) for moment in _moments(group) for block in group.blocks}
-    lacking: dict[tuple[int, int], list[Layer]] = {}
+    lacking: dict[tuple[int, int], list[StoredLayer]] = {}
     for layer in layers(records.plan, group):
         for place in every.difference(records.ledger.known(layer.key)):
             lacking.setdefault(place, []).append(layer)
     return _together(lacking)
 
 
-def again(records: Records, group: Group, most: int) -> Todo:
+def again(records: Records, group: PlanGroup, most: int) -> Todo:
     """What failed, and was tried less often than `most` times."""
-    lacking: dict[tuple[int, int], list[Layer]] = {}
+    lacking: dict[tuple[int, int], list[StoredLayer]] = {}
     for layer in layers(records.plan, group):
         places = {}
         for moment, block, miss in records.ledger.misses(layer.key):
@@ -154,8 +168,8 @@ def again(records: Records, group: Group, most: int) -> Todo:
 
 def work_of(
     plan: Plan,
-    group: Group,
-    wanted: Sequence[Layer],
+    group: PlanGroup,
+    wanted: Sequence[StoredLayer],
     blocks: frozenset[tuple[int, int]],
     on_error: OnError,
     *,
@@ -172,17 +186,17 @@ def work_of(
     )
 
 
-def needed_by(wanted: Sequence[Layer]) -> tuple[int, ...]:
+def needed_by(wanted: Sequence[StoredLayer]) -> tuple[int, ...]:
     """The expressions that some layers are made of, each once."""
     both = {index for layer in wanted for index in (*layer.needs, layer.contours)}
     return tuple(sorted(index for index in both if index is not None))
 
 
-def made(answer: Answer, work: Work, wanted: Sequence[Layer]) -> Outcome:
+def made(answer: BlockMap, work: Work, wanted: Sequence[StoredLayer]) -> BlockResult:
     """What a block's answer is kept as."""
     place = {index: row for row, index in enumerate(needed_by(wanted))}
     own = work.own(answer.block)
-    misses = tuple(Miss(tile=each.tile, cause=each.cause) for each in answer.failures)
+    misses = tuple(FailedWindow(tile=each.tile, cause=each.cause) for each in answer.failures)
     failed = {miss.tile for miss in misses}
     blank = answer.codes[0] == NO_DATA  # the same in every map
     empty = sum(
@@ -213,7 +227,7 @@ def made(answer: Answer, work: Work, wanted: Sequence[Layer]) -> Outcome:
                     answer.block.index,
                 )
             )
-    return Outcome(
+    return BlockResult(
         moment=answer.moment,
         block=answer.block.index,
         windows=len(own),
@@ -224,8 +238,8 @@ def made(answer: Answer, work: Work, wanted: Sequence[Layer]) -> Outcome:
 
 
 def file(
-    records: Records, group: Group, wanted: Sequence[Layer], outcome: Outcome
-) -> tuple[Entry, ...]:
+    records: Records, group: PlanGroup, wanted: Sequence[StoredLayer], outcome: BlockResult
+) -> tuple[BlockRecord, ...]:
     """Write what a block gave, and say what to enter of it."""
     block = group.grid.block_at(outcome.block)
     entries = []
@@ -236,7 +250,7 @@ def file(
         else:
             mark = records.store.write(layer.key, outcome.moment, block, kept, group.grid)
         entries.append(
-            Entry(
+            BlockRecord(
                 layer=layer.key,
                 moment=outcome.moment,
                 block=outcome.block,
@@ -251,7 +265,7 @@ def file(
 
 def ask_here(
     records: Records,
-    group: Group,
+    group: PlanGroup,
     lacking: Todo,
     predict: Predict,
     *,
@@ -264,13 +278,15 @@ def ask_here(
         work = work_of(records.plan, group, wanted, blocks, on_error, batch=batch)
         with records.ledger.together() as note:
 
-            def finish(answer: Answer, wanted: Sequence[Layer] = wanted, work: Work = work) -> None:
+            def finish(
+                answer: BlockMap, wanted: Sequence[StoredLayer] = wanted, work: Work = work
+            ) -> None:
                 note(file(records, group, wanted, made(answer, work, wanted)))
 
             deque(run(work, predict, finish, readers=READERS, progress=progress), maxlen=0)
 
 
-def check_stored(records: Records, group: Group) -> None:
+def check_stored(records: Records, group: PlanGroup) -> None:
     """Check all stored files of a group's blocks, and count those that are damaged or missing as not done.
 
     Warns once, with the number of files and the first of them.
@@ -279,7 +295,7 @@ def check_stored(records: Records, group: Group) -> None:
     for layer in layers(records.plan, group):
         known = records.ledger.known(layer.key)
 
-        def look(item: tuple[Place, str], layer: Layer = layer) -> tuple[Place, Path] | None:
+        def look(item: tuple[Place, str], layer: StoredLayer = layer) -> tuple[Place, Path] | None:
             place, mark = item
             try:
                 if layer.prompt is None:
@@ -307,7 +323,7 @@ def check_stored(records: Records, group: Group) -> None:
 
 def outline(
     records: Records,
-    group: Group,
+    group: PlanGroup,
     prompts: Sequence[Prompt],
     kind: Outline,
     progress: Callable[[int], object],
@@ -329,7 +345,7 @@ def outline(
     """
     if not records.plan.keep_probabilities or not records.writable:
         return
-    damaged: dict[Path, tuple[Layer, Place]] = {}
+    damaged: dict[Path, tuple[StoredLayer, Place]] = {}
     with Pool(READERS) as pool:
         for prompt, needs in zip(prompts, group.members, strict=True):
             sketch = _sketch(records, group, prompt, kind, needs)
@@ -342,7 +358,7 @@ def outline(
             progress(len(marks) - len(stale))
             with records.ledger.together() as note:
                 for made_of in pool.map(sketch.outline, stale):
-                    if isinstance(made_of, Entry):
+                    if isinstance(made_of, BlockRecord):
                         note([made_of])
                     else:
                         damaged |= made_of
@@ -355,7 +371,7 @@ def outline(
 
 def pieces(
     records: Records,
-    group: Group,
+    group: PlanGroup,
     prompt: Prompt,
     kind: Outline,
     *,
@@ -400,7 +416,7 @@ def pieces(
         _tell_damaged(damaged, partial=partial)
 
 
-def rebuild(records: Records, group: Group) -> None:
+def rebuild(records: Records, group: PlanGroup) -> None:
     """Enter the stored files that agree with their own seals, for a ledger that was lost."""
     for layer in layers(records.plan, group):
         for moment in _moments(group):
@@ -419,15 +435,15 @@ def rebuild(records: Records, group: Group) -> None:
 
 
 def _found_map(
-    records: Records, layer: Layer, group: Group, moment: int, block: Block
-) -> Entry | None:
+    records: Records, layer: StoredLayer, group: PlanGroup, moment: int, block: Block
+) -> BlockRecord | None:
     found = records.store.found(layer.key, moment, block, group.grid)
     if found is None:
         return None
     codes, mark = found
     own = group.own(block)
     cores = {tile.index: codes[tile.core.within(block.core)] for tile in own}
-    return Entry(
+    return BlockRecord(
         layer=layer.key,
         moment=moment,
         block=block.index,
@@ -435,7 +451,9 @@ def _found_map(
         empty=sum(bool((core == NO_DATA).all()) for core in cores.values()),
         digest=mark,
         misses=tuple(
-            Miss(tile=index, cause="not known: the ledger was rebuilt from the stored blocks")
+            FailedWindow(
+                tile=index, cause="not known: the ledger was rebuilt from the stored blocks"
+            )
             for index, core in cores.items()
             if (core == FAILED).any()
         ),
@@ -443,22 +461,24 @@ def _found_map(
 
 
 def _found_part(
-    records: Records, layer: Layer, group: Group, moment: int, block: Block
-) -> Entry | None:
+    records: Records, layer: StoredLayer, group: PlanGroup, moment: int, block: Block
+) -> BlockRecord | None:
     path = records.part(layer.key, moment, block.index)
     if not path.exists():
         return None
     place = moment, block.index
     seal = seal_of(_part_bytes(path))
     told = about(_checked_part(records, layer.key, place, seal))
-    return Entry(
+    return BlockRecord(
         layer=layer.key,
         moment=moment,
         block=block.index,
         windows=len(group.own(block)),
         empty=int(told["empty"]),
         digest=seal,
-        misses=tuple(Miss(tile=int(tile), cause=str(cause)) for tile, cause in told["misses"]),
+        misses=tuple(
+            FailedWindow(tile=int(tile), cause=str(cause)) for tile, cause in told["misses"]
+        ),
     )
 
 
@@ -467,21 +487,23 @@ class _Sketch:
     """How the blocks of one prompt are outlined from stored probabilities."""
 
     records: Records
-    group: Group
+    group: PlanGroup
     prompt: Prompt
     kind: Outline
-    maps: tuple[Layer, ...]
-    contours: tuple[Layer, ...]
+    maps: tuple[StoredLayer, ...]
+    contours: tuple[StoredLayer, ...]
 
     @property
-    def all(self) -> tuple[Layer, ...]:
+    def all(self) -> tuple[StoredLayer, ...]:
         return self.maps + self.contours
 
     @property
     def key(self) -> str:
         return part_key(self.records.plan, self.group, self.prompt, self.kind)
 
-    def outline(self, item: tuple[Place, str]) -> "Entry | dict[Path, tuple[Layer, Place]]":
+    def outline(
+        self, item: tuple[Place, str]
+    ) -> "BlockRecord | dict[Path, tuple[StoredLayer, Place]]":
         """Write the part of a block; or which of its files are damaged."""
         place, mark = item
         try:
@@ -491,7 +513,7 @@ class _Sketch:
         told = _told(self.prompt, place[0], self.group.grid.block_at(place[1]))
         data = pack(found, self.group.source.geobox, told, self.key, *place, mark)
         _write_part(self.records, self.key, place, data)
-        return Entry(
+        return BlockRecord(
             layer=self.key, moment=place[0], block=place[1], windows=0, empty=0, digest=mark
         )
 
@@ -525,7 +547,7 @@ class _Sketch:
             outline=self.kind,
         )
 
-    def _damaged(self, place: Place, mark: str) -> dict[Path, tuple[Layer, Place]]:
+    def _damaged(self, place: Place, mark: str) -> dict[Path, tuple[StoredLayer, Place]]:
         block, damaged = self.group.grid.block_at(place[1]), {}
         for layer, own in zip(self.all, mark.split("+"), strict=True):
             try:
@@ -536,7 +558,7 @@ class _Sketch:
 
 
 def _sketch(
-    records: Records, group: Group, prompt: Prompt, kind: Outline, needs: Sequence[int]
+    records: Records, group: PlanGroup, prompt: Prompt, kind: Outline, needs: Sequence[int]
 ) -> _Sketch:
     every = layers(records.plan, group)
     return _Sketch(
@@ -559,7 +581,7 @@ def _is_whole(records: Records, key: str, item: tuple[Place, str]) -> bool:
     return True
 
 
-def _unpacked(records: Records, group: Group, key: str, place: Place, mark: str) -> Pieces:
+def _unpacked(records: Records, group: PlanGroup, key: str, place: Place, mark: str) -> Pieces:
     """The components in a part."""
     data = _checked_part(records, key, place, mark)
     try:
@@ -631,7 +653,7 @@ def _write_part(records: Records, key: str, place: tuple[int, int], data: bytes)
     replace_file(path, data)
 
 
-def _marks(records: Records, maps: Sequence[Layer]) -> dict[tuple[int, int], str]:
+def _marks(records: Records, maps: Sequence[StoredLayer]) -> dict[tuple[int, int], str]:
     """The blocks that all of some maps have, each with a digest of what they hold."""
     known = [records.ledger.known(layer.key) for layer in maps]
     places = set.intersection(*(set(each) for each in known))
@@ -648,19 +670,19 @@ def _told(prompt: Prompt, moment: int, block: Block) -> dict[str, object]:
     }
 
 
-def _moments(group: Group) -> range:
+def _moments(group: PlanGroup) -> range:
     return range(len(group.source.moments))
 
 
-def _together(lacking: Mapping[tuple[int, int], Sequence[Layer]]) -> Todo:
+def _together(lacking: Mapping[tuple[int, int], Sequence[StoredLayer]]) -> Todo:
     """Blocks that lack the same layers are asked together."""
-    found: dict[tuple[Layer, ...], set[tuple[int, int]]] = {}
+    found: dict[tuple[StoredLayer, ...], set[tuple[int, int]]] = {}
     for place, wanted in lacking.items():
         found.setdefault(tuple(wanted), set()).add(place)
     return {wanted: frozenset(places) for wanted, places in found.items()}
 
 
-def _affected(plan: Plan, group: Group, block: int, tile: int) -> Iterable[int]:
+def _affected(plan: Plan, group: PlanGroup, block: int, tile: int) -> Iterable[int]:
     """The blocks whose maps a window has a share in."""
     if plan.seam == "paste":
         return [block]

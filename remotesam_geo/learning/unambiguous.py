@@ -16,7 +16,7 @@ from shapely.geometry.base import BaseGeometry
 
 from remotesam_geo.errors import one_of
 
-__all__ = ["SEEN", "Described", "RuleKind", "Seen", "telling_apart"]
+__all__ = ["SEEN", "Described", "RuleKind", "VisibleThing", "telling_apart"]
 
 RuleKind = Literal["colour", "size", "position", "relation"]
 
@@ -27,7 +27,7 @@ SEEN = 30  # pixels of the mask that a named thing has at least
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Seen:
+class VisibleThing:
     """A thing as it is seen: what the words are about.
 
     Attributes:
@@ -82,8 +82,8 @@ class Described:
 
 
 def telling_apart(
-    some: Sequence[Seen],
-    seen: Sequence[Seen],
+    some: Sequence[VisibleThing],
+    seen: Sequence[VisibleThing],
     dice: random.Random,
     shape: tuple[int, int],
     *,
@@ -132,14 +132,14 @@ class _Landmarks:
     tints: Mapping[str, Sequence[str]]
 
 
-Asked = Iterator[tuple[str, list[Seen]]]
+Asked = Iterator[tuple[str, list[VisibleThing]]]
 
 
-def _noun(chosen: list[Seen]) -> str:
+def _noun(chosen: list[VisibleThing]) -> str:
     return chosen[0].name if len(chosen) == 1 else chosen[0].plural
 
 
-def _colours(some: list[Seen], dice: random.Random, palette: Sequence[str]) -> Asked:
+def _colours(some: list[VisibleThing], dice: random.Random, palette: Sequence[str]) -> Asked:
     for colour in palette:
         chosen = [s for s in some if colour in s.colours]
         # One that may be called so, or otherwise, or whose colour is not known, leaves a doubt.
@@ -159,7 +159,7 @@ def _colours(some: list[Seen], dice: random.Random, palette: Sequence[str]) -> A
             )
 
 
-def _sizes(some: list[Seen], dice: random.Random) -> Asked:
+def _sizes(some: list[VisibleThing], dice: random.Random) -> Asked:
     name = some[0].name
     for words, target, clear in (
         (("largest", "biggest"), max(some, key=lambda s: s.least), _larger),
@@ -175,15 +175,15 @@ def _sizes(some: list[Seen], dice: random.Random) -> Asked:
     yield from _groups(some, dice)
 
 
-def _larger(one: Seen, other: Seen) -> bool:
+def _larger(one: VisibleThing, other: VisibleThing) -> bool:
     return one.least >= RATIO * other.most
 
 
-def _smaller(one: Seen, other: Seen) -> bool:
+def _smaller(one: VisibleThing, other: VisibleThing) -> bool:
     return other.least >= RATIO * one.most
 
 
-def _groups(some: list[Seen], dice: random.Random) -> Asked:
+def _groups(some: list[VisibleThing], dice: random.Random) -> Asked:
     """Large ones and small ones, where they fall into two groups with nothing in between."""
     ordered = sorted(some, key=lambda s: s.least)
     for k in range(1, len(ordered)):
@@ -197,7 +197,7 @@ def _groups(some: list[Seen], dice: random.Random) -> Asked:
             return
 
 
-def _positions(some: list[Seen], dice: random.Random, shape: tuple[int, int]) -> Asked:
+def _positions(some: list[VisibleThing], dice: random.Random, shape: tuple[int, int]) -> Asked:
     size, sides = min(shape), (shape[1], shape[0])
     margin, name = MARGIN * size, some[0].name
     for axis, ends in enumerate((("leftmost", "rightmost"), ("topmost", "bottommost"))):
@@ -220,11 +220,11 @@ def _positions(some: list[Seen], dice: random.Random, shape: tuple[int, int]) ->
         yield f"the {name} in the {dice.choice(('center', 'middle'))} of the image", near
 
 
-def _off(s: Seen, shape: tuple[int, int]) -> float:
+def _off(s: VisibleThing, shape: tuple[int, int]) -> float:
     return max(abs(s.x - shape[1] / 2), abs(s.y - shape[0] / 2))
 
 
-def _corners(some: list[Seen], shape: tuple[int, int]) -> Asked:
+def _corners(some: list[VisibleThing], shape: tuple[int, int]) -> Asked:
     (height, width), margin = shape, MARGIN * min(shape)
     for vertical in ("top", "bottom"):
         for side in ("left", "right"):
@@ -241,7 +241,11 @@ def _corners(some: list[Seen], shape: tuple[int, int]) -> Asked:
 
 
 def _relations(
-    some: list[Seen], seen: list[Seen], dice: random.Random, size: int, landmarks: _Landmarks
+    some: list[VisibleThing],
+    seen: list[VisibleThing],
+    dice: random.Random,
+    size: int,
+    landmarks: _Landmarks,
 ) -> Asked:
     for anchor, words in _anchors(some[0].name, seen, landmarks):
         distance = [s.outline.distance(anchor.outline) for s in some]
@@ -255,7 +259,9 @@ def _relations(
         yield from _sides(some, anchor, words, MARGIN * size)
 
 
-def _anchors(name: str, seen: list[Seen], landmarks: _Landmarks) -> Iterator[tuple[Seen, str]]:
+def _anchors(
+    name: str, seen: list[VisibleThing], landmarks: _Landmarks
+) -> Iterator[tuple[VisibleThing, str]]:
     """Things of other classes that their class, or class and colour, names alone."""
     for other in landmarks.names:
         of = [s for s in seen if s.name == other]
@@ -274,7 +280,7 @@ def _anchors(name: str, seen: list[Seen], landmarks: _Landmarks) -> Iterator[tup
                 yield alone[0], f"{colour} {other}"
 
 
-def _sides(some: list[Seen], anchor: Seen, words: str, margin: float) -> Asked:
+def _sides(some: list[VisibleThing], anchor: VisibleThing, words: str, margin: float) -> Asked:
     """Objects wholly on one side of the anchor, where none lies beside it."""
     x0, y0, x1, y1 = anchor.box
     for word, after in (

@@ -33,7 +33,7 @@ from remotesam_geo.tasks.codes import FULL, above
 from remotesam_geo.words import Prompt
 
 from . import polygons as vectors
-from .executor import Answer, Failure
+from .executor import BlockMap, WindowFailure
 from .feature_table import Found
 from .grid import Block, Grid
 from .maps import Maps
@@ -105,7 +105,7 @@ class Survey:
     """
 
     found: tuple[Found, ...]
-    failures: tuple[Failure, ...]
+    failures: tuple[WindowFailure, ...]
     dropped: dict[str, Dropped]
     sums: Sums | None = None
     erased: frozenset[str] = frozenset()
@@ -132,7 +132,7 @@ def survey(
         zones: What to add the maps up over; None for nothing.
         progress: Told how many tiles were done.
     """
-    failures: list[Failure] = []
+    failures: list[WindowFailure] = []
     moments = tuple(maps.moments)
     sums = None
     if zones is not None:
@@ -315,13 +315,13 @@ def drawn(choice: Choice) -> Outline:
 
 
 def _finished(
-    answer: Answer,
+    answer: BlockMap,
     *,
     prompts: Sequence[Prompt],
     members: Sequence[Sequence[int]],
     choice: Choice | None,
     zones: Zones | None,
-) -> tuple[Answer, tuple[Pieces, ...], ZonePart | None, "_Notes"]:
+) -> tuple[BlockMap, tuple[Pieces, ...], ZonePart | None, "_Notes"]:
     pieces = (
         ()
         if choice is None

@@ -23,11 +23,11 @@ from remotesam_geo.errors import ReadError, RemoteSAMError
 from remotesam_geo.geo.box import Box
 from remotesam_geo.net.redact import redact_text
 
-from .grid import Block, Grid, Tile
-from .source import Source
+from .grid import Block, Grid, Window
+from .source import PixelSource
 from .stitch import Codes, Seam, look, mark, needed, stitch
 
-__all__ = ["Answer", "Failure", "OnError", "Pool", "Predict", "Work", "run", "windows"]
+__all__ = ["BlockMap", "OnError", "Pool", "Predict", "WindowFailure", "Work", "run", "windows"]
 
 Predict = Callable[[NDArray[np.uint8], Sequence[str]], Codes]
 """A model: pictures (B x S x S x 3) and P expressions to codes (B x P x S x S)."""
@@ -42,7 +42,7 @@ Out = TypeVar("Out")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Failure:
+class WindowFailure:
     """A tile that could not be answered.
 
     Attributes:
@@ -59,7 +59,7 @@ class Failure:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Answer:
+class BlockMap:
     """The map of one block.
 
     Attributes:
@@ -72,7 +72,7 @@ class Answer:
     moment: int
     block: Block
     codes: NDArray[Any]
-    failures: tuple[Failure, ...]
+    failures: tuple[WindowFailure, ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,7 +90,7 @@ class Work:
         on_error: "raise" stops at the first failure, "skip" notes it and goes on.
     """
 
-    source: Source
+    source: PixelSource
     grid: Grid
     expressions: tuple[str, ...]
     tiles: NDArray[np.int64] | None = None
@@ -115,13 +115,13 @@ class Work:
         tiles = len(self.grid) if self.tiles is None else len(self.tiles)
         return tiles * len(self.source.moments)
 
-    def own(self, block: Block) -> tuple[Tile, ...]:
+    def own(self, block: Block) -> tuple[Window, ...]:
         """The tiles to ask that a block answers for."""
         chosen = self.chosen
         tiles = self.grid.owners(block.core)
         return tuple(tile for tile in tiles if chosen is None or tile.index in chosen)
 
-    def counted(self, tiles: Iterable[Tile], moment: int) -> set[int]:
+    def counted(self, tiles: Iterable[Window], moment: int) -> set[int]:
         """Those of some tiles that belong to a block to answer; others are asked for their neighbours' sake."""
         return {
             tile.index
@@ -138,7 +138,7 @@ class Work:
 def run(
     work: Work,
     predict: Predict,
-    finish: Callable[[Answer], Out],
+    finish: Callable[[BlockMap], Out],
     *,
     readers: int = 2,
     progress: Callable[[int], object] = int,
@@ -167,7 +167,7 @@ def windows(work: Work, predict: Predict, moment: int, block: Block) -> dict[int
         ReadError: A read failed.
     """
     work = replace(work, on_error="raise")
-    seen = _read(work, _Errand(moment=moment, block=block, tiles=work.own(block)))
+    seen = _read(work, _BlockWindows(moment=moment, block=block, tiles=work.own(block)))
     return {
         tile.index: codes
         for tile, codes, _ in _ask(work, predict, seen.pictures)
@@ -176,12 +176,12 @@ def windows(work: Work, predict: Predict, moment: int, block: Block) -> dict[int
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Errand:
+class _BlockWindows:
     """Windows that are read together for a block, and whether the block has all it needs with them."""
 
     moment: int
     block: Block
-    tiles: tuple[Tile, ...]
+    tiles: tuple[Window, ...]
     last: bool = True
 
 
@@ -189,24 +189,24 @@ class _Errand:
 class _Look:
     """What an errand brought: pictures of those windows that hold anything, and what failed."""
 
-    errand: _Errand
-    pictures: tuple[tuple[Tile, Codes, NDArray[np.bool_]], ...]
-    failed: tuple[tuple[Tile, str], ...]
+    errand: _BlockWindows
+    pictures: tuple[tuple[Window, Codes, NDArray[np.bool_]], ...]
+    failed: tuple[tuple[Window, str], ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Asked:
+class _Predicted:
     """The windows that a block is joined of, and those of its own that failed."""
 
     moment: int
     block: Block
     windows: dict[int, Codes | None]
-    failures: tuple[Failure, ...]
+    failures: tuple[WindowFailure, ...]
 
 
-def _joined(work: Work, asked: _Asked) -> Answer:
+def _joined(work: Work, asked: _Predicted) -> BlockMap:
     core, count = asked.block.core, len(work.expressions)
-    return Answer(
+    return BlockMap(
         moment=asked.moment,
         block=asked.block,
         codes=stitch(work.grid, core, asked.windows, prompts=count, seam=work.seam),
@@ -216,7 +216,7 @@ def _joined(work: Work, asked: _Asked) -> Answer:
 
 def _asked(
     work: Work, predict: Predict, reading: "Pool", progress: Callable[[int], object]
-) -> Iterator[_Asked]:
+) -> Iterator[_Predicted]:
     kept: dict[int, Codes | None] = {}  # answers that this block and others still to come need
     causes: dict[int, str] = {}
     until: dict[int, list[int]] = {}  # blocks, and the tiles that none after them needs
@@ -241,12 +241,14 @@ def _asked(
         if not seen.errand.last:
             continue
         own = work.own(block)
-        yield _Asked(
+        yield _Predicted(
             moment=moment,
             block=block,
             windows=dict(kept),
             failures=tuple(
-                Failure(moment=moment, tile=tile.index, core=tile.core, cause=causes[tile.index])
+                WindowFailure(
+                    moment=moment, tile=tile.index, core=tile.core, cause=causes[tile.index]
+                )
                 for tile in own
                 if tile.index in causes
             ),
@@ -256,7 +258,7 @@ def _asked(
                 kept.pop(index, None)
 
 
-def _errands(work: Work) -> Iterator[_Errand]:
+def _errands(work: Work) -> Iterator[_BlockWindows]:
     """For each moment and block, the tiles that no block before it has needed.
 
     Until the first is done the network waits, so that this one is a row of windows, not a whole block.
@@ -277,17 +279,17 @@ def _errands(work: Work) -> Iterator[_Errand]:
             if waiting:
                 *rows, tiles = _rows(tiles)
                 for row in rows:
-                    yield _Errand(moment=moment, block=block, tiles=row, last=False)
+                    yield _BlockWindows(moment=moment, block=block, tiles=row, last=False)
             waiting = waiting and not tiles
-            yield _Errand(moment=moment, block=block, tiles=tiles)
+            yield _BlockWindows(moment=moment, block=block, tiles=tiles)
 
 
-def _rows(tiles: tuple[Tile, ...]) -> list[tuple[Tile, ...]]:
+def _rows(tiles: tuple[Window, ...]) -> list[tuple[Window, ...]]:
     """Tiles row by row; where there are none, one row of none."""
     return [tuple(row) for _, row in groupby(tiles, attrgetter("row"))] or [()]
 
 
-def _last_block(grid: Grid, tile: Tile, seam: Seam) -> int:
+def _last_block(grid: Grid, tile: Window, seam: Seam) -> int:
     """The last block that needs a tile."""
     box = tile.core if seam == "paste" else tile.window
     height, width = grid.shape
@@ -300,7 +302,7 @@ def _last_block(grid: Grid, tile: Tile, seam: Seam) -> int:
     return grid.block_of(grid.owners(corner)[0])
 
 
-def _read(work: Work, errand: _Errand) -> _Look:
+def _read(work: Work, errand: _BlockWindows) -> _Look:
     tiles = errand.tiles
     if not tiles:
         return _Look(errand=errand, pictures=(), failed=())
@@ -325,8 +327,8 @@ def _read(work: Work, errand: _Errand) -> _Look:
 
 
 def _ask(
-    work: Work, predict: Predict, pictures: Sequence[tuple[Tile, Codes, NDArray[np.bool_]]]
-) -> Iterator[tuple[Tile, Codes | None, str]]:
+    work: Work, predict: Predict, pictures: Sequence[tuple[Window, Codes, NDArray[np.bool_]]]
+) -> Iterator[tuple[Window, Codes | None, str]]:
     for start in range(0, len(pictures), work.batch):
         part = pictures[start : start + work.batch]
         try:

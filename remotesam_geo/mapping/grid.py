@@ -18,11 +18,11 @@ from shapely.geometry.base import BaseGeometry
 from remotesam_geo.errors import InputError
 from remotesam_geo.geo.box import Box
 
-__all__ = ["Block", "Grid", "Tile"]
+__all__ = ["Block", "Grid", "Window"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tile:
+class Window:
     """One look of the network.
 
     Attributes:
@@ -123,14 +123,14 @@ class Grid:
         rows, cols = self.tiles
         return rows * cols
 
-    def __iter__(self) -> Iterator[Tile]:
+    def __iter__(self) -> Iterator[Window]:
         return (self.tile(index) for index in range(len(self)))
 
-    def tile(self, index: int) -> Tile:
+    def tile(self, index: int) -> Window:
         """The tile at a place in the plan."""
         rows, cols = self._axes
         row, col = divmod(index, len(cols))
-        return Tile(
+        return Window(
             index=index,
             row=row,
             col=col,
@@ -165,12 +165,12 @@ class Grid:
             ),
         )
 
-    def owners(self, box: Box) -> tuple[Tile, ...]:
+    def owners(self, box: Box) -> tuple[Window, ...]:
         """The tiles whose cores touch a box, in plan order."""
         rows, cols = self._axes
         return self._tiles(rows.owners(box.top, box.bottom), cols.owners(box.left, box.right))
 
-    def viewers(self, box: Box) -> tuple[Tile, ...]:
+    def viewers(self, box: Box) -> tuple[Window, ...]:
         """The tiles whose windows touch a box, in plan order."""
         rows, cols = self._axes
         return self._tiles(rows.viewers(box.top, box.bottom), cols.viewers(box.left, box.right))
@@ -196,7 +196,7 @@ class Grid:
         hit = shapely.intersects(area, cores)
         return np.asarray(row[hit] * len(cols) + col[hit], np.int64)
 
-    def block_of(self, tile: Tile) -> int:
+    def block_of(self, tile: Window) -> int:
         """The block that a tile belongs to."""
         return tile.row // self.block * self.blocks[1] + tile.col // self.block
 
@@ -214,7 +214,7 @@ class Grid:
             "block": self.block,
         }
 
-    def _tiles(self, rows: range, cols: range) -> tuple[Tile, ...]:
+    def _tiles(self, rows: range, cols: range) -> tuple[Window, ...]:
         across = self.tiles[1]
         return tuple(self.tile(row * across + col) for row in rows for col in cols)
 

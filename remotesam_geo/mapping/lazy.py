@@ -20,10 +20,10 @@ from remotesam_geo.geo.box import Box
 from remotesam_geo.tasks import NOT_ANSWERED, decode, encode, semantic
 from remotesam_geo.words import Prompt
 
-from .executor import Failure, Predict, Work, windows
+from .executor import Predict, WindowFailure, Work, windows
 from .grid import Grid
 from .maps import Held
-from .source import Moment, Source, check_apart, dates_of
+from .source import Moment, PixelSource, check_apart, dates_of
 from .stitch import Codes, joined, needed, stitch
 
 __all__ = [
@@ -67,7 +67,7 @@ def probability_array(
 
 
 def as_probabilities(
-    codes: "da.Array", source: Source, prompts: Sequence[Prompt], about: Mapping[str, Any]
+    codes: "da.Array", source: PixelSource, prompts: Sequence[Prompt], about: Mapping[str, Any]
 ) -> xr.DataArray:
     """Codes as probabilities, with their place, times and labels.
 
@@ -167,7 +167,7 @@ def noted_questions(probabilities: xr.DataArray) -> list[dict[str, Any]]:
     return noted
 
 
-def note_failures(source: Source, failures: Iterable[Failure]) -> dict[str, Any]:
+def note_failures(source: PixelSource, failures: Iterable[WindowFailure]) -> dict[str, Any]:
     """What `held_maps` finds again of what failed, whatever part of the maps it is then given: plain JSON."""
     times = [None if m.time is None else str(m.time.astype("M8[ns]")) for m in source.moments]
     return {
@@ -178,7 +178,7 @@ def note_failures(source: Source, failures: Iterable[Failure]) -> dict[str, Any]
 
 def _noted_failures(
     probabilities: xr.DataArray, geobox: GeoBox, times: Sequence[np.datetime64 | None]
-) -> Iterator[Failure]:
+) -> Iterator[WindowFailure]:
     """What is noted to have failed, in the times and pixels of these maps."""
     here = [None if t is None else str(t) for t in times]
     for note in noted_questions(probabilities):
@@ -197,7 +197,7 @@ def _noted_failures(
             ).common(Box(top=0, left=0, bottom=geobox.shape.y, right=geobox.shape.x))
             if moved is not None and one["time"] in here:
                 moment = here.index(one["time"])
-                yield Failure(moment=moment, tile=one["tile"], core=moved, cause=one["cause"])
+                yield WindowFailure(moment=moment, tile=one["tile"], core=moved, cause=one["cause"])
 
 
 def _maps(work: Work, predict: Predict, members: Sequence[Sequence[int]]) -> "da.Array":
@@ -238,7 +238,7 @@ def _maps(work: Work, predict: Predict, members: Sequence[Sequence[int]]) -> "da
 
 
 def _array(
-    data: "da.Array", source: Source, dims: tuple[str, ...], coords: Mapping[str, Any]
+    data: "da.Array", source: PixelSource, dims: tuple[str, ...], coords: Mapping[str, Any]
 ) -> xr.DataArray:
     """Data (time, ..., y, x) on the plan's grid; without the dimension time where the scene has none."""
     place = xr_coords(source.geobox)

@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 
 from remotesam_geo.tasks import FAILED, NO_DATA
 
-from .executor import Answer, Failure, Pool, Predict, Work, run
+from .executor import BlockMap, Pool, Predict, WindowFailure, Work, run
 from .grid import Grid
 from .source import Moment
 from .stitch import Codes
@@ -42,7 +42,7 @@ class Maps(Protocol):
         """Tiles there are to tell the progress of."""
 
     def answers(
-        self, finish: Callable[[Answer], Out], *, progress: Progress = int
+        self, finish: Callable[[BlockMap], Out], *, progress: Progress = int
     ) -> Iterator[Out]:
         """What `finish` makes of each block of each time, in plan order.
 
@@ -85,7 +85,7 @@ class Asked:
         return self.work.size
 
     def answers(
-        self, finish: Callable[[Answer], Out], *, progress: Progress = int
+        self, finish: Callable[[BlockMap], Out], *, progress: Progress = int
     ) -> Iterator[Out]:
         """See `Maps`."""
         return run(self.work, self.predict, finish, progress=progress)
@@ -107,7 +107,7 @@ class Held:
     grid: Grid
     geobox: GeoBox
     moments: tuple[Moment, ...]
-    failures: tuple[Failure, ...] = ()
+    failures: tuple[WindowFailure, ...] = ()
 
     @property
     def size(self) -> int:
@@ -115,7 +115,7 @@ class Held:
         return len(self.grid) * len(self.moments)
 
     def answers(
-        self, finish: Callable[[Answer], Out], *, progress: Progress = int
+        self, finish: Callable[[BlockMap], Out], *, progress: Progress = int
     ) -> Iterator[Out]:
         """See `Maps`."""
         rows, cols = self.grid.blocks
@@ -128,7 +128,7 @@ class Held:
                 yield done
 
     def _finished(
-        self, finish: Callable[[Answer], Out], errand: tuple[int, int]
+        self, finish: Callable[[BlockMap], Out], errand: tuple[int, int]
     ) -> tuple[Out, int]:
         moment, index = errand
         block = self.grid.block_at(index)
@@ -142,5 +142,5 @@ class Held:
             part[part == NO_DATA] = FAILED
             if (here.top, here.left) == (failure.core.top, failure.core.left):
                 own.append(failure)  # told once, by the block that it begins in
-        answer = Answer(moment=moment, block=block, codes=codes, failures=tuple(own))
+        answer = BlockMap(moment=moment, block=block, codes=codes, failures=tuple(own))
         return finish(answer), len(self.grid.owners(block.core))

@@ -24,7 +24,7 @@ from remotesam_geo.scenes import Recipe, render
 from .rescale import Resampling
 
 __all__ = [
-    "Moment", "Source", "check_apart", "dates_of", "picture_source", "scene_source", "utc",
+    "Moment", "PixelSource", "check_apart", "dates_of", "picture_source", "scene_source", "utc",
 ]  # fmt: skip
 
 Pixels = tuple[NDArray[np.uint8], NDArray[np.bool_]]
@@ -43,7 +43,7 @@ class Moment:
     items: str
 
 
-class Source(Protocol):
+class PixelSource(Protocol):
     """Pixels to ask questions of."""
 
     @property
@@ -97,7 +97,7 @@ def scene_source(
     stretch: Any = None,
     resolution: Resolution = "native",
     geobox: GeoBox | None = None,
-) -> Source:
+) -> PixelSource:
     """Make a scene askable at a resolution, or on a grid.
 
     A scene with a recipe is loaded anew on a coarser grid, so that overviews are read; any other is averaged here.
@@ -146,7 +146,7 @@ class _PictureSource:
         return self.rgb[rows, cols], self.valid[rows, cols]
 
 
-def picture_source(rgb: NDArray[np.uint8], valid: NDArray[np.bool_]) -> Source:
+def picture_source(rgb: NDArray[np.uint8], valid: NDArray[np.bool_]) -> PixelSource:
     """Make a picture askable window by window.
 
     Args:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from remotesam_geo.geo.box import Box
 from remotesam_geo.tasks import FAILED, NO_DATA
 
-from .grid import Grid, Tile
+from .grid import Grid, Window
 
 __all__ = ["Codes", "Seam", "joined", "look", "mark", "needed", "stitch"]
 
@@ -24,7 +24,7 @@ Codes = NDArray[np.uint8]
 """Maps of answers, one byte a pixel."""
 
 
-def needed(grid: Grid, box: Box, seam: Seam) -> tuple[Tile, ...]:
+def needed(grid: Grid, box: Box, seam: Seam) -> tuple[Window, ...]:
     """The tiles whose windows contribute to a box, in plan order."""
     return grid.owners(box) if seam == "paste" else grid.viewers(box)
 
@@ -106,7 +106,7 @@ def joined(codes: NDArray[Any], members: Sequence[int]) -> NDArray[Any]:
     return one
 
 
-_Looks = Sequence[tuple[Tile, Codes]]
+_Looks = Sequence[tuple[Window, Codes]]
 """Tiles and their answers, in plan order."""
 
 
@@ -155,8 +155,8 @@ def _blend(box: Box, looks: _Looks, overlap: int) -> Codes:
 
 
 def _answered(
-    tiles: Iterable[Tile], answers: Mapping[int, Codes | None]
-) -> Iterable[tuple[Tile, Codes]]:
+    tiles: Iterable[Window], answers: Mapping[int, Codes | None]
+) -> Iterable[tuple[Window, Codes]]:
     for tile in tiles:
         codes = answers.get(tile.index)
         if codes is not None:

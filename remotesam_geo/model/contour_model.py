@@ -25,8 +25,8 @@ from .processor import resize
 from .weights import (
     CONFIG_FILE,
     WEIGHTS_FILE,
-    Origin,
-    Source,
+    LocalWeights,
+    WeightsOrigin,
     digest,
     open_tensors,
     origin,
@@ -117,7 +117,7 @@ class ContourModel:
         self._network = network.eval().requires_grad_(False).to(self.device, self._dtype)
         self.resolution = resolution
         self.batch = batch if batch != "auto" else 1 if self.device.type == "cpu" else 8
-        self.origin: Origin | None = None  # which weights were loaded, where any were
+        self.origin: WeightsOrigin | None = None  # which weights were loaded, where any were
         self._mean = torch.tensor(image_mean, device=self.device)
         self._std = torch.tensor(image_std, device=self.device)
 
@@ -241,7 +241,7 @@ def _locate(
     revision: str | None,
     cache_dir: str | PathLike[str] | None,
     local_files_only: bool,
-) -> Source:
+) -> LocalWeights:
     name = RELEASED.repo if source is None else str(source)
     folder = Path(name).expanduser()
     if not folder.is_dir():
@@ -270,7 +270,7 @@ def _locate(
             f"{folder} holds no contour network: it lacks {' and '.join(missing)}. (Weights are "
             f"read from safetensors only.)"
         )
-    return Source(weights=folder / WEIGHTS_FILE, folder=folder, name=name, revision=revision)
+    return LocalWeights(weights=folder / WEIGHTS_FILE, folder=folder, name=name, revision=revision)
 
 
 def _network(folder: Path) -> PreTrainedModel:

@@ -19,8 +19,8 @@ from .network import RemoteSAMModel
 from .processor import RemoteSAMProcessor
 from .weights import (
     WEIGHTS_FILE,
-    Origin,
-    Source,
+    LocalWeights,
+    WeightsOrigin,
     check,
     configuration,
     digest,
@@ -54,7 +54,7 @@ def convert(
     revision: str | None = None,
     cache_dir: str | PathLike[str] | None = None,
     local_files_only: bool = False,
-) -> Origin:
+) -> WeightsOrigin:
     """Write a model folder: weights as safetensors, configuration, tokenizer.
 
     The folder appears whole or not at all, and no more than half of the weights is in memory at a
@@ -105,8 +105,8 @@ def convert(
 
 
 def _write_weights(
-    path: Path, source: Source, expected: Mapping[str, Tensor], *, sha256: str | None
-) -> Origin:
+    path: Path, source: LocalWeights, expected: Mapping[str, Tensor], *, sha256: str | None
+) -> WeightsOrigin:
     """Stream weights into a safetensors file, which records their identity."""
     stored = open_tensors(source.weights)
     check(stored, expected, source.weights)

@@ -133,7 +133,7 @@ class RemoteSAMModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _no_split_modules = ["SwinBlock", "BertLayer"]  # noqa: RUF012 - typed so by transformers
     _supports_sdpa = True
-    origin: checkpoint.Origin | None = None  # which weights were loaded, where any were
+    origin: checkpoint.WeightsOrigin | None = None  # which weights were loaded, where any were
 
     def __init__(self, config: RemoteSAMConfig) -> None:
         super().__init__(config)

@@ -23,7 +23,7 @@ from .hardware import (
     exact_float32,
     is_out_of_memory,
 )
-from .inference import Arrangement, InferenceEngine, Seen, keep_freed_memory
+from .inference import Arrangement, InferenceEngine, StageFeatures, keep_freed_memory
 from .network import RemoteSAMModel
 from .processor import RemoteSAMProcessor
 from .weights import weights_sha256
@@ -139,7 +139,7 @@ class Predictor:
         if self.device.type == "cpu":
             keep_freed_memory()
         self._engine = InferenceEngine(model, Arrangement.choose(self.device, dtype))
-        self._ask: Callable[[Seen, Tensor, Tensor], Tensor] = self._engine.ask
+        self._ask: Callable[[StageFeatures, Tensor, Tensor], Tensor] = self._engine.ask
         if compiled:
             self._ask = torch.compile(self._engine.ask, dynamic=False)
         self._batch = self._fitting_batch() if batch == "auto" else batch
@@ -315,7 +315,7 @@ class Predictor:
         pairs: list[tuple[int, int, NDArray[Any]]],
     ) -> None:
         """Fill each pair's target S x S with the answer to (picture, text)."""
-        seen: dict[int, Seen] = {}
+        seen: dict[int, StageFeatures] = {}
         leaving = Leaving(self.device)
         start = 0
         while start < len(pairs):
@@ -328,7 +328,7 @@ class Predictor:
                         seen[picture] = self._engine.look(self._upload(images[picture]))
                 padded = chunk + chunk[-1:] * (self._batch - len(chunk))
                 answers = self._ask(
-                    Seen.join([seen[picture] for picture, _, _ in padded]),
+                    StageFeatures.join([seen[picture] for picture, _, _ in padded]),
                     torch.cat([texts[text][0] for _, text, _ in padded]),
                     torch.cat([texts[text][1] for _, text, _ in padded]),
                 )

@@ -30,8 +30,8 @@ from .configuration import RemoteSAMConfig
 from .pth import check_sums, read_pth
 
 __all__ = [
-    "Origin",
-    "Source",
+    "LocalWeights",
+    "WeightsOrigin",
     "configuration",
     "expected_tensors",
     "locate",
@@ -54,7 +54,7 @@ _bar = Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class LocalWeights:
     """Where weights lie on this machine.
 
     Attributes:
@@ -71,7 +71,7 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Origin:
+class WeightsOrigin:
     """Which weights a model was loaded with, and how to load the same again.
 
     Attributes:
@@ -93,7 +93,7 @@ def locate(
     revision: str | None = None,
     cache_dir: str | PathLike[str] | None = None,
     local_files_only: bool = False,
-) -> Source:
+) -> LocalWeights:
     """Find weights, downloading them where needed; none is opened.
 
     Args:
@@ -121,16 +121,16 @@ def locate(
     return _from_disk(path)
 
 
-def _built_in(name: str) -> Source:
+def _built_in(name: str) -> LocalWeights:
     folder = Path(str(files("remotesam_geo"))) / "data" / name
     if not (folder / WEIGHTS_FILE).is_file():
         raise ModelError(f"the built-in model {name!r} is not part of this installation.")
-    return Source(weights=folder / WEIGHTS_FILE, folder=folder, name=name)
+    return LocalWeights(weights=folder / WEIGHTS_FILE, folder=folder, name=name)
 
 
 def _from_hub(
     name: str, revision: str | None, cache_dir: Path | None, local_files_only: bool
-) -> Source:
+) -> LocalWeights:
     released = name == hub.RELEASED.repo
     release = (
         hub.RELEASED
@@ -141,7 +141,7 @@ def _from_hub(
         release, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only
     )
     weights = next(iter(release.files)) if released else WEIGHTS_FILE
-    return Source(
+    return LocalWeights(
         weights=snapshot.folder / weights,
         folder=None if released else snapshot.folder,
         name=name,
@@ -149,14 +149,14 @@ def _from_hub(
     )
 
 
-def _from_disk(path: Path) -> Source:
+def _from_disk(path: Path) -> LocalWeights:
     name = str(path.resolve())
     if path.is_file():
         if path.suffix == ".safetensors":
             raise InputError(
                 f"{path} holds weights without a configuration; pass its folder, {path.parent}."
             )
-        return Source(weights=path, folder=None, name=name)
+        return LocalWeights(weights=path, folder=None, name=name)
     if path.is_dir():
         missing = [file for file in (CONFIG_FILE, WEIGHTS_FILE) if not (path / file).is_file()]
         if missing:
@@ -164,14 +164,14 @@ def _from_disk(path: Path) -> Source:
                 f"{path} is no model folder: it lacks {' and '.join(missing)}. (`convert` makes "
                 f"one of a published .pth.)"
             )
-        return Source(weights=path / WEIGHTS_FILE, folder=path, name=name)
+        return LocalWeights(weights=path / WEIGHTS_FILE, folder=path, name=name)
     raise ModelError(
         f"there is no {str(path)!r}. Weights are nothing (the released ones), a built-in name "
         f"({', '.join(BUILT_IN)}), a model folder, a published .pth, or owner/name on the hub."
     )
 
 
-def configuration(source: Source, config: RemoteSAMConfig | None) -> RemoteSAMConfig:
+def configuration(source: LocalWeights, config: RemoteSAMConfig | None) -> RemoteSAMConfig:
     """The configuration of a source: its own, else the one given, else the released one."""
     if source.folder is None:
         return RemoteSAMConfig() if config is None else config
@@ -356,12 +356,12 @@ def expected_tensors(
 
 
 def read(
-    source: Source,
+    source: LocalWeights,
     expected: Mapping[str, Tensor],
     *,
     sha256: str | None = None,
     dtype: torch.dtype = torch.float32,
-) -> tuple[State, Origin]:
+) -> tuple[State, WeightsOrigin]:
     """Weights in memory, checked against what a network expects.
 
     Args:
@@ -384,12 +384,12 @@ def read(
 
 
 def origin(
-    source: Source,
+    source: LocalWeights,
     digests: Mapping[str, str],
     sha256: str | None,
     *,
     loaded: Mapping[str, str] | None = None,
-) -> Origin:
+) -> WeightsOrigin:
     """The identity that was found, held against the pinned one and the file's own record."""
     found = _identity(digests)
     if sha256 is not None and found != sha256.lower():
@@ -405,7 +405,7 @@ def origin(
                 f"{source.weights} is damaged: its tensors have the SHA-256 {found}, and it says "
                 f"{stated} of itself. Convert or fetch it again."
             )
-    return Origin(
+    return WeightsOrigin(
         source=source.name,
         revision=source.revision,
         sha256=found,

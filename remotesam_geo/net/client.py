@@ -23,12 +23,12 @@ from urllib.parse import quote, unquote
 from remotesam_geo.errors import InputError, ReadError
 
 from .redact import redact
-from .sockets import Clock, Connection, Patience, Place, basic
+from .sockets import Clock, Connection, Endpoint, Patience, basic
 from .trust import LOOPBACK, RefusedError, Trust, check_href, join_url, origin, split_url
 
 __all__ = [
-    "Answer",
     "Patience",
+    "Response",
     "StatusError",
     "TransientError",
     "Transport",
@@ -86,7 +86,7 @@ class StatusError(ReadError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class Response:
     """An HTTP answer whose body is still to be read.
 
     Args:
@@ -113,7 +113,7 @@ class Transport:
     def __init__(self, patience: Patience, trust: Trust) -> None:
         self.patience, self.trust = patience, trust
         self._lock = threading.Lock()
-        self._idle: dict[Place, list[Connection]] = {}
+        self._idle: dict[Endpoint, list[Connection]] = {}
         self._not_before: dict[str, float] = {}
 
     @contextlib.contextmanager
@@ -125,7 +125,7 @@ class Transport:
         secret: Mapping[str, str],
         deadline: float,
         body: bytes | None = None,
-    ) -> Iterator[Answer]:
+    ) -> Iterator[Response]:
         """Send a GET or POST, follow its redirects, and hand out the answer; any status is an answer.
 
         Args:
@@ -159,8 +159,8 @@ class Transport:
     @contextlib.contextmanager
     def _one(
         self, url: str, headers: Mapping[str, str], deadline: float, body: bytes | None
-    ) -> Iterator[Answer]:
-        place = Place.of(url)
+    ) -> Iterator[Response]:
+        place = Endpoint.of(url)
         self._wait_for(split_url(url).netloc, deadline)
         connection, response = self._exchange(place, url, headers, deadline, body)
         whole = False
@@ -174,7 +174,9 @@ class Transport:
             whole = True
 
         try:
-            yield Answer(url=url, status=response.status, headers=_joined(response), pieces=pieces)
+            yield Response(
+                url=url, status=response.status, headers=_joined(response), pieces=pieces
+            )
         finally:
             if not whole and response.length is not None and response.length <= 1 << 14:
                 whole = _drained(response)  # an error page: read it and keep the connection
@@ -186,7 +188,7 @@ class Transport:
 
     def _exchange(
         self,
-        place: Place,
+        place: Endpoint,
         url: str,
         headers: Mapping[str, str],
         deadline: float,
@@ -224,7 +226,7 @@ class Transport:
                 connection.close()
                 raise
 
-    def _kept(self, place: Place) -> Connection | None:
+    def _kept(self, place: Endpoint) -> Connection | None:
         with self._lock:
             kept = self._idle.get(place, [])
             while kept:
@@ -235,7 +237,7 @@ class Transport:
                 connection.close()
         return None
 
-    def _keep(self, place: Place, connection: Connection) -> None:
+    def _keep(self, place: Endpoint, connection: Connection) -> None:
         connection.idle_since = time.monotonic()
         with self._lock:
             kept = self._idle.setdefault(place, [])
@@ -399,7 +401,7 @@ def in_turn(lock: threading.Lock, deadline: float) -> Iterator[None]:
         lock.release()
 
 
-def body_of(answer: Answer, most: int) -> bytes:
+def body_of(answer: Response, most: int) -> bytes:
     """All of a body that should be short.
 
     Raises:
@@ -413,7 +415,7 @@ def body_of(answer: Answer, most: int) -> bytes:
     return bytes(body)
 
 
-def check_status(answer: Answer, expected: tuple[int, ...]) -> None:
+def check_status(answer: Response, expected: tuple[int, ...]) -> None:
     """Pass an expected status; else raise what may pass, or what will not.
 
     Raises:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from remotesam_geo.errors import InputError, ReadError, SearchError
 
 from .auth import S3, PlanetaryComputer, request_for
-from .client import Answer, Patience, TransientError, Transport, check_status, retry
+from .client import Patience, Response, TransientError, Transport, check_status, retry
 from .redact import redact, redact_text
 from .trust import RefusedError, Trust, is_remote, origin
 
@@ -130,7 +130,7 @@ class Web:
             return b"".join(_unpacked(answer))
 
 
-def _unpacked(answer: Answer) -> Iterator[bytes]:
+def _unpacked(answer: Response) -> Iterator[bytes]:
     """The body, decompressed, up to a size that a page of a catalogue never has."""
     coding = answer.headers.get("content-encoding", "").lower()
     if coding not in ("", "identity", "gzip", "x-gzip"):
@@ -152,7 +152,7 @@ def _unpacked(answer: Answer) -> Iterator[bytes]:
         raise TransientError(f"{redact(answer.url)}: the answer was cut short")
 
 
-def _refuse(answer: Answer) -> None:
+def _refuse(answer: Response) -> None:
     """Raise an error status, with what the service says about it."""
     try:
         check_status(answer, (200,))

@@ -19,7 +19,7 @@ from remotesam_geo.errors import ReadError
 
 from .auth import Request, Signer, learns, request_for
 from .client import (
-    Answer,
+    Response,
     StatusError,
     TransientError,
     Transport,
@@ -91,7 +91,7 @@ class ByteCache:
                 self._held -= len(self._items.pop(key))
 
 
-class Network:
+class SharedConnections:
     """What one process shares of the network: connections, threads, and bytes kept.
 
     Args:
@@ -127,7 +127,7 @@ class RemoteFile:
         deadline: When `time.monotonic()` says that opening it must be done.
     """
 
-    def __init__(self, href: str, network: Network, deadline: float) -> None:
+    def __init__(self, href: str, network: SharedConnections, deadline: float) -> None:
         self.href, self._network = href, network
         self._version = Version()
         self._name = redact(href)
@@ -276,7 +276,7 @@ class RemoteFile:
         start, stop = span
         got = bytearray()
 
-        def use(answer: Answer) -> None:
+        def use(answer: Response) -> None:
             if answer.status == 416:
                 self._check_shrunk(answer)
             check_status(answer, (200, 206))
@@ -311,7 +311,7 @@ class RemoteFile:
     def _first_page(self, deadline: float) -> bytes:
         """The first bytes, and with them size and version."""
 
-        def use(answer: Answer) -> bytes:
+        def use(answer: Response) -> bytes:
             if answer.status == 416:
                 raise ReadError(f"{self._name}: the file is empty")
             check_status(answer, (200, 206))
@@ -336,7 +336,7 @@ class RemoteFile:
 
         return self._ask(use, lambda: (0, PAGE), deadline)
 
-    def _take_whole(self, answer: Answer) -> "tuple[SpooledFile, Version]":
+    def _take_whole(self, answer: Response) -> "tuple[SpooledFile, Version]":
         """All of a file from one answer, and its version."""
         check_status(answer, (200,))
         _check_plain(answer)
@@ -348,7 +348,7 @@ class RemoteFile:
             self._check_whole(held.size)
         return held, _version(answer)
 
-    def _take_same_whole(self, answer: Answer) -> SpooledFile:
+    def _take_same_whole(self, answer: Response) -> SpooledFile:
         """All of the file once more, where the server gives it only whole."""
         if answer.status == 206:
             raise ChangedError(f"{self._name} changed while it was read: now it has byte ranges")
@@ -379,13 +379,13 @@ class RemoteFile:
                 f"{self._name} changed while it was read: from {self.size:,} to {size:,} bytes"
             )
 
-    def _check_shrunk(self, answer: Answer) -> None:
+    def _check_shrunk(self, answer: Response) -> None:
         """A range that cannot be had was there when the file was opened."""
         told = re.fullmatch(r"bytes \*/([0-9]{1,19})", answer.headers.get("content-range", ""))
         if told is not None:
             self._check_size(int(told[1]))
 
-    def _ask(self, use: Callable[[Answer], T], span: Callable[[], Span], deadline: float) -> T:
+    def _ask(self, use: Callable[[Response], T], span: Callable[[], Span], deadline: float) -> T:
         """Ask for a span, signed, until an answer can be used or the time is over."""
         network = self._network
         refused: Request | None = None
@@ -467,7 +467,7 @@ _NUMBER = re.compile(r"[0-9]{1,19}")
 _RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)", re.IGNORECASE)
 
 
-def _check_plain(answer: Answer) -> None:
+def _check_plain(answer: Response) -> None:
     """Refuse a body that is not the file's own bytes: compressed on its way, or in parts."""
     coding = answer.headers.get("content-encoding", "").lower()
     if coding not in ("", "identity"):
@@ -481,7 +481,7 @@ def _check_plain(answer: Answer) -> None:
         raise TransientError(f"{redact(answer.url)}: an answer in parts ({kind[:40]!r})", repeats=1)
 
 
-def _content_range(answer: Answer) -> tuple[int, int, int]:
+def _content_range(answer: Response) -> tuple[int, int, int]:
     """First and last byte, and whole size, as the answer's Content-Range gives them."""
     _check_plain(answer)
     name, text = redact(answer.url), answer.headers.get("content-range", "")
@@ -499,7 +499,7 @@ def _content_range(answer: Answer) -> tuple[int, int, int]:
     return first, last, size
 
 
-def _version(answer: Answer) -> Version:
+def _version(answer: Response) -> Version:
     return Version(
         tag=answer.headers.get("etag", "").removeprefix("W/"),
         date=answer.headers.get("last-modified", ""),

@@ -137,7 +137,7 @@ class Connection(http.client.HTTPConnection):
 
     clock: Clock
 
-    def __init__(self, place: "Place", patience: Patience, trust: Trust) -> None:
+    def __init__(self, place: "Endpoint", patience: Patience, trust: Trust) -> None:
         super().__init__(place.host, place.port)
         self._place, self._patience, self._trust = place, patience, trust
         self.idle_since = 0.0
@@ -294,7 +294,7 @@ def basic(credentials: str) -> str:
 
 
 @dataclass(frozen=True)
-class Place:
+class Endpoint:
     """Where a connection leads: host and port, by TLS or not, through a proxy or not."""
 
     host: str
@@ -303,7 +303,7 @@ class Place:
     proxy: Proxy | None
 
     @classmethod
-    def of(cls, url: str) -> "Place":
+    def of(cls, url: str) -> "Endpoint":
         """Where a URL's connection leads, with the proxy that the environment names for it.
 
         Raises:

@@ -16,8 +16,8 @@ from PIL import Image
 from remotesam_geo.errors import InputError
 from remotesam_geo.geo.box import Box
 from remotesam_geo.geo.ground import pixel_size
-from remotesam_geo.mapping.source import Source, picture_source, scene_source
-from remotesam_geo.remotesam.scene_kinds import Picture, Scene, SceneLike, subject
+from remotesam_geo.mapping.source import PixelSource, picture_source, scene_source
+from remotesam_geo.remotesam.scene_kinds import PlainImage, Scene, SceneLike, subject
 
 __all__ = ["Backdrop", "backdrop", "colours", "on_pixels", "source_of"]
 
@@ -49,7 +49,7 @@ def source_of(
     bands: str | Sequence[str | int] | None,
     stretch: Any,
     time: int,
-) -> tuple[Source, int]:
+) -> tuple[PixelSource, int]:
     """A scene or picture in its own pixels, and which of its times is meant.
 
     Raises:
@@ -59,14 +59,14 @@ def source_of(
 
 
 def _source(
-    opened: Scene | Picture,
+    opened: Scene | PlainImage,
     bands: str | Sequence[str | int] | None,
     stretch: Any,
     time: int,
-) -> tuple[Source, int]:
+) -> tuple[PixelSource, int]:
     source = (
         picture_source(opened.rgb, opened.valid)
-        if isinstance(opened, Picture)
+        if isinstance(opened, PlainImage)
         else scene_source(opened, bands=bands, stretch=stretch)
     )
     if not -len(source.moments) <= time < len(source.moments):
@@ -93,7 +93,7 @@ def backdrop(
     opened = subject(scene, bands, stretch)
     source, moment = _source(opened, bands, stretch, time)
     factor = max(source.geobox.shape.yx) / most
-    if factor > 1 and not isinstance(opened, Picture):
+    if factor > 1 and not isinstance(opened, PlainImage):
         coarser = pixel_size(source.geobox).metres * factor
         source = scene_source(opened, bands=bands, stretch=stretch, resolution=coarser)
     height, width = source.geobox.shape.yx

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from remotesam_geo.errors import InputError
 from remotesam_geo.geo.box import Box
-from remotesam_geo.mapping.source import Source
+from remotesam_geo.mapping.source import PixelSource
 from remotesam_geo.remotesam.scene_kinds import SceneLike
 
 from .backdrop import GREY, colours, on_pixels, source_of
@@ -106,7 +106,7 @@ def _around(shape: shapely.Geometry) -> Box:
     return Box(top=y, left=x, bottom=y + side, right=x + side)
 
 
-def _chip(source: Source, box: Box, moment: int) -> NDArray[np.uint8]:
+def _chip(source: PixelSource, box: Box, moment: int) -> NDArray[np.uint8]:
     """The pixels of a box (h x w x 3), grey beyond the raster and where there are no data."""
     height, width = source.geobox.shape.yx
     inside = box.common(Box(top=0, left=0, bottom=height, right=width))
@@ -120,7 +120,7 @@ def _chip(source: Source, box: Box, moment: int) -> NDArray[np.uint8]:
     return chip
 
 
-def _moment(source: Source, row: "pd.Series[Any]") -> int:
+def _moment(source: PixelSource, row: "pd.Series[Any]") -> int:
     times = [moment.time for moment in source.moments]
     own = row.get("time")
     if own is None or pd.isna(own) or len(times) == 1:

@@ -23,7 +23,7 @@ from remotesam_geo.net.redact import redact_text
 from remotesam_geo.net.trust import DamagedError
 
 from .nesting import Array
-from .tiff import BITS, PREDICTOR, Level, Part, number_of, numbers_of
+from .tiff import BITS, PREDICTOR, BlockRange, Level, number_of, numbers_of
 
 DEFLATE = (8, 32946)
 _MOST_CHANNELS = 512  # of OpenCV's arrays
@@ -44,7 +44,7 @@ def decode(data: bytes) -> Array:
 
 
 def verify(
-    blocks: Part, planes: Array | None, ends: Sequence[bytes], body: Callable[[int], bytes]
+    blocks: BlockRange, planes: Array | None, ends: Sequence[bytes], body: Callable[[int], bytes]
 ) -> None:
     """Check the decoded pixels against the checksum that Deflate keeps of them; GDAL does not.
 

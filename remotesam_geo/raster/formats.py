@@ -76,7 +76,7 @@ class TiffRaster:
         (top, bottom), (left, right) = rows, cols = window.toranges()
         chosen, planes_wanted = self._levels[level], tuple(band - 1 for band in bands)
 
-        def blocks(cols: Span) -> list[tiff.Part]:
+        def blocks(cols: Span) -> list[tiff.BlockRange]:
             read = lambda a, b: self._file.read(a, b, deadline)  # noqa: E731
             found = [tiff.part(chosen, rows, cols, planes_wanted, read)]
             if chosen.mask is not None:
@@ -108,7 +108,7 @@ class TiffRaster:
         self._file.forget()
 
     def _later(
-        self, level: int, part: tiff.Part, spans: Sequence[Span], scene: Window
+        self, level: int, part: tiff.BlockRange, spans: Sequence[Span], scene: Window
     ) -> Span | None:
         """Columns of pixels beside the part that will be wanted next, None where that is not plain."""
         (bh, bw), (rows, cols) = part.level.block, scene.toranges()
@@ -137,7 +137,7 @@ def _bodies(
     return [next(held) if span[1] else b"" for span in spans]
 
 
-def _decoded(parts: Sequence[tiff.Part], bodies: Sequence[bytes]) -> list[Array]:
+def _decoded(parts: Sequence[tiff.BlockRange], bodies: Sequence[bytes]) -> list[Array]:
     """All pixels of the blocks, their checksums verified."""
     found, at = [], 0
     for part in parts:

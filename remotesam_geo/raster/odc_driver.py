@@ -50,8 +50,8 @@ __all__ = [
     "FUSE_LAST",
     "AssetBands",
     "AssetRef",
-    "Failure",
     "RasterInfo",
+    "ReadFailure",
     "ReadPolicy",
     "SceneDriver",
     "SceneReader",
@@ -82,7 +82,7 @@ class AssetRef:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Failure:
+class ReadFailure:
     """What could not be read, and why; every URL in it is redacted.
 
     Args:
@@ -107,7 +107,7 @@ class Failure:
 class SourceError(ReadError):
     """A read that failed after all that was tried; `failure` says what and why."""
 
-    def __init__(self, failure: Failure) -> None:
+    def __init__(self, failure: ReadFailure) -> None:
         super().__init__(failure)
         self.failure = failure
 
@@ -185,7 +185,7 @@ def _reported(ref: AssetRef, href: str, window: str) -> Iterator[None]:
     try:
         yield
     except (ReadError, InputError, RasterioError, OSError) as error:
-        failure = Failure(
+        failure = ReadFailure(
             item=ref.item,
             asset=ref.asset,
             href=redact(href),

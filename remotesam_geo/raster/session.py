@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 
 from remotesam_geo.net.client import Transport, in_turn
 from remotesam_geo.net.policy import ReadPolicy
-from remotesam_geo.net.ranges import ChangedError, Network, RemoteFile
+from remotesam_geo.net.ranges import ChangedError, RemoteFile, SharedConnections
 from remotesam_geo.net.trust import (
     DamagedError,
     RefusedError,
@@ -43,7 +43,7 @@ class Session:
     def __init__(self, policy: ReadPolicy) -> None:
         self.policy = policy
         transport = Transport(policy.patience, policy.trust)
-        self._network = Network(
+        self._network = SharedConnections(
             transport, policy.signers, policy.limits, policy.cache_bytes, policy.disk_bytes
         )
         self._ahead = 0 if on_cluster() else min(policy.ahead_bytes, policy.cache_bytes // 4)

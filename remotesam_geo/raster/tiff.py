@@ -50,7 +50,7 @@ class UnreadableError(RefusedError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class Tag:
     """One tag: its type, how many values, and their bytes, here or at `place` in the file."""
 
     kind: int
@@ -84,9 +84,9 @@ class Level:
     separate: bool
     compression: int
     order: str
-    entries: Mapping[int, Entry]
-    offsets: Entry
-    counts: Entry
+    entries: Mapping[int, Tag]
+    offsets: Tag
+    counts: Tag
     mask: "Level | None" = None
 
     @property
@@ -97,7 +97,7 @@ class Level:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class BlockRange:
     """Blocks that cover a window: rows and columns of blocks, planes, and where each block lies.
 
     Args:
@@ -186,7 +186,7 @@ def _replace(level: Level, mask: Level | None) -> Level:
     return Level(**{**level.__dict__, "mask": mask})
 
 
-def _directory(read: Read, place: int, order: str, *, big: bool) -> tuple[dict[int, Entry], int]:
+def _directory(read: Read, place: int, order: str, *, big: bool) -> tuple[dict[int, Tag], int]:
     """The tags of the directory at a place, and the place of the next."""
     head, size, pointer = (8, 20, "Q") if big else (2, 12, "I")
     (count,) = struct.unpack(order + ("Q" if big else "H"), _exactly(read, place, head))
@@ -203,7 +203,7 @@ def _directory(read: Read, place: int, order: str, *, big: bool) -> tuple[dict[i
         if tag not in KNOWN:
             continue
         if length <= width:
-            entries[tag] = Entry(kind=kind, count=number, data=value[:length])
+            entries[tag] = Tag(kind=kind, count=number, data=value[:length])
             continue
         (there,) = struct.unpack(order + pointer, value)
         data = None
@@ -211,7 +211,7 @@ def _directory(read: Read, place: int, order: str, *, big: bool) -> tuple[dict[i
             if length > MAX_VALUE_BYTES:
                 raise RefusedError(f"the TIFF declares {length:,} bytes for its tag {tag}")
             data = _exactly(read, there, length)
-        entries[tag] = Entry(kind=kind, count=number, data=data, place=there)
+        entries[tag] = Tag(kind=kind, count=number, data=data, place=there)
     (following,) = struct.unpack_from(order + pointer, body, count * size)
     return entries, following
 
@@ -223,7 +223,7 @@ def _exactly(read: Read, start: int, length: int) -> bytes:
     return data
 
 
-def numbers_of(entries: Mapping[int, Entry], tag: int, order: str) -> tuple[int, ...]:
+def numbers_of(entries: Mapping[int, Tag], tag: int, order: str) -> tuple[int, ...]:
     """The whole numbers of a tag; none where it is not there or holds others."""
     entry = entries.get(tag)
     if entry is None or entry.data is None or entry.kind not in INTEGERS:
@@ -231,9 +231,7 @@ def numbers_of(entries: Mapping[int, Entry], tag: int, order: str) -> tuple[int,
     return struct.unpack(f"{order}{entry.count}{INTEGERS[entry.kind]}", entry.data)
 
 
-def number_of(
-    entries: Mapping[int, Entry], tag: int, order: str, default: int | None = None
-) -> int:
+def number_of(entries: Mapping[int, Tag], tag: int, order: str, default: int | None = None) -> int:
     """The first whole number of a tag."""
     numbers = numbers_of(entries, tag, order)
     if numbers:
@@ -243,7 +241,7 @@ def number_of(
     return default
 
 
-def _level(entries: Mapping[int, Entry], order: str, limits: Limits) -> Level:
+def _level(entries: Mapping[int, Tag], order: str, limits: Limits) -> Level:
     shape = number_of(entries, HEIGHT, order), number_of(entries, WIDTH, order)
     tiled = TILE_WIDTH in entries
     block = (
@@ -287,7 +285,7 @@ def _level(entries: Mapping[int, Entry], order: str, limits: Limits) -> Level:
 
 def part(
     level: Level, rows: tuple[int, int], cols: tuple[int, int], planes: tuple[int, ...], read: Read
-) -> Part:
+) -> BlockRange:
     """The blocks that cover a window.
 
     Args:
@@ -313,7 +311,7 @@ def part(
                 for at in range(row * across, row * across + right - left)
             ]
     _check_lengths(level, spans)
-    return Part(
+    return BlockRange(
         level=level, rows=(top, bottom), cols=(left, right), planes=wanted, spans=tuple(spans)
     )
 
@@ -327,7 +325,7 @@ def _check_lengths(level: Level, spans: Sequence[Span]) -> None:
         raise DamagedError(f"the TIFF declares {longest:,} bytes for a block of {decoded:,}")
 
 
-def _slice(entry: Entry, first: int, last: int, order: str, read: Read) -> tuple[int, ...]:
+def _slice(entry: Tag, first: int, last: int, order: str, read: Read) -> tuple[int, ...]:
     """Values of a table from one index up to another."""
     if entry.kind not in INTEGERS:
         raise DamagedError(f"the TIFF's table of blocks has the type {entry.kind}")
@@ -339,7 +337,7 @@ def _slice(entry: Entry, first: int, last: int, order: str, read: Read) -> tuple
     return struct.unpack(f"{order}{last - first}{INTEGERS[entry.kind]}", data)
 
 
-def small_tiff(blocks: Part, bodies: Sequence[bytes]) -> bytes:
+def small_tiff(blocks: BlockRange, bodies: Sequence[bytes]) -> bytes:
     """A TIFF of just these blocks, the first of them at its upper left.
 
     Args:
@@ -372,16 +370,16 @@ def header_tiff(level: Level) -> bytes:
     return _write(order, entries, (16, 16), (16, 16), [b""], tiled=True)
 
 
-def _anywhere(order: str) -> dict[int, Entry]:
+def _anywhere(order: str) -> dict[int, Tag]:
     """Some georeference: without one rasterio warns, and nobody asks these pixels where they are."""
     scale, tie = struct.pack(order + "3d", 2, 2, 0), bytes(48)
     return {
-        33550: Entry(kind=12, count=3, data=scale),
-        33922: Entry(kind=12, count=6, data=tie),
+        33550: Tag(kind=12, count=3, data=scale),
+        33922: Tag(kind=12, count=6, data=tie),
     }
 
 
-def _fewer_samples(level: Level, planes: Sequence[int]) -> dict[int, Entry]:
+def _fewer_samples(level: Level, planes: Sequence[int]) -> dict[int, Tag]:
     order, count = level.order, len(planes)
     changed = {SAMPLES: _short(order, count), PHOTOMETRIC: _short(order, 1)}
     for tag in (BITS, SAMPLE_FORMAT):
@@ -392,19 +390,19 @@ def _fewer_samples(level: Level, planes: Sequence[int]) -> dict[int, Entry]:
     return changed
 
 
-def _short(order: str, *values: int) -> Entry:
+def _short(order: str, *values: int) -> Tag:
     data = struct.pack(f"{order}{len(values)}H", *values)
-    return Entry(kind=3, count=len(values), data=data)
+    return Tag(kind=3, count=len(values), data=data)
 
 
-def _long8(order: str, *values: int) -> Entry:
+def _long8(order: str, *values: int) -> Tag:
     data = struct.pack(f"{order}{len(values)}Q", *values)
-    return Entry(kind=16, count=len(values), data=data)
+    return Tag(kind=16, count=len(values), data=data)
 
 
 def _write(
     order: str,
-    entries: Mapping[int, Entry],
+    entries: Mapping[int, Tag],
     shape: tuple[int, int],
     block: tuple[int, int],
     bodies: Sequence[bytes],

@@ -25,7 +25,7 @@ from remotesam_geo.geo.ground import pixel_size
 from remotesam_geo.geo.pixel_shapes import out_of_grid
 from remotesam_geo.mapping.collect import Choice, Survey, survey, warn_of_giants, warn_of_nothing
 from remotesam_geo.mapping.contour_layer import Contours
-from remotesam_geo.mapping.executor import Failure, Predict, Work
+from remotesam_geo.mapping.executor import Predict, WindowFailure, Work
 from remotesam_geo.mapping.feature_table import Found, Style, to_frame, wanted_crs
 from remotesam_geo.mapping.maps import Asked
 from remotesam_geo.mapping.polygons import Features
@@ -38,16 +38,16 @@ from remotesam_geo.tasks import CONTOUR_THRESHOLD, Dropped, Suppress, merge
 from remotesam_geo.words import Prompt, PromptLike, parse_prompts, view_words
 
 from .question import Group, Question, ceil_pixels, held_prompts, map_groups, native_crs
-from .scene_kinds import Picture, Scene, is_probabilities, subject
+from .scene_kinds import PlainImage, Scene, is_probabilities, subject
 
-__all__ = ["Asker", "ZoneAnswers", "features", "one_map", "over_zones"]
+__all__ = ["RefinedModel", "ZoneAnswers", "features", "one_map", "over_zones"]
 
 LONG = 8
 """Tiles from which progress is shown."""
 
 
 @dataclass(eq=False)
-class Asker:
+class RefinedModel:
     """A model, and the contour model once it is wanted."""
 
     model: Model
@@ -63,7 +63,7 @@ class Asker:
             return self.published_contours
         return contour_model(question.refine)
 
-    def opened(self, question: Question) -> tuple[Scene | Picture, Question, tuple[Prompt, ...]]:
+    def opened(self, question: Question) -> tuple[Scene | PlainImage, Question, tuple[Prompt, ...]]:
         """The opened scene, the question as it applies to it, and its prompts.
 
         Raises:
@@ -71,7 +71,7 @@ class Asker:
         """
         prompts = self._parsed(question)
         scene = subject(question.scene, question.how.bands, question.how.stretch)
-        if isinstance(scene, Picture):
+        if isinstance(scene, PlainImage):
             _warn_of_no_data([bool(scene.valid.any())])
             question.refuse("a picture has no place on Earth; cut the picture instead", "area")
             question.refuse("a picture has no metres. Leave it out", "resolution")
@@ -132,7 +132,7 @@ class ZoneAnswers:
 
 
 def features(
-    asker: Asker,
+    asker: RefinedModel,
     question: Question,
     choice: Choice,
     style: Style,
@@ -152,7 +152,7 @@ def features(
     """
     target = None if crs is None else wanted_crs(crs, None)
     scene, question, prompts = asker.opened(question)
-    if isinstance(scene, Picture):
+    if isinstance(scene, PlainImage):
         if target is not None:
             raise InputError(
                 f"crs={crs!r} cannot be used here: a picture has no place on Earth, so its results are in pixels. "
@@ -200,7 +200,7 @@ def features(
 
 
 def over_zones(
-    asker: Asker,
+    asker: RefinedModel,
     question: Question,
     zones: gpd.GeoDataFrame | None,
     rows: Callable[[ZoneAnswers], gpd.GeoDataFrame],
@@ -225,7 +225,7 @@ def over_zones(
     elif question.how.view == "zone":
         raise InputError("view='zone' takes one view of each zone: give zones=")
     scene, question, prompts = asker.opened(question)
-    if isinstance(scene, Picture) and zones is not None:
+    if isinstance(scene, PlainImage) and zones is not None:
         raise InputError(
             "a picture has no place on Earth, and zones do: give a scene with a CRS, or no zones"
         )
@@ -277,11 +277,11 @@ def over_zones(
 
 
 def one_map(
-    asker: Asker, question: Question
+    asker: RefinedModel, question: Question
 ) -> tuple[Work, Predict, tuple[Prompt, ...], tuple[tuple[int, ...], ...], dict[str, Any]]:
     """What a lazy map is made of: the work, the model, the prompts with their maps, and a note of it."""
     scene, question, prompts = asker.opened(question)
-    if isinstance(scene, Picture):
+    if isinstance(scene, PlainImage):
         raise InputError(
             "a lazy map is for scenes: give a raster with a CRS, or ask segment(picture)"
         )
@@ -327,11 +327,11 @@ def _wanted(
     choice: Choice,
     question: Question,
     group: Group,
-    scene: Scene | Picture,
+    scene: Scene | PlainImage,
     contour_threshold: float = CONTOUR_THRESHOLD,
 ) -> Choice:
     """A choice with what follows from the scene and its grid."""
-    usual: Suppress = "published" if isinstance(scene, Picture) else "none"
+    usual: Suppress = "published" if isinstance(scene, PlainImage) else "none"
     return replace(
         choice,
         suppress=usual if question.suppress is None else question.suppress,
@@ -350,8 +350,8 @@ def _in_one(found: Found) -> Found:
 
 
 def _a_look_a_zone(
-    asker: Asker,
-    scene: Scene | Picture,
+    asker: RefinedModel,
+    scene: Scene | PlainImage,
     prompts: Sequence[Prompt],
     question: Question,
     zones: gpd.GeoDataFrame,
@@ -475,7 +475,7 @@ def _warn_of_nothing(
         )
 
 
-def _warn_of_failures(failures: Sequence[Failure], group: Group) -> None:
+def _warn_of_failures(failures: Sequence[WindowFailure], group: Group) -> None:
     if failures:
         pixels = sum(np.prod(failure.core.shape) for failure in failures)
         geobox = group.maps.geobox

@@ -30,7 +30,7 @@ from remotesam_geo.mapping.grid import Grid
 from remotesam_geo.mapping.lazy import DAMAGED_NOTE, held_maps, noted_questions
 from remotesam_geo.mapping.maps import Asked, Held, Maps
 from remotesam_geo.mapping.resolutions import by_resolution
-from remotesam_geo.mapping.source import Moment, Source, picture_source, scene_source
+from remotesam_geo.mapping.source import Moment, PixelSource, picture_source, scene_source
 from remotesam_geo.mapping.stitch import Seam
 from remotesam_geo.predictors.remotesam_network import Model, Refine, exactly
 from remotesam_geo.scenes.colors import check_bands
@@ -46,7 +46,7 @@ from remotesam_geo.words import (
     warn_of_sizes,
 )
 
-from .scene_kinds import Picture, Scene, SceneLike, is_probabilities
+from .scene_kinds import PlainImage, Scene, SceneLike, is_probabilities
 
 __all__ = [
     "OVERLAP", "Bands", "Group", "How", "Question", "Refine", "Resolutions", "Thresholds", "View", "ceil_pixels",
@@ -205,9 +205,9 @@ class Group:
         }
 
 
-def native_crs(scene: Scene | Picture) -> CRS | None:
+def native_crs(scene: Scene | PlainImage) -> CRS | None:
     """The CRS in which results return; None for pictures."""
-    return None if isinstance(scene, Picture) else CRS.from_user_input(str(grid_of(scene).crs))
+    return None if isinstance(scene, PlainImage) else CRS.from_user_input(str(grid_of(scene).crs))
 
 
 def held_prompts(probabilities: xr.DataArray) -> list[Prompt]:
@@ -230,7 +230,7 @@ def held_prompts(probabilities: xr.DataArray) -> list[Prompt]:
 
 def map_groups(
     model: Model,
-    scene: Scene | Picture,
+    scene: Scene | PlainImage,
     prompts: Sequence[Prompt],
     how: How,
     *,
@@ -250,7 +250,7 @@ def map_groups(
     Raises:
         InputError: It cannot be asked as given.
     """
-    if isinstance(scene, Picture):
+    if isinstance(scene, PlainImage):
         return (_picture_group(model, scene, prompts, how, contours),)
     if isinstance(scene, xr.DataArray) and is_probabilities(scene):
         return (_held_group(scene, prompts),)
@@ -283,7 +283,11 @@ def map_groups(
 
 
 def _asked(
-    model: Model, source: Source, prompts: Sequence[Prompt], how: How, contours: Contours | None
+    model: Model,
+    source: PixelSource,
+    prompts: Sequence[Prompt],
+    how: How,
+    contours: Contours | None,
 ) -> Group:
     size = model.image_size
     grid = Grid(
@@ -351,7 +355,7 @@ def _held_group(probabilities: xr.DataArray, prompts: Sequence[Prompt]) -> Group
 
 def _picture_group(
     model: Model,
-    picture: Picture,
+    picture: PlainImage,
     prompts: Sequence[Prompt],
     how: How,
     contours: Contours | None,

@@ -13,7 +13,7 @@ from PIL import Image
 from remotesam_geo.errors import InputError
 from remotesam_geo.scenes import open_raster, render
 
-__all__ = ["Picture", "Scene", "SceneLike", "is_probabilities", "subject"]
+__all__ = ["PlainImage", "Scene", "SceneLike", "is_probabilities", "subject"]
 
 Scene = xr.Dataset | xr.DataArray
 SceneLike = Scene | str | Path | NDArray[np.uint8] | Image.Image
@@ -21,7 +21,7 @@ SceneLike = Scene | str | Path | NDArray[np.uint8] | Image.Image
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Picture:
+class PlainImage:
     """A picture without a place on Earth.
 
     Attributes:
@@ -35,7 +35,7 @@ class Picture:
 
 def subject(
     scene: SceneLike, bands: str | Sequence[str | int] | None = None, stretch: Any = None
-) -> Scene | Picture:
+) -> Scene | PlainImage:
     """Open what a user gave.
 
     Args:
@@ -51,14 +51,14 @@ def subject(
         scene = open_raster(scene)
     if isinstance(scene, xr.Dataset) and scene.attrs.get("space") == "pixel":
         rendered = render(scene, bands, stretch).compute()
-        return Picture(rgb=rendered["rgb"].values, valid=rendered["valid"].values)
+        return PlainImage(rgb=rendered["rgb"].values, valid=rendered["valid"].values)
     if isinstance(scene, xr.Dataset | xr.DataArray):
         return scene
     if isinstance(scene, np.ndarray | Image.Image):
         from remotesam_geo.model.processor import rgb  # noqa: PLC0415 - torch takes its time
 
         pixels = rgb(scene)
-        return Picture(rgb=pixels, valid=np.ones(pixels.shape[:2], np.bool_))
+        return PlainImage(rgb=pixels, valid=np.ones(pixels.shape[:2], np.bool_))
     raise InputError(
         "give an xarray Dataset or DataArray, the path or URL of a raster, or a picture (uint8 NumPy array, Pillow), "
         f"not a {type(scene).__name__}"

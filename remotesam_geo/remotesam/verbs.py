@@ -35,7 +35,7 @@ from remotesam_geo.predictors.remotesam_network import (
 from remotesam_geo.tasks import COUNT_CONTOUR_THRESHOLD, MIN_SCORE, MULTI_LABEL_BALANCE, Suppress
 from remotesam_geo.words import PromptLike, ResolutionLike
 
-from .answer import Asker, ZoneAnswers, features, one_map, over_zones
+from .answer import RefinedModel, ZoneAnswers, features, one_map, over_zones
 from .question import OVERLAP, Bands, How, Question, Refine, Resolutions, Thresholds, View
 from .scene_kinds import SceneLike, is_probabilities
 
@@ -107,8 +107,8 @@ class RemoteSAM:
         )  # fmt: skip
 
     @cached_property
-    def _asker(self) -> Asker:
-        return Asker(self.model)
+    def _asker(self) -> RefinedModel:
+        return RefinedModel(self.model)
 
     def __repr__(self) -> str:
         return f"RemoteSAM({', '.join(described(self.model).values())})"

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plane:
+class ColorBand:
     """One colour of a scene."""
 
     data: xr.DataArray  # (time,) y, x
@@ -47,7 +47,7 @@ class Colors:
         missing: Nodata of each colour, None where masks or NaN say it.
     """
 
-    planes: tuple[Plane, ...]
+    planes: tuple[ColorBand, ...]
     masks: tuple[xr.DataArray, ...]
     missing: tuple[float | None, ...] | None
 
@@ -202,12 +202,12 @@ def _space(array: xr.DataArray) -> tuple[str, str]:
     return str(found[0]), str(found[1])
 
 
-def _plane(array: xr.DataArray) -> Plane:
+def _plane(array: xr.DataArray) -> ColorBand:
     if array.dtype.kind not in "uif":
         raise InputError(f"band {array.name} holds {array.dtype}, which is no picture")
     attrs = array.attrs
     nodata = attrs.get("nodata", attrs.get("_FillValue"))
-    return Plane(
+    return ColorBand(
         data=array.transpose(..., *_space(array)),
         scale=float(attrs.get("scale_factor", 1.0)),
         offset=float(attrs.get("add_offset", 0.0)),
@@ -216,7 +216,7 @@ def _plane(array: xr.DataArray) -> Plane:
     )
 
 
-def _checked(planes: Sequence[Plane], masks: Sequence[xr.DataArray]) -> Colors:
+def _checked(planes: Sequence[ColorBand], masks: Sequence[xr.DataArray]) -> Colors:
     first = planes[0].data
     if any(plane.data.dims != first.dims or plane.data.shape != first.shape for plane in planes):
         shapes = [dict(plane.data.sizes) for plane in planes]

@@ -14,7 +14,7 @@ from remotesam_geo.stac import sensors
 from remotesam_geo.stac.bands import unknown_bands
 from remotesam_geo.stac.items import Band
 
-from .recipe import Layer, Source, Variable, as_fill
+from .recipe import FileBands, Layer, Variable, as_fill
 from .select import Pick
 
 Masked = str | Mapping[str, Sequence[int]] | None
@@ -110,7 +110,7 @@ def layer_of(
         by_asset[band.asset].append((position, band))
     for asset, entries in by_asset.items():
         sources.append(
-            Source(
+            FileBands(
                 href=item.href(asset),
                 asset=asset,
                 indexes=tuple(band.index for _, band in entries),
@@ -136,7 +136,7 @@ def _or(value: float | None, default: float) -> float:
     return default if value is None else value
 
 
-def _masks(pick: Pick, mask: Masked) -> list[Source]:
+def _masks(pick: Pick, mask: Masked) -> list[FileBands]:
     item = pick.item
     if mask is None:
         return []
@@ -148,7 +148,7 @@ def _masks(pick: Pick, mask: Masked) -> list[Source]:
                 "which values of which band to take out: mask={'asset': [values]}."
             )
         return [
-            Source(
+            FileBands(
                 href=item.href(found.asset),
                 asset=found.asset,
                 indexes=(1,),
@@ -163,7 +163,7 @@ def _masks(pick: Pick, mask: Masked) -> list[Source]:
         if name not in item.assets:
             raise unknown_bands([name], [item])
     return [
-        Source(
+        FileBands(
             href=item.href(name),
             asset=name,
             indexes=(1,),

@@ -25,7 +25,7 @@ from remotesam_geo.stac.bands import RGB, band_names
 from .arguments import check_names, check_path, check_reading, crs_of_user
 from .loading import CHUNK, chunk_of
 from .read_block import PIXELS
-from .recipe import Layer, Recipe, Source, Variable, as_fill
+from .recipe import FileBands, Layer, Recipe, Variable, as_fill
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -119,7 +119,7 @@ def open_raster(
             "as white. If it does mean no data here, say nodata=255."
         )
     variables = _variables(info, chosen, nodata, physical=physical)
-    source = Source(
+    source = FileBands(
         href=href,
         indexes=tuple(chosen.values()),
         variables=tuple(range(len(chosen))),

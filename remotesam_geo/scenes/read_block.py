@@ -22,7 +22,7 @@ from remotesam_geo.raster.gcps import source_window, warp_by_points
 from remotesam_geo.raster.odc_driver import AssetBands, AssetRef, SceneDriver
 
 if TYPE_CHECKING:
-    from .recipe import Layer, Recipe, Source
+    from .recipe import FileBands, Layer, Recipe
 
 
 Array = npt.NDArray[Any]
@@ -40,7 +40,7 @@ NOTHING = -1  # in the source band: no item has a valid pixel here
 
 
 @dataclass(frozen=True, kw_only=True)
-class Block:
+class ScenePart:
     """Pixels of one time of one part of a scene.
 
     Args:
@@ -56,7 +56,7 @@ class Block:
 
 def read_block(
     recipe: "Recipe", geobox: GeoBox, time: int = 0, *, policy: ReadPolicy | None = None
-) -> Block:
+) -> ScenePart:
     """Read one part of a scene at one time, without any graph.
 
     Args:
@@ -83,7 +83,7 @@ def read_block(
     )
 
 
-def _first(reader: "_Reader", geobox: GeoBox, order: Sequence[int]) -> Block:
+def _first(reader: "_Reader", geobox: GeoBox, order: Sequence[int]) -> ScenePart:
     """Every pixel from the first item that has it."""
     recipe, block = reader.recipe, reader.empty(geobox)
     arrays = list(block.bands.values())
@@ -104,7 +104,7 @@ def _first(reader: "_Reader", geobox: GeoBox, order: Sequence[int]) -> Block:
     return block
 
 
-def _median(reader: "_Reader", geobox: GeoBox, order: Sequence[int]) -> Block:
+def _median(reader: "_Reader", geobox: GeoBox, order: Sequence[int]) -> ScenePart:
     """Every band's median over the items that are valid there."""
     block = reader.empty(geobox)
     found = [reader.layer(index, geobox) for index in order]
@@ -126,14 +126,14 @@ class _Reader:
         self.recipe = recipe
         self.driver = driver
 
-    def empty(self, geobox: GeoBox) -> Block:
+    def empty(self, geobox: GeoBox) -> ScenePart:
         """A block without any valid pixel."""
         shape = geobox.shape.yx
         bands = {
             variable.name: np.full(shape, fill_value(variable.dtype, variable.fill), variable.dtype)
             for variable in self.recipe.variables
         }
-        return Block(
+        return ScenePart(
             bands=bands,
             valid=np.zeros(shape, bool),
             source=np.full(shape, NOTHING, np.int32),
@@ -160,7 +160,7 @@ class _Reader:
             planes = [np.zeros(geobox.shape.yx, v.dtype) for v in self.recipe.variables]
         return planes, valid
 
-    def _source(self, layer: "Layer", source: "Source", geobox: GeoBox) -> tuple[Array, Mask]:
+    def _source(self, layer: "Layer", source: "FileBands", geobox: GeoBox) -> tuple[Array, Mask]:
         """Bands of one file on a grid: B x h x w, and h x w for where they are known."""
         if source.points is not None and source.grid is not None:
             window = source_window(source.points, source.grid.shape.yx, geobox)
@@ -175,14 +175,14 @@ class _Reader:
             return self._read(layer, source, GeoBox(geobox.shape, geobox.transform, PIXELS))
         return self._read(layer, source, _same_turn(geobox, layer.bounds))
 
-    def _nothing(self, source: "Source", geobox: GeoBox) -> tuple[Array, Mask]:
+    def _nothing(self, source: "FileBands", geobox: GeoBox) -> tuple[Array, Mask]:
         shape = geobox.shape.yx
         dtypes = [self.recipe.variables[v].dtype for v in source.variables] or ["uint8"]
         return np.zeros((len(source.indexes), *shape), np.result_type(*dtypes)), np.zeros(
             shape, bool
         )
 
-    def _read(self, layer: "Layer", source: "Source", geobox: GeoBox) -> tuple[Array, Mask]:
+    def _read(self, layer: "Layer", source: "FileBands", geobox: GeoBox) -> tuple[Array, Mask]:
         raster = RasterSource(
             uri=source.href,
             band=0,
@@ -208,7 +208,7 @@ class _Reader:
         values[(..., *roi)], known[roi] = found[:-1], found[-1] != 0
         return values, known
 
-    def _typed(self, layer: "Layer", source: "Source", position: int, plane: Array) -> Array:
+    def _typed(self, layer: "Layer", source: "FileBands", position: int, plane: Array) -> Array:
         """One band in the scene's type and units."""
         variable = self.recipe.variables[source.variables[position]]
         if self.recipe.physical:
@@ -238,7 +238,7 @@ def _same_turn(geobox: GeoBox, bounds: Bounds) -> GeoBox:
     return GeoBox(geobox.shape, Affine.translation(-turn, 0) * geobox.transform, geobox.crs)
 
 
-def _cloudy(values: Array, source: "Source", known: Mask) -> Mask:
+def _cloudy(values: Array, source: "FileBands", known: Mask) -> Mask:
     if source.cloud_bits:
         cloudy = np.bitwise_and(values.astype("int64"), source.cloud_bits) != 0
     else:

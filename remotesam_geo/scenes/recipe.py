@@ -46,7 +46,7 @@ def policy_of(scene: "xr.Dataset") -> "ReadPolicy | None":
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Source:
+class FileBands:
     """Bands of one file that are read together.
 
     Args:
@@ -100,7 +100,7 @@ class Layer:
     time: str | None = None
     origin: str | None = None
     bounds: Bounds
-    sources: tuple[Source, ...]
+    sources: tuple[FileBands, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -352,7 +352,7 @@ def _plain(value: Any) -> Any:
         return grid_to_json(value)
     if isinstance(value, Points):
         return asdict(value)
-    if isinstance(value, Source | Layer):
+    if isinstance(value, FileBands | Layer):
         return {
             spec.name: _plain(found)
             for spec in fields(value)
@@ -376,13 +376,13 @@ def _layer(doc: Mapping[str, Any]) -> Layer:
     return Layer(**known)
 
 
-def _source(doc: Mapping[str, Any]) -> Source:
+def _source(doc: Mapping[str, Any]) -> FileBands:
     known: dict[str, Any] = _tupled(doc)
     if "grid" in doc:
         known["grid"] = grid_from_json(doc["grid"])
     if "points" in doc:
         known["points"] = Points(**_tupled(doc["points"]))
-    return Source(**known)
+    return FileBands(**known)
 
 
 def _tupled(doc: Mapping[str, Any]) -> dict[str, Any]:

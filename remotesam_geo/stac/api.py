@@ -21,7 +21,7 @@ from remotesam_geo.notebook import tqdm
 
 from .catalogs import did_you_mean
 from .documents import Document, LeftOut, keep_remote, links, malformed_links, read_json
-from .query import Question, interval_text
+from .query import Query, interval_text
 
 log = logging.getLogger(__name__)
 
@@ -162,7 +162,7 @@ class Api:
         return any(pattern.search(str(uri)) for uri in declared)
 
 
-def search_api(api: Api, question: Question, left: LeftOut) -> list[Document]:
+def search_api(api: Api, question: Query, left: LeftOut) -> list[Document]:
     """Ask a STAC API.
 
     Args:
@@ -205,7 +205,7 @@ def search_api(api: Api, question: Question, left: LeftOut) -> list[Document]:
     return docs if sorts else question.order(docs)[: question.max_items]
 
 
-def _collect(search: ItemSearch, question: Question, api: Api) -> list[Document]:
+def _collect(search: ItemSearch, question: Query, api: Api) -> list[Document]:
     docs: list[Document] = []
     # Short searches stay quiet; it is the long ones that leave one wondering.
     with tqdm(desc="Searching", unit=" items", delay=QUIET_SECONDS, leave=False) as progress:
@@ -234,21 +234,21 @@ def _matched(page: Document) -> int:
     return 0
 
 
-def _geojson(question: Question) -> Document | None:
+def _geojson(question: Query) -> Document | None:
     if question.area is None or question.bbox is not None:
         return None
     shape: Document = shapely.geometry.mapping(question.area)
     return shape
 
 
-def _sortby(question: Question) -> list[dict[str, str]] | None:
+def _sortby(question: Query) -> list[dict[str, str]] | None:
     return [
         {"field": field, "direction": "desc" if falling else "asc"}
         for field, falling in question.sortby
     ] or None
 
 
-def _check_offers(api: Api, question: Question) -> None:
+def _check_offers(api: Api, question: Query) -> None:
     """Refuse what an API would ignore: it would answer with everything, and say nothing."""
     for extension, asked in (("query", question.query), ("filter", question.filter)):
         if asked is not None and not api.offers(extension):
@@ -260,7 +260,7 @@ def _check_offers(api: Api, question: Question) -> None:
             )
 
 
-def _check_collections(api: Api, question: Question, found: set[str], left: LeftOut) -> None:
+def _check_collections(api: Api, question: Query, found: set[str], left: LeftOut) -> None:
     """Refuse collections that do not exist; only those without any item are asked about."""
     place = api.place("data", "collections")
     for name in question.collections or ():

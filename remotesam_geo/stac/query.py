@@ -35,7 +35,7 @@ _CLOCK = re.compile(r"[T ]\d")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class Query:
     """A search, as checked values.
 
     Args:
@@ -74,7 +74,7 @@ class Question:
         ids: str | Sequence[str] | None,
         sortby: str | Sequence[Any] | None,
         max_items: int | None,
-    ) -> "Question":
+    ) -> "Query":
         """Check what was asked, as the arguments of `search` are.
 
         Raises:

@@ -14,7 +14,7 @@ from remotesam_geo.net.trust import is_remote
 from .api import Api, search_api
 from .catalogs import CATALOGS, did_you_mean
 from .documents import LeftOut, as_items, is_href, links
-from .query import Question
+from .query import Query
 from .static import open_page, search_files
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def search(
         ...     "planetary-computer", "naip", bbox=(-87.92, 41.96, -87.88, 41.99), datetime="2021"
         ... )
     """
-    question = Question.of(
+    question = Query.of(
         collections=collections,
         bbox=bbox,
         intersects=intersects,

@@ -27,7 +27,7 @@ from .documents import (
     read_json,
     set_self,
 )
-from .query import Question
+from .query import Query
 
 THREADS = 8
 _GONE = (404, 410)
@@ -134,7 +134,7 @@ def _sorted_out(doc: Document, place: str) -> Page:
     )
 
 
-def search_files(page: Page, question: Question, web: Web, left: LeftOut) -> list[Document]:
+def search_files(page: Page, question: Query, web: Web, left: LeftOut) -> list[Document]:
     """Ask a catalogue that is made of files, by looking at every item.
 
     Args:
@@ -180,7 +180,7 @@ def search_files(page: Page, question: Question, web: Web, left: LeftOut) -> lis
 
 
 def _items(
-    page: Page, question: Question, known: set[str], web: Web, left: LeftOut
+    page: Page, question: Query, known: set[str], web: Web, left: LeftOut
 ) -> Generator[Document]:
     """All items below a page, level by level, in the order of the links.
 
@@ -241,7 +241,7 @@ def _of_page(page: Page, parent: str, left: LeftOut) -> Iterator[Document]:
 
 
 def _targets(
-    here: Page, parent: str, question: Question, known: set[str], left: LeftOut
+    here: Page, parent: str, question: Query, known: set[str], left: LeftOut
 ) -> Iterator[tuple[str, str]]:
     """Where a catalogue leads: places, each with the collection it belongs to."""
     node, place = here.node or {}, here.place

@@ -12,7 +12,7 @@ from odc.geo.xr import xr_zeros
 from remotesam_geo import render
 from remotesam_geo.errors import InputError
 from remotesam_geo.geo.coordinates import grid_of
-from remotesam_geo.job.source_recipe import Origin, open_store
+from remotesam_geo.job.source_recipe import SourceRecipe, open_store
 from remotesam_geo.mapping.source import scene_source
 from remotesam_geo.outputs import save
 from remotesam_geo.tracking.visibility import observed_area
@@ -100,7 +100,7 @@ def test_every_place_that_derives_a_grid_refuses_them(tmp_path):
     store = tmp_path / "scene.zarr"
     named.drop_vars("band", errors="ignore").to_zarr(store, consolidated=False)
     with pytest.raises(InputError, match=told):
-        Origin.of(open_store(store), store=store)
+        SourceRecipe.of(open_store(store), store=store)
     probabilities = uneven[:1].astype("float32").rename(band="prompt").assign_coords(prompt=["car"])
     with pytest.raises(InputError, match=told):
         save(probabilities, tmp_path / "map.tif")

@@ -14,14 +14,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from remotesam_geo.errors import JobError, RemoteSAMWarning
-from remotesam_geo.job.ledger import POISON, DamagedLedgerError, Entry, Ledger, Miss, lock
+from remotesam_geo.job.ledger import (
+    POISON,
+    BlockRecord,
+    DamagedLedgerError,
+    FailedWindow,
+    Ledger,
+    lock,
+)
 
 WINDOWS = 4
 
 
 def entry(block, failed=(), *, empty=0, moment=0, digest="d"):
-    misses = tuple(Miss(tile=block * WINDOWS + tile, cause=f"cause {tile}") for tile in failed)
-    return Entry(
+    misses = tuple(
+        FailedWindow(tile=block * WINDOWS + tile, cause=f"cause {tile}") for tile in failed
+    )
+    return BlockRecord(
         layer="a", moment=moment, block=block, windows=WINDOWS, empty=empty, digest=digest,
         misses=misses,
     )  # fmt: skip

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from remotesam_geo.model import RemoteSAMConfig, RemoteSAMModel, weights_sha256
-from remotesam_geo.model.inference import Arrangement, InferenceEngine, Seen, kernels
-from remotesam_geo.model.inference.blocks import Block
+from remotesam_geo.model.inference import Arrangement, InferenceEngine, StageFeatures, kernels
+from remotesam_geo.model.inference.blocks import InferenceBlock
 from remotesam_geo.model.inference.kernels import (
     FoldedUpsampling,
+    NamedTensors,
     Pointwise,
-    Weights,
     keep_freed_memory,
     packs,
     position_mean,
@@ -133,7 +133,7 @@ def test_a_batch_equals_its_members(model):
             one = slice(row, row + 1)
             alone = engine.ask(seen[row], text[one], mask[one])
             assert (alone[0] - together[row]).abs().max() < 1e-5
-        joined = engine.ask(Seen.join(seen), text, mask)
+        joined = engine.ask(StageFeatures.join(seen), text, mask)
         assert (joined - together).abs().max() < 1e-5
 
 
@@ -171,8 +171,8 @@ def test_the_gpu_arrangement_is_one_graph():
 # --- parts ----------------------------------------------------------------------------------------
 
 
-def weights_of(module: torch.nn.Module) -> Weights:
-    return Weights(module.state_dict(), norm_eps=1e-5)
+def weights_of(module: torch.nn.Module) -> NamedTensors:
+    return NamedTensors(module.state_dict(), norm_eps=1e-5)
 
 
 @pytest.mark.parametrize("scale", [1.0, 30.0], ids=["plain", "overflowing"])
@@ -183,8 +183,10 @@ def test_the_softmax_without_a_shift_falls_back_where_it_must(model, scale, monk
         block.attn.qkv.weight *= scale
         block.attn.relative_position_bias_table *= scale
     sizes = {"side": block.side, "window": block.window, "heads": 2, "shift": block.shift}
-    ours = Block(weights_of(block), **sizes, plan=plan(torch.bfloat16))
-    other = Block(weights_of(block), **sizes, plan=plan(torch.bfloat16, fused_attention=True))
+    ours = InferenceBlock(weights_of(block), **sizes, plan=plan(torch.bfloat16))
+    other = InferenceBlock(
+        weights_of(block), **sizes, plan=plan(torch.bfloat16, fused_attention=True)
+    )
     shifted = []
     softmax = torch.Tensor.softmax
     monkeypatch.setattr(torch.Tensor, "softmax", lambda *args: shifted.append(1) or softmax(*args))

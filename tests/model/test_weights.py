@@ -349,7 +349,7 @@ def test_a_file_cut_short_anywhere_is_refused(files, expected, tmp_path_factory,
     length = data.draw(st.integers(0, len(content) - 1))
     part = tmp_path_factory.mktemp("cut") / whole.name
     part.write_bytes(content[:length])
-    source = checkpoint_module.Source(weights=part, folder=None, name="cut")
+    source = checkpoint_module.LocalWeights(weights=part, folder=None, name="cut")
     with pytest.raises(ModelError, match=r"cut short|damaged|empty|no checkpoint") as error:
         read(source, expected)
     assert str(part) in str(error.value)
@@ -368,7 +368,7 @@ def test_a_damaged_file_is_refused_or_gives_the_same_weights(
         content[place] ^= data.draw(st.integers(1, 255))
     part = tmp_path_factory.mktemp("flip") / whole.name
     part.write_bytes(content)
-    source = checkpoint_module.Source(weights=part, folder=None, name="flip")
+    source = checkpoint_module.LocalWeights(weights=part, folder=None, name="flip")
     try:
         state, _ = read(source, expected, sha256=weights_sha256(model))
     except ModelError:

@@ -11,8 +11,8 @@ import pytest
 
 from remotesam_geo.net import sockets
 from remotesam_geo.net.client import (
-    Answer,
     Patience,
+    Response,
     StatusError,
     TransientError,
     Transport,
@@ -28,9 +28,9 @@ DATA = rasters.tiff(rasters.picture(3, 300, 300))
 GRID = rasters.grid_of(DATA)
 
 
-def answer(status: int, url: str = "https://a.example/x", **headers: str) -> Answer:
+def answer(status: int, url: str = "https://a.example/x", **headers: str) -> Response:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Answer(url=url, status=status, headers=named, pieces=lambda: iter([]))
+    return Response(url=url, status=status, headers=named, pieces=lambda: iter([]))
 
 
 @pytest.mark.parametrize("status", [408, 421, 425, 429, 500, 502, 503, 504, 520, 524])
@@ -64,7 +64,7 @@ def test_retry_after_as_a_date_and_as_nonsense():
 class Told(Transport):
     """Answers from a table instead of from the network, and notes what was sent where."""
 
-    def __init__(self, answers: dict[str, Answer]) -> None:
+    def __init__(self, answers: dict[str, Response]) -> None:
         super().__init__(Patience(), Trust())
         self.answers, self.sent = answers, {}
 

@@ -338,7 +338,7 @@ def test_a_proxys_credentials_go_to_the_proxy_alone(monkeypatch):
         assert {seen.headers["proxy-authorization"] for seen in proxy.seen} == {
             "Basic bWU6U0VDUkVU"
         }
-        assert "SECRET" not in repr(sockets.Place.of("http://93.184.216.34/a.tif"))
+        assert "SECRET" not in repr(sockets.Endpoint.of("http://93.184.216.34/a.tif"))
         proxy.files["/b.tif"] = PLAIN
         rasters.read("http://you:OTHER@93.184.216.34/b.tif", GRID, policy=policy)
         assert proxy.seen[-1].headers["authorization"] == "Basic eW91Ok9USEVS"

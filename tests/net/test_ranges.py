@@ -185,8 +185,10 @@ def test_any_ranges_are_the_files_own_bytes_whatever_is_kept(spans, limit, numbe
             assert file.read_many(some, 1e12) == [data[a:b] for a, b in some]
 
 
-def session_network(limit: int) -> fetch.Network:
-    return fetch.Network(Transport(rasters.BRISK, rasters.HERE), (), Limits(), limit, 1 << 20)
+def session_network(limit: int) -> fetch.SharedConnections:
+    return fetch.SharedConnections(
+        Transport(rasters.BRISK, rasters.HERE), (), Limits(), limit, 1 << 20
+    )
 
 
 def test_memory_stays_flat_over_many_windows(server):

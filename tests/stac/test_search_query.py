@@ -15,7 +15,7 @@ from remotesam_geo import search
 from remotesam_geo.errors import InputError, SearchError
 from remotesam_geo.geo.areas import shape_in_degrees, split_at_antimeridian
 from remotesam_geo.stac.catalogs import CATALOGS, near_matches
-from remotesam_geo.stac.query import Question, interval_text, read_interval
+from remotesam_geo.stac.query import Query, interval_text, read_interval
 from remotesam_geo.stac.search import _place
 from tests.stac.api_server import thing
 
@@ -99,7 +99,7 @@ class TestIntervals:
     @given(st.datetimes(min_value=dt.datetime(1900, 1, 1)), st.datetimes())  # noqa: DTZ001
     def test_an_item_is_found_by_its_own_time_alone(self, moment, other):
         text = moment.isoformat() + "Z"
-        asked = Question(interval=read_interval(text))
+        asked = Query(interval=read_interval(text))
         assert asked.matches(thing("a", datetime=text))
         assert asked.matches(thing("a", datetime=other.isoformat() + "Z")) == (moment == other)
         assert interval_text(asked.interval) == text
@@ -121,7 +121,7 @@ class TestIntervals:
         ],
     )
     def test_items_of_a_range_are_found_where_ranges_meet(self, properties, found):
-        asked = Question(interval=read_interval("2020-06-01"))
+        asked = Query(interval=read_interval("2020-06-01"))
         assert asked.matches(thing("a", **{"datetime": None, **properties})) == found
 
 
@@ -206,12 +206,12 @@ class TestAreas:
     def test_an_item_beyond_180_degrees_is_found_on_either_side(self):
         doc = thing("a") | {"geometry": shapely.geometry.mapping(shapely.box(179, -17, 182, -16))}
         for x in (179.5, -179.5, -178.5):
-            asked = Question(area=shapely.Point(x, -16.5))
+            asked = Query(area=shapely.Point(x, -16.5))
             assert asked.matches(doc)
-        assert not Question(area=shapely.Point(-177, -16.5)).matches(doc)
+        assert not Query(area=shapely.Point(-177, -16.5)).matches(doc)
 
     def test_an_item_without_geometry_is_where_its_bbox_is(self):
-        asked = Question(area=shapely.Point(7, 46))
+        asked = Query(area=shapely.Point(7, 46))
         assert asked.matches(thing("a") | {"geometry": None})
         assert not asked.matches(thing("a") | {"geometry": None, "bbox": None})
 
@@ -227,7 +227,7 @@ class TestAreas:
         ],
     )
     def test_an_item_of_malformed_geometry_is_where_its_bbox_is(self, geometry):
-        asked, elsewhere = Question(area=shapely.Point(7, 46)), Question(area=shapely.Point(8, 46))
+        asked, elsewhere = Query(area=shapely.Point(7, 46)), Query(area=shapely.Point(8, 46))
         doc = thing("a") | {"geometry": geometry}
         assert asked.matches(doc)
         assert not elsewhere.matches(doc)
@@ -239,7 +239,7 @@ class TestOrder:
     @given(st.lists(st.tuples(st.sampled_from([None, 1, 2, 2.5]), st.sampled_from("xyz"))))
     def test_it_is_stable_and_leaves_what_lacks_the_field_for_last(self, values):
         docs = [thing(f"{i}", cloud=cloud, platform=p) for i, (cloud, p) in enumerate(values)]
-        found = Question(sortby=(("cloud", True), ("properties.platform", False))).order(docs)
+        found = Query(sortby=(("cloud", True), ("properties.platform", False))).order(docs)
         keys = [
             (
                 d["properties"]["cloud"] is None,
@@ -257,7 +257,7 @@ class TestOrder:
             thing("late", datetime="2024-05-01T10:00:00Z"),
             thing("early", datetime="2024-05-01T11:00:00+03:00"),
         ]
-        found = Question(sortby=(("datetime", False),)).order(docs)
+        found = Query(sortby=(("datetime", False),)).order(docs)
         assert [doc["id"] for doc in found] == ["early", "late"]
 
 
@@ -286,7 +286,7 @@ def test_comparisons_become_a_query_with_numbers():
     none = dict.fromkeys(
         ["collections", "bbox", "intersects", "when", "cql", "ids", "sortby", "max_items"]
     )
-    assert Question.of(**none, **asked).query == {
+    assert Query.of(**none, **asked).query == {
         "eo:cloud_cover": {"lt": 20, "gte": 1.5},
         "platform": {"eq": "sentinel-2a"},
     }

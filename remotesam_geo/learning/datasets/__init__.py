@@ -20,7 +20,7 @@ from .classmaps import (
 )
 from .coco import read_coco, write_coco
 from .dota import read_dota, write_dota
-from .faults import LIMITS, DamageError, Faults, Limits, OnError
+from .faults import LIMITS, DamageError, Faults, OnError, SizeLimits
 from .folders import (
     read_captions,
     read_counts,
@@ -37,9 +37,9 @@ from .records import (
     UNKNOWN,
     ClassMap,
     Example,
+    GroundPlace,
     Kind,
     Picture,
-    Place,
     Thing,
     Triplet,
     triplets_of,
@@ -64,12 +64,12 @@ __all__ = [
     "DamageError",
     "Example",
     "Faults",
+    "GroundPlace",
     "Kind",
-    "Limits",
     "Mask",
     "OnError",
     "Picture",
-    "Place",
+    "SizeLimits",
     "Thing",
     "Triplet",
     "TripletStore",

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .faults import LIMITS, DamageError, Faults, Limits, OnError, reader
+from .faults import LIMITS, DamageError, Faults, OnError, SizeLimits, reader
 from .picture_files import checked_box, opened_picture, write_picture
 from .records import BACKGROUND, UNKNOWN, ClassMap, Example, Picture, Thing
 from .run_length_mask import Mask
@@ -74,7 +74,7 @@ def read_class_maps(
     source: str = "",
     on_error: OnError = "raise",
     faults: Faults | None = None,
-    limits: Limits = LIMITS,
+    limits: SizeLimits = LIMITS,
 ) -> Iterator[Example]:
     """Pictures with a class map each, by name; any layout of two folders.
 
@@ -128,7 +128,7 @@ def read_loveda(
     source: str = "LoveDA",
     on_error: OnError = "raise",
     faults: Faults | None = None,
-    limits: Limits = LIMITS,
+    limits: SizeLimits = LIMITS,
 ) -> Iterator[Example]:
     """LoveDA: `Urban` and `Rural`, each with `images_png` and `masks_png`; or a folder with those two."""
     folder = Path(folder)
@@ -151,7 +151,7 @@ def read_potsdam(
     source: str = "Potsdam",
     on_error: OnError = "raise",
     faults: Faults | None = None,
-    limits: Limits = LIMITS,
+    limits: SizeLimits = LIMITS,
 ) -> Iterator[Example]:
     """Potsdam or Vaihingen: labels in colours as published, or as numbers 1 to 6, 0 for none (`numbers`)."""
     yield from read_class_maps(
@@ -170,7 +170,7 @@ def read_isaid(
     source: str = "iSAID",
     on_error: OnError = "raise",
     faults: Faults | None = None,
-    limits: Limits = LIMITS,
+    limits: SizeLimits = LIMITS,
 ) -> Iterator[Example]:
     """iSAID: classes from `*_instance_color_RGB`, and where `*_instance_id_RGB` lies beside, things with masks."""
     log = Faults() if faults is None else faults
@@ -196,7 +196,7 @@ def read_isaid(
 
 
 def _instances(
-    path: Path, classes: ClassMap, picture: Picture, limits: Limits
+    path: Path, classes: ClassMap, picture: Picture, limits: SizeLimits
 ) -> tuple[Thing, ...]:
     drawn = Picture.of(path.name, path, limits=limits)
     rgb = drawn.read().astype(np.int64)

@@ -9,8 +9,8 @@ from .faults import (
     LIMITS,
     DamageError,
     Faults,
-    Limits,
     OnError,
+    SizeLimits,
     entry,
     label_json,
     listed,
@@ -34,7 +34,7 @@ def read_coco(
     source: str = "",
     on_error: OnError = "raise",
     faults: Faults | None = None,
-    limits: Limits = LIMITS,
+    limits: SizeLimits = LIMITS,
 ) -> Iterator[Example]:
     """Pictures of a COCO file, in the order of their ids; those without things too.
 
@@ -88,7 +88,9 @@ def read_coco(
         log.warn(f"reading {labels.name}")
 
 
-def _thing(row: dict[str, Any], picture: Picture, names: dict[Any, str], limits: Limits) -> Thing:
+def _thing(
+    row: dict[str, Any], picture: Picture, names: dict[Any, str], limits: SizeLimits
+) -> Thing:
     label = listed(names, row.get("category_id"))
     if label is None:
         raise DamageError(

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from .faults import LIMITS, DamageError, Faults, Limits, OnError, label_text, number, reader
+from .faults import LIMITS, DamageError, Faults, OnError, SizeLimits, label_text, number, reader
 from .picture_files import box_round, checked_box, opened_picture, write_picture, write_whole
 from .records import Example, Picture, Thing
 
@@ -21,7 +21,7 @@ def read_dota(
     source: str = "",
     on_error: OnError = "raise",
     faults: Faults | None = None,
-    limits: Limits = LIMITS,
+    limits: SizeLimits = LIMITS,
 ) -> Iterator[Example]:
     """Pictures of a folder of DOTA text files, by name; an empty file is a picture without things.
 

@@ -15,7 +15,7 @@ from typing import Any, Literal, ParamSpec, TypeVar, get_args, get_origin
 
 from remotesam_geo.errors import InputError, RemoteSAMWarning, number_in, one_of
 
-__all__ = ["LIMITS", "DamageError", "Faults", "Limits", "OnError", "reader"]
+__all__ = ["LIMITS", "DamageError", "Faults", "OnError", "SizeLimits", "reader"]
 
 Arguments = ParamSpec("Arguments")
 Row = TypeVar("Row")
@@ -40,7 +40,7 @@ class DamageError(InputError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class SizeLimits:
     """How large a thing may be before it is taken for an attack or an accident.
 
     Attributes:
@@ -66,7 +66,7 @@ class Limits:
             )
 
 
-LIMITS = Limits()
+LIMITS = SizeLimits()
 """The limits that readers keep unless told otherwise."""
 
 
@@ -139,7 +139,7 @@ def reader(
                 raise InputError(f"{name} is {value!r}: give a path")
             if name in {"split", "source"} and not isinstance(value, str | None):
                 raise InputError(f"{name} is {value!r}: give a text")
-        for name, kind in (("faults", Faults), ("limits", Limits)):
+        for name, kind in (("faults", Faults), ("limits", SizeLimits)):
             if not isinstance(given.get(name), kind | None):
                 raise InputError(f"{name} is {given[name]!r}: give {kind.__name__}(...)")
         return read(*args, **kwargs)
@@ -147,7 +147,7 @@ def reader(
     return checked
 
 
-def label_bytes(path: Path, limits: Limits) -> bytes:
+def label_bytes(path: Path, limits: SizeLimits) -> bytes:
     """A file of labels, all of it, unless it is missing or absurdly large."""
     try:
         size = path.stat().st_size
@@ -158,7 +158,7 @@ def label_bytes(path: Path, limits: Limits) -> bytes:
         raise DamageError("missing labels", f"{path.name}: {error.strerror or error}") from error
 
 
-def label_text(path: Path, limits: Limits) -> str:
+def label_text(path: Path, limits: SizeLimits) -> str:
     """The same as text."""
     try:
         return label_bytes(path, limits).decode("utf-8-sig")
@@ -166,7 +166,7 @@ def label_text(path: Path, limits: Limits) -> str:
         raise DamageError("label file", f"{path.name} is no text: {error}") from error
 
 
-def label_json(path: Path, limits: Limits) -> Any:
+def label_json(path: Path, limits: SizeLimits) -> Any:
     """The same as JSON."""
     try:
         return json.loads(label_text(path, limits))

@@ -13,8 +13,8 @@ from .faults import (
     LIMITS,
     DamageError,
     Faults,
-    Limits,
     OnError,
+    SizeLimits,
     entry,
     label_json,
     label_text,
@@ -46,7 +46,7 @@ def read_refsegrs(
     source: str = "",
     on_error: OnError = "raise",
     faults: Faults | None = None,
-    limits: Limits = LIMITS,
+    limits: SizeLimits = LIMITS,
 ) -> Iterator[Triplet]:
     """Triplets of RefSegRS: `output_phrase_<split>.txt` beside `images/*.tif` and `masks/*.tif`.
 
@@ -127,7 +127,7 @@ def read_captions(
     source: str = "",
     on_error: OnError = "raise",
     faults: Faults | None = None,
-    limits: Limits = LIMITS,
+    limits: SizeLimits = LIMITS,
 ) -> Iterator[Example]:
     """Pictures with sentences, as UCM-Captions and RSICD have them (`dataset.json`).
 
@@ -196,7 +196,7 @@ def read_scenes(
     source: str = "",
     on_error: OnError = "raise",
     faults: Faults | None = None,
-    limits: Limits = LIMITS,
+    limits: SizeLimits = LIMITS,
 ) -> Iterator[Example]:
     """Pictures with one label: a folder for each class (UC Merced, AID, RESISC45).
 
@@ -255,7 +255,7 @@ def read_counts(
     source: str = "",
     on_error: OnError = "raise",
     faults: Faults | None = None,
-    limits: Limits = LIMITS,
+    limits: SizeLimits = LIMITS,
 ) -> Iterator[Example]:
     """Pictures with questions "... the number of <class>." and their answers.
 

@@ -24,7 +24,7 @@ from remotesam_geo.scenes.colors import check_bands
 from remotesam_geo.scenes.stretch import check_stretch
 from remotesam_geo.words import CLASS_TEMPLATE
 
-from .records import Example, Kind, Picture, Place, Thing, Triplet
+from .records import Example, GroundPlace, Kind, Picture, Thing, Triplet
 from .run_length_mask import Mask
 
 __all__ = ["cut_examples", "cut_triplets"]
@@ -263,7 +263,7 @@ def _chips(
             if not valid.any():
                 continue
             rgb, valid = (_padded(array, inner, window) for array in (rgb, valid))
-            place = Place(
+            place = GroundPlace(
                 crs=crs,
                 transform=tuple(
                     (source.geobox.affine * Affine.translation(window.left, window.top))[:6]

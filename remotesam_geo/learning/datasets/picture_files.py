@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from .faults import LIMITS, DamageError, Limits, short
+from .faults import LIMITS, DamageError, SizeLimits, short
 from .records import Box, Corners, Picture
 
 __all__ = ["EXTENSIONS", "checked_box", "find_picture", "write_picture", "write_whole"]
@@ -39,13 +39,13 @@ def _inside(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def known_picture(folder: Path, name: str, shape: tuple[int, int], limits: Limits) -> Picture:
+def known_picture(folder: Path, name: str, shape: tuple[int, int], limits: SizeLimits) -> Picture:
     """A picture whose size its labels tell; the file is not opened yet."""
     limits.check_size(shape, f"the picture {name!r}")
     return Picture(name=name, content=find_picture(folder, name), shape=shape)
 
 
-def opened_picture(folder: Path, name: str, limits: Limits = LIMITS) -> Picture:
+def opened_picture(folder: Path, name: str, limits: SizeLimits = LIMITS) -> Picture:
     """A picture whose size its own header tells."""
     return Picture.of(name, find_picture(folder, name), limits=limits)
 

@@ -15,8 +15,8 @@ from .faults import (
     LIMITS,
     DamageError,
     Faults,
-    Limits,
     OnError,
+    SizeLimits,
     entry,
     label_bytes,
     label_json,
@@ -51,7 +51,7 @@ def read_published(
     source: str = "",
     on_error: OnError = "raise",
     faults: Faults | None = None,
-    limits: Limits = LIMITS,
+    limits: SizeLimits = LIMITS,
 ) -> Iterator[Triplet]:
     """Triplets of the published layout, one for each sentence.
 
@@ -281,7 +281,7 @@ def _tables(instances: Any) -> tuple[dict[Any, tuple[int, int]], dict[Any, str]]
 
 
 def _mask(
-    segmentation: Any, picture: Picture, overlaps: Literal["keep", "drop"], limits: Limits
+    segmentation: Any, picture: Picture, overlaps: Literal["keep", "drop"], limits: SizeLimits
 ) -> Mask:
     if overlaps == "keep" or not isinstance(segmentation, list) or len(segmentation) == 1:
         return Mask.of_coco(segmentation, picture.shape, limits=limits)

@@ -17,7 +17,7 @@ from PIL import Image
 from remotesam_geo.errors import InputError, one_of
 from remotesam_geo.words import CLASS_TEMPLATE
 
-from .faults import LIMITS, DamageError, Limits
+from .faults import LIMITS, DamageError, SizeLimits
 from .run_length_mask import Mask
 
 __all__ = [
@@ -25,9 +25,9 @@ __all__ = [
     "UNKNOWN",
     "ClassMap",
     "Example",
+    "GroundPlace",
     "Kind",
     "Picture",
-    "Place",
     "Thing",
     "Triplet",
     "triplets_of",
@@ -47,7 +47,7 @@ FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class GroundPlace:
     """Where a picture lies on Earth.
 
     Attributes:
@@ -79,7 +79,7 @@ class Picture:
     name: str
     content: Path | bytes | NDArray[np.uint8]
     shape: tuple[int, int]
-    place: Place | None = None
+    place: GroundPlace | None = None
     sha256: str = ""
 
     @classmethod
@@ -88,8 +88,8 @@ class Picture:
         name: str,
         content: Path | bytes | NDArray[np.uint8],
         *,
-        place: Place | None = None,
-        limits: Limits = LIMITS,
+        place: GroundPlace | None = None,
+        limits: SizeLimits = LIMITS,
     ) -> "Picture":
         """A picture whose shape is found out: of a file only the header is read.
 
@@ -235,7 +235,7 @@ class ClassMap:
     first: int = 0
     unknown: tuple[int | tuple[int, int, int], ...] = ()
 
-    def read(self, limits: Limits = LIMITS) -> NDArray[np.uint8]:
+    def read(self, limits: SizeLimits = LIMITS) -> NDArray[np.uint8]:
         """Classes, and `UNKNOWN` (H x W).
 
         Raises:

@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .faults import LIMITS, DamageError, Limits, short
+from .faults import LIMITS, DamageError, SizeLimits, short
 
 __all__ = ["Mask"]
 
@@ -66,7 +66,7 @@ class Mask:
         polygons: Sequence[Sequence[float]],
         shape: tuple[int, int],
         *,
-        limits: Limits = LIMITS,
+        limits: SizeLimits = LIMITS,
     ) -> Self:
         """The union of polygons x1, y1, x2, y2, ... as COCO fills them, to the pixel.
 
@@ -96,7 +96,9 @@ class Mask:
         return cls.of(pixels)
 
     @classmethod
-    def of_coco(cls, segmentation: Any, shape: tuple[int, int], *, limits: Limits = LIMITS) -> Self:
+    def of_coco(
+        cls, segmentation: Any, shape: tuple[int, int], *, limits: SizeLimits = LIMITS
+    ) -> Self:
         """What a COCO file holds: polygons, one mask of run lengths, or a list of such masks (their union).
 
         Raises:
@@ -160,7 +162,7 @@ class Mask:
         return {"size": list(self.shape), "counts": self.counts}
 
 
-def _runs_of(part: Mapping[str, Any], shape: tuple[int, int], limits: Limits) -> str:
+def _runs_of(part: Mapping[str, Any], shape: tuple[int, int], limits: SizeLimits) -> str:
     """The packed run lengths of a COCO mask, checked."""
     size, counts = part.get("size"), part.get("counts")
     if (

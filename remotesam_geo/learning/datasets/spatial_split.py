@@ -16,7 +16,7 @@ from pyproj import Transformer
 
 from remotesam_geo.errors import InputError
 
-from .records import Picture, Place, Triplet
+from .records import GroundPlace, Picture, Triplet
 
 __all__ = ["SHARES", "footprint", "place_split", "split_by_place"]
 
@@ -26,12 +26,12 @@ MAP = "EPSG:6933"  # cylindrical, equal area, in metres
 POINTS = 17  # along each side of a chip, whose edges are curves on the map
 
 
-def footprint(place: Place, shape: tuple[int, int]) -> tuple[float, float, float, float]:
+def footprint(place: GroundPlace, shape: tuple[int, int]) -> tuple[float, float, float, float]:
     """The box west, south, east, north round a chip on the equal-area map, in metres.
 
     Example:
-        >>> from remotesam_geo.learning.datasets import Place, footprint
-        >>> chip = Place(crs="EPSG:32631", transform=(1, 0, 500000, 0, -1, 5000000))
+        >>> from remotesam_geo.learning.datasets import GroundPlace, footprint
+        >>> chip = GroundPlace(crs="EPSG:32631", transform=(1, 0, 500000, 0, -1, 5000000))
         >>> west, south, east, north = footprint(chip, (100, 100))
         >>> bool(90 < east - west < 150), bool(60 < north - south < 110)
         (True, True)
@@ -49,7 +49,7 @@ def footprint(place: Place, shape: tuple[int, int]) -> tuple[float, float, float
 
 
 def place_split(
-    place: Place,
+    place: GroundPlace,
     shape: tuple[int, int],
     *,
     shares: Mapping[str, float] = SHARES,

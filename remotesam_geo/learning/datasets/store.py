@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 
 from remotesam_geo.errors import InputError
 
-from .faults import LIMITS, DamageError, Limits, label_json
+from .faults import LIMITS, DamageError, SizeLimits, label_json
 from .picture_files import find_picture, write_whole
-from .records import Picture, Place, Triplet
+from .records import GroundPlace, Picture, Triplet
 from .run_length_mask import Mask
 
 __all__ = ["TripletStore", "write_store"]
@@ -131,7 +131,7 @@ class TripletStore(Sequence[Triplet]):
         (2, 'the ship', (4, 4, 3))
     """
 
-    def __init__(self, folder: Path | str, *, limits: Limits = LIMITS) -> None:
+    def __init__(self, folder: Path | str, *, limits: SizeLimits = LIMITS) -> None:
         self.folder, self._limits = Path(folder), limits
         about = label_json(self.folder / ABOUT, limits)
         if not isinstance(about, dict) or about.get("version") != VERSION:
@@ -207,7 +207,11 @@ class TripletStore(Sequence[Triplet]):
         shape = (row["height"], row["width"])
         self._limits.check_size(shape, f"the picture {row['name']!r}")
         if picture is None:
-            place = Place(crs=row["crs"], transform=tuple(row["transform"])) if row["crs"] else None
+            place = (
+                GroundPlace(crs=row["crs"], transform=tuple(row["transform"]))
+                if row["crs"]
+                else None
+            )
             path = find_picture(self.folder / IMAGES, row["picture"])
             picture = Picture(
                 name=row["name"], content=path, shape=shape, place=place, sha256=path.stem

@@ -11,8 +11,8 @@ from .faults import (
     LIMITS,
     DamageError,
     Faults,
-    Limits,
     OnError,
+    SizeLimits,
     label_bytes,
     label_text,
     number,
@@ -33,7 +33,7 @@ def read_voc(
     source: str = "",
     on_error: OnError = "raise",
     faults: Faults | None = None,
-    limits: Limits = LIMITS,
+    limits: SizeLimits = LIMITS,
 ) -> Iterator[Example]:
     """Pictures of a folder of VOC files, by name.
 
@@ -74,7 +74,7 @@ def read_rsvg(
     source: str = "",
     on_error: OnError = "raise",
     faults: Faults | None = None,
-    limits: Limits = LIMITS,
+    limits: SizeLimits = LIMITS,
 ) -> Iterator[Example]:
     """Pictures of DIOR-RSVG with the objects of one split, each with its description.
 
@@ -165,7 +165,7 @@ def _files(folder: Path) -> list[Path]:
     return files
 
 
-def _parsed(path: Path, limits: Limits) -> Any:
+def _parsed(path: Path, limits: SizeLimits) -> Any:
     try:
         from defusedxml import DefusedXmlException  # noqa: PLC0415 - an extra
         from defusedxml.ElementTree import ParseError, fromstring  # noqa: PLC0415
@@ -183,7 +183,7 @@ def _parsed(path: Path, limits: Limits) -> Any:
         raise DamageError("label file", f"{path.name} is no XML: {error}") from error
 
 
-def _picture(root: Any, path: Path, images: Path, limits: Limits) -> Picture:
+def _picture(root: Any, path: Path, images: Path, limits: SizeLimits) -> Picture:
     name = (root.findtext("filename") or "").strip() or f"{path.stem}.jpg"
     return opened_picture(images, name, limits)
 

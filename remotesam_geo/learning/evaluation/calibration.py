@@ -16,7 +16,7 @@ from shapely.geometry.base import BaseGeometry
 from remotesam_geo.errors import InputError, number_in
 from remotesam_geo.geo.box import Box
 from remotesam_geo.geo.ground import Resolution, check_resolution
-from remotesam_geo.mapping.executor import Answer, Work, run
+from remotesam_geo.mapping.executor import BlockMap, Work, run
 from remotesam_geo.mapping.grid import Grid
 from remotesam_geo.mapping.source import scene_source
 from remotesam_geo.words import CLASS_TEMPLATE, PromptLike, distinct_expressions, parse_prompts
@@ -132,7 +132,7 @@ def calibrate(
     work = Work(source=source, grid=grid, expressions=expressions, tiles=tiles)
     counts = {prompt.label: ChanceCounts.none() for prompt in parsed}
 
-    def count(answer: Answer) -> dict[str, ChanceCounts]:
+    def count(answer: BlockMap) -> dict[str, ChanceCounts]:
         box = answer.block.core
         inside = _burnt([judged], source.geobox, box)
         found = {}

@@ -17,7 +17,7 @@ from remotesam_geo.tasks import (
 from .answerers import Chances
 from .metrics import CountingScore, DetectionScore, GroundingScore, Scores
 from .setting import Setting
-from .task_steps import Asker, Outcome, Row, Unit
+from .task_steps import Evidence, PicturePredictor, Row, Unit
 
 __all__ = [
     "ask_counted",
@@ -45,7 +45,9 @@ def ask_counted(unit: Unit, setting: Setting) -> list[str]:
     ]
 
 
-def weigh_detection(unit: Unit, ask: Asker, setting: Setting, *, oriented: bool = False) -> Row:
+def weigh_detection(
+    unit: Unit, ask: PicturePredictor, setting: Setting, *, oriented: bool = False
+) -> Row:
     """Boxes found and true of each class, at each threshold."""
     example, contour = unit.truth, ask.contours()
     by_label = {}
@@ -103,7 +105,7 @@ def _corners(thing: Thing) -> list[tuple[float, float]]:
     return [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
 
 
-def judge_detection(rows: Sequence[Row], setting: Setting, *, oriented: bool = False) -> Outcome:
+def judge_detection(rows: Sequence[Row], setting: Setting, *, oriented: bool = False) -> Evidence:
     """Average precision; pictures are ranked by their own AP50."""
 
     def at(limit: float | None) -> Scores:
@@ -136,10 +138,10 @@ def judge_detection(rows: Sequence[Row], setting: Setting, *, oriented: bool = F
         if not np.isnan(figure):
             quality[row["key"]] = figure
     sweeps = [{"threshold": limit, **at(limit).overall} for limit in setting.thresholds]
-    return Outcome(scores=at(None), sweeps=sweeps, quality=quality)
+    return Evidence(scores=at(None), sweeps=sweeps, quality=quality)
 
 
-def weigh_grounding(unit: Unit, ask: Asker, setting: Setting) -> Row:
+def weigh_grounding(unit: Unit, ask: PicturePredictor, setting: Setting) -> Row:
     """The box found and the true one of each description."""
     asked = [(thing, expression) for thing in unit.truth.things for expression in thing.expressions]
     rows = []
@@ -161,7 +163,7 @@ def weigh_grounding(unit: Unit, ask: Asker, setting: Setting) -> Row:
     return {"asked": rows}
 
 
-def judge_grounding(rows: Sequence[Row], setting: Setting) -> Outcome:
+def judge_grounding(rows: Sequence[Row], setting: Setting) -> Evidence:
     """How well boxes fit; descriptions are ranked by IoU."""
 
     def at(limit: float | None) -> tuple[Scores, dict[str, Scores], dict[str, float]]:
@@ -180,7 +182,7 @@ def judge_grounding(rows: Sequence[Row], setting: Setting) -> Outcome:
 
     scores, by_class, quality = at(None)
     named = {label: own.overall for label, own in sorted(by_class.items()) if label}
-    return Outcome(
+    return Evidence(
         scores=Scores(overall=scores.overall, by_class=named),
         sweeps=[{"threshold": t, **at(t)[0].overall} for t in setting.thresholds],
         quality=quality,
@@ -193,7 +195,7 @@ def _each(rows: Iterable[Row]) -> Iterator[tuple[str, Row]]:
             yield f"{row['key']}.{number}", one
 
 
-def weigh_counting(unit: Unit, ask: Asker, setting: Setting) -> Row:
+def weigh_counting(unit: Unit, ask: PicturePredictor, setting: Setting) -> Row:
     """The number found and the true one of each class."""
     true = _true_counts(unit.truth, setting)
     counts, contour = {}, ask.contours()
@@ -229,7 +231,7 @@ def _true_counts(example: Example, setting: Setting) -> dict[str, int]:
     return true
 
 
-def judge_counting(rows: Sequence[Row], setting: Setting) -> Outcome:
+def judge_counting(rows: Sequence[Row], setting: Setting) -> Evidence:
     """How often numbers are exact; pictures are ranked by how far they are off."""
 
     def at(limit: float | None) -> Scores:
@@ -251,4 +253,4 @@ def judge_counting(rows: Sequence[Row], setting: Setting) -> Outcome:
         if row["counts"]
     }
     sweeps = [{"threshold": limit, **at(limit).overall} for limit in setting.thresholds]
-    return Outcome(scores=at(None), sweeps=sweeps, quality=quality)
+    return Evidence(scores=at(None), sweeps=sweeps, quality=quality)

@@ -12,7 +12,7 @@ from remotesam_geo.tasks import FULL, semantic, threshold_steps
 from .answerers import Chances, nearest
 from .metrics import ChanceCounts, ReferringScore, Scores, SemanticScore, chance_counts
 from .setting import Setting
-from .task_steps import Asker, Outcome, Row, Unit
+from .task_steps import Evidence, PicturePredictor, Row, Unit
 
 __all__ = [
     "ask_expressions",
@@ -31,7 +31,7 @@ def ask_expressions(unit: Unit, setting: Setting) -> list[str]:
     return [expression for _, expression, _ in _expressions(unit, setting)]
 
 
-def weigh_referring(unit: Unit, ask: Asker, setting: Setting) -> Row:
+def weigh_referring(unit: Unit, ask: PicturePredictor, setting: Setting) -> Row:
     """Pixels by probability and truth, for each expression."""
     asked = list(_expressions(unit, setting))
     chances = ask.maps([expression for _, expression, _ in asked])
@@ -73,7 +73,7 @@ def _union(things: Sequence[Thing], shape: tuple[int, int]) -> Bools:
     return whole
 
 
-def judge_referring(rows: Sequence[Row], setting: Setting) -> Outcome:
+def judge_referring(rows: Sequence[Row], setting: Setting) -> Evidence:
     """How well masks fit; expressions are ranked by IoU."""
     empty = 0.0 if setting.published else 1.0
     score, chances = ReferringScore(empty=empty), ChanceCounts.none()
@@ -94,7 +94,7 @@ def judge_referring(rows: Sequence[Row], setting: Setting) -> Outcome:
             quality[f"{row['key']}.{number}"] = common / every if every else empty
     scores = score.scores()
     named = {label: own for label, own in sorted(by_label.items()) if label}
-    return Outcome(
+    return Evidence(
         scores=Scores(
             overall=scores.overall,
             by_class={label: own.scores().overall for label, (own, _) in named.items()},
@@ -104,7 +104,7 @@ def judge_referring(rows: Sequence[Row], setting: Setting) -> Outcome:
     )
 
 
-def weigh_semantic(unit: Unit, ask: Asker, setting: Setting) -> Row:
+def weigh_semantic(unit: Unit, ask: PicturePredictor, setting: Setting) -> Row:
     """Pixels by true and answered class, and for each class by probability and truth."""
     names = _semantic_names(setting)
     truth = _class_map(unit.truth, names)
@@ -159,7 +159,7 @@ def _class_map(example: Example, names: Sequence[str]) -> NDArray[np.uint8]:
     return drawn
 
 
-def judge_semantic(rows: Sequence[Row], setting: Setting) -> Outcome:
+def judge_semantic(rows: Sequence[Row], setting: Setting) -> Evidence:
     """How well classes fit; pictures are ranked by the share of right pixels."""
     names = _semantic_names(setting)
     # Silence is no class; a background is one where the truth knows it.
@@ -176,7 +176,7 @@ def judge_semantic(rows: Sequence[Row], setting: Setting) -> Outcome:
         quality[row["key"]] = float(np.diag(confusion).sum() / max(1, confusion.sum()))
         for label, packed in row["chances"].items():
             chances[label] = chances.get(label, ChanceCounts.none()) + _unpacked(packed)
-    return Outcome(scores=score.scores(), chances=chances, quality=quality)
+    return Evidence(scores=score.scores(), chances=chances, quality=quality)
 
 
 def _packed(chance: Chances, truth: Bools, known: Bools | None = None) -> list[list[list[int]]]:

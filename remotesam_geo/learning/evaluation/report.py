@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from remotesam_geo.errors import InputError
 
-from .task_steps import Outcome, Task
+from .task_steps import Evidence, Task
 
 __all__ = ["Report", "compare"]
 
@@ -62,7 +62,7 @@ class Report:
     def of(
         cls,
         task: Task,
-        outcome: Outcome,
+        outcome: Evidence,
         *,
         pictures: int,
         data: str,

@@ -24,7 +24,7 @@ from .answerers import Answerer, Chances, answerer, resized
 from .cases import Cases
 from .report import Report
 from .setting import Setting
-from .task_steps import Asker, Task, Unit
+from .task_steps import PicturePredictor, Task, Unit
 from .tasks import TASKS
 
 __all__ = ["evaluate", "judge"]
@@ -91,7 +91,7 @@ def evaluate(
     chosen, asked = _task(task), answerer(model)
     _check(chosen, setting, folder, part, cases)
     about = _about(task, name, asked, setting, contours)
-    kept = _Kept(None if folder is None else Path(folder), about, part)
+    kept = _EvidenceFile(None if folder is None else Path(folder), about, part)
     done = {row["position"]: row["key"] for row in kept.rows}
     drawn = Cases(Path(folder), cases) if folder is not None and cases else None
     if drawn is not None:
@@ -291,7 +291,7 @@ def _row(
     def lines() -> NDArray[np.uint8] | None:
         return None if contours is None else contours(seen.rgb[None])[0]
 
-    evidence = task.weigh(unit, Asker(shape=shape, maps=maps, contours=lines), setting)
+    evidence = task.weigh(unit, PicturePredictor(shape=shape, maps=maps, contours=lines), setting)
     left = Counter(thing.label for thing in unit.example.things) if unit.example else Counter[str]()
     unasked = {label: times for label, times in left.items() if label not in setting.classes}
     return {"position": unit.position, "key": _key(unit), "unasked": unasked, **evidence}
@@ -336,7 +336,7 @@ def _about(
     }
 
 
-class _Kept:
+class _EvidenceFile:
     """Evidence, as lines of JSON where there is a folder; a line that a killed process left unfinished is dropped.
 
     Attributes:

@@ -14,7 +14,7 @@ from .answerers import Chances, nearest
 from .metrics import ChanceCounts, Scores
 from .setting import Setting
 
-__all__ = ["Asker", "Outcome", "Row", "Task", "Unit", "ask_classes"]
+__all__ = ["Evidence", "PicturePredictor", "Row", "Task", "Unit", "ask_classes"]
 
 Row = dict[str, Any]
 """The evidence of one picture."""
@@ -52,7 +52,7 @@ class Unit:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Asker:
+class PicturePredictor:
     """Asks of one picture; every answer is as large as the picture, or as the network's square.
 
     Attributes:
@@ -79,7 +79,7 @@ class Asker:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class Evidence:
     """What evidence amounts to.
 
     Attributes:
@@ -112,8 +112,8 @@ class Task:
     name: str
     figure: str
     ask: Callable[[Unit, Setting], Sequence[str]]
-    weigh: Callable[[Unit, Asker, Setting], Row]
-    judge: Callable[[Sequence[Row], Setting], Outcome]
+    weigh: Callable[[Unit, PicturePredictor, Setting], Row]
+    judge: Callable[[Sequence[Row], Setting], Evidence]
     square: bool = False
     by_class: bool = True
 

@@ -9,7 +9,7 @@ from remotesam_geo.tasks import MULTI_LABEL_BALANCE, SINGLE_LABEL_BALANCE, capti
 from .metrics import CaptionScore, MultiLabelScore, Scores, SingleLabelScore
 from .objectwise import objects_of
 from .setting import Setting
-from .task_steps import Asker, Outcome, Row, Unit
+from .task_steps import Evidence, PicturePredictor, Row, Unit
 
 __all__ = [
     "judge_captions",
@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 
-def weigh_labels(unit: Unit, ask: Asker, setting: Setting) -> Row:
+def weigh_labels(unit: Unit, ask: PicturePredictor, setting: Setting) -> Row:
     """Maximum and mean of each label's map, and the labels that hold."""
     example = unit.truth
     scores = {}
@@ -35,7 +35,7 @@ def _mixed(pair: Sequence[float], balance: float) -> float:
     return balance * pair[0] + (1 - balance) * pair[1]
 
 
-def judge_multi_label(rows: Sequence[Row], setting: Setting) -> Outcome:
+def judge_multi_label(rows: Sequence[Row], setting: Setting) -> Evidence:
     """How often labels are right; pictures are ranked by their share of right ones."""
 
     def at(threshold: float | None, balance: float) -> MultiLabelScore:
@@ -60,7 +60,7 @@ def judge_multi_label(rows: Sequence[Row], setting: Setting) -> Outcome:
             for label, pair in row["scores"].items()
         )
         quality[row["key"]] = right / max(1, len(row["scores"]))
-    return Outcome(
+    return Evidence(
         scores=at(None, balance).scores(),
         sweeps=_label_sweeps(setting, balance, lambda t, b: at(t, b).scores()),
         quality=quality,
@@ -81,7 +81,7 @@ def _label_sweeps(
     ]
 
 
-def judge_single_label(rows: Sequence[Row], setting: Setting) -> Outcome:
+def judge_single_label(rows: Sequence[Row], setting: Setting) -> Evidence:
     """How often the label is right; pictures are ranked by its lead over the next one."""
     judged = [row for row in rows if row["true"]]
 
@@ -102,12 +102,12 @@ def judge_single_label(rows: Sequence[Row], setting: Setting) -> Outcome:
         - max((_mixed(p, balance) for label, p in row["scores"].items() if label != row["true"][0]), default=0.0)
         for row in judged
     }  # fmt: skip
-    return Outcome(
+    return Evidence(
         scores=at(None, balance), sweeps=_label_sweeps(setting, balance, at), quality=quality
     )
 
 
-def weigh_caption(unit: Unit, ask: Asker, setting: Setting) -> Row:
+def weigh_caption(unit: Unit, ask: PicturePredictor, setting: Setting) -> Row:
     """The sentence, and those of people."""
     centres = {}
     for label in setting.classes:
@@ -117,9 +117,9 @@ def weigh_caption(unit: Unit, ask: Asker, setting: Setting) -> Row:
     return {"said": caption(centres, ask.shape), "true": list(unit.truth.captions)}
 
 
-def judge_captions(rows: Sequence[Row], setting: Setting) -> Outcome:  # noqa: ARG001 - as all do
+def judge_captions(rows: Sequence[Row], setting: Setting) -> Evidence:  # noqa: ARG001 - as all do
     """CIDEr-D; pictures are ranked by theirs."""
     score = CaptionScore()
     for row in rows:
         score.add(row["key"], row["said"], row["true"])
-    return Outcome(scores=score.scores(), quality=score.by_picture())
+    return Evidence(scores=score.scores(), quality=score.by_picture())

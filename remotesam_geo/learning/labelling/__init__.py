@@ -6,7 +6,7 @@ The path of rules needs no model and no network.
 from .captioned import CAPTION_PROMPT, PARSE_PROMPT, AskedModel, Captioned, Referrer, Writer
 from .colours import PALETTE, colours_of
 from .filters import AreaFilter, Confirmed, consistent, difference_hash
-from .journal import Entry
+from .journal import JournalLine
 from .likeness import ChosenLeast, choose_least, right_and_wrong
 from .mask_sources import GivenMasks, TaughtMasks, Teacher, agreement
 from .pipeline import Engine, Made, Source, rules, run_engine
@@ -39,10 +39,10 @@ __all__ = [
     "Confirmed",
     "Engine",
     "EngineReport",
-    "Entry",
     "ExpressionStep",
     "FilterStep",
     "GivenMasks",
+    "JournalLine",
     "KindClasses",
     "Made",
     "MaskStep",

@@ -9,16 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from remotesam_geo.errors import InputError
-from remotesam_geo.learning.datasets import Mask, Picture, Place, Triplet, TripletStore, write_store
+from remotesam_geo.learning.datasets import (
+    GroundPlace,
+    Mask,
+    Picture,
+    Triplet,
+    TripletStore,
+    write_store,
+)
 from remotesam_geo.learning.datasets.store import ABOUT, BEGUN, keep_picture
 
-__all__ = ["Entry", "Journal"]
+__all__ = ["Journal", "JournalLine"]
 
 NAME = "journal.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class JournalLine:
     """One picture's outcome, as plain values.
 
     Attributes:
@@ -48,7 +55,7 @@ class Journal:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._path = self.folder / NAME
-        self.entries: list[Entry] = []
+        self.entries: list[JournalLine] = []
         if self._path.exists() and self._path.stat().st_size:
             whole, position = _whole_lines(self._path)
             if position != self._path.stat().st_size:
@@ -65,7 +72,7 @@ class Journal:
 
     def add(
         self, picture: Picture, triplets: list[Triplet], dropped: Counter[str], hashed: int
-    ) -> Entry:
+    ) -> JournalLine:
         """Write what became of a picture, and the picture where something is asked of it."""
         kept = Counter(f"{t.kind} {t.attributes.get('rule', '')}".strip() for t in triplets)
         line = {
@@ -112,7 +119,7 @@ class Journal:
                     shape=(line["shape"][0], line["shape"][1]),
                     place=None
                     if place is None
-                    else Place(crs=place[0], transform=tuple(place[1:])),
+                    else GroundPlace(crs=place[0], transform=tuple(place[1:])),
                 )
                 for row in line["triplets"]:
                     mask = Mask(shape=picture.shape, counts=row.pop("mask"))
@@ -136,8 +143,8 @@ def _whole_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
     return found, position
 
 
-def _entry(line: Mapping[str, Any]) -> Entry:
-    return Entry(
+def _entry(line: Mapping[str, Any]) -> JournalLine:
+    return JournalLine(
         picture=line["picture"], triplets=len(line["triplets"]), kept=line["kept"], dropped=line["dropped"],
         hash=line["hash"],
     )  # fmt: skip

@@ -14,7 +14,7 @@ from shapely.geometry.base import BaseGeometry
 
 from remotesam_geo.errors import number_in, one_of
 from remotesam_geo.learning.datasets import Example, Kind, Mask, Thing, Triplet, triplets_of
-from remotesam_geo.learning.unambiguous import Seen, telling_apart
+from remotesam_geo.learning.unambiguous import VisibleThing, telling_apart
 from remotesam_geo.words import CLASS_TEMPLATE, plural, vocabulary
 
 from .colours import PALETTE, colours_of
@@ -173,7 +173,7 @@ def _drawn(
     return chosen[:most]
 
 
-def _look(material: Material, colours: str) -> list[Seen]:
+def _look(material: Material, colours: str) -> list[VisibleThing]:
     """The things that can be spoken of one by one; their ids are their places in the example."""
     things = material.example.things
     passed = set(material.unsure) | {thing.label for thing in things if thing.crowd}
@@ -183,7 +183,7 @@ def _look(material: Material, colours: str) -> list[Seen]:
         for label in labels
         if any(other != label and related(label, other) for other in labels)
     }
-    seen: list[Seen] = []
+    seen: list[VisibleThing] = []
     long: dict[str, bool] = {}  # a class has a length to speak of where each of its things has one
     for k, thing in enumerate(things):
         if thing.label in passed | doubtful:
@@ -206,7 +206,9 @@ def _colours(
     return frozenset({said} if said else ())
 
 
-def _seen(number: int, thing: Thing, mask: NDArray[np.bool_], colours: frozenset[str]) -> Seen:
+def _seen(
+    number: int, thing: Thing, mask: NDArray[np.bool_], colours: frozenset[str]
+) -> VisibleThing:
     height, width = mask.shape
     rows, columns = np.nonzero(mask)
     box = int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
@@ -220,7 +222,7 @@ def _seen(number: int, thing: Thing, mask: NDArray[np.bool_], colours: frozenset
     points = np.column_stack([columns, rows]).astype(np.float32)
     sides = sorted(side + 1 for side in cv2.minAreaRect(points)[1])
     name = spoken(thing.label)
-    return Seen(
+    return VisibleThing(
         id=number,
         name=name,
         plural=plural(name),

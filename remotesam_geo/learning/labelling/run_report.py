@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .journal import Entry
+from .journal import JournalLine
 
 __all__ = ["EngineReport"]
 
@@ -27,7 +27,7 @@ class EngineReport:
     dropped: dict[str, int]
 
     @classmethod
-    def of(cls, about: str, entries: Iterable[Entry]) -> "EngineReport":
+    def of(cls, about: str, entries: Iterable[JournalLine]) -> "EngineReport":
         """The sum of pictures' entries."""
         kept: Counter[str] = Counter()
         dropped: Counter[str] = Counter()

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from remotesam_geo.errors import one_of
-from remotesam_geo.learning.unambiguous import Seen, telling_apart
+from remotesam_geo.learning.unambiguous import VisibleThing, telling_apart
 
 from .kinds import CLASSES, COLOURS
 from .picture import Instance, WorldScene
@@ -97,11 +97,11 @@ def _recognisable(some: tuple[Instance, ...]) -> bool:
     return sum(one.pixels for one in some) >= SLIVER and any(one.visible >= PART for one in some)
 
 
-def _ids(some: Iterable[Seen]) -> tuple[int, ...]:
+def _ids(some: Iterable[VisibleThing]) -> tuple[int, ...]:
     return tuple(sorted(s.id for s in some))
 
 
-def _look(picture: WorldScene) -> list[Seen]:
+def _look(picture: WorldScene) -> list[VisibleThing]:
     labels = picture.labels
     count = len(picture.instances) + 1
     rows, columns = np.nonzero(labels)
@@ -110,7 +110,7 @@ def _look(picture: WorldScene) -> list[Seen]:
     x = np.bincount(ids, columns + 0.5, count) / pixels
     y = np.bincount(ids, rows + 0.5, count) / pixels
     return [
-        Seen(
+        VisibleThing(
             id=one.id,
             name=one.name,
             plural=CLASSES[one.name].plural,

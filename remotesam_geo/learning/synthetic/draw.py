@@ -13,7 +13,7 @@ from .camera import Light
 from .kinds import CLASSES, LANDCOVER
 from .rasterize import fill
 from .shapes import shapes
-from .site import Ground, Thing
+from .site import Ground, SiteThing
 from .texture import UNIT, cloud, grain, sample
 
 __all__ = ["Drawing", "ToPixels", "cover", "draw", "outlines", "owners", "shown"]
@@ -100,7 +100,7 @@ def _veil(haze: float) -> NDArray[np.float32]:
 
 
 def _placed(
-    things: Sequence[Thing], arrays: list[NDArray[np.float64]], counts: list[int]
+    things: Sequence[SiteThing], arrays: list[NDArray[np.float64]], counts: list[int]
 ) -> NDArray[np.float64]:
     """The unit coordinates of each thing on the plane, all in one array."""
     unit = np.concatenate(arrays)
@@ -110,7 +110,7 @@ def _placed(
     return np.stack([x + along * cos - across * sin, y + along * sin + across * cos], -1)
 
 
-def outlines(things: Sequence[Thing]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def outlines(things: Sequence[SiteThing]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """The outlines on the plane one after another (N x 2, metres), and the vertices of each."""
     if not things:
         return np.zeros((0, 2)), np.zeros(0, np.int64)
@@ -120,13 +120,13 @@ def outlines(things: Sequence[Thing]) -> tuple[NDArray[np.float64], NDArray[np.i
 
 
 def shown(
-    things: Sequence[Thing],
+    things: Sequence[SiteThing],
     to_pixels: ToPixels,
     shape: tuple[int, int],
     *,
     reach: float,
     finest: float,
-) -> list[Thing]:
+) -> list[SiteThing]:
     """Those that may show in a picture; objects last, so that they lie over clutter.
 
     Args:
@@ -149,7 +149,7 @@ def shown(
 
 
 def owners(
-    things: Sequence[Thing], to_pixels: ToPixels, shape: tuple[int, int]
+    things: Sequence[SiteThing], to_pixels: ToPixels, shape: tuple[int, int]
 ) -> NDArray[np.int32]:
     """H x W: 1 + the index of the thing that holds each pixel's centre, 0 where none."""
     vertices, sizes = outlines(things)
@@ -192,7 +192,7 @@ def _cover(
 
 
 def draw(
-    things: Sequence[Thing],
+    things: Sequence[SiteThing],
     ground: Sequence[Ground],
     *,
     to_pixels: ToPixels,
@@ -260,7 +260,7 @@ def _ground(flat: NDArray[np.uint8], ground: Sequence[Ground], frame: _Frame) ->
 
 
 def _shadows(
-    things: Sequence[Thing],
+    things: Sequence[SiteThing],
     frame: _Frame,
     vertices: NDArray[np.float64],
     sizes: NDArray[np.int64],
@@ -289,7 +289,9 @@ def _shadows(
     return np.asarray(cv2.compare(shadow, raised, cv2.CMP_GT), np.uint8)
 
 
-def _parts(flat: NDArray[np.uint8], things: Sequence[Thing], frame: _Frame, light: Light) -> None:
+def _parts(
+    flat: NDArray[np.uint8], things: Sequence[SiteThing], frame: _Frame, light: Light
+) -> None:
     """Paint the things in the order given."""
     made = [shapes(t.kind)[t.variety] for t in things]
     placed = _placed(things, [s.vertices for s in made], [len(s.vertices) for s in made])

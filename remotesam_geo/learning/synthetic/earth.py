@@ -31,7 +31,7 @@ from remotesam_geo.errors import InputError
 from .draw import cover, outlines, owners
 from .kinds import CLASSES
 from .life import Acquisition
-from .site import Thing
+from .site import SiteThing
 from .view import (
     Landscape,
     Lattice,
@@ -337,7 +337,7 @@ def _blocks(world: World, geobox: GeoBox) -> Iterator[tuple[View, slice, slice]]
             yield view, slice(top, top + shape[0]), slice(left, left + shape[1])
 
 
-def _objects(view: View, time: int) -> list[Thing]:
+def _objects(view: View, time: int) -> list[SiteThing]:
     return [t for t in view.look(time)[0] if t.kind in CLASSES]
 
 
@@ -346,7 +346,7 @@ def _polygons(vertices: NDArray[np.float64], sizes: NDArray[np.int64]) -> NDArra
     return np.asarray(shapely.polygons(rings))
 
 
-def _table(view: View, things: list[Thing]) -> gpd.GeoDataFrame:
+def _table(view: View, things: list[SiteThing]) -> gpd.GeoDataFrame:
     """The things that reach into the view."""
     vertices, sizes = outlines(things)
     carried = view.to_crs(vertices)

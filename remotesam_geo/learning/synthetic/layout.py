@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from .chance import chance, mix
 from .districts import DISTRICTS, THEMES
 from .districts.pieces import vehicles_along
-from .site import Ground, Site, Thing
+from .site import Ground, Site, SiteThing
 
-__all__ = ["REACH", "Leaf", "Plan", "lay_out", "leaves_of"]
+__all__ = ["REACH", "Layout", "Leaf", "lay_out", "leaves_of"]
 
 BLOCK = 220.0  # metres between the main roads, on average
 JITTER = 40.0
@@ -112,7 +112,7 @@ def _road(site: Site, leaf: Leaf) -> None:
 
 
 @functools.lru_cache(maxsize=512)
-def lay_out(leaf: Leaf) -> tuple[tuple[Thing, ...], tuple[Ground, ...]]:
+def lay_out(leaf: Leaf) -> tuple[tuple[SiteThing, ...], tuple[Ground, ...]]:
     """What stands on a leaf, and the ground below it."""
     dice = chance(leaf.seed)
     w, h = leaf.x1 - leaf.x0, leaf.y1 - leaf.y0
@@ -127,14 +127,14 @@ def lay_out(leaf: Leaf) -> tuple[tuple[Thing, ...], tuple[Ground, ...]]:
     return tuple(site.things), tuple(site.ground)
 
 
-class Plan:
+class Layout:
     """The things and the ground round a place, in the plan's own frame.
 
     Example:
-        >>> plan = Plan(seed=3)
+        >>> plan = Layout(seed=3)
         >>> window = np.array([(0, 0), (80, 0), (80, 60), (0, 60)])
         >>> things, ground = plan.look(window)
-        >>> things == Plan(seed=3).look(window)[0]
+        >>> things == Layout(seed=3).look(window)[0]
         True
     """
 
@@ -167,7 +167,7 @@ class Plan:
                 ]
         return out
 
-    def look(self, window: NDArray[np.float64]) -> tuple[list[Thing], list[Ground]]:
+    def look(self, window: NDArray[np.float64]) -> tuple[list[SiteThing], list[Ground]]:
         """Things that may touch a window, shadows included, and the ground patches below it.
 
         Args:
@@ -175,7 +175,7 @@ class Plan:
         """
         low, high = window.min(0) - REACH, window.max(0) + REACH
         leaves = self.leaves(*low, *high)
-        things: list[Thing] = []
+        things: list[SiteThing] = []
         ground: list[Ground] = []
         for leaf in _beside(leaves, window):
             some, patches = lay_out(leaf)

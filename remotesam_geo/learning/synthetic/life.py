@@ -9,7 +9,7 @@ from remotesam_geo.errors import InputError
 from .camera import SENSORS, Sensor
 from .chance import mix
 from .kinds import CLASSES, COLOURS
-from .site import Thing
+from .site import SiteThing
 
 __all__ = ["MOBILE", "Acquisition", "at_time"]
 
@@ -46,7 +46,9 @@ class Acquisition:
             raise InputError(f"sensor {self.sensor!r} is not known; there are {', '.join(SENSORS)}")
 
 
-def at_time(thing: Thing, *, seed: int, index: int, count: int, rate: float) -> Thing | None:
+def at_time(
+    thing: SiteThing, *, seed: int, index: int, count: int, rate: float
+) -> SiteThing | None:
     """The thing as it is at one of `count` acquisitions, None where it is not there.
 
     Things that move are away from any acquisition with probability `rate`. Of the others a share of `rate` has one

@@ -17,7 +17,7 @@ from .chance import chance, mix
 from .districts import DISTRICTS
 from .draw import draw, outlines, shown
 from .kinds import CLASSES
-from .layout import REACH, Plan
+from .layout import REACH, Layout
 from .texture import GRAIN
 
 __all__ = ["Instance", "WorldScene", "scene"]
@@ -142,7 +142,7 @@ def scene(
     pixel = math.exp(dice.uniform(math.log(low), math.log(high)))
     resolution = pixel if resolution is None else resolution
     turn = dice.uniform(0, 2 * math.pi)
-    plan = Plan(seed=mix(seed, 2))
+    plan = Layout(seed=mix(seed, 2))
     x, y = _place(plan, dice.random, theme)
     c, s = math.cos(turn), math.sin(turn)
     # Pixels to metres: turned, and with y pointing up on the plane.
@@ -214,7 +214,7 @@ def _area(ring: NDArray[np.float64]) -> float:
     return float(abs(x[:-1] @ y[1:] - x[1:] @ y[:-1]) / 2)
 
 
-def _place(plan: Plan, roll: Callable[[], float], theme: str | None) -> tuple[float, float]:
+def _place(plan: Layout, roll: Callable[[], float], theme: str | None) -> tuple[float, float]:
     """A point in a district of the first block that has one of the theme."""
     i = 0
     while True:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .kinds import CLASSES, COLOURS, LANDCOVER
 from .shapes import shapes
 
-__all__ = ["Ground", "Site", "Thing"]
+__all__ = ["Ground", "Site", "SiteThing"]
 
 RGB = tuple[float, float, float]
 Placed = tuple[float, float]
@@ -39,7 +39,7 @@ class Ground(NamedTuple):
     truth: bool  # False for paint and the like, which change the look and not the land cover
 
 
-class Thing(NamedTuple):
+class SiteThing(NamedTuple):
     """An object, or clutter that belongs to no class; metres and radians."""
 
     ident: int
@@ -76,7 +76,7 @@ class Site:
         self.angle = angle
         self.ident = ident
         self.dice = dice
-        self.things: list[Thing] = []
+        self.things: list[SiteThing] = []
         self.ground: list[Ground] = []
         self._cos, self._sin = math.cos(angle), math.sin(angle)
 
@@ -135,7 +135,7 @@ class Site:
         drawn = int(dice.random() * many)
         px, py = self.at(x, y)
         self.things.append(
-            Thing(
+            SiteThing(
                 (self.ident << 16) | len(self.things),
                 kind,
                 colour,

@@ -18,9 +18,9 @@ from remotesam_geo.errors import InputError
 from .camera import SENSORS, Light
 from .chance import mix
 from .draw import draw, shown
-from .layout import REACH, Plan
+from .layout import REACH, Layout
 from .life import Acquisition, at_time
-from .site import Ground, Thing
+from .site import Ground, SiteThing
 from .texture import cloud
 
 __all__ = ["Landscape", "Lattice", "View", "plane", "tile", "tiles", "transformers"]
@@ -110,7 +110,7 @@ class View:
         c, s = math.cos(turn), math.sin(turn)
         self._turn = np.array([(c, -s), (s, c)])  # from the plan to the plane
         self._shift = np.array(shift)
-        self._plan = Plan(seed=mix(land.seed, 2))
+        self._plan = Layout(seed=mix(land.seed, 2))
 
     def to_crs(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """From metres on the plan to the CRS, N x 2."""
@@ -149,7 +149,7 @@ class View:
             )
         return np.column_stack([linear, self.to_plan(middle)[0] - linear @ middle[0]])
 
-    def look(self, time: int) -> tuple[list[Thing], list[Ground]]:
+    def look(self, time: int) -> tuple[list[SiteThing], list[Ground]]:
         """Things that may show at a time, and the ground."""
         height, width = self.shape
         t = np.linspace(0, 1, EDGE)

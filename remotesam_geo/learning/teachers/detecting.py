@@ -15,7 +15,7 @@ from remotesam_geo.learning.datasets import Thing
 from remotesam_geo.learning.labelling.mask_sources import Teacher
 from remotesam_geo.learning.labelling.steps import Material, describe, spoken
 
-from .pinned_weights import Origin
+from .pinned_weights import PinnedWeights
 
 __all__ = ["BoxedSegmenter", "DetectedThings"]
 
@@ -75,7 +75,7 @@ class DetectedThings:
             GroundingDinoImageProcessorPil,
         )
 
-        origin = Origin.of(source, revision, local_files_only)
+        origin = PinnedWeights.of(source, revision, local_files_only)
         return cls(
             model=origin.network(GroundingDinoForObjectDetection, device),
             images=origin.tool(GroundingDinoImageProcessorPil),

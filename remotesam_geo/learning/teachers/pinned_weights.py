@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from remotesam_geo.errors import InputError, ModelError, RemoteSAMWarning
 from remotesam_geo.model.hardware import choose_device
 
-__all__ = ["PINNED", "Origin", "Pin"]
+__all__ = ["PINNED", "Pin", "PinnedWeights"]
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -59,7 +59,7 @@ PINNED: Mapping[str, Pin] = MappingProxyType(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Origin:
+class PinnedWeights:
     """A folder, or a commit of a repository.
 
     Attributes:
@@ -73,7 +73,9 @@ class Origin:
     local_files_only: bool
 
     @classmethod
-    def of(cls, source: str | Path, revision: str | None, local_files_only: bool) -> "Origin":
+    def of(
+        cls, source: str | Path, revision: str | None, local_files_only: bool
+    ) -> "PinnedWeights":
         """What is meant.
 
         Raises:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from remotesam_geo.learning.datasets import Thing
 
-from .pinned_weights import Origin
+from .pinned_weights import PinnedWeights
 from .pixels import sam2_pixels
 
 __all__ = ["Sam2Teacher", "SamTeacher"]
@@ -60,7 +60,7 @@ class SamTeacher:
         """
         from transformers import SamImageProcessorPil, SamModel  # noqa: PLC0415 - takes its time
 
-        origin = Origin.of(source, revision, local_files_only)
+        origin = PinnedWeights.of(source, revision, local_files_only)
         model = origin.network(SamModel, device)
         return cls(model=model, images=origin.tool(SamImageProcessorPil), name=origin.name)
 
@@ -116,7 +116,7 @@ class Sam2Teacher:
         """
         from transformers import Sam2Model  # noqa: PLC0415 - takes its time
 
-        origin = Origin.of(source, revision, local_files_only)
+        origin = PinnedWeights.of(source, revision, local_files_only)
         return cls(model=origin.network(Sam2Model, device), name=origin.name)
 
     @torch.no_grad()

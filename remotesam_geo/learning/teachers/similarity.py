@@ -15,7 +15,7 @@ from remotesam_geo.errors import InputError
 from remotesam_geo.learning.datasets import Triplet
 from remotesam_geo.learning.labelling.likeness import ChosenLeast, choose_least, right_and_wrong
 
-from .pinned_weights import Origin
+from .pinned_weights import PinnedWeights
 
 __all__ = ["Similar"]
 
@@ -67,7 +67,7 @@ class Similar:
         """
         from transformers import AutoTokenizer, SiglipImageProcessorPil, SiglipModel  # noqa: PLC0415 - takes its time
 
-        origin = Origin.of(source, revision, local_files_only)
+        origin = PinnedWeights.of(source, revision, local_files_only)
         return cls(
             model=origin.network(SiglipModel, device),
             images=origin.tool(SiglipImageProcessorPil),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from remotesam_geo.errors import InputError, ModelError
 
-from .pinned_weights import Origin
+from .pinned_weights import PinnedWeights
 from .pixels import qwen_pixels
 
 __all__ = ["QwenWriter"]
@@ -76,7 +76,7 @@ class QwenWriter:
         """
         from transformers import AutoTokenizer, Qwen2VLForConditionalGeneration  # noqa: PLC0415 - takes its time
 
-        origin = Origin.of(source, revision, local_files_only)
+        origin = PinnedWeights.of(source, revision, local_files_only)
         return cls(
             model=origin.network(Qwen2VLForConditionalGeneration, device),
             words=origin.tool(AutoTokenizer),

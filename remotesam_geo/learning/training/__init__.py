@@ -9,7 +9,7 @@ from .finetune import FineTuned, fine_tune
 from .loop import held_out_scores, train
 from .new_words import new_words, with_words
 from .parts import trained_bytes
-from .samples.batches import Batch, Source
+from .samples.batches import Batch, BatchSource
 from .samples.chipping import chips
 from .samples.triplet_source import Augment, TripletSource, split_parts
 from .settings import TrainConfig
@@ -17,8 +17,8 @@ from .settings import TrainConfig
 __all__ = [
     "Augment",
     "Batch",
+    "BatchSource",
     "FineTuned",
-    "Source",
     "TrainConfig",
     "TripletSource",
     "chips",

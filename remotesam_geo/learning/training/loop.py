@@ -26,7 +26,7 @@ from .forward import InnerHeads, shared_logits, visual_taps
 from .logs import LogKind, Mirror, check_logs, opened
 from .parts import merge, prepare
 from .random_state import every_state, own_numbers, restore
-from .samples.batches import Batch, Source
+from .samples.batches import Batch, BatchSource
 from .samples.prefetch import ahead
 from .settings import TrainConfig
 
@@ -65,8 +65,8 @@ def train(
     config: TrainConfig,
     model: RemoteSAMModel,
     processor: RemoteSAMProcessor,
-    source: Source,
-    held_out: Source | None = None,
+    source: BatchSource,
+    held_out: BatchSource | None = None,
     held_out_batches: int = 4,
     logs: Sequence[LogKind] = (),
     workers: int = 0,
@@ -417,7 +417,7 @@ def _groups(
 
 @torch.no_grad()
 def held_out_scores(
-    model: RemoteSAMModel, processor: RemoteSAMProcessor, source: Source, *, batches: int
+    model: RemoteSAMModel, processor: RemoteSAMProcessor, source: BatchSource, *, batches: int
 ) -> dict[str, float]:
     """The mean IoU of each kind of expression; 1 where nothing was to be found and nothing was."""
     model.eval()

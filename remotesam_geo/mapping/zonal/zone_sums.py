@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from remotesam_geo.errors import RemoteSAMWarning
-from remotesam_geo.mapping.executor import Answer
+from remotesam_geo.mapping.executor import BlockMap
 from remotesam_geo.mapping.grid import Grid
 from remotesam_geo.mapping.source import Moment
 from remotesam_geo.mapping.stitch import joined
@@ -94,7 +94,7 @@ class Sums:
 
 
 def tally_zones(
-    answer: Answer, zones: Zones, prompts: Sequence[Prompt], members: Sequence[Sequence[int]]
+    answer: BlockMap, zones: Zones, prompts: Sequence[Prompt], members: Sequence[Sequence[int]]
 ) -> ZonePart:
     """Add up the map of one block, zone by zone.
 

@@ -103,7 +103,7 @@ def label_frame(
         run_id: Names the run.
         balance: Weight of the maximum against the mean.
     """
-    asked = _Asked(sums, labels)
+    asked = _Resolutions(sums, labels)
     parts = []
     for moment in range(len(asked.moments)):
         scores = asked.stack(partial(Sums.scores, balance=balance), moment)
@@ -139,7 +139,7 @@ def classify_frame(
         view: "map", "scene" or "zone".
         run_id: Names the run.
     """
-    asked = _Asked(sums, labels)
+    asked = _Resolutions(sums, labels)
     parts = []
     for moment in range(len(asked.moments)):
         scores = asked.stack(partial(Sums.scores, balance=SINGLE_LABEL_BALANCE), moment)
@@ -174,7 +174,7 @@ def count_frame(
         within: How objects belong to zones.
         wide: Whether labels become columns.
     """
-    asked = _Asked(sums, labels)
+    asked = _Resolutions(sums, labels)
     kind = "Float64" if within == "area" else "Int64"
     n = len(asked.zones)
     parts = []
@@ -220,7 +220,7 @@ def caption_frame(
         view: "map", "scene" or "zone".
         run_id: Names the run.
     """
-    asked = _Asked(sums, labels)
+    asked = _Resolutions(sums, labels)
     n = len(asked.zones)
     parts = []
     for moment in range(len(asked.moments)):
@@ -280,7 +280,7 @@ def north(zones: Zones) -> F64:
     return np.asarray(np.where(np.isfinite(angle), angle, 0.0), np.float64)
 
 
-class _Asked:
+class _Resolutions:
     """What was asked at several resolutions, as one: rows of arrays are labels in the order asked."""
 
     def __init__(self, sums: Sequence[Sums], labels: Sequence[str]) -> None:
@@ -343,7 +343,7 @@ class _Asked:
 
 
 def _objects(
-    asked: _Asked, found: Sequence[Sequence[Found]], moment: int
+    asked: _Resolutions, found: Sequence[Sequence[Found]], moment: int
 ) -> list[tuple[int, Zones, NDArray[np.object_]]]:
     """At one time, the objects of each label (its number), in pixels of the grid of these zones."""
     return [

@@ -3,6 +3,6 @@
 from remotesam_geo.model.inference.engine import InferenceEngine
 from remotesam_geo.model.inference.kernels import Arrangement, keep_freed_memory
 
-from .split_stages import Seen
+from .split_stages import StageFeatures
 
-__all__ = ["Arrangement", "InferenceEngine", "Seen", "keep_freed_memory"]
+__all__ = ["Arrangement", "InferenceEngine", "StageFeatures", "keep_freed_memory"]

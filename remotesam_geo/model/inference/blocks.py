@@ -6,16 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from remotesam_geo.model.inference.kernels import Arrangement, Pointwise, Weights
+from remotesam_geo.model.inference.kernels import Arrangement, NamedTensors, Pointwise
 from remotesam_geo.model.swin import relative_position_index, shift_mask
 
-__all__ = ["Block", "Norm"]
+__all__ = ["InferenceBlock", "Norm"]
 
 
 class Norm:
     """A layer norm over the last axis."""
 
-    def __init__(self, weights: Weights, plan: Arrangement) -> None:
+    def __init__(self, weights: NamedTensors, plan: Arrangement) -> None:
         self.weight, self.bias = plan.put(weights["weight"]), plan.put(weights["bias"])
         self.eps = weights.norm_eps
 
@@ -69,11 +69,18 @@ def window_order(
     return WindowOrder(side, window, shift, heads, device)
 
 
-class Block:
+class InferenceBlock:
     """A Swin block, B x side^2 x C."""
 
     def __init__(
-        self, weights: Weights, *, side: int, window: int, heads: int, shift: int, plan: Arrangement
+        self,
+        weights: NamedTensors,
+        *,
+        side: int,
+        window: int,
+        heads: int,
+        shift: int,
+        plan: Arrangement,
     ) -> None:
         self.heads, self.fused = heads, plan.fused_attention
         self.order = window_order(side, window, shift, heads, plan.device)

@@ -10,14 +10,14 @@ from remotesam_geo.model.inference.blocks import Norm
 from remotesam_geo.model.inference.kernels import (
     Arrangement,
     Convolution,
-    Weights,
+    NamedTensors,
     drop_freed_memory,
 )
 from remotesam_geo.model.network import RemoteSAMModel
 
 from .fused_decoder import InferenceDecoder
 from .fused_interaction import Interaction
-from .split_stages import InferenceStage, Seen
+from .split_stages import InferenceStage, StageFeatures
 
 __all__ = ["InferenceEngine"]
 
@@ -35,7 +35,7 @@ class InferenceEngine:
     Example:
         >>> import torch
         >>> from remotesam_geo.model import RemoteSAMConfig, RemoteSAMModel
-        >>> from remotesam_geo.model.inference import InferenceEngine, Seen
+        >>> from remotesam_geo.model.inference import InferenceEngine, StageFeatures
         >>> config = RemoteSAMConfig(
         ...     image_size=64, widths=(8, 16, 32, 64), depths=(1, 1, 2, 1), heads=(1, 2, 4, 8),
         ...     window_size=4, decoder_width=16,
@@ -55,7 +55,7 @@ class InferenceEngine:
         self.arrangement, self.config = plan, config
         with torch.no_grad():
             self.text_encoder = _text_encoder(model, plan)
-            weights = Weights(model.state_dict(), config.norm_eps)
+            weights = NamedTensors(model.state_dict(), config.norm_eps)
             backbone = weights.at("backbone")
             # Patches straight from grey levels: the normalisation goes into the convolution. Always
             # in float32; it is a thousandth of the work and all the rest builds on it.
@@ -97,14 +97,14 @@ class InferenceEngine:
         return hidden
 
     @torch.no_grad()
-    def look(self, images: Tensor) -> Seen:
+    def look(self, images: Tensor) -> StageFeatures:
         """What the pictures alone decide, from uint8 B x S x S x 3."""
         pixels = images.permute(0, 3, 1, 2).float()  # channels last in memory, as it came
         patches = self.patches(pixels).permute(0, 2, 3, 1).flatten(1, 2)
         return self.stages[0].look(self.patch_norm(patches).to(self.arrangement.dtype))
 
     @torch.no_grad()
-    def ask(self, seen: Seen, text: Tensor, attention_mask: Tensor) -> Tensor:
+    def ask(self, seen: StageFeatures, text: Tensor, attention_mask: Tensor) -> Tensor:
         """Probabilities B x S x S in float32, for B pairs of a picture and an expression.
 
         `seen` holds a picture for each expression; text B x N x D, attention mask B x N.

@@ -10,16 +10,20 @@ from remotesam_geo.model.configuration import RemoteSAMConfig
 from remotesam_geo.model.decoder import rotation_matrix
 
 from .blocks import Norm
-from .kernels import Arrangement, Convolution, FoldedUpsampling, Weights, position_mean
+from .kernels import Arrangement, Convolution, FoldedUpsampling, NamedTensors, position_mean
 
 __all__ = ["InferenceDecoder"]
 
 
-class RotatedConv:
+class FusedRotatedConv:
     """The convolution whose kernel is turned for each picture, with norm and ReLU."""
 
     def __init__(
-        self, weights: Weights, norm: tuple[Tensor, Tensor], max_rotation: float, plan: Arrangement
+        self,
+        weights: NamedTensors,
+        norm: tuple[Tensor, Tensor],
+        max_rotation: float,
+        plan: Arrangement,
     ) -> None:
         # norm: scale and shift of the batch norm after it
         exact = torch.float32
@@ -57,7 +61,7 @@ class InferenceDecoder:
 
     ROWS = 2048  # positions whose logits are computed at once
 
-    def __init__(self, weights: Weights, config: RemoteSAMConfig, plan: Arrangement) -> None:
+    def __init__(self, weights: NamedTensors, config: RemoteSAMConfig, plan: Arrangement) -> None:
         self.size = config.image_size
         self.joins: list[FoldedUpsampling | UpsampledJoin] = []
         self.turned = []
@@ -69,7 +73,7 @@ class InferenceDecoder:
             else:
                 self.joins.append(UpsampledJoin(weight, bias, plan))
             conv, norm = weights.at(f"conv2_{step}"), weights.batch_norm(f"bn2_{step}")
-            self.turned.append(RotatedConv(conv, norm, config.max_rotation, plan))
+            self.turned.append(FusedRotatedConv(conv, norm, config.max_rotation, plan))
         # A softmax over two logits is the sigmoid of their difference.
         weight, bias = weights["conv1_1.weight"][:, :, 0, 0], weights["conv1_1.bias"]
         self.weight = plan.put(weight[1:] - weight[:1], torch.float32)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from remotesam_geo.model.configuration import RemoteSAMConfig
 
-from .kernels import Arrangement, Convolution, Pointwise, Weights
+from .kernels import Arrangement, Convolution, NamedTensors, Pointwise
 
 __all__ = ["Interaction"]
 
@@ -14,7 +14,7 @@ __all__ = ["Interaction"]
 class Attention:
     """Attention over three resolutions of one map, B x C x side x side."""
 
-    def __init__(self, weights: Weights, config: RemoteSAMConfig, plan: Arrangement) -> None:
+    def __init__(self, weights: NamedTensors, config: RemoteSAMConfig, plan: Arrangement) -> None:
         def planes(norm: str) -> list[Tensor]:
             return [plan.put(value).view(-1, 1, 1) for value in weights.batch_norm(norm)]
 
@@ -76,10 +76,10 @@ class Attention:
         return self.conv(F.hardswish(y * self.after[0] + self.after[1]))
 
 
-class FeedForward:
+class FusedFeedForward:
     """A feed-forward of a map, B x C x side x side."""
 
-    def __init__(self, weights: Weights, plan: Arrangement) -> None:
+    def __init__(self, weights: NamedTensors, plan: Arrangement) -> None:
         weight, bias = weights.prenormed("bn1", "conv1")
         scale, shift = weights.batch_norm("bn2")
         self.conv1 = Convolution(weight * scale.view(-1, 1, 1, 1), bias * scale + shift, plan)
@@ -97,10 +97,10 @@ class FeedForward:
         return self.conv3(F.hardtanh_(self.conv2(self.conv1(x)), 0.0, 6.0))
 
 
-class ScaleFusion:
+class FusedScaleFusion:
     """Brings the common grid's answer back into a stage's own map."""
 
-    def __init__(self, weights: Weights, plan: Arrangement) -> None:
+    def __init__(self, weights: NamedTensors, plan: Arrangement) -> None:
         self.local = Convolution(*weights.normed("local_embedding", "bn1"), plan)
         self.common = Convolution(*weights.normed("global_embedding", "bn2"), plan)
         self.weight = Convolution(*weights.normed("global_act", "bn3"), plan)
@@ -120,7 +120,7 @@ class ScaleFusion:
 class Interaction:
     """The four maps, each told of the others; all channels-last."""
 
-    def __init__(self, weights: Weights, config: RemoteSAMConfig, plan: Arrangement) -> None:
+    def __init__(self, weights: NamedTensors, config: RemoteSAMConfig, plan: Arrangement) -> None:
         self.side, self.widths = config.grid_sizes[-1], list(config.widths)
         self.parts = list(config.parts)
         self.down = Convolution(weights["down_channel.weight"], weights["down_channel.bias"], plan)
@@ -128,11 +128,12 @@ class Interaction:
         block = weights.at("block.0")
         self.attention = [Attention(block.at(f"csa{i}.m"), config, plan) for i in (1, 2)]
         self.within = [
-            FeedForward(block.at(f"intra_ff.m.ff{i + 1}.m"), plan) for i in range(len(self.parts))
+            FusedFeedForward(block.at(f"intra_ff.m.ff{i + 1}.m"), plan)
+            for i in range(len(self.parts))
         ]
-        self.across = FeedForward(block.at("ff.m"), plan)
+        self.across = FusedFeedForward(block.at("ff.m"), plan)
         self.fusion = [
-            ScaleFusion(weights.at(f"fusion.{i}"), plan) for i in range(len(self.widths))
+            FusedScaleFusion(weights.at(f"fusion.{i}"), plan) for i in range(len(self.widths))
         ]
 
     def __call__(self, maps: list[Tensor]) -> list[Tensor]:

@@ -15,8 +15,8 @@ __all__ = [
     "Arrangement",
     "Convolution",
     "FoldedUpsampling",
+    "NamedTensors",
     "Pointwise",
-    "Weights",
     "keep_freed_memory",
     "position_mean",
 ]
@@ -73,7 +73,7 @@ class Arrangement:
         return tensor.detach().to(self.device, dtype or self.dtype).contiguous()
 
 
-class Weights:
+class NamedTensors:
     """A model's tensors under one prefix of their names."""
 
     def __init__(self, state: Mapping[str, Tensor], norm_eps: float, prefix: str = "") -> None:
@@ -86,9 +86,9 @@ class Weights:
         """The tensor, or None where there is none of this name."""
         return self[name] if self._prefix + name in self._state else None
 
-    def at(self, name: str) -> "Weights":
+    def at(self, name: str) -> "NamedTensors":
         """Those of a part."""
-        return Weights(self._state, self.norm_eps, f"{self._prefix}{name}.")
+        return NamedTensors(self._state, self.norm_eps, f"{self._prefix}{name}.")
 
     def batch_norm(self, name: str) -> tuple[Tensor, Tensor]:
         """A batch norm in inference: scale and shift."""
@@ -129,7 +129,7 @@ class Pointwise:
             self.weight = torch.ops.mkldnn._reorder_linear_weight(self.weight)
 
     @classmethod
-    def of(cls, weights: Weights, plan: Arrangement, activation: Activation = "none") -> Self:
+    def of(cls, weights: NamedTensors, plan: Arrangement, activation: Activation = "none") -> Self:
         """From a layer's own weights; a 1x1 convolution's trailing axes go."""
         weight = weights["weight"]
         return cls(weight.view(weight.shape[:2]), weights.get("bias"), plan, activation)

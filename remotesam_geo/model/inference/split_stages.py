@@ -19,14 +19,14 @@ from torch import Tensor
 
 from remotesam_geo.model.swin import block_shift
 
-from .blocks import Block, Norm
-from .kernels import Arrangement, Pointwise, Weights
+from .blocks import InferenceBlock, Norm
+from .kernels import Arrangement, NamedTensors, Pointwise
 
-__all__ = ["InferenceStage", "Seen"]
+__all__ = ["InferenceStage", "StageFeatures"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class StageFeatures:
     """All that a stage computes from the picture alone.
 
     Attributes:
@@ -44,7 +44,7 @@ class Seen:
     stream: Tensor | None
 
     @classmethod
-    def join(cls, several: "list[Seen]") -> "Seen":
+    def join(cls, several: "list[StageFeatures]") -> "StageFeatures":
         """One after the other as a batch."""
         if len(several) == 1:
             return several[0]
@@ -61,7 +61,7 @@ class Seen:
 class VisualGate:
     """The visual branch's gate, from the plane of channel means: B x 1 x H x W in float32."""
 
-    def __init__(self, weights: Weights, plan: Arrangement) -> None:
+    def __init__(self, weights: NamedTensors, plan: Arrangement) -> None:
         self.steps = []
         for step in ("", "_2"):
             wide = weights.at(f"brb_3x3{step}")
@@ -90,7 +90,7 @@ class VisualGate:
 class LanguageBranch:
     """The fusion with the text, well-conditioned (see the top of this file)."""
 
-    def __init__(self, weights: Weights, plan: Arrangement) -> None:
+    def __init__(self, weights: NamedTensors, plan: Arrangement) -> None:
         self.project = Pointwise.of(weights.at("vis_project.0"), plan, "gelu")
         self.merge = Pointwise.of(weights.at("project_mm.0"), plan, "gelu")
         attention = weights.at("image_lang_att")
@@ -121,7 +121,7 @@ class LanguageBranch:
         variance = square.mean(1, keepdim=True) - rest.square()
         return projected, query, rest, (variance + self.eps).rsqrt()
 
-    def __call__(self, seen: Seen, text: Tensor, mask: Tensor) -> Tensor:
+    def __call__(self, seen: StageFeatures, text: Tensor, mask: Tensor) -> Tensor:
         """The feature, B x T x C; text B x N x D and mask B x N in float32."""
         valid = mask[:, :, None]
         keys, values = F.linear(text, *self.key), F.linear(text, *self.value)
@@ -145,7 +145,7 @@ class LanguageBranch:
 class Gate:
     """A branch's tokens times their gate: gate(x) * x, B x T x C."""
 
-    def __init__(self, weights: Weights, plan: Arrangement) -> None:
+    def __init__(self, weights: NamedTensors, plan: Arrangement) -> None:
         self.first = Pointwise.of(weights.at("0"), plan, "relu")
         self.second = Pointwise.of(weights.at("2"), plan, "tanh")
 
@@ -159,8 +159,8 @@ class InferenceStage:
 
     def __init__(
         self,
-        weights: Weights,
-        norm: Weights,
+        weights: NamedTensors,
+        norm: NamedTensors,
         *,
         side: int,
         window: int,
@@ -170,7 +170,7 @@ class InferenceStage:
     ) -> None:
         self.side = side
         self.blocks = [
-            Block(
+            InferenceBlock(
                 weights.at(f"blocks.{number}"),
                 side=side,
                 window=window,
@@ -193,7 +193,7 @@ class InferenceStage:
                 Pointwise.of(merging.at("reduction"), plan),
             )
 
-    def look(self, x: Tensor) -> Seen:
+    def look(self, x: Tensor) -> StageFeatures:
         """The blocks and all that needs no text, from tokens B x T x C."""
         for block in self.blocks:
             x = block(x)
@@ -203,11 +203,11 @@ class InferenceStage:
             visual = x * self.visual(plane).view(*x.shape[:2], 1).to(x.dtype)
             stream = self.visual_gate(visual).add_(x)
         projected, query, mean, scale = self.language.look(x)
-        return Seen(
+        return StageFeatures(
             projected=projected, query=query, query_mean=mean, query_scale=scale, stream=stream
         )
 
-    def ask(self, seen: Seen, text: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
+    def ask(self, seen: StageFeatures, text: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
         """The stage's map, B x C x side x side channels-last, and the next stage's tokens."""
         feature = self.language(seen, text, mask)
         B, _, C = feature.shape

@@ -15,9 +15,9 @@ from remotesam_geo import open_raster
 from remotesam_geo.errors import InputError
 from remotesam_geo.geo.box import Box
 from remotesam_geo.learning.datasets import (
+    GroundPlace,
     Mask,
     Picture,
-    Place,
     Triplet,
     cut_triplets,
     footprint,
@@ -177,7 +177,7 @@ def chips_over(geobox, size, step):
     for row in range(0, geobox.shape.y - size + 1, step):
         for column in range(0, geobox.shape.x - size + 1, step):
             part = geobox[row : row + size, column : column + size]
-            place = Place(crs=str(geobox.crs), transform=tuple(part.affine[:6]))
+            place = GroundPlace(crs=str(geobox.crs), transform=tuple(part.affine[:6]))
             chip = Picture(name=f"{row}_{column}", content=b"", shape=(size, size), place=place)
             yield Triplet(picture=chip, expression="x", mask=Mask.empty((size, size)), kind="one-to-zero")  # fmt: skip
 
@@ -219,7 +219,7 @@ def test_shares_are_what_was_asked_for(seed):
     shares = {"train": 0.7, "test": 0.3}
     splits = [
         place_split(
-            Place(crs="EPSG:6933", transform=(1, 0, 1000 * k + 5, 0, -1, 995)),
+            GroundPlace(crs="EPSG:6933", transform=(1, 0, 1000 * k + 5, 0, -1, 995)),
             (9, 9),
             shares=shares,
             square=1000,
@@ -249,6 +249,6 @@ def test_pictures_without_a_place_go_to_one_split_with_all_their_triplets():
     ],
 )
 def test_splits_that_make_no_sense_are_refused(options, words):
-    place = Place(crs="EPSG:32616", transform=(1, 0, 5e5, 0, -1, 4e6))
+    place = GroundPlace(crs="EPSG:32616", transform=(1, 0, 5e5, 0, -1, 4e6))
     with pytest.raises(InputError, match=words):
         place_split(place, (64, 64), **options)

@@ -25,10 +25,10 @@ from remotesam_geo.learning.datasets import (
     DamageError,
     Example,
     Faults,
-    Limits,
+    GroundPlace,
     Mask,
     Picture,
-    Place,
+    SizeLimits,
     Thing,
     Triplet,
     TripletStore,
@@ -253,7 +253,7 @@ def test_captions_scenes_and_counts_round_trip(tmp_path):
 
 def test_the_store_keeps_everything_and_each_picture_once(tmp_path):
     wrote = some_triplets()
-    there = Place(crs="EPSG:32631", transform=(0.5, 0, 5e5, 0, -0.5, 5e6))
+    there = GroundPlace(crs="EPSG:32631", transform=(0.5, 0, 5e5, 0, -0.5, 5e6))
     placed = Picture(name="chip", content=wrote[0].picture.content, shape=(30, 40), place=there)
     wrote.append(
         Triplet(picture=placed, expression="x", mask=Mask.empty((30, 40)), kind="one-to-zero",
@@ -533,14 +533,14 @@ def test_files_that_are_no_coco_say_so(tmp_path, text):
 def test_a_label_file_beyond_the_cap_is_not_read(tmp_path):
     (tmp_path / "a.json").write_text("[]" * 100)
     with pytest.raises(DamageError, match="200 bytes"):
-        list(read_coco(tmp_path / "a.json", tmp_path, limits=Limits(label_bytes=100)))
+        list(read_coco(tmp_path / "a.json", tmp_path, limits=SizeLimits(label_bytes=100)))
 
 
 def test_pictures_are_judged_by_their_header_and_when_they_are_read(tmp_path):
     path = tmp_path / "wide.png"
     Image.new("1", (4000, 4000)).save(path)
     with pytest.raises(DamageError, match="4000 x 4000"):
-        Picture.of("wide", path, limits=Limits(pixels=10**6))
+        Picture.of("wide", path, limits=SizeLimits(pixels=10**6))
     whole = (DATA / "dior" / "000000.jpg").read_bytes()
     with pytest.raises(DamageError, match="cut off"):
         Picture.of("half", whole[: len(whole) * 3 // 4]).read()

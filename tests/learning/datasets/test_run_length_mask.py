@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
-from remotesam_geo.learning.datasets import DamageError, Limits, Mask
+from remotesam_geo.learning.datasets import DamageError, Mask, SizeLimits
 
 pytestmark = pytest.mark.filterwarnings(  # pycocotools' own code, on the newest NumPy
     "ignore:__array__ implementation:DeprecationWarning"
@@ -122,6 +122,6 @@ def test_any_text_is_a_mask_of_its_shape_or_refused(text):
 
 
 def test_the_cap_on_size_is_the_users():
-    with pytest.raises(DamageError, match="Limits"):
-        Mask.of_polygons([[0, 0, 3, 0, 3, 3]], (40, 40), limits=Limits(pixels=1000))
-    assert Mask.of_polygons([[0, 0, 3, 0, 3, 3]], (40, 40), limits=Limits(pixels=1600)).area
+    with pytest.raises(DamageError, match="SizeLimits"):
+        Mask.of_polygons([[0, 0, 3, 0, 3, 3]], (40, 40), limits=SizeLimits(pixels=1000))
+    assert Mask.of_polygons([[0, 0, 3, 0, 3, 3]], (40, 40), limits=SizeLimits(pixels=1600)).area

@@ -18,9 +18,9 @@ from remotesam_geo.learning.synthetic import CLASSES, COLOURS, LANDCOVER, SENSOR
 from remotesam_geo.learning.synthetic.camera import Light
 from remotesam_geo.learning.synthetic.districts import DISTRICTS
 from remotesam_geo.learning.synthetic.draw import draw, outlines
-from remotesam_geo.learning.synthetic.layout import Plan, lay_out
+from remotesam_geo.learning.synthetic.layout import Layout, lay_out
 from remotesam_geo.learning.synthetic.rasterize import fill
-from remotesam_geo.learning.synthetic.site import Ground, Thing
+from remotesam_geo.learning.synthetic.site import Ground, SiteThing
 
 MANY = [scene(seed) for seed in range(90)]
 
@@ -122,7 +122,7 @@ def _sides(polygon):
 def test_objects_touch_but_never_overlap_and_never_leave_their_district():
     touching = 0
     for seed in range(90):
-        for leaf in Plan(seed=seed).block(0, 0):
+        for leaf in Layout(seed=seed).block(0, 0):
             things = [t for t in lay_out(leaf)[0] if t.kind in CLASSES]
             if not things:
                 continue
@@ -179,7 +179,7 @@ def test_look_alikes_are_on_no_list():
     clutter = collections.Counter(
         t.kind
         for seed in range(40)
-        for leaf in Plan(seed=seed).block(0, 0)
+        for leaf in Layout(seed=seed).block(0, 0)
         for t in lay_out(leaf)[0]
         if t.kind not in CLASSES
     )
@@ -255,7 +255,7 @@ FLOOR = Ground(LANDCOVER["built-up"], (150, 150, 150), CORNERS, np.array([4]), T
 
 
 def block(x, y, side, height, ident=1):
-    return Thing(ident, "building", "grey", (150, 150, 150), x, y, 0, side, side, height, 2)
+    return SiteThing(ident, "building", "grey", (150, 150, 150), x, y, 0, side, side, height, 2)
 
 
 def seen(things, light=CLEAR):

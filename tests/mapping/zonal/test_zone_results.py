@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
 from remotesam_geo.errors import InputError, RemoteSAMWarning
-from remotesam_geo.mapping.executor import Answer
+from remotesam_geo.mapping.executor import BlockMap
 from remotesam_geo.mapping.feature_table import Found
 from remotesam_geo.mapping.grid import Grid
 from remotesam_geo.mapping.polygons import Features, Joiner, extract
@@ -68,7 +68,7 @@ def added(
         moment, index = errands[place]
         block = grid.block_at(index)
         here = codes[moment][:, *block.core.within(grid.raster)]
-        answer = Answer(moment=moment, block=block, codes=here, failures=())
+        answer = BlockMap(moment=moment, block=block, codes=here, failures=())
         sums.add(pickle.loads(pickle.dumps(tally_zones(answer, zones, prompts, members))))
     return sums.finish()
 

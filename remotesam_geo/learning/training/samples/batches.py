@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from remotesam_geo.errors import InputError
 
-__all__ = ["Batch", "Source"]
+__all__ = ["Batch", "BatchSource"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class Batch:
             )
 
 
-class Source(Protocol):
+class BatchSource(Protocol):
     """Batches by number. The same number gives the same batch, in any process, at any time.
 
     That is what makes training resume exactly: no position in a stream has to be restored.

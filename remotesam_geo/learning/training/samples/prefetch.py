@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 
-from .batches import Batch, Source
+from .batches import Batch, BatchSource
 
 __all__ = ["ahead"]
 
 
 @contextmanager
-def ahead(source: Source, workers: int, *, step: int = 1) -> Iterator[Source]:
+def ahead(source: BatchSource, workers: int, *, step: int = 1) -> Iterator[BatchSource]:
     """The same batches, made before they are asked for.
 
     Args:
@@ -45,10 +45,10 @@ class _Ahead:
         return self._begun.pop(step).result()
 
 
-_SOURCES: list[Source] = []  # of a process of the pool: one
+_SOURCES: list[BatchSource] = []  # of a process of the pool: one
 
 
-def _keep(source: Source) -> None:
+def _keep(source: BatchSource) -> None:
     _SOURCES.append(source)
 
 

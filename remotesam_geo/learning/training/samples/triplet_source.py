@@ -16,7 +16,7 @@ from remotesam_geo.model.processor import resize
 from .batches import Batch
 from .flips import WAYS, Way, flipped, moved
 
-__all__ = ["Augment", "Part", "TripletSource", "split_parts"]
+__all__ = ["Augment", "TripletSource", "TripletSubset", "split_parts"]
 
 COLOURS = frozenset({*PALETTE, "gray", "beige", "pink", "cyan", "dark", "light", "bright", "pale"})
 
@@ -41,7 +41,7 @@ class Augment:
             raise InputError(f"light={self.light}: give a share from 0 to 1.")
 
 
-class Part(Sequence[Triplet]):
+class TripletSubset(Sequence[Triplet]):
     """Some triplets of a sequence, by their numbers; none is held in memory."""
 
     def __init__(self, triplets: Sequence[Triplet], numbers: Sequence[int]) -> None:
@@ -56,7 +56,7 @@ class Part(Sequence[Triplet]):
 
 def split_parts(
     triplets: Sequence[Triplet], *, held_out: float = 0.1, square: float = 2000.0, seed: int = 0
-) -> tuple[Part, Part]:
+) -> tuple[TripletSubset, TripletSubset]:
     """What to train on, and what is held out.
 
     Triplets that say "train" and "val" are taken at their word. Where none says so, they are split by place: whole
@@ -91,14 +91,14 @@ def split_parts(
             f"{len(numbers['train'])} triplets to train on and {len(numbers['val'])} held out: choose another held_out="
             f"{held_out} or smaller squares than square={square:g} m, or give triplets with splits."
         )
-    return Part(triplets, numbers["train"]), Part(triplets, numbers["val"])
+    return TripletSubset(triplets, numbers["train"]), TripletSubset(triplets, numbers["val"])
 
 
 class TripletSource:
     """Batches of triplets: pictures in an order of their own each round, some of the questions about each.
 
     Args:
-        triplets: A `TripletStore`, a list, or a `Part`; those of one picture share its name.
+        triplets: A `TripletStore`, a list, or a `TripletSubset`; those of one picture share its name.
         size: Side of the network's square; pictures of another size are resized to it, masks by the nearest pixel.
         pictures: Pictures a batch.
         questions: Expressions a picture; the kinds have equal chances, and come again where there are too few.
