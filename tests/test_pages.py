@@ -69,6 +69,10 @@ def keep(example):
     Path(example.region.lexemes["name"]).write_text(example.parsed)
 
 
+def parse_toml(example):
+    tomllib.loads(example.parsed)
+
+
 class Fences:
     """Every fenced block, by its language; one that is of none is a mistake of the page."""
 
@@ -86,6 +90,8 @@ class Fences:
                 continue
             if named := re.fullmatch(r'yaml title="(.+)"', language):
                 region.lexemes["name"], region.evaluator = named[1], keep
+            elif language == "toml":
+                region.evaluator = parse_toml
             elif language in ("python", "bash"):
                 region.evaluator = {"python": PythonEvaluator(), "bash": shell}[language]
             else:

@@ -189,14 +189,14 @@ def run(folder, capsys, monkeypatch):
         calls.append(("engine", repr(engine), repr(about), on_error))
         return ["a triplet"], report
 
-    monkeypatch.setattr(learning.engine, "run_engine", run_engine)
-    monkeypatch.setattr(learning.engine, "statistics", lambda _: report)
-    monkeypatch.setattr(learning.engine, "sheet", lambda _: report)
+    monkeypatch.setattr(learning.labelling, "run_engine", run_engine)
+    monkeypatch.setattr(learning.labelling, "statistics", lambda _: report)
+    monkeypatch.setattr(learning.labelling, "sheet", lambda _: report)
     monkeypatch.setattr(
-        learning.triplets, "cut_examples", lambda *_, **k: calls.append(("cut", repr(k))) or []
+        learning.datasets, "cut_examples", lambda *_, **k: calls.append(("cut", repr(k))) or []
     )
     monkeypatch.setattr(
-        learning.triplets, "read_coco", lambda *_, **k: calls.append(("coco", repr(k))) or []
+        learning.datasets, "read_coco", lambda *_, **k: calls.append(("coco", repr(k))) or []
     )
 
     def command(name, words):

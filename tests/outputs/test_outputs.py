@@ -295,8 +295,8 @@ KILLED = """
 import os, signal, sys
 import geopandas as gpd, pathlib, shapely
 from remotesam_geo import save
-from remotesam_geo.outputs import replacing
-replacing._to_disk = lambda path: os.kill(os.getpid(), signal.SIGKILL)  # all is written, nothing moved
+from remotesam_geo.outputs import atomic
+atomic._to_disk = lambda path: os.kill(os.getpid(), signal.SIGKILL)  # all is written, nothing moved
 save(gpd.GeoDataFrame({"a": [1]}, geometry=[shapely.box(0, 0, 1, 1)], crs="EPSG:32633"), sys.argv[1])
 """
 

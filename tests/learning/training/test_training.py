@@ -130,7 +130,7 @@ from dataclasses import replace
 import torch
 sys.path.insert(0, sys.argv[2])
 torch.set_num_threads(1)
-from test_train import QUICK, Squares, run
+from test_training import QUICK, Squares, run
 batch = Squares.batch
 def dying(self, step):
     if step == int(sys.argv[4]):
