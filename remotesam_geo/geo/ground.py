@@ -214,25 +214,20 @@ def ground_area(geometries: NDArray[np.object_], crs: CRS) -> F64:
         geometries[wide] = shapely.segmentize(
             geometries[wide], np.maximum(step, extent[wide] / 1000)
         )
-    rings, owner, sign = _rings(geometries)
+    parts, owner = shapely.get_parts(geometries, return_index=True)
+    rings, part = shapely.get_rings(parts, return_index=True)
+    sign = np.where(
+        np.diff(part, prepend=-1) > 0, 1.0, -1.0
+    )  # the first ring of a part is its outside
     points, ring = shapely.get_coordinates(rings, return_index=True)
     longitude, latitude = to_degrees.transform(points[:, 0], points[:, 1])
     begin = np.searchsorted(ring, np.arange(len(rings) + 1))
-    areas = [
+    of_rings = [
         abs(body.geod.polygon_area_perimeter(longitude[one:end], latitude[one:end])[0])
         for one, end in pairwise(begin.tolist())
     ]
-    return np.bincount(owner, np.array(areas, np.float64) * sign, len(geometries)).astype(
-        np.float64
-    )
-
-
-def _rings(geometries: NDArray[np.object_]) -> tuple[NDArray[np.object_], NDArray[np.int64], F64]:
-    """All rings, the geometry that each belongs to, and -1 for holes."""
-    parts, owner = shapely.get_parts(geometries, return_index=True)
-    rings, part = shapely.get_rings(parts, return_index=True)
-    first = np.diff(part, prepend=-1) > 0  # each part begins with its outside
-    return rings, owner[part], np.where(first, 1.0, -1.0)
+    areas = np.array(of_rings, np.float64) * sign
+    return np.bincount(owner[part], areas, len(geometries)).astype(np.float64)
 
 
 def _lattice(geobox: GeoBox) -> tuple[F64, F64]:

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 import shapely
@@ -13,7 +13,6 @@ from odc.geo.geobox import GeoBox
 from rasterio.errors import NotGeoreferencedWarning
 
 from remotesam_geo.errors import InputError, RemoteSAMWarning, number_in, one_of
-from remotesam_geo.geo.box import Box
 from remotesam_geo.geo.ground import pixel_size
 from remotesam_geo.tasks import (
     CONTOUR_THRESHOLD,
@@ -48,7 +47,6 @@ __all__ = [
     "Survey",
     "drawn",
     "gather",
-    "outlined",
     "survey",
     "warn_of_cuts",
     "warn_of_giants",
@@ -143,10 +141,10 @@ def survey(
 
     def blocks() -> Iterator[tuple[int, Block, Sequence[Pieces]]]:
         nonlocal valid
-        for answer, pieces, part, notes in maps.answers(finish, progress=progress):
+        for answer, pieces, part, above_threshold in maps.answers(finish, progress=progress):
             failures.extend(answer.failures)
-            valid |= notes.valid
-            for prompt, pixels in zip(prompts, notes.outdone, strict=True):
+            valid |= above_threshold is not None
+            for prompt, pixels in zip(prompts, above_threshold or (), strict=False):
                 outdone[prompt.label] += pixels
             if sums is not None and part is not None:
                 sums.add(part)
@@ -206,10 +204,9 @@ def gather(
     found: list[Found] = []
     dropped: dict[str, Dropped] = {}
     for (moment, index), features in sorted(parts.items()):
-        whole = _together(features)
-        if whole is None:
+        if not features:
             continue
-        chosen, left_out = _chosen(whole, choice, grid.shape)
+        chosen, left_out = _chosen(features, choice, grid.shape)
         label = prompts[index].label
         dropped[label] = dropped.get(label, Dropped()) + left_out
         found.append(Found(label=label, moment=moments[moment], features=chosen))
@@ -321,98 +318,42 @@ def _finished(
     members: Sequence[Sequence[int]],
     choice: Choice | None,
     zones: Zones | None,
-) -> tuple[BlockMap, tuple[Pieces, ...], ZonePart | None, "_Notes"]:
-    pieces = (
-        ()
-        if choice is None
-        else outlined(answer.codes, answer.block.core, prompts, members, choice)
-    )
-    part = None if zones is None else tally_zones(answer, zones, prompts, members)
-    notes = _Notes(
-        valid=_any_valid(answer.codes),
-        outdone=_outdone(answer.codes, prompts, members, choice),
-    )
-    return replace(answer, codes=answer.codes[:0]), pieces, part, notes
+) -> tuple[BlockMap, list[Pieces], ZonePart | None, tuple[int, ...] | None]:
+    """Outline the components of a block, and add its maps up over zones.
 
-
-@dataclass(frozen=True, kw_only=True)
-class _Notes:
-    """What a block says of why nothing may be found in it."""
-
-    valid: bool
-    outdone: tuple[int, ...]
-
-
-def _any_valid(codes: NDArray[Any]) -> bool:
-    return codes.dtype != np.uint8 or bool((codes[:1] <= FULL).any())
-
-
-def _outdone(
-    codes: NDArray[Any],
-    prompts: Sequence[Prompt],
-    members: Sequence[Sequence[int]],
-    choice: Choice | None,
-) -> tuple[int, ...]:
-    """Pixels above each prompt's threshold; all 0 where classes may overlap."""
-    if choice is None or not choice.exclusive:
-        return (0,) * len(prompts)
-    return tuple(
-        int(above(joined(codes, which), threshold_steps(prompt.threshold)).sum())
-        for prompt, which in zip(prompts, members, strict=True)
-    )
-
-
-def outlined(
-    codes: NDArray[Any],
-    box: Box,
-    prompts: Sequence[Prompt],
-    members: Sequence[Sequence[int]],
-    choice: Choice,
-) -> tuple[Pieces, ...]:
-    """The pieces that one block holds of each prompt's components.
-
-    Args:
-        codes: Its maps (P x h x w), one expression a plane; that of contours last, where the choice wants them.
-        box: Where it lies.
-        prompts: What is asked.
-        members: Which of the expressions belong to each prompt.
-        choice: What is wanted of it.
+    Returns:
+        The block without its maps; a piece for each prompt; the sums over zones; and the pixels above each prompt's
+        threshold before an exclusive choice, None where no pixel is valid.
     """
-    own = [joined(codes, which) for which in members]
-    if choice.exclusive:
-        winner = semantic(own, threshold=[prompt.threshold for prompt in prompts])
-        own = [
-            np.where((winner == number) | (winner == NOT_ANSWERED), one, one.dtype.type(0))
-            for number, one in enumerate(own, start=1)
+    codes, pieces = answer.codes, list[Pieces]()
+    above_threshold: tuple[int, ...] = ()
+    if choice is not None:
+        own = [joined(codes, which) for which in members]
+        if choice.exclusive:
+            above_threshold = tuple(
+                int(above(one, threshold_steps(prompt.threshold)).sum())
+                for prompt, one in zip(prompts, own, strict=True)
+            )
+            winner = semantic(own, threshold=[prompt.threshold for prompt in prompts])
+            own = [
+                np.where((winner == number) | (winner == NOT_ANSWERED), one, one.dtype.type(0))
+                for number, one in enumerate(own, start=1)
+            ]
+        contours = choice.contour_threshold
+        pieces = [
+            extract(
+                one,
+                answer.block.core,
+                threshold=prompt.threshold,
+                contour=None if contours is None else codes[-1],
+                contour_threshold=CONTOUR_THRESHOLD if contours is None else contours,
+                outline=drawn(choice),
+            )
+            for prompt, one in zip(prompts, own, strict=True)
         ]
-    contours = choice.contour_threshold
-    return tuple(
-        extract(
-            one,
-            box,
-            threshold=prompt.threshold,
-            contour=None if contours is None else codes[-1],
-            contour_threshold=CONTOUR_THRESHOLD if contours is None else contours,
-            outline=drawn(choice),
-        )
-        for prompt, one in zip(prompts, own, strict=True)
-    )
-
-
-def _together(parts: Sequence[Features]) -> Features | None:
-    """All features of one map, in the order of their first pixels."""
-    if not parts:
-        return None
-    polygons = [part.polygons for part in parts if part.polygons is not None]
-    outlines = [part.hulls for part in parts if part.hulls is not None]
-    tables = [part.table for part in parts]
-    count = sum(map(len, tables))
-    whole = Features(
-        table=merge(tables, np.arange(count), count),
-        polygons=np.concatenate(polygons) if polygons else None,
-        hulls=_all_hulls(outlines) if outlines else None,
-    )
-    return whole.take(np.lexsort(whole.table.first.T[::-1]))
+    part = None if zones is None else tally_zones(answer, zones, prompts, members)
+    valid = codes.dtype != np.uint8 or bool((codes[:1] <= FULL).any())
+    return replace(answer, codes=codes[:0]), pieces, part, above_threshold if valid else None
 
 
 def _all_hulls(parts: Sequence[Hulls]) -> Hulls:
@@ -423,7 +364,20 @@ def _all_hulls(parts: Sequence[Hulls]) -> Hulls:
     )
 
 
-def _chosen(features: Features, choice: Choice, shape: tuple[int, int]) -> tuple[Features, Dropped]:
+def _chosen(
+    parts: Sequence[Features], choice: Choice, shape: tuple[int, int]
+) -> tuple[Features, Dropped]:
+    """The features of one map that are wanted, in the order of their first pixels, and what was dropped."""
+    polygons = [part.polygons for part in parts if part.polygons is not None]
+    outlines = [part.hulls for part in parts if part.hulls is not None]
+    tables = [part.table for part in parts]
+    count = sum(map(len, tables))
+    features = Features(
+        table=merge(tables, np.arange(count), count),
+        polygons=np.concatenate(polygons) if polygons else None,
+        hulls=_all_hulls(outlines) if outlines else None,
+    )
+    features = features.take(np.lexsort(features.table.first.T[::-1]))
     # Pieces of one whole share its table entry, and are kept or dropped together.
     first = features.table.first
     begins = np.ones(len(features), np.bool_)

@@ -37,6 +37,9 @@ OnError = Literal["raise", "skip"]
 LINGER = 0.8
 """Seconds that work which is broken off waits for the threads of a pool; there are two."""
 
+_Image = tuple[Window, Codes, NDArray[np.bool_]]
+"""A window, what the network sees in it (S x S x 3), and which of its pixels are valid (S x S)."""
+
 In = TypeVar("In")
 Out = TypeVar("Out")
 
@@ -155,9 +158,15 @@ def run(
     Raises:
         ReadError: A read failed, with on_error="raise".
     """
+
+    def finished(part: tuple[BlockMap, dict[int, Codes | None]]) -> Out:
+        found, answers = part
+        core, count = found.block.core, len(work.expressions)
+        codes = stitch(work.grid, core, answers, prompts=count, seam=work.seam)
+        return finish(replace(found, codes=codes))
+
     with Pool(readers) as reading, Pool(readers) as finishing:
-        asked = _asked(work, predict, reading, progress)
-        yield from finishing.map(lambda block: finish(_joined(work, block)), asked)
+        yield from finishing.map(finished, _predicted(work, predict, reading, progress))
 
 
 def windows(work: Work, predict: Predict, moment: int, block: Block) -> dict[int, Codes]:
@@ -167,70 +176,53 @@ def windows(work: Work, predict: Predict, moment: int, block: Block) -> dict[int
         ReadError: A read failed.
     """
     work = replace(work, on_error="raise")
-    seen = _read(work, _BlockWindows(moment=moment, block=block, tiles=work.own(block)))
+    read = _read(work, _BlockWindows(moment=moment, block=block, windows=work.own(block)))
     return {
         tile.index: codes
-        for tile, codes, _ in _ask(work, predict, seen.pictures)
+        for tile, codes, _ in _predict(work, predict, read.images)
         if codes is not None
     }
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _BlockWindows:
-    """Windows that are read together for a block, and whether the block has all it needs with them."""
+    """Windows that are read together for a block.
+
+    Attributes:
+        moment: Which time of the scene.
+        block: Which block.
+        windows: The windows to read.
+        last: Whether the block has all that it needs with them.
+        images: Once they are read: each window that holds valid pixels, its image, and which of its pixels are valid.
+        failed: The windows that could not be read, and why.
+    """
 
     moment: int
     block: Block
-    tiles: tuple[Window, ...]
+    windows: tuple[Window, ...]
     last: bool = True
+    images: tuple[_Image, ...] = ()
+    failed: tuple[tuple[Window, str], ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Look:
-    """What an errand brought: pictures of those windows that hold anything, and what failed."""
-
-    errand: _BlockWindows
-    pictures: tuple[tuple[Window, Codes, NDArray[np.bool_]], ...]
-    failed: tuple[tuple[Window, str], ...]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Predicted:
-    """The windows that a block is joined of, and those of its own that failed."""
-
-    moment: int
-    block: Block
-    windows: dict[int, Codes | None]
-    failures: tuple[WindowFailure, ...]
-
-
-def _joined(work: Work, asked: _Predicted) -> BlockMap:
-    core, count = asked.block.core, len(work.expressions)
-    return BlockMap(
-        moment=asked.moment,
-        block=asked.block,
-        codes=stitch(work.grid, core, asked.windows, prompts=count, seam=work.seam),
-        failures=asked.failures,
-    )
-
-
-def _asked(
+def _predicted(
     work: Work, predict: Predict, reading: "Pool", progress: Callable[[int], object]
-) -> Iterator[_Predicted]:
+) -> Iterator[tuple[BlockMap, dict[int, Codes | None]]]:
+    """Each block, still without codes, and the results of the windows that it needs; None for those that failed."""
     kept: dict[int, Codes | None] = {}  # answers that this block and others still to come need
     causes: dict[int, str] = {}
     until: dict[int, list[int]] = {}  # blocks, and the tiles that none after them needs
     moment = 0
-    for seen in reading.map(partial(_read, work), _errands(work), eager=True):
-        block = seen.errand.block
-        if seen.errand.moment != moment:
-            kept, causes, until, moment = {}, {}, {}, seen.errand.moment
-        for tile in seen.errand.tiles:
+    for read in reading.map(partial(_read, work), _to_read(work), eager=True):
+        block = read.block
+        if read.moment != moment:
+            kept, causes, until, moment = {}, {}, {}, read.moment
+        for tile in read.windows:
             until.setdefault(_last_block(work.grid, tile, work.seam), []).append(tile.index)
-        for tile, cause in seen.failed:
+        for tile, cause in read.failed:
             kept[tile.index], causes[tile.index] = None, cause
-        counted = work.counted(seen.errand.tiles, moment)
-        for tile, codes, cause in _ask(work, predict, seen.pictures):
+        counted = work.counted(read.windows, moment)
+        for tile, codes, cause in _predict(work, predict, read.images):
             kept[tile.index] = codes
             if cause:
                 causes[tile.index] = cause
@@ -238,27 +230,25 @@ def _asked(
                 counted.remove(tile.index)
                 progress(1)
         progress(len(counted))  # those that there was nothing to ask of
-        if not seen.errand.last:
+        if not read.last:
             continue
         own = work.own(block)
-        yield _Predicted(
-            moment=moment,
-            block=block,
-            windows=dict(kept),
-            failures=tuple(
-                WindowFailure(
-                    moment=moment, tile=tile.index, core=tile.core, cause=causes[tile.index]
-                )
-                for tile in own
-                if tile.index in causes
-            ),
+        failures = tuple(
+            WindowFailure(moment=moment, tile=tile.index, core=tile.core, cause=causes[tile.index])
+            for tile in own
+            if tile.index in causes
+        )
+        nothing = np.zeros((0, 0, 0), np.uint8)
+        yield (
+            BlockMap(moment=moment, block=block, codes=nothing, failures=failures),
+            dict(kept),
         )
         for last in [last for last in until if last <= block.index]:
             for index in until.pop(last):
                 kept.pop(index, None)
 
 
-def _errands(work: Work) -> Iterator[_BlockWindows]:
+def _to_read(work: Work) -> Iterator[_BlockWindows]:
     """For each moment and block, the tiles that no block before it has needed.
 
     Until the first is done the network waits, so that this one is a row of windows, not a whole block.
@@ -279,9 +269,9 @@ def _errands(work: Work) -> Iterator[_BlockWindows]:
             if waiting:
                 *rows, tiles = _rows(tiles)
                 for row in rows:
-                    yield _BlockWindows(moment=moment, block=block, tiles=row, last=False)
+                    yield _BlockWindows(moment=moment, block=block, windows=row, last=False)
             waiting = waiting and not tiles
-            yield _BlockWindows(moment=moment, block=block, tiles=tiles)
+            yield _BlockWindows(moment=moment, block=block, windows=tiles)
 
 
 def _rows(tiles: tuple[Window, ...]) -> list[tuple[Window, ...]]:
@@ -302,46 +292,43 @@ def _last_block(grid: Grid, tile: Window, seam: Seam) -> int:
     return grid.block_of(grid.owners(corner)[0])
 
 
-def _read(work: Work, errand: _BlockWindows) -> _Look:
-    tiles = errand.tiles
+def _read(work: Work, part: _BlockWindows) -> _BlockWindows:
+    tiles = part.windows
     if not tiles:
-        return _Look(errand=errand, pictures=(), failed=())
+        return part
     region = reduce(Box.hull, (tile.window for tile in tiles)).common(work.grid.raster)
     try:
-        rgb, valid = work.source.read(region or work.grid.raster, errand.moment)
+        rgb, valid = work.source.read(region or work.grid.raster, part.moment)
     except ReadError as error:
         if work.on_error == "raise":
             raise
         if len(tiles) == 1:
-            return _Look(errand=errand, pictures=(), failed=((tiles[0], redact_text(str(error))),))
+            return replace(part, failed=((tiles[0], redact_text(str(error))),))
         # One bad place must not cost all the windows: read one by one.
-        alone = [_read(work, replace(errand, tiles=(tile,))) for tile in tiles]
-        return _Look(
-            errand=errand,
-            pictures=tuple(chain.from_iterable(one.pictures for one in alone)),
+        alone = [_read(work, replace(part, windows=(tile,))) for tile in tiles]
+        return replace(
+            part,
+            images=tuple(chain.from_iterable(one.images for one in alone)),
             failed=tuple(chain.from_iterable(one.failed for one in alone)),
         )
-    looks = ((tile, *look(rgb, valid, region or work.grid.raster, tile.window)) for tile in tiles)
-    pictures = tuple(seen for seen in looks if seen[2].any())
-    return _Look(errand=errand, pictures=pictures, failed=())
+    images = ((tile, *look(rgb, valid, region or work.grid.raster, tile.window)) for tile in tiles)
+    return replace(part, images=tuple(image for image in images if image[2].any()))
 
 
-def _ask(
-    work: Work, predict: Predict, pictures: Sequence[tuple[Window, Codes, NDArray[np.bool_]]]
+def _predict(
+    work: Work, predict: Predict, images: Sequence[_Image]
 ) -> Iterator[tuple[Window, Codes | None, str]]:
-    for start in range(0, len(pictures), work.batch):
-        part = pictures[start : start + work.batch]
+    for start in range(0, len(images), work.batch):
+        part = images[start : start + work.batch]
         try:
-            images = (
-                np.stack([picture for _, picture, _ in part]) if len(part) > 1 else part[0][1][None]
-            )
-            codes = predict(images, work.expressions)
+            batch = np.stack([image for _, image, _ in part]) if len(part) > 1 else part[0][1][None]
+            codes = predict(batch, work.expressions)
         except (RemoteSAMError, RuntimeError, MemoryError) as error:
             if work.on_error == "raise":
                 raise
             if len(part) > 1:  # find the one that fails
                 for one in part:
-                    yield from _ask(work, predict, [one])
+                    yield from _predict(work, predict, [one])
             else:
                 yield part[0][0], None, redact_text(f"{type(error).__name__}: {error}")
             continue

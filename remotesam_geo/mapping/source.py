@@ -73,15 +73,13 @@ class _SceneSource:
     resampling: Resampling | None
 
     def read(self, box: Box, moment: int) -> Pixels:
-        return only_defined(*self._read(box, moment), self.geobox, box)
-
-    def _read(self, box: Box, moment: int) -> Pixels:
-        if self.resampling is None:
-            return self._pixels(box, moment)
-        region = self.resampling.needs(box)
+        region = box if self.resampling is None else self.resampling.needs(box)
         if region is None:
             return np.zeros((*box.shape, 3), np.uint8), np.zeros(box.shape, np.bool_)
-        return self.resampling.apply(*self._pixels(region, moment), region, box)
+        rgb, valid = self._pixels(region, moment)
+        if self.resampling is not None:
+            rgb, valid = self.resampling.apply(rgb, valid, region, box)
+        return only_defined(rgb, valid, self.geobox, box)
 
     def _pixels(self, box: Box, moment: int) -> Pixels:
         here = (moment, slice(box.top, box.bottom), slice(box.left, box.right))

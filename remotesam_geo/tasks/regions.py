@@ -6,8 +6,8 @@ the runs alone, however many objects there are and however large, and so does th
 `benchmarks/bench_tasks.py` compares this with OpenCV, cc3d and `scipy.ndimage`.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -176,7 +176,8 @@ def components(
 
     found = [(np.zeros(0, np.int64),) * 5]
     top = 0
-    for values, outline in _side_by_side(prob, contour):
+    outlines = repeat(None) if contour is None else strips(contour)
+    for values, outline in zip(strips(prob), outlines, strict=False):
         inside = above(values, steps)
         if outline is not None:
             inside &= ~above(outline, contour_steps)
@@ -246,13 +247,6 @@ def background(found: Regions) -> Background:
         n=n,
         beside=distinct(beside[beside[:, 1] >= 0]),
     )
-
-
-def _side_by_side(prob: Map, contour: Map | None) -> Iterator[tuple[Map, Map | None]]:
-    if contour is None:
-        yield from ((values, None) for values in strips(prob))
-    else:
-        yield from zip(strips(prob), strips(contour), strict=True)
 
 
 def _runs(inside: NDArray[np.bool_]) -> tuple[I64, I64, I64]:
