@@ -218,13 +218,11 @@ def joined(
         dropped: dict[str, Dropped] = {}
         for prompt in group.prompts:
             blocks = pieces(records, group, prompt, drawn(choice), partial=partial)
-            own, left_out, cut, erased = gather(
-                blocks, group.grid, group.source.moments, [prompt], wanted
-            )
-            found += own
-            dropped |= left_out
-            left_cut += cut
-            warn_of_nothing([prompt], own, left_out, wanted, erased=erased)
+            own = gather(blocks, group.grid, group.source.moments, [prompt], wanted)
+            found += own.found
+            dropped |= own.dropped
+            left_cut += own.left_cut
+            warn_of_nothing([prompt], [own], wanted)
         if choice.outline != "polygon":
             warn_of_giants(found, group.grid, group.source.geobox)
         tables.append(

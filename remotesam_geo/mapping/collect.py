@@ -1,7 +1,7 @@
 """Prompts over a whole scene at one resolution: outlined block by block, joined, chosen, added up over zones."""
 
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import get_args
@@ -94,19 +94,21 @@ class Survey:
 
     Attributes:
         found: Features by label and time.
-        failures: Tiles that could not be answered.
+        failures: Windows that could not be read or predicted.
         dropped: By label, what was found but dropped.
         sums: What the maps hold in each zone; None where no zones were given.
         erased: Labels whose components the contours removed entirely.
+        left_cut: The vertices of each feature that had too many to be joined.
         outdone: By label, pixels above the threshold that an exclusive choice gave to another class.
         valid: Whether any pixel was predicted.
     """
 
     found: tuple[Found, ...]
-    failures: tuple[WindowFailure, ...]
+    failures: tuple[WindowFailure, ...] = ()
     dropped: dict[str, Dropped]
     sums: Sums | None = None
     erased: frozenset[str] = frozenset()
+    left_cut: tuple[int, ...] = ()
     outdone: dict[str, int] = field(default_factory=dict)
     valid: bool = True
 
@@ -154,16 +156,12 @@ def survey(
         # rasterio silences this one for arrays of its own, but what one thread silences another may let speak again:
         # the filters are the whole process's.
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        found, dropped, left_cut, erased = gather(
-            blocks(), maps.grid, moments, prompts, choice or Choice()
-        )
-    warn_of_cuts(left_cut)  # now that no thread of ours can silence it
-    return Survey(
-        found=found,
+        gathered = gather(blocks(), maps.grid, moments, prompts, choice or Choice())
+    warn_of_cuts(gathered.left_cut)  # now that no thread of ours can silence it
+    return replace(
+        gathered,
         failures=tuple(failures),
-        dropped=dropped,
         sums=None if sums is None else sums.finish(),
-        erased=erased,
         outdone=outdone,
         valid=valid,
     )
@@ -175,7 +173,7 @@ def gather(
     moments: Sequence[Moment],
     prompts: Sequence[Prompt],
     choice: Choice,
-) -> tuple[tuple[Found, ...], dict[str, Dropped], list[int], frozenset[str]]:
+) -> Survey:
     """Join the pieces of blocks to whole features, and choose among them.
 
     Args:
@@ -184,10 +182,6 @@ def gather(
         moments: The times there are.
         prompts: What was asked.
         choice: What is wanted of it.
-
-    Returns:
-        Features by label and time; by label what was dropped; the vertices of each feature that had too many to be
-        joined, for `warn_of_cuts`; the labels whose components contours removed entirely, for `warn_of_nothing`.
     """
     components: set[str] = set()
     joiners: dict[tuple[int, int], Joiner] = {}
@@ -212,33 +206,29 @@ def gather(
         found.append(Found(label=label, moment=moments[moment], features=chosen))
     erased = components - {each.label for each in found if len(each.features)}
     erased -= {label for label, count in dropped.items() if count != Dropped()}
-    left_cut = [n for joiner in joiners.values() for n in joiner.left_cut]
-    return tuple(found), dropped, left_cut, frozenset(erased)
+    return Survey(
+        found=tuple(found),
+        dropped=dropped,
+        erased=frozenset(erased),
+        left_cut=tuple(n for joiner in joiners.values() for n in joiner.left_cut),
+    )
 
 
-def warn_of_nothing(
-    prompts: Sequence[Prompt],
-    found: Iterable[Found],
-    dropped: Mapping[str, Dropped],
-    choice: Choice,
-    *,
-    erased: Collection[str] = (),
-    outdone: Mapping[str, int] | None = None,
-) -> None:
-    """Say which labels have no row because of what was asked for, and what removed their components.
+def warn_of_nothing(prompts: Sequence[Prompt], surveys: Sequence[Survey], choice: Choice) -> None:
+    """Say which labels have no row because of the arguments, and what removed their components.
 
     Args:
-        prompts: What was asked.
-        found: Features by label and time.
-        dropped: By label, what was found but dropped.
-        choice: What it was dropped for.
-        erased: Labels whose components the contours removed entirely.
-        outdone: By label, pixels above the threshold that an exclusive choice gave to another class.
+        prompts: The prompts of the call.
+        surveys: What was found at each resolution and in each view.
+        choice: Which components were wanted.
     """
-    full = {each.label for each in found if len(each.features)}
+    full = {each.label for one in surveys for each in one.found if len(each.features)}
+    erased = {label for one in surveys for label in one.erased}
     reasons = []
     for prompt in prompts:
-        label, count = prompt.label, dropped.get(prompt.label, Dropped())
+        label = prompt.label
+        count = sum((one.dropped.get(label, Dropped()) for one in surveys), Dropped())
+        outdone = sum(one.outdone.get(label, 0) for one in surveys)
         if label in full:
             continue
         removed = _removed(count, choice)
@@ -248,9 +238,9 @@ def warn_of_nothing(
             reasons.append(f"{many} found for {label!r}: {' and '.join(removed)}")
         elif label in erased:
             reasons.append(f"refine= left nothing of the components of {label!r}")
-        elif outdone is not None and outdone.get(label):
+        elif outdone:
             reasons.append(
-                f"{outdone[label]:,} pixels are above the threshold of {label!r}, but another class is more probable "
+                f"{outdone:,} pixels are above the threshold of {label!r}, but another class is more probable "
                 "there (exclusive=True)"
             )
         elif prompt.threshold >= 1:

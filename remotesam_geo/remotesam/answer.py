@@ -34,7 +34,7 @@ from remotesam_geo.mapping.zonal.zone_tables import wide_columns
 from remotesam_geo.mapping.zonal.zones import Zones, check_zones, core_zones, place_zones
 from remotesam_geo.notebook import tqdm
 from remotesam_geo.predictors.remotesam_network import Model, contour_model
-from remotesam_geo.tasks import CONTOUR_THRESHOLD, Dropped, Suppress, merge
+from remotesam_geo.tasks import CONTOUR_THRESHOLD, Suppress, merge
 from remotesam_geo.words import Prompt, PromptLike, parse_prompts, view_words
 
 from .question import Group, Question, ceil_pixels, held_prompts, map_groups, native_crs
@@ -195,7 +195,9 @@ def features(
     joined = joined.sort_values(
         "label", key=lambda labels: labels.map(order.index), kind="stable", ignore_index=True
     )
-    _warn_of_nothing(prompts, results, wanted)
+    _warn_of_no_data([result.valid or bool(result.failures) for result in results])
+    if wanted is not None:
+        warn_of_nothing(prompts, results, wanted)
     return _noted(joined, asker.about(groups), groups, results, run_id)
 
 
@@ -272,7 +274,9 @@ def over_zones(
             )
             results.extend(answers)
     joined = pd.concat(frames) if len(frames) > 1 else frames[0]
-    _warn_of_nothing(prompts, results, wanted)
+    _warn_of_no_data([result.valid or bool(result.failures) for result in results])
+    if wanted is not None:
+        warn_of_nothing(prompts, results, wanted)
     return _noted(joined, asker.about(every), every, results, run_id)
 
 
@@ -443,35 +447,6 @@ def _warn_of_no_data(valid: Sequence[bool]) -> None:
             "render(scene).valid, and check nodata=, masks and the area",
             RemoteSAMWarning,
             stacklevel=5,
-        )
-
-
-def _warn_of_nothing(
-    prompts: Sequence[Prompt], results: Sequence[Survey], choice: Choice | None
-) -> None:
-    """Say why a result is empty, where that is known.
-
-    Args:
-        prompts: What was asked.
-        results: What was found, for each resolution and view.
-        choice: What components were chosen by; None where none were wanted.
-    """
-    _warn_of_no_data([result.valid or bool(result.failures) for result in results])
-    if choice is not None:
-        dropped: dict[str, Dropped] = {}
-        outdone: dict[str, int] = {}
-        for result in results:
-            for label, count in result.dropped.items():
-                dropped[label] = dropped.get(label, Dropped()) + count
-            for label, pixels in result.outdone.items():
-                outdone[label] = outdone.get(label, 0) + pixels
-        warn_of_nothing(
-            prompts,
-            [each for result in results for each in result.found],
-            dropped,
-            choice,
-            erased={label for result in results for label in result.erased},
-            outdone=outdone,
         )
 
 
