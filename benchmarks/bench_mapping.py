@@ -28,8 +28,9 @@ from odc.geo.xr import xr_coords
 from pyproj import CRS
 
 from remotesam_geo import RemoteSAM
-from remotesam_geo.mapping.collect import Choice, survey
-from remotesam_geo.mapping.feature_table import Style, to_frame
+from remotesam_geo.mapping.collect import survey
+from remotesam_geo.mapping.feature_options import FeatureOptions
+from remotesam_geo.mapping.feature_table import to_frame
 from remotesam_geo.mapping.grid import Grid
 from remotesam_geo.mapping.maps import Held
 from remotesam_geo.mapping.source import Moment
@@ -148,10 +149,11 @@ def vectors(windows: int = 8) -> None:
                 maps,
                 parse_prompts("square", suggest=False),
                 ((0,),),
-                choice=Choice(outline=outline),
+                options=FeatureOptions(outline=outline),
             )
             table = to_frame(
-                result.found, geobox, crs=CRS("EPSG:32633"), style=Style(outline=outline), view="map", run_id=""
+                result.found, geobox, crs=CRS("EPSG:32633"), options=FeatureOptions(outline=outline), view="map",
+                run_id="",
             )  # fmt: skip
             best = min(best, (time.perf_counter() - start) / windows**2)
         print(f"| {outline} | {len(table):,} | {best * 1e3:.1f} | {1 / best:.0f} |")

@@ -9,7 +9,8 @@ import shapely
 import xarray as xr
 
 from remotesam_geo.errors import RemoteSAMWarning
-from remotesam_geo.mapping.collect import Choice, warn_of_nothing
+from remotesam_geo.mapping.collect import Survey, warn_of_nothing
+from remotesam_geo.mapping.feature_options import FeatureOptions
 from remotesam_geo.remotesam import RemoteSAM
 from remotesam_geo.tasks import Dropped
 from remotesam_geo.words import CLASS_TEMPLATE, parse_prompts, warn_of_sizes
@@ -158,10 +159,10 @@ def test_an_exclusive_choice_says_which_class_lost():
 
 
 def test_suppression_that_empties_a_label_is_named():
-    dropped = {"red": Dropped(low_score=1, inner=1)}
-    choice = Choice(suppress="published")
+    found = Survey(found=(), dropped={"red": Dropped(low_score=1, inner=1)})
+    options = FeatureOptions(suppress="published")
     with pytest.warns(RemoteSAMWarning, match="2 components were found for 'red'.* and suppress"):
-        warn_of_nothing(parse_prompts("red"), [], dropped, choice)
+        warn_of_nothing(parse_prompts("red"), [found], options)
 
 
 def test_scenes_without_a_valid_pixel_say_so():

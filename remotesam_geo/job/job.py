@@ -19,9 +19,9 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from remotesam_geo import __version__
 from remotesam_geo.errors import InputError, JobError, RemoteSAMWarning, number_in, one_of
-from remotesam_geo.mapping.collect import Choice, drawn
 from remotesam_geo.mapping.executor import OnError
-from remotesam_geo.mapping.feature_table import Style, wanted_crs
+from remotesam_geo.mapping.feature_options import FeatureOptions
+from remotesam_geo.mapping.feature_table import wanted_crs
 from remotesam_geo.mapping.lazy import as_probabilities, note_failures
 from remotesam_geo.mapping.polygons import Outline, Parts
 from remotesam_geo.mapping.stitch import Seam
@@ -475,13 +475,14 @@ class Job:
         number_in("min_area", min_area, 0)
         number_in("simplify", simplify, 0)
         number_in("smooth", smooth, 0, whole=True)
-        choice = Choice(
+        options = FeatureOptions(
             outline=_outline(verb, oriented=oriented),
             suppress=suppress,
             min_score=min_score,
             parts=parts,
+            simplify=simplify,
+            smooth=smooth,
         )
-        style = Style(outline=choice.outline, simplify=simplify, smooth=smooth)
         prompts = parse_prompts(self.prompts, threshold=threshold, suggest=False)
         if not self.frozen.keep_probabilities and prompts != self.prompts:
             raise JobError(
@@ -499,11 +500,11 @@ class Job:
             with _bar(None, "outlining", "block", progress) as bar, _quietly():
                 for group in wanted:
                     outline(
-                        records, group, group.prompts, drawn(choice), bar.update, partial=partial
+                        records, group, group.prompts, options.drawn, bar.update, partial=partial
                     )
                 labels = [prompt.label for prompt in prompts]
                 found = joined(
-                    records, wanted, choice, style,
+                    records, wanted, options,
                     labels=labels, min_area=min_area, crs=target, partial=partial,
                 )  # fmt: skip
             missing = failed_windows(records, wanted)

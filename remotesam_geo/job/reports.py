@@ -19,15 +19,14 @@ from remotesam_geo.errors import InputError, RemoteSAMWarning
 from remotesam_geo.geo.ground import ground_area
 from remotesam_geo.geo.pixel_shapes import out_of_grid
 from remotesam_geo.mapping.collect import (
-    Choice,
-    drawn,
     gather,
     warn_of_cuts,
     warn_of_giants,
     warn_of_nothing,
 )
 from remotesam_geo.mapping.executor import Predict
-from remotesam_geo.mapping.feature_table import Found, Style, to_frame
+from remotesam_geo.mapping.feature_options import FeatureOptions
+from remotesam_geo.mapping.feature_table import Found, to_frame
 from remotesam_geo.mapping.grid import Grid
 from remotesam_geo.mapping.stitch import look
 from remotesam_geo.remotesam.question import ceil_pixels
@@ -201,8 +200,7 @@ def _area(windows: gpd.GeoDataFrame) -> float:
 def joined(
     records: Records,
     every: Sequence[PlanGroup],
-    choice: Choice,
-    style: Style,
+    options: FeatureOptions,
     *,
     labels: Sequence[str],
     min_area: float,
@@ -213,24 +211,24 @@ def joined(
     plan, tables, notes = records.plan, [], []
     left_cut: list[int] = []
     for group in every:
-        wanted = replace(choice, min_area=ceil_pixels(min_area, group.source.geobox))
+        wanted = replace(options, min_area=ceil_pixels(min_area, group.source.geobox))
         found: list[Found] = []
         dropped: dict[str, Dropped] = {}
         for prompt in group.prompts:
-            blocks = pieces(records, group, prompt, drawn(choice), partial=partial)
+            blocks = pieces(records, group, prompt, options.drawn, partial=partial)
             own = gather(blocks, group.grid, group.source.moments, [prompt], wanted)
             found += own.found
             dropped |= own.dropped
             left_cut += own.left_cut
             warn_of_nothing([prompt], [own], wanted)
-        if choice.outline != "polygon":
+        if options.outline != "polygon":
             warn_of_giants(found, group.grid, group.source.geobox)
         tables.append(
             to_frame(
                 found,
                 group.source.geobox,
                 crs=crs,
-                style=style,
+                options=options,
                 view="map",
                 run_id=plan.digest,
             )

@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import get_args
 
 import numpy as np
 import shapely
@@ -12,15 +11,13 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.errors import NotGeoreferencedWarning
 
-from remotesam_geo.errors import InputError, RemoteSAMWarning, number_in, one_of
+from remotesam_geo.errors import RemoteSAMWarning
 from remotesam_geo.geo.ground import pixel_size
 from remotesam_geo.tasks import (
     CONTOUR_THRESHOLD,
-    MIN_SCORE,
     NOT_ANSWERED,
     Dropped,
     Hulls,
-    Suppress,
     merge,
     select,
     semantic,
@@ -33,59 +30,24 @@ from remotesam_geo.words import Prompt
 
 from . import polygons as vectors
 from .executor import BlockMap, WindowFailure
+from .feature_options import FeatureOptions
 from .feature_table import Found
 from .grid import Block, Grid
 from .maps import Maps
-from .polygons import Features, Joiner, Outline, Parts, Pieces, extract
+from .polygons import Features, Joiner, Pieces, extract
 from .source import Moment
 from .stitch import joined
 from .zonal.zone_sums import Sums, ZonePart, ZoneSums, tally_zones
 from .zonal.zones import Zones
 
 __all__ = [
-    "Choice",
     "Survey",
-    "drawn",
     "gather",
     "survey",
     "warn_of_cuts",
     "warn_of_giants",
     "warn_of_nothing",
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Choice:
-    """Which of the components found are wanted, and how they are drawn.
-
-    Attributes:
-        outline: Which geometry.
-        suppress: Which components give way to others.
-        min_score: Least mean probability.
-        min_area: Least number of pixels.
-        exclusive: Whether each pixel belongs to its most probable prompt only.
-        contour_threshold: Above it a pixel of the map of contours parts touching objects; None for no such map.
-        parts: Whether features stay cut at block borders.
-    """
-
-    outline: Outline = "polygon"
-    suppress: Suppress = "none"
-    min_score: float = MIN_SCORE
-    min_area: int = 1
-    exclusive: bool = False
-    contour_threshold: float | None = None
-    parts: Parts = "whole"
-
-    def __post_init__(self) -> None:
-        one_of("parts", self.parts, get_args(Parts))
-        one_of("suppress", self.suppress, get_args(Suppress))
-        one_of("exclusive", self.exclusive, (True, False))
-        number_in("min_score", self.min_score, 0, 1)
-        if self.parts == "blocks" and self.suppress == "enclosed":
-            raise InputError(
-                "parts='blocks' leaves features cut, and what lies in a hole of one cannot be told: "
-                "leave out suppress='enclosed'"
-            )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -118,7 +80,7 @@ def survey(
     prompts: Sequence[Prompt],
     members: Sequence[Sequence[int]],
     *,
-    choice: Choice | None = None,
+    options: FeatureOptions | None = None,
     zones: Zones | None = None,
     progress: Callable[[int], object] = int,
 ) -> Survey:
@@ -128,7 +90,7 @@ def survey(
         maps: The maps of the expressions.
         prompts: What is asked; each map is the maximum over its expressions' maps.
         members: Which of the expressions belong to each prompt.
-        choice: Which features are wanted; None for none.
+        options: Which features are wanted; None for none.
         zones: What to add the maps up over; None for nothing.
         progress: Told how many tiles were done.
     """
@@ -137,7 +99,7 @@ def survey(
     sums = None
     if zones is not None:
         sums = ZoneSums(zones=zones, grid=maps.grid, prompts=tuple(prompts), moments=moments)
-    finish = partial(_finished, prompts=prompts, members=members, choice=choice, zones=zones)
+    finish = partial(_finished, prompts=prompts, members=members, options=options, zones=zones)
     outdone = dict.fromkeys((prompt.label for prompt in prompts), 0)
     valid = False
 
@@ -156,7 +118,7 @@ def survey(
         # rasterio silences this one for arrays of its own, but what one thread silences another may let speak again:
         # the filters are the whole process's.
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        gathered = gather(blocks(), maps.grid, moments, prompts, choice or Choice())
+        gathered = gather(blocks(), maps.grid, moments, prompts, options or FeatureOptions())
     warn_of_cuts(gathered.left_cut)  # now that no thread of ours can silence it
     return replace(
         gathered,
@@ -172,7 +134,7 @@ def gather(
     grid: Grid,
     moments: Sequence[Moment],
     prompts: Sequence[Prompt],
-    choice: Choice,
+    options: FeatureOptions,
 ) -> Survey:
     """Join the pieces of blocks to whole features, and choose among them.
 
@@ -181,7 +143,7 @@ def gather(
         grid: The plan.
         moments: The times there are.
         prompts: What was asked.
-        choice: What is wanted of it.
+        options: What is wanted of it.
     """
     components: set[str] = set()
     joiners: dict[tuple[int, int], Joiner] = {}
@@ -190,7 +152,7 @@ def gather(
         for index, piece in enumerate(pieces):
             if piece.wholes:
                 components.add(prompts[index].label)
-            joiner = joiners.setdefault((moment, index), Joiner(grid, parts=choice.parts))
+            joiner = joiners.setdefault((moment, index), Joiner(grid, parts=options.parts))
             parts.setdefault((moment, index), []).extend(joiner.add(block, piece))
     for key, joiner in joiners.items():
         parts[key].extend(joiner.finish())
@@ -200,7 +162,7 @@ def gather(
     for (moment, index), features in sorted(parts.items()):
         if not features:
             continue
-        chosen, left_out = _chosen(features, choice, grid.shape)
+        chosen, left_out = _chosen(features, options, grid.shape)
         label = prompts[index].label
         dropped[label] = dropped.get(label, Dropped()) + left_out
         found.append(Found(label=label, moment=moments[moment], features=chosen))
@@ -214,13 +176,15 @@ def gather(
     )
 
 
-def warn_of_nothing(prompts: Sequence[Prompt], surveys: Sequence[Survey], choice: Choice) -> None:
+def warn_of_nothing(
+    prompts: Sequence[Prompt], surveys: Sequence[Survey], options: FeatureOptions
+) -> None:
     """Say which labels have no row because of the arguments, and what removed their components.
 
     Args:
         prompts: The prompts of the call.
         surveys: What was found at each resolution and in each view.
-        choice: Which components were wanted.
+        options: Which components were wanted.
     """
     full = {each.label for one in surveys for each in one.found if len(each.features)}
     erased = {label for one in surveys for label in one.erased}
@@ -231,7 +195,7 @@ def warn_of_nothing(prompts: Sequence[Prompt], surveys: Sequence[Survey], choice
         outdone = sum(one.outdone.get(label, 0) for one in surveys)
         if label in full:
             continue
-        removed = _removed(count, choice)
+        removed = _removed(count, options)
         if removed:
             total = sum(vars(count).values())
             many = f"{total:,} components were" if total > 1 else "1 component was"
@@ -255,12 +219,12 @@ def warn_of_nothing(prompts: Sequence[Prompt], surveys: Sequence[Survey], choice
         )
 
 
-def _removed(count: Dropped, choice: Choice) -> list[str]:
+def _removed(count: Dropped, options: FeatureOptions) -> list[str]:
     """What removed components, and how many, as users name it."""
     causes = {
-        f"min_score={choice.min_score:g}": count.low_score,
-        f"min_area ({choice.min_area:,} pixels)": count.small,
-        f"suppress={choice.suppress!r}": count.inner + count.overlapping + count.enclosed,
+        f"min_score={options.min_score:g}": count.low_score,
+        f"min_area ({options.min_area:,} pixels)": count.small,
+        f"suppress={options.suppress!r}": count.inner + count.overlapping + count.enclosed,
     }
     return [f"{cause} removed {number:,}" for cause, number in causes.items() if number]
 
@@ -294,19 +258,12 @@ def warn_of_giants(found: Sequence[Found], grid: Grid, geobox: GeoBox) -> None:
             )
 
 
-def drawn(choice: Choice) -> Outline:
-    """The outline that a choice is made from: what lies in a hole of what is seen from the polygons alone."""
-    return (
-        "polygon" if choice.suppress == "enclosed" and choice.outline == "box" else choice.outline
-    )
-
-
 def _finished(
     answer: BlockMap,
     *,
     prompts: Sequence[Prompt],
     members: Sequence[Sequence[int]],
-    choice: Choice | None,
+    options: FeatureOptions | None,
     zones: Zones | None,
 ) -> tuple[BlockMap, list[Pieces], ZonePart | None, tuple[int, ...] | None]:
     """Outline the components of a block, and add its maps up over zones.
@@ -317,9 +274,9 @@ def _finished(
     """
     codes, pieces = answer.codes, list[Pieces]()
     above_threshold: tuple[int, ...] = ()
-    if choice is not None:
+    if options is not None:
         own = [joined(codes, which) for which in members]
-        if choice.exclusive:
+        if options.exclusive:
             above_threshold = tuple(
                 int(above(one, threshold_steps(prompt.threshold)).sum())
                 for prompt, one in zip(prompts, own, strict=True)
@@ -329,7 +286,7 @@ def _finished(
                 np.where((winner == number) | (winner == NOT_ANSWERED), one, one.dtype.type(0))
                 for number, one in enumerate(own, start=1)
             ]
-        contours = choice.contour_threshold
+        contours = options.contour_threshold
         pieces = [
             extract(
                 one,
@@ -337,7 +294,7 @@ def _finished(
                 threshold=prompt.threshold,
                 contour=None if contours is None else codes[-1],
                 contour_threshold=CONTOUR_THRESHOLD if contours is None else contours,
-                outline=drawn(choice),
+                outline=options.drawn,
             )
             for prompt, one in zip(prompts, own, strict=True)
         ]
@@ -355,7 +312,7 @@ def _all_hulls(parts: Sequence[Hulls]) -> Hulls:
 
 
 def _chosen(
-    parts: Sequence[Features], choice: Choice, shape: tuple[int, int]
+    parts: Sequence[Features], options: FeatureOptions, shape: tuple[int, int]
 ) -> tuple[Features, Dropped]:
     """The features of one map that are wanted, in the order of their first pixels, and what was dropped."""
     polygons = [part.polygons for part in parts if part.polygons is not None]
@@ -381,10 +338,10 @@ def _chosen(
         corners,
         around=wholes.hulls,
         shape=shape,
-        min_score=choice.min_score,
-        min_area=choice.min_area,
-        suppress=choice.suppress,
-        enclosed_by=_enclosers(wholes) if choice.suppress == "enclosed" else None,
+        min_score=options.min_score,
+        min_area=options.min_area,
+        suppress=options.suppress,
+        enclosed_by=_enclosers(wholes) if options.suppress == "enclosed" else None,
     )
     return features.take(keep[np.cumsum(begins) - 1]), dropped
 

@@ -4,7 +4,7 @@ import hashlib
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -16,7 +16,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
-from remotesam_geo.errors import InputError, RemoteSAMWarning, number_in, one_of
+from remotesam_geo.errors import InputError, RemoteSAMWarning
 from remotesam_geo.geo.coordinates import check_horizontal
 from remotesam_geo.geo.crs import crs_of, name_of, same_body
 from remotesam_geo.geo.ground import ground_area, middle_of, pixel_size
@@ -24,15 +24,14 @@ from remotesam_geo.geo.pixel_shapes import out_of_grid
 from remotesam_geo.geo.reproject import areas_of
 from remotesam_geo.tasks import smallest_rectangles, upright
 
+from .feature_options import FeatureOptions
 from .polygons import Features, Outline, gathered
 from .source import Moment
 
-__all__ = ["COLUMNS", "Found", "Style", "columns_of", "to_frame", "wanted_crs"]
+__all__ = ["COLUMNS", "Found", "columns_of", "to_frame", "wanted_crs"]
 
 NAMED = 5
 """Features that a warning names."""
-MOST_SMOOTH = 5
-"""Each time doubles the number of points."""
 
 COLUMNS = {
     "label": "str",
@@ -107,38 +106,12 @@ class Found:
     features: Features
 
 
-@dataclass(frozen=True, kw_only=True)
-class Style:
-    """How outlines are drawn.
-
-    Attributes:
-        outline: Which geometry.
-        simplify: Metres (pixels of a picture) by which a polygon may leave its outline.
-        smooth: How often corners are cut, which rounds the steps of pixels; 0 for never.
-    """
-
-    outline: Outline = "polygon"
-    simplify: float = 0.0
-    smooth: int = 0
-
-    def __post_init__(self) -> None:
-        one_of("outline", self.outline, get_args(Outline))
-        number_in("simplify", self.simplify, 0)
-        number_in("smooth", self.smooth, 0, MOST_SMOOTH, whole=True)
-        for name in ("simplify", "smooth"):
-            if self.outline != "polygon" and getattr(self, name):
-                raise InputError(
-                    f"{name}={getattr(self, name)!r} cannot be used here: boxes have four corners. Leave it out, or "
-                    "ask for outlines with segment"
-                )
-
-
 def to_frame(
     found: Iterable[Found],
     geobox: GeoBox,
     *,
     crs: CRS | None,
-    style: Style,
+    options: FeatureOptions,
     view: str,
     run_id: str,
 ) -> gpd.GeoDataFrame:
@@ -148,13 +121,13 @@ def to_frame(
         found: Features by label and time, each part in any order.
         geobox: The plan's grid; that of a picture has no CRS.
         crs: CRS of the table; None for a picture's pixels.
-        style: How to draw them.
+        options: How to draw them.
         view: "map", "scene" or "zone".
         run_id: Names the run.
     """
     columns = columns_of(geobox)
     losses = _Losses()
-    parts = [_part(each, geobox, crs, style, losses) for each in found if len(each.features)]
+    parts = [_part(each, geobox, crs, options, losses) for each in found if len(each.features)]
     losses.warn(crs)
     nothing = pd.DataFrame(columns=["geometry", *columns])
     table = pd.concat(parts, ignore_index=True) if parts else nothing
@@ -195,13 +168,13 @@ class _Losses:
 
 
 def _part(
-    found: Found, geobox: GeoBox, crs: CRS | None, style: Style, losses: _Losses
+    found: Found, geobox: GeoBox, crs: CRS | None, options: FeatureOptions, losses: _Losses
 ) -> gpd.GeoDataFrame:
     features = found.features
     # Pieces of one whole have its table entry, and stay in the order in which they came.
     features = features.take(np.lexsort(features.table.first.T[::-1]))
     table = features.table
-    drawn = _drawn(_outlines(features, style.outline), geobox, style)
+    drawn = _drawn(_outlines(features, options.outline), geobox, options)
     ids = np.array(_ids(found, geobox, table.first), object)
     height, width = geobox.shape.yx
     if crs is None:
@@ -239,17 +212,19 @@ def _outlines(features: Features, outline: Outline) -> NDArray[np.object_]:
     return np.asarray(shapely.polygons(upright(features.table.box)), object)
 
 
-def _drawn(outlines: NDArray[np.object_], geobox: GeoBox, style: Style) -> NDArray[np.object_]:
+def _drawn(
+    outlines: NDArray[np.object_], geobox: GeoBox, options: FeatureOptions
+) -> NDArray[np.object_]:
     """Outlines in pixels, smoothed and simplified where that is wanted of polygons."""
-    if style.outline != "polygon":
+    if options.outline != "polygon":
         return outlines
     found = outlines
-    for _ in range(style.smooth):
+    for _ in range(options.smooth):
         outlines = _with_corners_cut(outlines)
-    if style.simplify:
+    if options.simplify:
         metres = 1.0 if geobox.crs is None else pixel_size(geobox).metres
-        outlines = shapely.simplify(outlines, style.simplify / metres)
-    if not (style.smooth or style.simplify):
+        outlines = shapely.simplify(outlines, options.simplify / metres)
+    if not (options.smooth or options.simplify):
         return outlines
     # Outlines that lines and points are left of stay as they were found.
     mended = [areas_of(shape) for shape in shapely.make_valid(outlines)]

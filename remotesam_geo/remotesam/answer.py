@@ -23,10 +23,11 @@ from remotesam_geo.geo.coordinates import grid_of
 from remotesam_geo.geo.crs import body_of, crs_of, name_of
 from remotesam_geo.geo.ground import pixel_size
 from remotesam_geo.geo.pixel_shapes import out_of_grid
-from remotesam_geo.mapping.collect import Choice, Survey, survey, warn_of_giants, warn_of_nothing
+from remotesam_geo.mapping.collect import Survey, survey, warn_of_giants, warn_of_nothing
 from remotesam_geo.mapping.contour_layer import Contours
 from remotesam_geo.mapping.executor import Predict, WindowFailure, Work
-from remotesam_geo.mapping.feature_table import Found, Style, to_frame, wanted_crs
+from remotesam_geo.mapping.feature_options import FeatureOptions
+from remotesam_geo.mapping.feature_table import Found, to_frame, wanted_crs
 from remotesam_geo.mapping.maps import Asked
 from remotesam_geo.mapping.polygons import Features
 from remotesam_geo.mapping.zonal.zone_sums import Sums
@@ -70,20 +71,20 @@ class RefinedModel:
             InputError: The question has options that mean nothing for that scene.
         """
         prompts = self._parsed(question)
-        scene = subject(question.scene, question.how.bands, question.how.stretch)
+        scene = subject(question.scene, question.bands, question.stretch)
         if isinstance(scene, PlainImage):
             _warn_of_no_data([bool(scene.valid.any())])
             question.refuse("a picture has no place on Earth; cut the picture instead", "area")
             question.refuse("a picture has no metres. Leave it out", "resolution")
-            if not question.how.tiles:
+            if not question.tiles:
                 question.refuse(
                     "a picture is one window. Leave it out, or look at the picture window by window, with tiles=True",
                     "overlap", "seam", "on_error",
                 )  # fmt: skip
-                question = replace(question, how=replace(question.how, view="scene"))
-        elif question.how.tiles:
+                question = replace(question, view="scene")
+        elif question.tiles:
             question.refuse("it is for pictures: a scene is asked window by window anyway", "tiles")
-        if question.how.view == "map" and not is_probabilities(scene):
+        if question.view == "map" and not is_probabilities(scene):
             _warn_of_view_words(prompts)
         return scene, question, prompts
 
@@ -134,8 +135,7 @@ class ZoneAnswers:
 def features(
     asker: RefinedModel,
     question: Question,
-    choice: Choice,
-    style: Style,
+    options: FeatureOptions,
     *,
     crs: Any,
     one_each: bool = False,
@@ -145,8 +145,7 @@ def features(
     Args:
         asker: Who is asked.
         question: What is asked.
-        choice: Which features are wanted.
-        style: How they are drawn.
+        options: Which features are wanted, and how they are drawn.
         crs: CRS of the result; None for the scene's.
         one_each: Whether all features of a prompt and time make one.
     """
@@ -160,20 +159,18 @@ def features(
             )
     else:
         target = wanted_crs(crs, native_crs(scene), grid_of(scene))
-    groups = map_groups(
-        asker.model, scene, prompts, question.how, contours=asker.contours(question)
-    )
+    groups = map_groups(asker.model, scene, prompts, question, contours=asker.contours(question))
     run_id = uuid.uuid4().hex
     tables, results = [], []
-    wanted: Choice | None = None
+    wanted: FeatureOptions | None = None
     with _progress(groups, question) as advance:
         for group in groups:
-            wanted = _wanted(choice, question, group, scene)
+            wanted = _wanted(options, question, group, scene)
             result = survey(
-                group.maps, group.prompts, group.members, choice=wanted, progress=advance
+                group.maps, group.prompts, group.members, options=wanted, progress=advance
             )
             if (
-                choice.outline != "polygon"
+                options.outline != "polygon"
                 and group.view == "map"
                 and isinstance(group.maps, Asked)
             ):
@@ -184,7 +181,7 @@ def features(
                     found,
                     group.maps.geobox,
                     crs=target,
-                    style=style,
+                    options=options,
                     view=group.view,
                     run_id=run_id,
                 )
@@ -208,7 +205,7 @@ def over_zones(
     rows: Callable[[ZoneAnswers], gpd.GeoDataFrame],
     *,
     columns: Mapping[str, str] | None,
-    choice: Choice | None = None,
+    options: FeatureOptions | None = None,
     contour_threshold: float = CONTOUR_THRESHOLD,
 ) -> gpd.GeoDataFrame:
     """The zones with rows of answers.
@@ -219,12 +216,12 @@ def over_zones(
         zones: The user's zones, if any.
         rows: Lays answers out.
         columns: What the answer adds; None for a column a label.
-        choice: Which objects are wanted; None for none.
+        options: Which objects are wanted; None for none.
         contour_threshold: Above it a pixel of the map of contours parts touching objects.
     """
     if zones is not None:
         check_zones(zones, columns or ())
-    elif question.how.view == "zone":
+    elif question.view == "zone":
         raise InputError("view='zone' takes one view of each zone: give zones=")
     scene, question, prompts = asker.opened(question)
     if isinstance(scene, PlainImage) and zones is not None:
@@ -235,13 +232,13 @@ def over_zones(
     columns = wide_columns(labels) if columns is None else columns
     contours = asker.contours(question)
     looks: list[tuple[tuple[Group, ...], gpd.GeoDataFrame | None]]
-    if question.how.view == "zone" and zones is not None:
+    if question.view == "zone" and zones is not None:
         looks = list(_a_look_a_zone(asker, scene, prompts, question, zones, columns=columns))
     else:
-        looks = [(map_groups(asker.model, scene, prompts, question.how, contours=contours), zones)]
+        looks = [(map_groups(asker.model, scene, prompts, question, contours=contours), zones)]
     run_id = uuid.uuid4().hex
     frames, results = [], []
-    wanted: Choice | None = None
+    wanted: FeatureOptions | None = None
     every = [group for groups, _ in looks for group in groups]
     with _progress(every, question) as advance:
         for groups, frame in looks:
@@ -249,14 +246,14 @@ def over_zones(
             for group, placed in zip(
                 groups, _placed(groups, frame, native_crs(scene), columns), strict=True
             ):
-                if choice is not None:
-                    wanted = _wanted(choice, question, group, scene, contour_threshold)
+                if options is not None:
+                    wanted = _wanted(options, question, group, scene, contour_threshold)
                 answers.append(
                     survey(
                         group.maps,
                         group.prompts,
                         group.members,
-                        choice=wanted,
+                        options=wanted,
                         zones=placed,
                         progress=advance,
                     )
@@ -289,7 +286,7 @@ def one_map(
         raise InputError(
             "a lazy map is for scenes: give a raster with a CRS, or ask segment(picture)"
         )
-    groups = map_groups(asker.model, scene, prompts, question.how)
+    groups = map_groups(asker.model, scene, prompts, question)
     if len(groups) > 1:
         asked = ", ".join(f"{prompt.label!r} at {prompt.resolution}" for prompt in prompts)
         raise InputError(
@@ -328,16 +325,16 @@ def _warn_of_view_words(prompts: Sequence[Prompt]) -> None:
 
 
 def _wanted(
-    choice: Choice,
+    options: FeatureOptions,
     question: Question,
     group: Group,
     scene: Scene | PlainImage,
     contour_threshold: float = CONTOUR_THRESHOLD,
-) -> Choice:
-    """A choice with what follows from the scene and its grid."""
+) -> FeatureOptions:
+    """Options with what follows from the scene and its grid."""
     usual: Suppress = "published" if isinstance(scene, PlainImage) else "none"
     return replace(
-        choice,
+        options,
         suppress=usual if question.suppress is None else question.suppress,
         min_area=ceil_pixels(question.min_area, group.maps.geobox),
         contour_threshold=None if question.refine is None else contour_threshold,
@@ -362,7 +359,7 @@ def _a_look_a_zone(
     *,
     columns: Mapping[str, str],
 ) -> Iterator[tuple[tuple[Group, ...], gpd.GeoDataFrame]]:
-    (whole,) = map_groups(asker.model, scene, prompts, replace(question.how, view="scene"))
+    (whole,) = map_groups(asker.model, scene, prompts, replace(question, view="scene"))
     place_zones(zones, whole.maps.geobox, adds=columns)  # says what is wrong with them
     contours = asker.contours(question)
     degrees = body_of(crs_of(whole.maps.geobox)).degrees
@@ -370,7 +367,7 @@ def _a_look_a_zone(
         one = zones.iloc[[row]]
         around = shape_in_degrees(one.geometry, "zones", degrees=degrees)
         yield (
-            map_groups(asker.model, scene, prompts, question.how, contours=contours, around=around),
+            map_groups(asker.model, scene, prompts, question, contours=contours, around=around),
             one,
         )
 

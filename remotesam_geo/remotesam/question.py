@@ -49,7 +49,7 @@ from remotesam_geo.words import (
 from .scene_kinds import PlainImage, Scene, SceneLike, is_probabilities
 
 __all__ = [
-    "OVERLAP", "Bands", "Group", "How", "Question", "Refine", "Resolutions", "Thresholds", "View", "ceil_pixels",
+    "OVERLAP", "Bands", "Group", "Question", "Refine", "Resolutions", "Thresholds", "View", "ceil_pixels",
     "held_prompts", "map_groups", "native_crs",
 ]  # fmt: skip
 
@@ -67,40 +67,6 @@ log = logging.getLogger("remotesam_geo")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class How:
-    """How a scene is asked; see the verbs.
-
-    Attributes:
-        bands: Which bands are red, green and blue.
-        stretch: How their values become 8-bit.
-        view: Window by window, or in one square look at the scene or at a zone.
-        overlap: Share of a window that neighbours have in common.
-        seam: How windows are joined.
-        area: Only tiles that touch it are asked.
-        tiles: Whether a picture is asked window by window.
-        on_error: What happens where a tile fails.
-    """
-
-    bands: Bands = None
-    stretch: Any = None
-    view: View = "map"
-    overlap: float = OVERLAP
-    seam: Seam = "blend"
-    area: Any = None
-    tiles: bool = False
-    on_error: OnError = "raise"
-
-    def __post_init__(self) -> None:
-        one_of("view", self.view, get_args(View))
-        one_of("seam", self.seam, get_args(Seam))
-        one_of("on_error", self.on_error, get_args(OnError))
-        one_of("tiles", self.tiles, (True, False))
-        number_in("overlap", self.overlap, 0, 0.5)
-        check_bands(self.bands)
-        check_stretch(self.stretch)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
 class Question:
     """What a verb was called with; see there.
 
@@ -110,7 +76,14 @@ class Question:
         template: What a bare name is asked as; None for as it is.
         threshold: Where a pixel belongs.
         resolution: Metres on the ground a pixel.
-        how: How the scene is asked.
+        bands: Which bands are red, green and blue.
+        stretch: How their values become 8-bit.
+        view: Window by window ("map"), or the whole scene or zone as one image.
+        overlap: Share of a window that neighbours have in common.
+        seam: How windows are joined.
+        area: Only windows that touch it are predicted.
+        tiles: Whether a picture is predicted window by window.
+        on_error: What happens where a window fails.
         refine: What parts touching objects.
         suppress: Which components give way; None for what is usual.
         min_area: Least area of a component.
@@ -122,13 +95,27 @@ class Question:
     template: str | None = CLASS_TEMPLATE
     threshold: Thresholds = None
     resolution: Resolutions = None
-    how: How
+    bands: Bands = None
+    stretch: Any = None
+    view: View = "map"
+    overlap: float = OVERLAP
+    seam: Seam = "blend"
+    area: Any = None
+    tiles: bool = False
+    on_error: OnError = "raise"
     refine: Refine = None
     suppress: Suppress | None = None
     min_area: float = 0
     progress: bool | None = None
 
     def __post_init__(self) -> None:
+        one_of("view", self.view, get_args(View))
+        one_of("seam", self.seam, get_args(Seam))
+        one_of("on_error", self.on_error, get_args(OnError))
+        one_of("tiles", self.tiles, (True, False))
+        number_in("overlap", self.overlap, 0, 0.5)
+        check_bands(self.bands)
+        check_stretch(self.stretch)
         if not callable(self.refine):
             one_of("refine", self.refine, ("contours", None))
         one_of("suppress", self.suppress, (*get_args(Suppress), None))
@@ -142,15 +129,14 @@ class Question:
 
         Args:
             reason: Why they have none, and what to do instead.
-            names: The options, attributes of this question or of its `how`.
+            names: The options, attributes of this question.
 
         Raises:
             InputError: One of them differs from its default.
         """
-        defaults = {field.name: field.default for field in (*fields(self), *fields(self.how))}
-        values = vars(self.how) | vars(self)
+        defaults = {field.name: field.default for field in fields(self)}
         for name in names:
-            value = values[name]
+            value = getattr(self, name)
             if value is None or (isinstance(value, str | Real) and value == defaults[name]):
                 continue
             shown = f"{value!r}" if isinstance(value, str | Real) else ""
@@ -168,9 +154,9 @@ class Question:
                 "a picture given as pixels has its three colours. Leave it out, or give other pixels",
                 "bands", "stretch",
             )  # fmt: skip
-        if self.how.view != "map":
+        if self.view != "map":
             self.refuse(
-                f"view={self.how.view!r} sees a whole scene or zone as one image, whose resolution follows from its "
+                f"view={self.view!r} sees a whole scene or zone as one image, whose resolution follows from its "
                 "size. Leave it out, or use view='map'; for a part of the scene, cut the scene",
                 "resolution", "overlap", "seam", "area", "tiles",
             )  # fmt: skip
@@ -232,7 +218,7 @@ def map_groups(
     model: Model,
     scene: Scene | PlainImage,
     prompts: Sequence[Prompt],
-    how: How,
+    question: Question,
     *,
     contours: Contours | None = None,
     around: BaseGeometry | None = None,
@@ -243,7 +229,7 @@ def map_groups(
         model: Who is asked.
         scene: What is looked at.
         prompts: What is asked.
-        how: In which way.
+        question: How the scene is processed.
         contours: Who is asked for contours.
         around: With ``view="zone"``, the zone in degrees.
 
@@ -251,19 +237,19 @@ def map_groups(
         InputError: It cannot be asked as given.
     """
     if isinstance(scene, PlainImage):
-        return (_picture_group(model, scene, prompts, how, contours),)
+        return (_picture_group(model, scene, prompts, question, contours),)
     if isinstance(scene, xr.DataArray) and is_probabilities(scene):
         return (_held_group(scene, prompts),)
     place = grid_of(scene)
-    if how.view != "map":
+    if question.view != "map":
         _refuse_resolutions(
-            prompts, f"view={how.view!r} has the resolution that follows from its size"
+            prompts, f"view={question.view!r} has the resolution that follows from its size"
         )
         geobox = _view(place, model.image_size, around)
         if around is None:
             warn_of_sizes(prompts, metres=pixel_size(geobox).metres, window=model.image_size)
-        source = scene_source(scene, bands=how.bands, stretch=how.stretch, geobox=geobox)
-        return (_asked(model, source, prompts, replace(how, area=None), contours),)
+        source = scene_source(scene, bands=question.bands, stretch=question.stretch, geobox=geobox)
+        return (_asked(model, source, prompts, replace(question, area=None), contours),)
     by_metres = list(by_resolution(prompts, place, model.image_size))
     for metres, group in by_metres:  # before the first pixel is read
         side = pixel_size(plan_geobox(place)).metres if metres == "native" else float(metres)
@@ -271,9 +257,9 @@ def map_groups(
     groups = tuple(
         _asked(
             model,
-            scene_source(scene, bands=how.bands, stretch=how.stretch, resolution=metres),
+            scene_source(scene, bands=question.bands, stretch=question.stretch, resolution=metres),
             group,
-            how,
+            question,
             contours,
         )
         for metres, group in by_metres
@@ -286,21 +272,21 @@ def _asked(
     model: Model,
     source: PixelSource,
     prompts: Sequence[Prompt],
-    how: How,
+    question: Question,
     contours: Contours | None,
 ) -> Group:
     size = model.image_size
     grid = Grid(
-        shape=source.geobox.shape.yx, window=size, overlap=2 * round(how.overlap * size / 2)
+        shape=source.geobox.shape.yx, window=size, overlap=2 * round(question.overlap * size / 2)
     )
     expressions, members = distinct_expressions(prompts)
     work = Work(
         source=source,
         grid=grid,
         expressions=expressions if contours is None else (*expressions, CONTOURS),
-        tiles=None if how.area is None else tiles_in(how.area, grid, source.geobox),
-        seam=how.seam,
-        on_error=how.on_error,
+        tiles=None if question.area is None else tiles_in(question.area, grid, source.geobox),
+        seam=question.seam,
+        on_error=question.on_error,
     )
     predict: Predict = model.predict
     if contours is not None:
@@ -309,7 +295,7 @@ def _asked(
         prompts=tuple(prompts),
         members=members,
         maps=Asked(work=work, predict=predict),
-        view=how.view,
+        view=question.view,
     )
 
 
@@ -357,13 +343,13 @@ def _picture_group(
     model: Model,
     picture: PlainImage,
     prompts: Sequence[Prompt],
-    how: How,
+    question: Question,
     contours: Contours | None,
 ) -> Group:
     _refuse_resolutions(prompts, "a picture has no metres")
-    if how.tiles:
+    if question.tiles:
         source = picture_source(picture.rgb, picture.valid)
-        return _asked(model, source, prompts, replace(how, view="map"), contours)
+        return _asked(model, source, prompts, replace(question, view="map"), contours)
     height, width = picture.valid.shape
     size = model.image_size
     if max(height, width) > 2 * size:

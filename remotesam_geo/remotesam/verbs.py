@@ -8,9 +8,8 @@ import geopandas as gpd
 import xarray as xr
 
 from remotesam_geo.errors import InputError, number_in, one_of
-from remotesam_geo.mapping.collect import Choice
 from remotesam_geo.mapping.executor import OnError
-from remotesam_geo.mapping.feature_table import Style
+from remotesam_geo.mapping.feature_options import FeatureOptions
 from remotesam_geo.mapping.lazy import class_array, probability_array
 from remotesam_geo.mapping.polygons import Parts
 from remotesam_geo.mapping.stitch import Seam
@@ -36,7 +35,7 @@ from remotesam_geo.tasks import COUNT_CONTOUR_THRESHOLD, MIN_SCORE, MULTI_LABEL_
 from remotesam_geo.words import PromptLike, ResolutionLike
 
 from .answer import RefinedModel, ZoneAnswers, features, one_map, over_zones
-from .question import OVERLAP, Bands, How, Question, Refine, Resolutions, Thresholds, View
+from .question import OVERLAP, Bands, Question, Refine, Resolutions, Thresholds, View
 from .scene_kinds import SceneLike, is_probabilities
 
 __all__ = ["RemoteSAM"]
@@ -180,14 +179,12 @@ class RemoteSAM:
         question = Question(
             scene=scene, prompts=prompts, threshold=threshold, resolution=resolution, refine=refine,
             suppress=suppress, min_area=min_area, progress=progress,
-            how=How(
-                bands=bands, stretch=stretch, overlap=overlap, seam=seam, area=area, tiles=tiles, on_error=on_error
-            ),
+            bands=bands, stretch=stretch, overlap=overlap, seam=seam, area=area, tiles=tiles, on_error=on_error,
         )  # fmt: skip
-        choice = Choice(min_score=min_score, exclusive=exclusive, parts=parts)
-        return features(
-            self._asker, question, choice, Style(simplify=simplify, smooth=smooth), crs=crs
+        options = FeatureOptions(
+            min_score=min_score, exclusive=exclusive, parts=parts, simplify=simplify, smooth=smooth
         )
+        return features(self._asker, question, options, crs=crs)
 
     def refer(
         self,
@@ -225,15 +222,11 @@ class RemoteSAM:
         question = Question(
             scene=scene, prompts=prompts, template=None, threshold=threshold, resolution=resolution, refine=refine,
             suppress=suppress, min_area=min_area, progress=progress,
-            how=How(
-                bands=bands, stretch=stretch, view=view, overlap=overlap, seam=seam, area=area, tiles=tiles,
-                on_error=on_error,
-            ),
+            bands=bands, stretch=stretch, view=view, overlap=overlap, seam=seam, area=area, tiles=tiles,
+            on_error=on_error,
         )  # fmt: skip
-        choice = Choice(min_score=min_score, parts=parts)
-        return features(
-            self._asker, question, choice, Style(simplify=simplify, smooth=smooth), crs=crs
-        )
+        options = FeatureOptions(min_score=min_score, parts=parts, simplify=simplify, smooth=smooth)
+        return features(self._asker, question, options, crs=crs)
 
     def detect(
         self,
@@ -266,13 +259,11 @@ class RemoteSAM:
         question = Question(
             scene=scene, prompts=prompts, threshold=threshold, resolution=resolution, refine=refine,
             suppress=suppress, min_area=min_area, progress=progress,
-            how=How(
-                bands=bands, stretch=stretch, overlap=overlap, seam=seam, area=area, tiles=tiles, on_error=on_error
-            ),
+            bands=bands, stretch=stretch, overlap=overlap, seam=seam, area=area, tiles=tiles, on_error=on_error,
         )  # fmt: skip
         outline: Literal["oriented", "box"] = "oriented" if oriented else "box"
-        choice = Choice(outline=outline, min_score=min_score)
-        return features(self._asker, question, choice, Style(outline=outline), crs=crs)
+        options = FeatureOptions(outline=outline, min_score=min_score)
+        return features(self._asker, question, options, crs=crs)
 
     def ground(
         self,
@@ -300,10 +291,10 @@ class RemoteSAM:
             )
         question = Question(
             scene=scene, prompts=prompts, template=None, threshold=threshold, suppress="none", progress=progress,
-            how=How(bands=bands, stretch=stretch, view="scene", on_error=on_error),
+            bands=bands, stretch=stretch, view="scene", on_error=on_error,
         )  # fmt: skip
-        choice = Choice(outline="box", min_score=min_score)
-        return features(self._asker, question, choice, Style(outline="box"), crs=crs, one_each=True)
+        options = FeatureOptions(outline="box", min_score=min_score)
+        return features(self._asker, question, options, crs=crs, one_each=True)
 
     # --- zones ----------------------------------------------------------------------------------
 
@@ -353,10 +344,8 @@ class RemoteSAM:
         number_in("balance", balance, 0, 1)
         question = Question(
             scene=scene, prompts=prompts, threshold=threshold, resolution=resolution, progress=progress,
-            how=How(
-                bands=bands, stretch=stretch, view=view, overlap=overlap, seam=seam, area=area, tiles=tiles,
-                on_error=on_error,
-            ),
+            bands=bands, stretch=stretch, view=view, overlap=overlap, seam=seam, area=area, tiles=tiles,
+            on_error=on_error,
         )  # fmt: skip
 
         def rows(found: ZoneAnswers) -> gpd.GeoDataFrame:
@@ -393,10 +382,8 @@ class RemoteSAM:
         """
         question = Question(
             scene=scene, prompts=prompts, threshold=threshold, resolution=resolution, progress=progress,
-            how=How(
-                bands=bands, stretch=stretch, view=view, overlap=overlap, seam=seam, area=area, tiles=tiles,
-                on_error=on_error,
-            ),
+            bands=bands, stretch=stretch, view=view, overlap=overlap, seam=seam, area=area, tiles=tiles,
+            on_error=on_error,
         )  # fmt: skip
 
         def rows(found: ZoneAnswers) -> gpd.GeoDataFrame:
@@ -459,9 +446,7 @@ class RemoteSAM:
         question = Question(
             scene=scene, prompts=prompts, threshold=threshold, resolution=resolution, refine=refine,
             suppress=suppress, min_area=min_area, progress=progress,
-            how=How(
-                bands=bands, stretch=stretch, overlap=overlap, seam=seam, area=area, tiles=tiles, on_error=on_error
-            ),
+            bands=bands, stretch=stretch, overlap=overlap, seam=seam, area=area, tiles=tiles, on_error=on_error,
         )  # fmt: skip
 
         def rows(found: ZoneAnswers) -> gpd.GeoDataFrame:
@@ -472,7 +457,7 @@ class RemoteSAM:
 
         return over_zones(
             self._asker, question, zones, rows, columns=None if wide else COUNT_COLUMNS,
-            choice=Choice(min_score=min_score), contour_threshold=COUNT_CONTOUR_THRESHOLD,
+            options=FeatureOptions(min_score=min_score), contour_threshold=COUNT_CONTOUR_THRESHOLD,
         )  # fmt: skip
 
     def caption(
@@ -507,10 +492,8 @@ class RemoteSAM:
         question = Question(
             scene=scene, prompts=prompts, threshold=threshold, resolution=resolution, progress=progress, refine=refine,
             suppress=suppress, min_area=min_area,
-            how=How(
-                bands=bands, stretch=stretch, view=view, overlap=overlap, seam=seam, area=area, tiles=tiles,
-                on_error=on_error,
-            ),
+            bands=bands, stretch=stretch, view=view, overlap=overlap, seam=seam, area=area, tiles=tiles,
+            on_error=on_error,
         )  # fmt: skip
 
         def rows(found: ZoneAnswers) -> gpd.GeoDataFrame:
@@ -519,7 +502,7 @@ class RemoteSAM:
             )
 
         return over_zones(
-            self._asker, question, zones, rows, columns=CAPTION_COLUMNS, choice=Choice(min_score=min_score)
+            self._asker, question, zones, rows, columns=CAPTION_COLUMNS, options=FeatureOptions(min_score=min_score)
         )  # fmt: skip
 
     # --- the map itself -------------------------------------------------------------------------
@@ -548,7 +531,7 @@ class RemoteSAM:
         """
         question = Question(
             scene=scene, prompts=prompts, resolution=resolution,
-            how=How(bands=bands, stretch=stretch, overlap=overlap, seam=seam, area=area),
+            bands=bands, stretch=stretch, overlap=overlap, seam=seam, area=area,
         )  # fmt: skip
         return probability_array(*one_map(self._asker, question))
 
@@ -575,6 +558,6 @@ class RemoteSAM:
         """
         question = Question(
             scene=scene, prompts=classes, threshold=threshold, resolution=resolution,
-            how=How(bands=bands, stretch=stretch, overlap=overlap, seam=seam, area=area),
+            bands=bands, stretch=stretch, overlap=overlap, seam=seam, area=area,
         )  # fmt: skip
         return class_array(*one_map(self._asker, question))
