@@ -5,14 +5,16 @@ it receives or returns the window's pixels, probabilities, components or feature
 another such function; the others are *tools*, which take arrays and give arrays. Methods of the values that travel
 (`Features.take`, `Table.score`) belong to the values, and are not counted.
 
-Command: `python benchmarks/trace_window.py`
+Command: `python benchmarks/trace_window.py [picture.svg]`
 """
 
 import dataclasses
 import sys
 import threading
 import warnings
+from itertools import pairwise
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import geopandas as gpd
 import numpy as np
@@ -127,6 +129,37 @@ def trace():
     return found
 
 
+def picture(steps):
+    """The steps as an SVG: one row a step, one column a folder."""
+    columns = list(dict.fromkeys(name.split("/")[0] for name in steps))
+    wide, high, top = 190, 30, 40
+    size = f'width="{wide * len(columns) + 20}" height="{high * len(steps) + top + 10}"'
+    out = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="12">',
+        '<rect width="100%" height="100%" fill="white"/>',
+    ]
+    for number, folder in enumerate(columns):
+        out.append(
+            f'<text x="{number * wide + 20}" y="22" font-weight="bold">{escape(folder)}/</text>'
+        )
+    spots = [
+        (columns.index(name.split("/")[0]) * wide + 15, row * high + top)
+        for row, name in enumerate(steps)
+    ]
+    for (x, y), (to_x, to_y) in pairwise(spots):
+        out.append(
+            f'<line x1="{x + 82}" y1="{y + 20}" x2="{to_x + 82}" y2="{to_y}" stroke="#8aa" stroke-width="1.5"/>'
+        )
+    for (x, y), name in zip(spots, steps, strict=True):
+        place, function = name.split(":")
+        text = f"{Path(place).stem}.{function.replace('.<locals>', '')}"
+        out.append(
+            f'<rect x="{x}" y="{y}" width="165" height="20" rx="4" fill="#e8f1f2" stroke="#589"/>'
+        )
+        out.append(f'<text x="{x + 6}" y="{y + 14}" font-size="10.5">{escape(text)}</text>')
+    return "\n".join([*out, "</svg>", ""])
+
+
 if __name__ == "__main__":
     found = trace()
     for name in found.on_way:
@@ -138,3 +171,5 @@ if __name__ == "__main__":
         f"{len(found.entered)} functions entered, {len(found.on_way)} on the way of the window: {len(steps)} steps and "
         f"{len(found.on_way) - len(steps)} tools; {len(built)} value classes carry it, {len(found.classes)} are built"
     )
+    if len(sys.argv) > 1:
+        Path(sys.argv[1]).write_text(picture(steps), encoding="utf-8")
