@@ -212,7 +212,7 @@ def match(
     Returns:
         Positions in both.
 
-    Example:
+    Examples:
         >>> boxes = gpd.GeoSeries([shapely.box(0, 0, 2, 2), shapely.box(5, 0, 7, 2)])
         >>> match(boxes, boxes.translate(0.2))
         [(0, 0), (1, 1)]

@@ -74,7 +74,7 @@ def one_of(name: str, value: Any, allowed: Iterable[Any]) -> None:
     Raises:
         InputError: `value` is not one of them. The message lists them, and names the nearest one for a typo.
 
-    Example:
+    Examples:
         >>> from remotesam_geo.errors import one_of
         >>> one_of("seam", "blend", ("blend", "paste"))
         >>> one_of("seam", "Blend", ("blend", "paste"))
@@ -114,7 +114,7 @@ def number_in(
     Raises:
         InputError: `value` is no such number. The message says what is.
 
-    Example:
+    Examples:
         >>> from remotesam_geo.errors import number_in
         >>> number_in("overlap", 0.25, 0, 0.5)
         >>> number_in("overlap", float("nan"), 0, 0.5)

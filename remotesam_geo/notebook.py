@@ -53,7 +53,7 @@ def card(kind: str, name: str, words: str, pictures: Sequence[str] = ()) -> str:
         words: What there is to say, as HTML made by the other functions here.
         pictures: What there is to see, as HTML too.
 
-    Example:
+    Examples:
         >>> "&lt;b&gt;" in card("Job", "out/<b>", facts({"windows": "4"}))
         True
     """

@@ -41,7 +41,7 @@ def area_of_interest(
     Raises:
         InputError: Where the bbox is swapped, inverted or not in degrees, or the geometry empty.
 
-    Example:
+    Examples:
         >>> area_of_interest(bbox=(179, -17, -179, -16)).bounds
         (179.0, -17.0, 181.0, -16.0)
     """
@@ -72,7 +72,7 @@ def shape_in_degrees(
     Raises:
         InputError: Where it is empty, not in degrees, or no geometry.
 
-    Example:
+    Examples:
         >>> shape_in_degrees({"type": "Point", "coordinates": [7, 46]}, flat=True).wkt
         'POINT (7 46)'
     """
@@ -96,7 +96,7 @@ def split_at_antimeridian(shape: BaseGeometry) -> BaseGeometry:
     Returns:
         It, or its parts.
 
-    Example:
+    Examples:
         >>> split_at_antimeridian(shapely.box(179, -17, 181, -16)).bounds
         (-180.0, -17.0, 180.0, -16.0)
     """

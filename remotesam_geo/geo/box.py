@@ -9,7 +9,7 @@ __all__ = ["Box"]
 class Box:
     """A half-open rectangle of pixels.
 
-    Example:
+    Examples:
         >>> Box(top=0, left=2, bottom=4, right=8).shape
         (4, 6)
     """

@@ -40,7 +40,7 @@ def grid_of(scene: xr.Dataset | xr.DataArray, name: str = "this scene") -> GeoBo
     Raises:
         InputError: There is no CRS, the coordinates are not evenly spaced, or they contradict the stored transform.
 
-    Example:
+    Examples:
         >>> import numpy as np, xarray as xr
         >>> place = {"y": [15.0, 5.0], "x": [5.0, 15.0, 25.0]}
         >>> scene = xr.DataArray(np.zeros((2, 3)), dims=("y", "x"), coords=place)

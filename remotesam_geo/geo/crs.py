@@ -70,7 +70,7 @@ def body_of(crs: CRS) -> Body:
     Raises:
         InputError: It belongs to none, or does not give places by x and y.
 
-    Example:
+    Examples:
         >>> from pyproj import CRS
         >>> body_of(CRS("EPSG:3857")).degrees.to_string(), body_of(CRS("IAU_2015:30100")).earth
         ('EPSG:4326', False)

@@ -90,7 +90,7 @@ def pixel_size(geobox: GeoBox) -> PixelSize:
     Raises:
         InputError: The raster has no CRS, a local one, or lies nowhere on its body.
 
-    Example:
+    Examples:
         >>> from odc.geo.geobox import GeoBox
         >>> box = GeoBox.from_bbox((9.99, 59.99, 10.01, 60.01), crs="EPSG:4326", resolution=0.0001)
         >>> size = pixel_size(box)
@@ -142,7 +142,7 @@ def plan_geobox(geobox: GeoBox, resolution: Resolution = "native") -> GeoBox:
     Raises:
         InputError: There is no projection in which metres are true within 1 % over the whole raster.
 
-    Example:
+    Examples:
         >>> from odc.geo.geobox import GeoBox
         >>> box = GeoBox.from_bbox((500000, 0, 500600, 600), crs="EPSG:32633", resolution=0.5)
         >>> plan_geobox(box) == box, plan_geobox(box, 5).shape

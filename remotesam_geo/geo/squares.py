@@ -15,7 +15,7 @@ def square_round(geobox: GeoBox, size: int, area: BaseGeometry | None = None) ->
         size: Pixels along the view's side.
         area: In pixels of the raster; by default all of it.
 
-    Example:
+    Examples:
         >>> from odc.geo.geobox import GeoBox
         >>> box = GeoBox.from_bbox((0, 0, 400, 200), crs="EPSG:32633", resolution=1)
         >>> square_round(box, 100).boundingbox

@@ -83,7 +83,7 @@ class Job:
 
     A job is made by `Job.create` and found again by `Job.open`.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> import numpy as np
         >>> from odc.geo.geobox import GeoBox

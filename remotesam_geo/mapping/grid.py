@@ -67,7 +67,7 @@ class Grid:
         overlap: Pixels that neighbouring windows share, even, at most half a window.
         block: Tiles along the side of a block.
 
-    Example:
+    Examples:
         >>> grid = Grid(shape=(1000, 2000), window=896, overlap=224)
         >>> grid.tiles, [tile.window.left for tile in grid][:3]
         ((2, 3), [0, 672, 1104])

@@ -50,7 +50,7 @@ _TEXT_COUNTS = (
 class RemoteSAMConfig(PreTrainedConfig):
     """The sizes of a RemoteSAM network; the default is the released one.
 
-    Args:
+    Attributes:
         image_size: Side of the square picture, in pixels; a multiple of ``8 * patch_size``.
         patch_size: Side of the patches that become the first tokens.
         widths: Channels of the four stages.
@@ -72,7 +72,7 @@ class RemoteSAMConfig(PreTrainedConfig):
         image_mean: Mean of the red, green and blue of training pictures, in 0..1.
         image_std: Their deviation.
 
-    Example:
+    Examples:
         >>> from remotesam_geo.model import RemoteSAMConfig
         >>> RemoteSAMConfig().grid_sizes
         (224, 112, 56, 28)

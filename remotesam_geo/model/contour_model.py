@@ -91,7 +91,7 @@ class ContourModel:
         batch: Pictures computed together, fewer filled up with black ones; `"auto"` for 1 on the
             CPU and 8 elsewhere.
 
-    Example:
+    Examples:
         >>> from remotesam_geo.model import ContourModel
         >>> contours = ContourModel.from_pretrained()  # doctest: +SKIP
         >>> contours(images).shape  # doctest: +SKIP

@@ -70,7 +70,7 @@ def convert(
         cache_dir: Another cache than huggingface_hub's.
         local_files_only: Never ask the network.
 
-    Example:
+    Examples:
         >>> from remotesam_geo.model import convert
         >>> convert("RemoteSAMv1.pth", "remotesam")  # doctest: +SKIP
     """

@@ -31,7 +31,7 @@ def segmentation_loss(
     Returns:
         A scalar, in float32 at least.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from remotesam_geo.model import segmentation_loss
         >>> labels = torch.tensor([[[0, 1]]])

@@ -112,7 +112,7 @@ class RemoteSAMModel(PreTrainedModel):
 
     The visual and gate weights of the last stage are in the checkpoint but act on nothing.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from remotesam_geo.model import RemoteSAMConfig, RemoteSAMModel
         >>> config = RemoteSAMConfig(

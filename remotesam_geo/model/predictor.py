@@ -94,7 +94,7 @@ class Predictor:
             anyway, for one number of threads.
         compiled: Send the network through torch.compile, on a GPU: minutes at the first answer.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.model import Predictor, RemoteSAMConfig, RemoteSAMModel
         >>> from remotesam_geo.model import RemoteSAMProcessor
@@ -421,7 +421,7 @@ def _fill(answers: Tensor, targets: list[NDArray[Any]]) -> None:
 def to_codes(probabilities: Tensor) -> Tensor:
     """The byte ceil(200 p) of probabilities in float32, exactly.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from remotesam_geo.model.predictor import to_codes
         >>> to_codes(torch.tensor([0.0, 0.001, 0.5, 0.50001, 1.0])).tolist()

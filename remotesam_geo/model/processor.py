@@ -50,7 +50,7 @@ class Tokens(NamedTuple):
 def bert_tokenizer() -> Tokenizer:
     """BERT's uncased WordPiece tokenizer, from the vocabulary that is part of this package.
 
-    Example:
+    Examples:
         >>> from remotesam_geo.model.processor import bert_tokenizer
         >>> bert_tokenizer().encode("storage tank").tokens
         ['[CLS]', 'storage', 'tank', '[SEP]']
@@ -144,7 +144,7 @@ class RemoteSAMProcessor:
         tokenizer: A tokenizer of one's own, for a network with a small vocabulary; without it
             BERT's, whose vocabulary is part of this package.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.model import RemoteSAMProcessor
         >>> processor = RemoteSAMProcessor()
@@ -181,7 +181,7 @@ class RemoteSAMProcessor:
     ) -> Self:
         """The processor of a network, by what `RemoteSAMModel.from_pretrained` takes.
 
-        Example:
+        Examples:
             >>> from remotesam_geo.model import RemoteSAMProcessor
             >>> RemoteSAMProcessor.from_pretrained().config.image_size
             896
@@ -253,7 +253,7 @@ class RemoteSAMProcessor:
 
         A word that is cut in its middle counts as cut.
 
-        Example:
+        Examples:
             >>> from remotesam_geo.model import RemoteSAMProcessor
             >>> RemoteSAMProcessor().cut_words("a " * 17 + "ship beside the long pier")
             'the long pier'
@@ -274,7 +274,7 @@ class RemoteSAMProcessor:
 
         A network with a word list of its own, such as "tiny", cannot tell them from each other.
 
-        Example:
+        Examples:
             >>> from remotesam_geo.model import RemoteSAMProcessor
             >>> RemoteSAMProcessor.from_pretrained("tiny").unknown_words("the red zebra in the image")
             ('zebra',)

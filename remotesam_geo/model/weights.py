@@ -323,7 +323,7 @@ def _identity(digests: Mapping[str, str]) -> str:
 def weights_sha256(model: nn.Module) -> str:
     """The identity of a model's weights as they are now, whatever file they came from.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from remotesam_geo.model import weights_sha256
         >>> layer = torch.nn.Linear(2, 1)

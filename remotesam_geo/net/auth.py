@@ -108,7 +108,7 @@ class HrefSigner:
             on port 443; say `host:8443` for another port and `http://host:8080` for plain http. A host of
             this machine (localhost, 127.0.0.1) means any port, and http too.
 
-    Example:
+    Examples:
         >>> signer = HrefSigner(sign=lambda href: f"{href}?key=1", hosts=("*.example.com",))
         >>> signer.covers("https://data.example.com/a.tif"), signer.covers("https://other.org/a.tif")
         (True, False)
@@ -148,7 +148,7 @@ class PlanetaryComputer:
         endpoint: Where tokens are given out.
         suffix: The storage hosts that it gives them for.
 
-    Example:
+    Examples:
         >>> PlanetaryComputer().covers("https://naipeuwest.blob.core.windows.net/naip/a.tif")
         True
     """
@@ -267,7 +267,7 @@ class S3:
         endpoint: URL of another store, "https://eodata.dataspace.copernicus.eu" for example.
         profile: Section of AWS's own files to take credentials from.
 
-    Example:
+    Examples:
         >>> S3(buckets=("usgs-landsat",), requester_pays=True).covers("s3://usgs-landsat/a.TIF")
         True
     """

@@ -35,7 +35,7 @@ _BESIDE = frozenset({
 def secrets_in(text: str) -> list[str]:
     """The parameters of every URL in a text that hold a signature, token or password.
 
-    Example:
+    Examples:
         >>> secrets_in("https://me:pw@example.com/a.tif?sig=abc&page=2")
         ['user:password@', 'sig']
         >>> secrets_in("https://example.com/a.tif?page=2")
@@ -54,7 +54,7 @@ def secrets_in(text: str) -> list[str]:
 def stripped(url: str) -> str:
     """A URL without signatures, tokens and passwords; other parameters stay.
 
-    Example:
+    Examples:
         >>> stripped("https://account.blob.core.windows.net/c/a.tif?sv=2020&se=2030&sig=abc&page=2")
         'https://account.blob.core.windows.net/c/a.tif?page=2'
     """

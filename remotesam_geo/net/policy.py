@@ -22,7 +22,7 @@ class ReadPolicy:
         disk_bytes: Most bytes of files that can only be fetched whole, kept as temporary files.
         ahead_bytes: Most bytes fetched beyond what is asked for, once a scene is read row by row.
 
-    Example:
+    Examples:
         >>> ReadPolicy(patience=Patience(total=60), trust=Trust(hosts=("127.0.0.1",))).cache_bytes
         134217728
     """

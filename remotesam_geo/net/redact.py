@@ -46,7 +46,7 @@ _SECRET = re.compile(
 def redact(url: str) -> str:
     """A URL without query, fragment, user and password.
 
-    Example:
+    Examples:
         >>> redact("https://me:secret@example.com/a.tif?sig=abc")
         'https://example.com/a.tif?...'
     """
@@ -62,7 +62,7 @@ def redact(url: str) -> str:
 def redact_text(text: str) -> str:
     """A text with every URL in it redacted, and the values of parameters that carry credentials.
 
-    Example:
+    Examples:
         >>> redact_text("cannot open https://example.com/a.tif?sig=abc today")
         'cannot open https://example.com/a.tif?... today'
     """

@@ -45,7 +45,7 @@ class Patience:
         first_wait: Seconds before the first repetition; doubled each time, with jitter.
         longest_wait: Most seconds between two repetitions, unless the server asks for more.
 
-    Example:
+    Examples:
         >>> Patience(total=60).retries
         8
     """

@@ -47,7 +47,7 @@ class Trust:
         hosts: Names or addresses, with `*` as wildcard, that may be private or loopback.
         local_files: Whether remote items may name files of this machine.
 
-    Example:
+    Examples:
         >>> Trust(hosts=("tiles.intranet.example", "10.0.*")).allows("10.0.3.7")
         True
     """
@@ -124,7 +124,7 @@ def host_name(host: str) -> str:
     Raises:
         ValueError: It cannot be a host's name.
 
-    Example:
+    Examples:
         >>> host_name("Bücher.Example."), host_name("0:0:0:0:0:0:0:1")
         ('xn--bcher-kva.example', '::1')
     """
@@ -141,7 +141,7 @@ def origin(url: str) -> tuple[str, str, int | None]:
     Raises:
         RefusedError: The URL is malformed.
 
-    Example:
+    Examples:
         >>> origin("HTTPS://Example.com./a") == origin("https://example.com:443/b")
         True
     """
@@ -164,7 +164,7 @@ def is_meant_for(url: str, patterns: tuple[str, ...]) -> bool:
             a scheme https is meant, without a port the scheme's own; a host of this machine is meant
             with any of both.
 
-    Example:
+    Examples:
         >>> is_meant_for("https://a.example.com/b", ("*.example.com",))
         True
         >>> is_meant_for("http://a.example.com/b", ("*.example.com",))
@@ -195,7 +195,7 @@ def check_href(href: str, *, origin: str | None, trust: Trust) -> None:
     Raises:
         RefusedError: The href is not opened, and why.
 
-    Example:
+    Examples:
         >>> check_href("https://example.com/a.tif", origin=None, trust=Trust())
     """
     if re.search(r"[\x00-\x1f\x7f]", href):
@@ -252,7 +252,7 @@ def check_host(host: str, port: int, trust: Trust) -> None:
 def check_address(host: str, address: str, trust: Trust) -> None:
     """Refuse an address that is not public, unless its host is trusted.
 
-    Example:
+    Examples:
         >>> check_address("example.com", "93.184.216.34", Trust())
     """
     if not (trust.allows(host) or trust.allows(address) or _is_public(address)):
@@ -284,7 +284,7 @@ def remote_driver(start: bytes) -> str:
     Raises:
         RefusedError: It is none of the formats that are opened from afar.
 
-    Example:
+    Examples:
         >>> remote_driver(b"II*" + bytes(5))
         'GTiff'
     """

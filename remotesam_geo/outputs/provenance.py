@@ -36,7 +36,7 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
     Raises:
         InputError: There is no such file, it is of another kind, or it says nothing.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> import geopandas as gpd
         >>> from remotesam_geo import read_provenance, save

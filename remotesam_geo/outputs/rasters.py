@@ -149,7 +149,7 @@ def open_probabilities(path: str | Path) -> xr.DataArray:
     Raises:
         InputError: There is no such file, or it holds something else.
 
-    Example:
+    Examples:
         >>> from remotesam_geo import open_probabilities                     # doctest: +SKIP
         >>> model.count(open_probabilities("ships.tif"), threshold=0.4)      # doctest: +SKIP
     """

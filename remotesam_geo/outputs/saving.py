@@ -41,7 +41,7 @@ def save(
             or a folder with other things is there.
         WriteError: It cannot be written; what was there before is kept.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> import geopandas as gpd
         >>> from shapely import box

@@ -97,7 +97,7 @@ def result_item(
     Raises:
         InputError: A file cannot be described, lies nowhere on Earth, or there is no time to state.
 
-    Example:
+    Examples:
         >>> from remotesam_geo import result_item, save                                       # doctest: +SKIP
         >>> item = result_item(save(ships, "ships.geojson"), sources=items)                   # doctest: +SKIP
         >>> item.save_object(dest_href="ships.json")                                          # doctest: +SKIP
@@ -154,7 +154,7 @@ def model_item(
     Raises:
         InputError: It has no network, whose configuration would say what it takes.
 
-    Example:
+    Examples:
         >>> from remotesam_geo import RemoteSAM, model_item                                   # doctest: +SKIP
         >>> model_item(RemoteSAM.from_pretrained(), href="https://huggingface.co/1e12Leon/RemoteSAM")  # doctest: +SKIP
     """

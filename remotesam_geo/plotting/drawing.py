@@ -59,7 +59,7 @@ def plot(
     Raises:
         InputError: The features do not lie where the scene does, or there is no such time.
 
-    Example:
+    Examples:
         >>> planes = model.detect(scene, "airplane")                                # doctest: +SKIP
         >>> plot(scene, planes, scores=True).figure.savefig("planes.png")           # doctest: +SKIP
     """

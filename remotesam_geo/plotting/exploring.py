@@ -104,7 +104,7 @@ def explore(
     Raises:
         InputError: There are more features than a page can hold, or they do not lie where the scene does.
 
-    Example:
+    Examples:
         >>> import geopandas as gpd
         >>> from shapely import box
         >>> from remotesam_geo import explore

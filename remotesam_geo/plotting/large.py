@@ -55,7 +55,7 @@ def explore_large(
         InputError: There is nothing to show, no CRS, too many labels, or what is no polygon.
         MissingExtraError: lonboard is not installed.
 
-    Example:
+    Examples:
         >>> import geopandas as gpd
         >>> from shapely import box
         >>> from remotesam_geo import explore_large

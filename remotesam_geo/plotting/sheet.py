@@ -51,7 +51,7 @@ def contact_sheet(
     Returns:
         The figure.
 
-    Example:
+    Examples:
         >>> from remotesam_geo import contact_sheet                                 # doctest: +SKIP
         >>> contact_sheet(scene, planes).savefig("sheet.png")                       # doctest: +SKIP
     """

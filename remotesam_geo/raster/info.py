@@ -217,7 +217,7 @@ def usable_levels(shapes: Sequence[tuple[int, int]]) -> list[int]:
     Args:
         shapes: Rows and columns of each level, in the order of the file.
 
-    Example:
+    Examples:
         >>> usable_levels([(100, 200), (100, 200), (25, 50), (50, 100), (64, 64)])
         [0, 3, 2]
     """

@@ -318,7 +318,7 @@ class SceneDriver:
         md_parser: What reads an item's metadata; None: odc-stac's own.
         aux_reader: What reads auxiliary bands; None: there are none.
 
-    Example:
+    Examples:
         >>> SceneDriver(policy=ReadPolicy(cache_bytes=1 << 20)).policy.cache_bytes
         1048576
     """

@@ -63,7 +63,7 @@ class RemoteSAM:
     Args:
         model: What answers.
 
-    Example:
+    Examples:
         >>> from remotesam_geo import RemoteSAM, open_raster                      # doctest: +SKIP
         >>> model = RemoteSAM.from_pretrained("tiny")                              # doctest: +SKIP
         >>> model.detect(open_raster("harbour.tif"), ["ship", "storage tank"])     # doctest: +SKIP

@@ -85,7 +85,7 @@ def load(
         InputError: Nothing to load, unknown bands, no CRS, no overlap, an absurd size.
         ReadError: A header that is needed cannot be read.
 
-    Example:
+    Examples:
         >>> grid = {"proj:epsg": 32631, "proj:shape": [100, 200],
         ...         "proj:transform": [10, 0, 500000, 0, -10, 5000000]}
         >>> picture = {"href": "https://example.com/a.tif", "type": "image/tiff",

@@ -71,7 +71,7 @@ def open_raster(
         InputError: No such band, no CRS, a placement by rational polynomials.
         ReadError: There is no such file, or its header cannot be read.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from PIL import Image
         >>> with tempfile.NamedTemporaryFile(suffix=".png") as file:

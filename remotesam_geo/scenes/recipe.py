@@ -135,7 +135,7 @@ class Recipe:
         chunk: Rows and columns of a chunk.
         attrs: Attributes of the scene.
 
-    Example:
+    Examples:
         >>> from remotesam_geo import load
         >>> item = {"id": "a", "properties": {
         ...     "datetime": "2024-05-01T10:00:00Z", "proj:epsg": 32631, "proj:shape": [100, 200],

@@ -47,7 +47,7 @@ def render(
     Raises:
         InputError: No such bands, a shape that cannot be understood, limits of other units.
 
-    Example:
+    Examples:
         >>> import numpy as np, xarray as xr
         >>> picture = xr.DataArray(np.full((3, 2, 2), 7, "uint8"), dims=("band", "y", "x"))
         >>> render(picture).rgb.dtype, render(picture).attrs["stretch"]

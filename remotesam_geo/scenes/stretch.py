@@ -43,7 +43,7 @@ class Stretch:
         of: What the limits are in: "reflectance", or "values" as they are in the scene. "nothing" where the sample
             that limits are taken from held no valid pixel: a valid pixel that is met later is an error then.
 
-    Example:
+    Examples:
         >>> Stretch(limits=((0, 3000),) * 3).limits[0]
         (0, 3000)
     """

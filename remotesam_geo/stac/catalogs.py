@@ -102,7 +102,7 @@ def near_matches(name: str, known: Iterable[str], *, most: int = 5) -> list[str]
     Returns:
         The nearest first.
 
-    Example:
+    Examples:
         >>> near_matches("sentinel2", ["naip", "landsat-c2-l2", "sentinel-2-l2a"])
         ['sentinel-2-l2a']
         >>> near_matches("planetary computer", CATALOGS)
@@ -127,7 +127,7 @@ def _letters(name: str) -> str:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of an error about an unknown name: near matches, or some of what there is.
 
-    Example:
+    Examples:
         >>> did_you_mean("nap", ["naip", "landsat"])
         "did you mean 'naip'?"
     """

@@ -171,7 +171,7 @@ def parse_time(value: Any) -> datetime:
     Raises:
         ValueError: It is none, or lies outside the years 1 to 9999.
 
-    Example:
+    Examples:
         >>> parse_time("2024-05-01T10:00:00+02:00").isoformat()
         '2024-05-01T08:00:00+00:00'
     """

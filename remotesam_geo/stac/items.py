@@ -165,7 +165,7 @@ def read_items(items: Any, left: LeftOut | None = None) -> tuple[Item, ...]:
     Raises:
         InputError: Where there is none, or where something is no item.
 
-    Example:
+    Examples:
         >>> [item.id for item in read_items({"type": "Feature", "id": "a", "properties": {
         ...     "datetime": "2024-05-01T10:00:00"}, "assets": {}, "geometry": None})]
         ['a']
@@ -488,7 +488,7 @@ def resolve_href(href: str, origin: str | None, item: str = "", asset: str = "")
     Returns:
         A URL, or a path for a file of this machine.
 
-    Example:
+    Examples:
         >>> resolve_href("./B04.tif", "https://example.com/s2/item.json")
         'https://example.com/s2/B04.tif'
         >>> resolve_href("file:///data/B04.tif", None)

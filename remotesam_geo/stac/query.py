@@ -246,7 +246,7 @@ def read_interval(value: Any) -> Interval:
     Raises:
         InputError: It is no time, or it ends before it begins.
 
-    Example:
+    Examples:
         >>> first, last = read_interval("2021-06/..")
         >>> first.isoformat(), last
         ('2021-06-01T00:00:00+00:00', None)
@@ -367,7 +367,7 @@ def _sort_key(doc: Document, field: str) -> Any:
 def interval_text(interval: Interval) -> str | None:
     """An interval as STAC APIs want it.
 
-    Example:
+    Examples:
         >>> interval_text(read_interval("2021/.."))
         '2021-01-01T00:00:00Z/..'
     """

@@ -33,7 +33,7 @@ def save_items(items: Iterable[Any], path: str | os.PathLike[str]) -> Path:
         InputError: The path ends in something else, a folder is there, or an item is none.
         WriteError: It cannot be written; what was there before is kept.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from remotesam_geo import save_items, search
         >>> item = {"type": "Feature", "id": "a", "geometry": None, "links": [], "assets": {},

@@ -63,7 +63,7 @@ def search(
         InputError: A question that cannot be meant, or one that files cannot serve.
         SearchError: A catalogue or collection that does not exist, or one that cannot be read.
 
-    Example:
+    Examples:
         >>> items = search(                                                          # doctest: +SKIP
         ...     "planetary-computer", "naip", bbox=(-87.92, 41.96, -87.88, 41.99), datetime="2021"
         ... )

@@ -84,7 +84,7 @@ def caption(
     Returns:
         A sentence that says what and how many, and one that says where.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.tasks import caption
         >>> ships = np.array([[10, 10], [20, 12], [14, 15]])

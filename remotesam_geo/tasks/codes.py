@@ -51,7 +51,7 @@ def encode(
     Returns:
         The bytes, of the same shape.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.tasks import encode
         >>> encode(np.array([0.0, 0.001, 0.5, 0.501, 1.0, np.nan], np.float32))
@@ -87,7 +87,7 @@ def decode(codes: NDArray[np.uint8]) -> NDArray[np.float32]:
 
     Thresholds in steps of 0.005 cut the result exactly as they cut the bytes, and `encode` gives the bytes back.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.tasks import decode
         >>> decode(np.array([0, 100, 200, 255], np.uint8))
@@ -102,7 +102,7 @@ def decode(codes: NDArray[np.uint8]) -> NDArray[np.float32]:
 def threshold_steps(threshold: float, name: str = "threshold") -> int:
     """A threshold as the whole number of steps of 0.005 that it must be.
 
-    Example:
+    Examples:
         >>> from remotesam_geo.tasks import threshold_steps
         >>> threshold_steps(0.35)
         70

@@ -56,7 +56,7 @@ def split(
         threshold: Of the map, in steps of 0.005.
         contour_threshold: Above it a pixel is contour; in steps of 0.005.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.tasks import split
         >>> parted = split(np.ones((1, 5), np.float32), np.array([[0, 0, 1, 0, 0]], np.float32))
@@ -87,7 +87,7 @@ def large_pieces(count: I64, parent: I64, *, share: float = SHARE) -> NDArray[np
     Returns:
         True for the pieces to keep (m).
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.tasks import large_pieces
         >>> large_pieces(np.array([10, 2, 3, 1]), np.array([0, 0, 0, 1]))
@@ -119,7 +119,7 @@ def refine(
     Returns:
         The pieces that are kept.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.tasks import refine
         >>> touching = np.ones((1, 5), np.float32)

@@ -144,7 +144,7 @@ def detect(
     Returns:
         The objects.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.tasks import detect
         >>> prob = np.zeros((6, 8), np.float32)
@@ -203,7 +203,7 @@ def select(
     Returns:
         True for those to keep (n), and the count of the others.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.tasks import components, select, upright
         >>> found = components(np.array([[0.9, 0, 0.6, 0.6]], np.float32))
@@ -246,7 +246,7 @@ def select(
 def enclosing_components(found: Components) -> I64:
     """Which component each component of a whole picture lies inside of, in a hole of it; -1 for none (n).
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.tasks import components, enclosing_components
         >>> nested = np.ones((5, 5), np.float32)
@@ -284,7 +284,7 @@ def count_objects(
         min_area: Least number of pixels of an object.
         suppress: As in `detect`.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.tasks import count_objects
         >>> count_objects(np.array([[0.9, 0.1, 0.8]], np.float32))
@@ -319,7 +319,7 @@ def ground(
         min_score: Least mean probability of a component to be counted in.
         min_area: Least number of pixels of one.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.tasks import ground
         >>> ground(np.array([[0.0, 0.75, 0.0], [0.0, 0.0, 1.0]], np.float32))

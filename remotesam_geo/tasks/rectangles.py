@@ -55,7 +55,7 @@ class Hulls:
 def hulls(found: Regions) -> Hulls:
     """The convex hulls of the pixels' corners.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.tasks import components, hulls
         >>> hulls(components(np.array([[0.9, 0.1], [0.9, 0.9]], np.float32))).points
@@ -79,7 +79,7 @@ def merge_hulls(parts: Sequence[Hulls], group: I64, n: int) -> Hulls:
         group: Which whole each part belongs to, through all of `parts` one after the other.
         n: How many wholes there are; each must have a part.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.tasks import components, hulls, merge_hulls
         >>> half = hulls(components(np.ones((2, 3), np.float32)))
@@ -106,7 +106,7 @@ def smallest_rectangles(around: Hulls) -> F64:
         The corners x, y, clockwise as seen on the screen; the side from the first to the second points to the
         right and, by less than 90 degrees, down (n x 4 x 2).
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.tasks import components, hulls, smallest_rectangles
         >>> diagonal = hulls(components(np.eye(3, dtype=np.float32)))
@@ -140,7 +140,7 @@ def drawn_rectangles(around: Hulls) -> I64:
     Returns:
         The corners x, y, in order around each box (n x 4 x 2).
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.tasks import components, drawn_rectangles, hulls
         >>> drawn_rectangles(hulls(components(np.ones((3, 4), np.float32)))).tolist()
@@ -170,7 +170,7 @@ def drawn_rectangles(around: Hulls) -> I64:
 def upright(box: I64) -> F64:
     """Boxes x0, y0, x1, y1 (n x 4) as corners in the order of `smallest_rectangles` (n x 4 x 2).
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.tasks import upright
         >>> upright(np.array([[0, 0, 3, 2]])).tolist()

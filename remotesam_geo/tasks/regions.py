@@ -60,7 +60,7 @@ class Regions:
         Returns:
             The image (H x W).
 
-        Example:
+        Examples:
             >>> import numpy as np
             >>> from remotesam_geo.tasks import components
             >>> prob = np.array([[0.9, 0.1, 0.8], [0.7, 0.2, 0.1]], np.float32)
@@ -159,7 +159,7 @@ def components(
     Returns:
         The components.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.tasks import components
         >>> found = components(np.array([[200, 0, 0], [0, 150, 255]], np.uint8))
@@ -214,7 +214,7 @@ def components(
 def background(found: Regions) -> Background:
     """Label what lies between the components: 4-connected, as suits 8-connected components.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.tasks import background, components
         >>> ring = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], np.float32)

@@ -85,7 +85,7 @@ def tally(prob: Map, zones: NDArray[np.integer] | None = None, n: int | None = N
         zones: The zone of each pixel from 1, 0 for none (H x W); without it the whole picture is one zone.
         n: How many zones there are; by default the largest number in `zones`.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.tasks import label_scores, tally
         >>> counted = tally(np.array([[200, 100], [254, 0]], np.uint8), np.array([[1, 1], [2, 2]]))
@@ -130,7 +130,7 @@ def tally(prob: Map, zones: NDArray[np.integer] | None = None, n: int | None = N
 def add_tallies(tallies: Sequence[Tally]) -> Tally:
     """Add the tallies of parts of a picture, over the same zones.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.tasks import add_tallies, tally
         >>> both = add_tallies([tally(np.full((1, 1), 200, np.uint8)), tally(np.full((1, 2), 255, np.uint8))])
@@ -163,7 +163,7 @@ def label_scores(tallies: Sequence[Tally], *, balance: float = MULTI_LABEL_BALAN
     Returns:
         The scores, NaN where a zone has no answered pixel (P x Z).
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.tasks import label_scores, tally
         >>> label_scores([tally(np.array([[1.0, 0.5]], np.float32))])
@@ -188,7 +188,7 @@ def positive_labels(scores: F64, *, threshold: float = 0.5) -> Bools:
 
     A label without an answer does not hold; tell it apart by its score, which is NaN.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.tasks import positive_labels
         >>> positive_labels(np.array([[0.8, 0.5], [0.6, np.nan]]))
@@ -204,7 +204,7 @@ def best_label(scores: F64, *, threshold: float = 0.5) -> I64:
     `NO_LABEL` where the best stays under the threshold, `NOT_ANSWERED` where a label has no score: it might have been
     the best.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.tasks import best_label
         >>> best_label(np.array([[0.8, 0.3, 0.9], [0.6, 0.4, np.nan]]))
@@ -229,7 +229,7 @@ def refer(prob: Map, *, threshold: float = 0.5) -> Bools:
         prob: One map, bytes or probabilities (H x W).
         threshold: In steps of 0.005.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.tasks import refer
         >>> refer(np.array([[100, 101, 255]], np.uint8))
@@ -250,7 +250,7 @@ def semantic(maps: Sequence[Map], *, threshold: float | Sequence[float] = 0.5) -
     Returns:
         Classes from 1, `BACKGROUND` (0), and `NOT_ANSWERED` (-2) where any of the maps has no answer (H x W).
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.tasks import semantic
         >>> semantic([np.array([[150, 90, 120, 255]], np.uint8), np.array([[180, 90, 110, 200]], np.uint8)])

@@ -33,7 +33,7 @@ def inner_boxes(corners: F64, score: F64) -> Bools:
     Returns:
         True for those inside another (n).
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.tasks import inner_boxes, upright
         >>> inner_boxes(upright(np.array([[0, 0, 9, 9], [1, 1, 3, 3]])), np.array([0.5, 0.9]))
@@ -67,7 +67,7 @@ def inner_drawings(corners: I64, score: F64, shape: tuple[int, int]) -> Bools:
     Returns:
         True for those inside another, and for those without area or pixels (n).
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.tasks import inner_drawings
         >>> diamond = np.array([[8, 0], [16, 8], [8, 16], [0, 8]])
@@ -115,7 +115,7 @@ def overlapping_boxes(corners: F64, score: F64, *, iou: float = 0.5) -> Bools:
     Returns:
         True for the boxes to drop (n).
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.tasks import overlapping_boxes, upright
         >>> boxes = upright(np.array([[0, 0, 4, 4], [1, 0, 5, 4], [9, 9, 12, 12]]))

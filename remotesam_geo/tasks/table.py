@@ -82,7 +82,7 @@ def touching(one: I64, other: I64, *, corners: bool = True) -> I64:
     Returns:
         Each pair of regions that touch (m x 2).
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.tasks import touching
         >>> touching(np.array([0, -1, -1, 1]), np.array([-1, 4, -1, 5]))
@@ -110,7 +110,7 @@ def unite(n: int, pairs: I64) -> tuple[I64, int]:
     Returns:
         The group of each member (n), and how many groups there are.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.tasks import unite
         >>> unite(5, np.array([[4, 1], [2, 4]]))
@@ -130,7 +130,7 @@ def merge(tables: Sequence[Table], group: I64, n: int) -> Table:
     Returns:
         The table of the wholes.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.tasks import components, merge
         >>> left = components(np.array([[0, 200]], np.uint8))
@@ -178,7 +178,7 @@ def enclosing(n: int, regions: int, beside: I64, *, rim: I64, background_rim: I6
     Returns:
         The number of the component that encloses each one next, -1 where none does (n).
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.tasks import enclosing
         >>> enclosing(2, 2, np.array([[0, 0], [0, 1], [1, 1]]), rim=np.array([], int), background_rim=np.array([0]))

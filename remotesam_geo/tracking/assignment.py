@@ -115,7 +115,7 @@ def assign(old: I64, new: I64, score: F64) -> I64:
     Returns:
         The numbers of the pairs chosen, sorted.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> assign(np.array([0, 0, 1]), np.array([0, 1, 0]), np.array([0.9, 0.8, 0.7]))
         array([1, 2])

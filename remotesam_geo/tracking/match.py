@@ -93,7 +93,7 @@ def match_over_time(
     Raises:
         InputError: No labels or times, rows that are no polygons, a time that `observed` does not know.
 
-    Example:
+    Examples:
         >>> import geopandas as gpd, shapely
         >>> from remotesam_geo import match_over_time
         >>> frame = gpd.GeoDataFrame(

@@ -78,7 +78,7 @@ class Vocabulary:
     Raises:
         InputError: A name that two categories claim, an unknown parent, an unusable size.
 
-    Example:
+    Examples:
         >>> from remotesam_geo.words import vocabulary
         >>> tank = vocabulary()["storagetank"]
         >>> tank.name, tank.kind, vocabulary().path("storage tanks")[-1]
@@ -132,7 +132,7 @@ class Vocabulary:
     def children(self, name: str | None = None) -> tuple[str, ...]:
         """The names one level below a category, in file order; without a name, the domains.
 
-        Example:
+        Examples:
             >>> from remotesam_geo.words import vocabulary
             >>> "storage tank" in vocabulary().children(vocabulary()["storage tank"].parent)
             True
@@ -142,7 +142,7 @@ class Vocabulary:
     def path(self, name: str) -> tuple[str, ...]:
         """The names from the domain down to a category.
 
-        Example:
+        Examples:
             >>> from remotesam_geo.words import vocabulary
             >>> len(vocabulary().path("storage tank"))
             3
@@ -160,7 +160,7 @@ class Vocabulary:
         One slip (a letter missing, added, wrong, or two exchanged) is forgiven, two in a name of
         eight letters or more; case, spaces and hyphens do not count.
 
-        Example:
+        Examples:
             >>> from remotesam_geo.words import vocabulary
             >>> vocabulary().suggest("storagetank"), vocabulary().suggest("airplnae")
             (('storage tank',), ('airplane',))
@@ -212,7 +212,7 @@ class Vocabulary:
 def vocabulary() -> Vocabulary:
     """The vocabulary of this package, read at the first call.
 
-    Example:
+    Examples:
         >>> from remotesam_geo.words import vocabulary
         >>> "storage tank" in vocabulary(), vocabulary().children()[:1] != ()
         (True, True)
@@ -259,7 +259,7 @@ def read_table(text: str) -> Iterator[Category]:
 def suggest(name: str) -> tuple[str, ...]:
     """Known names that a misspelt one may mean, the nearest first; see `Vocabulary.suggest`.
 
-    Example:
+    Examples:
         >>> from remotesam_geo.words import suggest
         >>> suggest("helicoptor")
         ('helicopter',)
@@ -270,7 +270,7 @@ def suggest(name: str) -> tuple[str, ...]:
 def plural(name: str) -> str:
     """The plural of a name, known to the vocabulary or not.
 
-    Example:
+    Examples:
         >>> from remotesam_geo.words import plural
         >>> plural("airplane"), plural("aircraft"), plural("red canoe")
         ('airplanes', 'aircraft', 'red canoes')
@@ -295,7 +295,7 @@ def auto_resolution(label: str, window: int = WINDOW) -> float | None:
     Returns:
         Metres a pixel, one of few round values; None where no known name is found.
 
-    Example:
+    Examples:
         >>> from remotesam_geo.words import auto_resolution
         >>> auto_resolution("airplane") < auto_resolution("airport")
         True

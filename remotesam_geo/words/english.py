@@ -63,7 +63,7 @@ _TAKES_OES = ("cargo", "echo", "hero", "mosquito", "potato", "tomato", "torpedo"
 def basic_words(text: str) -> list[str]:
     """Words as BERT's basic tokenizer sees them: lower case, no accents, punctuation apart.
 
-    Example:
+    Examples:
         >>> from remotesam_geo.words.english import basic_words
         >>> basic_words("Crêpe-stand, NORTH")
         ['crepe', '-', 'stand', ',', 'north']
@@ -89,7 +89,7 @@ def basic_words(text: str) -> list[str]:
 def spelling(name: str) -> str:
     """What spellings of one name share: letters and digits alone, in American spelling.
 
-    Example:
+    Examples:
         >>> from remotesam_geo.words.english import spelling
         >>> spelling("Storage_Tank") == spelling("storagetank"), spelling("Harbour")
         (True, 'harbor')
@@ -105,7 +105,7 @@ def spelling(name: str) -> str:
 def pluralize(name: str) -> str:
     """The plural of a noun phrase by the rules of English; what is plural already stays.
 
-    Example:
+    Examples:
         >>> from remotesam_geo.words.english import pluralize
         >>> [pluralize(n) for n in ("wharf", "oasis", "field of rice", "aircraft", "ruins")]
         ['wharves', 'oases', 'fields of rice', 'aircraft', 'ruins']

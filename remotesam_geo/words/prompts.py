@@ -52,7 +52,7 @@ class Prompt:
     Raises:
         InputError: One of them cannot be used; the message names it.
 
-    Example:
+    Examples:
         >>> from remotesam_geo.words import Prompt
         >>> Prompt(label="ship", expressions=("a ship", "a boat"), threshold=0.4).resolution is None
         True
@@ -118,7 +118,7 @@ def parse_prompts(
         InputError: No prompt, an empty one, the same label twice, an unknown label in a mapping,
             a threshold or resolution that cannot be used.
 
-    Example:
+    Examples:
         >>> from remotesam_geo.words import CLASS_TEMPLATE, parse_prompts
         >>> plane, tank = parse_prompts(
         ...     ["airplane", "storage tank"], template=CLASS_TEMPLATE, threshold={"airplane": 0.4}
@@ -183,7 +183,7 @@ def distinct_expressions(
     Returns:
         The expressions in order of first use, and per prompt the indices of its own.
 
-    Example:
+    Examples:
         >>> from remotesam_geo.words import distinct_expressions, parse_prompts
         >>> distinct_expressions(parse_prompts({"a": "the ship", "b": ["The Ship", "a pier"]}))
         (('the ship', 'a pier'), ((0,), (0, 1)))

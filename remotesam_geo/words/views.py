@@ -57,7 +57,7 @@ _FOUND = re.compile("|".join(f"(?:{pattern})" for pattern in VIEW_PATTERNS), re.
 def view_words(expression: str) -> tuple[str, ...]:
     """The words of an expression that depend on the view it is asked of.
 
-    Example:
+    Examples:
         >>> from remotesam_geo.words import view_words
         >>> view_words("the largest ship on the left"), view_words("a house with a flat top")
         (('largest', 'left'), ())

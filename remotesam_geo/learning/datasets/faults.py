@@ -78,7 +78,7 @@ class Faults:
         counts: How often.
         first: The first message of each kind.
 
-    Example:
+    Examples:
         >>> from remotesam_geo.learning.datasets import DamageError, Faults
         >>> faults = Faults()
         >>> with faults.passing("skip", "a.txt"):

@@ -238,7 +238,7 @@ def load_plain_pickle(data: bytes) -> Any:
     Raises:
         DamageError: It is hostile or damaged.
 
-    Example:
+    Examples:
         >>> import pickle
         >>> from remotesam_geo.learning.datasets import load_plain_pickle
         >>> load_plain_pickle(pickle.dumps([{"ref_id": 0}]))

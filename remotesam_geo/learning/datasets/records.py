@@ -361,7 +361,7 @@ def triplets_of(
         spelling: How to write classes, where the data set's spelling is not to be asked.
         seed: Of the drawing; with the picture's name it decides.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.learning.datasets import Example, Picture, Thing, triplets_of
         >>> picture = Picture.of("a", np.zeros((8, 8, 3), np.uint8))

@@ -32,7 +32,7 @@ class Mask:
         shape: Height and width of the picture.
         counts: Run lengths, column by column, packed as COCO packs them.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.learning.datasets import Mask
         >>> mask = Mask.of(np.array([[False, True], [False, True]]))

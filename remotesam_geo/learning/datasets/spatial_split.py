@@ -29,7 +29,7 @@ POINTS = 17  # along each side of a chip, whose edges are curves on the map
 def footprint(place: GroundPlace, shape: tuple[int, int]) -> tuple[float, float, float, float]:
     """The box west, south, east, north round a chip on the equal-area map, in metres.
 
-    Example:
+    Examples:
         >>> from remotesam_geo.learning.datasets import GroundPlace, footprint
         >>> chip = GroundPlace(crs="EPSG:32631", transform=(1, 0, 500000, 0, -1, 5000000))
         >>> west, south, east, north = footprint(chip, (100, 100))

@@ -119,7 +119,7 @@ class TripletStore(Sequence[Triplet]):
     Raises:
         DamageError: The folder is incomplete or damaged.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> import numpy as np
         >>> from remotesam_geo.learning.datasets import Mask, Picture, Triplet, write_store

@@ -139,7 +139,7 @@ class Oracle:
         identity: What its evidence is kept under.
         image_size: None: it answers at the size of each picture.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.learning.evaluation import Oracle
         >>> from remotesam_geo.learning.datasets import Example, Picture, Thing

@@ -76,7 +76,7 @@ def evaluate(
         JobError: The folder holds evidence of something else.
         DamageError: A picture cannot be read.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.learning.evaluation import Oracle, Setting, asked_as, evaluate
         >>> from remotesam_geo.learning.datasets import Example, Picture, Thing

@@ -96,7 +96,7 @@ def asked_as(
             for what it says, as the released weights were trained and evaluated.
         template: The expression of a name.
 
-    Example:
+    Examples:
         >>> from remotesam_geo.learning.evaluation import asked_as
         >>> asked_as(["storage_tank"])["storage_tank"], asked_as(["storagetank"], spelling="as is")["storagetank"]
         (('storage tank in the image',), ('storagetank in the image',))

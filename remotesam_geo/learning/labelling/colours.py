@@ -28,7 +28,7 @@ def colours_of(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> frozenset[str
     Returns:
         Names of `PALETTE`; all of them where the thing has many colours or no pixel.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.learning.labelling import colours_of
         >>> roof = np.full((8, 8, 3), (180, 40, 35), np.uint8)

@@ -89,7 +89,7 @@ def consistent(triplets: Iterable[Triplet]) -> tuple[list[Triplet], list[tuple[T
 def difference_hash(rgb: NDArray[np.uint8]) -> int:
     """64 bits of where a picture gets lighter to the right: near-duplicates differ in few of them.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.learning.labelling import difference_hash
         >>> picture = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)

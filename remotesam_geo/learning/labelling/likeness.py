@@ -75,7 +75,7 @@ def choose_least(
     Raises:
         InputError: No pairs, or no threshold is that precise.
 
-    Example:
+    Examples:
         >>> from remotesam_geo.learning.labelling import choose_least
         >>> chosen = choose_least([0.10, 0.14, 0.15, 0.20], [0.02, 0.05, 0.08, 0.11], precision=0.95)
         >>> chosen.least, chosen.precision, chosen.recall

@@ -86,7 +86,7 @@ class TaughtMasks:
 def agreement(masks: Sequence[NDArray[np.bool_]]) -> float:
     """The mean IoU of each two masks; 1 of a single one, and of two that are empty.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.learning.labelling import agreement
         >>> one = np.array([[True, True, False]])

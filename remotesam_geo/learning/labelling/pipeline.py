@@ -105,7 +105,7 @@ def rules(classes: Sequence[str], *, seed: int = 0) -> Engine:
         classes: All classes that the labels are complete for.
         seed: Of the drawing.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.learning.labelling import rules
         >>> from remotesam_geo.learning.datasets import Example, Mask, Picture, Thing

@@ -9,7 +9,7 @@ __all__ = ["world_example"]
 def world_example(picture: WorldScene) -> Example:
     """A scene of the world with each of its objects; their colours are said, and may be measured instead.
 
-    Example:
+    Examples:
         >>> from remotesam_geo.learning.labelling import world_example
         >>> from remotesam_geo.learning.synthetic import scene
         >>> thing = world_example(scene(5)).things[0]

@@ -43,7 +43,7 @@ def read_reply(text: str, *, classes: Sequence[str] = (), words: int = 20) -> Re
     Returns:
         What can be used, under the names of `classes`; and why the rest cannot.
 
-    Example:
+    Examples:
         >>> from remotesam_geo.learning.labelling import read_reply
         >>> written = 'Sure!\n```json\n{"Ship": "the white ship at the pier", "dam": ""}\n```\nAnything else?'
         >>> reply = read_reply(written, classes=["ship", "dam"])

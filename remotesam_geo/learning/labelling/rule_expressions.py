@@ -89,7 +89,7 @@ class AbsentClasses:
 def foreign_names(classes: tuple[str, ...]) -> list[str]:
     """Objects of the vocabulary from domains that hold none of some classes.
 
-    Example:
+    Examples:
         >>> from remotesam_geo.learning.labelling import foreign_names
         >>> names = foreign_names(("ship", "airplane", "building"))
         >>> "wind turbine" in names, "helicopter" in names, "house" in names

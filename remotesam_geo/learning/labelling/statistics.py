@@ -110,7 +110,7 @@ def statistics(triplets: Iterable[Triplet], *, near: int = 3) -> Statistics:
         triplets: A `TripletStore`, or triplets of one picture after the other.
         near: Bits of `difference_hash` by which near-duplicates differ at most.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.learning.labelling import statistics
         >>> from remotesam_geo.learning.datasets import Mask, Picture, Triplet

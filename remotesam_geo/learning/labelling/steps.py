@@ -73,7 +73,7 @@ def describe(step: Callable[..., Any]) -> str:
 def spoken(label: str) -> str:
     """A label as one says it.
 
-    Example:
+    Examples:
         >>> from remotesam_geo.learning.labelling import spoken
         >>> spoken("storage_tank"), spoken("storagetank"), spoken("my-own thing")
         ('storage tank', 'storage tank', 'my own thing')
@@ -84,7 +84,7 @@ def spoken(label: str) -> str:
 def related(one: str, other: str) -> bool:
     """Whether something may be both: the same class, or one a kind of the other.
 
-    Example:
+    Examples:
         >>> from remotesam_geo.learning.labelling import related
         >>> related("plane", "airplane"), related("small vehicle", "vehicle"), related("ship", "airplane")
         (True, True, False)

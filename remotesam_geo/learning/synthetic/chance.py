@@ -10,7 +10,7 @@ _MASK = (1 << 64) - 1
 def mix(*keys: int) -> int:
     """A 64-bit hash of whole numbers, negative ones included (splitmix64 finaliser, folded).
 
-    Example:
+    Examples:
         >>> mix(1, 2) == mix(1, 2), mix(1, 2) == mix(2, 1)
         (True, False)
     """

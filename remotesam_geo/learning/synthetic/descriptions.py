@@ -64,7 +64,7 @@ def expressions(picture: WorldScene, rng: random.Random | int = 0) -> list[Expre
         For every class its name, as "class" or "absent", but not where only a sliver of it shows; for classes with
         two objects or more what tells some of them from the others. No two have the same words.
 
-    Example:
+    Examples:
         >>> from .picture import scene
         >>> asked = expressions(scene(5), rng=1)
         >>> next(e for e in asked if e.kind == "class").text

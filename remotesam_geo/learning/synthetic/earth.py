@@ -63,7 +63,7 @@ class World:
         change: Share of things with an event between the first and the last acquisition; moving things are away
             from any one with that probability.
 
-    Example:
+    Examples:
         >>> world = World(7, anchor=(9.0, 50.0))
         >>> window = world.geobox("EPSG:32632", resolution=0.4, shape=(300, 400))
         >>> picture, truth = world.render(window), world.truth(window)

@@ -130,7 +130,7 @@ def lay_out(leaf: Leaf) -> tuple[tuple[SiteThing, ...], tuple[Ground, ...]]:
 class Layout:
     """The things and the ground round a place, in the plan's own frame.
 
-    Example:
+    Examples:
         >>> plan = Layout(seed=3)
         >>> window = np.array([(0, 0), (80, 0), (80, 60), (0, 60)])
         >>> things, ground = plan.look(window)

@@ -88,7 +88,7 @@ class WorldScene:
     def mask(self, instances: str | tuple[Instance, ...] | tuple[int, ...]) -> NDArray[np.bool_]:
         """H x W: the pixels of a class, of objects, or of ids.
 
-        Example:
+        Examples:
             >>> picture = scene(4)
             >>> bool((picture.mask("building") == picture.mask(picture.of("building"))).all())
             True
@@ -124,7 +124,7 @@ def scene(
         sensor: One of `SENSORS` or your own; "heldout" is never trained on.
         theme: A kind of district to look for, for example "airport"; any by default.
 
-    Example:
+    Examples:
         >>> picture = scene(1, size=128)
         >>> picture.rgb.shape, picture.labels.dtype
         ((128, 128, 3), dtype('int32'))

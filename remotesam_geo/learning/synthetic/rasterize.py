@@ -30,7 +30,7 @@ def fill(
         owners: The polygon that each ring belongs to, not decreasing; rings of one polygon fill by parity.
         values: One value a polygon.
 
-    Example:
+    Examples:
         >>> out = np.zeros((3, 4), np.uint8)
         >>> square = np.array([(0.6, 0.2), (3.4, 0.2), (3.4, 2.4), (0.6, 2.4)])
         >>> fill(out, square, np.array([4]), np.array([0]), np.array([7], np.uint8))

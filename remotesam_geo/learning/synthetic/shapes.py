@@ -408,7 +408,7 @@ def _clutter() -> dict[str, list[Shape]]:
 def shapes(name: str) -> tuple[Shape, ...]:
     """The varieties of one class or kind of clutter.
 
-    Example:
+    Examples:
         >>> len(shapes("airplane"))
         4
     """

@@ -27,7 +27,7 @@ def sam2_pixels(rgb: NDArray[np.uint8], side: int) -> torch.Tensor:
     Returns:
         1 x 3 x side x side, normalised.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.learning.teachers.pixels import sam2_pixels
         >>> sam2_pixels(np.zeros((30, 50, 3), np.uint8), 16).shape
@@ -55,7 +55,7 @@ def qwen_size(
     Raises:
         InputError: It is more than 200 times as long as wide.
 
-    Example:
+    Examples:
         >>> from remotesam_geo.learning.teachers.pixels import qwen_size
         >>> qwen_size(448, 300), qwen_size(20, 20), qwen_size(4000, 4000)
         ((448, 308), (56, 56), (980, 980))
@@ -99,7 +99,7 @@ def qwen_pixels(
     Returns:
         The patches, N x (3 * frames * patch * patch), and their grid, 1 x 3: frames, rows and columns of patches.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.learning.teachers.pixels import qwen_pixels
         >>> patches, grid = qwen_pixels(np.zeros((56, 84, 3), np.uint8))

@@ -41,7 +41,7 @@ def expression_loss(
     Returns:
         A scalar.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from remotesam_geo.learning.training.expression_loss import expression_loss
         >>> masks = torch.zeros(1, 8, 8)

@@ -24,7 +24,7 @@ def new_words(processor: RemoteSAMProcessor, triplets: Iterable[Triplet]) -> tup
         processor: Of the network.
         triplets: What it is to learn.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.learning.training import new_words
         >>> from remotesam_geo.learning.datasets import Mask, Picture, Triplet

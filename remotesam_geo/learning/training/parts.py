@@ -39,7 +39,7 @@ def prepare(model: RemoteSAMModel, config: TrainConfig) -> list[nn.Module]:
 def trained_bytes(model: RemoteSAMModel, config: TrainConfig) -> int:
     """How much training would change: the bytes of the weights that get a gradient, adapters included.
 
-    Example:
+    Examples:
         >>> from remotesam_geo.learning.training import TrainConfig, tiny, trained_bytes
         >>> model = tiny.new_model()
         >>> [trained_bytes(model, TrainConfig(steps=1, freeze=f)) for f in ((), ("text_encoder", "backbone"))]

@@ -53,7 +53,7 @@ class TrainConfig:
         patience: Held-out scores in a row that are no better than the best before training ends early, with the best
             weights; 0 never ends early.
 
-    Example:
+    Examples:
         >>> from remotesam_geo.learning.training import TrainConfig
         >>> config = TrainConfig(steps=100)
         >>> config.rate(0), round(config.rate(50) / config.rate(0), 3)

@@ -71,7 +71,7 @@ NONSENSE = ("zebra", "piano", "volcano", "giraffe", "lighthouse", "wombat", "spo
 def tokenizer() -> Tokenizer:
     """Whole words; one that is not in the list becomes [UNK].
 
-    Example:
+    Examples:
         >>> tokenizer().encode("Storage tank and zebra").tokens
         ['[CLS]', 'storage', 'tank', 'and', '[UNK]', '[SEP]']
     """
@@ -370,7 +370,7 @@ def _reworded(expression: Expression, rng: random.Random) -> Expression:
 def turned(view: WorldScene, way: int) -> WorldScene:
     """The picture and its truth mirrored (way >= 4) and turned by quarter turns (way % 4).
 
-    Example:
+    Examples:
         >>> picture = scene(1, size=64)
         >>> bool((turned(picture, 0).rgb == picture.rgb).all())
         True

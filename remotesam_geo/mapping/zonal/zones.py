@@ -175,7 +175,7 @@ def place_zones(frame: gpd.GeoDataFrame, geobox: GeoBox, *, adds: Collection[str
         InputError: No CRS, no rows, rows that are no valid polygon, that overlap, or that all lie outside the scene; or
             a column that the result would have twice.
 
-    Example:
+    Examples:
         >>> import geopandas as gpd, shapely
         >>> from odc.geo.geobox import GeoBox
         >>> box = GeoBox.from_bbox((500000, 0, 500100, 100), crs="EPSG:32633", resolution=1)
@@ -230,7 +230,7 @@ def core_zones(
         crs: CRS of the result; by default the grid's.
         tiles: Which tiles, by number; by default all.
 
-    Example:
+    Examples:
         >>> from odc.geo.geobox import GeoBox
         >>> from remotesam_geo.mapping.grid import Grid
         >>> box = GeoBox.from_bbox((500000, 0, 500100, 100), crs="EPSG:32633", resolution=1)

@@ -32,7 +32,7 @@ class InferenceEngine:
     for each pair. Weights that need no other form are shared with the model, so build a new engine
     after training it further.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from remotesam_geo.model import RemoteSAMConfig, RemoteSAMModel
         >>> from remotesam_geo.model.inference import InferenceEngine, StageFeatures

@@ -31,7 +31,7 @@ def box_ious(found: F64, true: F64, crowd: Bools | None = None) -> F64:
         true: Boxes.
         crowd: True boxes round many objects (m): with those, the share of the found box inside.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.learning.evaluation.metrics import box_ious
         >>> box_ious(np.array([[0.0, 0, 2, 1]]), np.array([[1.0, 0, 3, 1]])).round(3)
@@ -47,7 +47,7 @@ def box_ious(found: F64, true: F64, crowd: Bools | None = None) -> F64:
 def corner_ious(found: F64, true: F64, crowd: Bools | None = None) -> F64:
     """IoU of boxes at any angle, as corners in order round them (n x 4 x 2 and m x 4 x 2), with each other (n x m).
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.learning.evaluation.metrics import corner_ious
         >>> diamond = np.array([[[1.0, 0], [2, 1], [1, 2], [0, 1]]])
@@ -102,7 +102,7 @@ class DetectionScore:
         oriented: Whether boxes are corners (n x 4 x 2) in place of x0, y0, x1, y1 (n x 4).
         most: Boxes a picture and class that count.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.learning.evaluation.metrics import DetectionScore
         >>> score = DetectionScore()
@@ -247,7 +247,7 @@ class GroundingScore:
         published: Count an expression without an answer with the IoU of the answer before it when precision is
             asked, as the published evaluation does; its mean IoU counts it as 0 all the same.
 
-    Example:
+    Examples:
         >>> from remotesam_geo.learning.evaluation.metrics import GroundingScore
         >>> score = GroundingScore()
         >>> score.add(0, (0, 0, 2, 2), (0, 0, 2, 2))

@@ -24,7 +24,7 @@ def words_of(sentence: str) -> list[str]:
     The published evaluation uses the PTB tokenizer, a Java program, and drops its punctuation; on plain English
     sentences these are the same words, save that it parts "don't" and "it's" in two.
 
-    Example:
+    Examples:
         >>> from remotesam_geo.learning.evaluation.metrics import words_of
         >>> words_of("There is a piece of farm-land .")
         ['there', 'is', 'a', 'piece', 'of', 'farm-land']
@@ -35,7 +35,7 @@ def words_of(sentence: str) -> list[str]:
 class CaptionScore:
     """CIDEr-D over a set of pictures; how telling a phrase is, is counted in the same set.
 
-    Example:
+    Examples:
         >>> from remotesam_geo.learning.evaluation.metrics import CaptionScore
         >>> score = CaptionScore()
         >>> score.add("1", "a red ship at sea", ["a red ship at sea"])

@@ -128,7 +128,7 @@ def chance_counts(
         truth: Where it should say yes (H x W).
         known: Where there is truth (H x W); by default everywhere.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.learning.evaluation.metrics import chance_counts
         >>> counted = chance_counts(np.array([[200, 120, 90]], np.uint8), np.array([[True, True, False]]))

@@ -26,7 +26,7 @@ class MultiLabelScore:
     Args:
         labels: All labels that are asked.
 
-    Example:
+    Examples:
         >>> from remotesam_geo.learning.evaluation.metrics import MultiLabelScore
         >>> score = MultiLabelScore(["ship", "bridge"])
         >>> score.add({"ship"}, {"ship", "bridge"})
@@ -100,7 +100,7 @@ class SingleLabelScore:
     Args:
         labels: All labels that are asked.
 
-    Example:
+    Examples:
         >>> from remotesam_geo.learning.evaluation.metrics import SingleLabelScore
         >>> score = SingleLabelScore(["beach", "forest"])
         >>> score.add("beach", "beach")
@@ -157,7 +157,7 @@ class SingleLabelScore:
 class CountingScore:
     """How many objects there are: the share of exact numbers, and how far the others are off.
 
-    Example:
+    Examples:
         >>> from remotesam_geo.learning.evaluation.metrics import CountingScore
         >>> score = CountingScore()
         >>> score.add("ship", 4, 4)

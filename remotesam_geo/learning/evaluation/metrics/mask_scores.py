@@ -25,7 +25,7 @@ class ReferringScore:
         empty: The IoU of an empty answer where nothing is true. 1 is right: there was nothing to find. The
             published evaluation takes 0.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.learning.evaluation.metrics import ReferringScore
         >>> score = ReferringScore()
@@ -92,7 +92,7 @@ class SemanticScore:
         ignore: The value of pixels without truth.
         left_out: Classes that the means leave out, such as a background; they still count as wrong answers.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.learning.evaluation.metrics import SemanticScore
         >>> score = SemanticScore(["background", "road"], ignore=255)

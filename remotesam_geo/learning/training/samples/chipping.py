@@ -32,7 +32,7 @@ def chips(
         overlap: Share of a chip that its neighbour shows, too, at least.
         empty: Whether to give chips without a thing.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.learning.training import chips
         >>> from remotesam_geo.learning.datasets import Example, Picture, Thing
@@ -67,7 +67,7 @@ def chips(
 def starts(length: int, size: int, overlap: float) -> list[int]:
     """Where windows begin that cover a length, evenly spread, with so much overlap at least.
 
-    Example:
+    Examples:
         >>> starts(100, 60, 0.25), starts(60, 60, 0.25)
         ([0, 40], [0])
     """

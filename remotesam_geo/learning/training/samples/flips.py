@@ -51,7 +51,7 @@ def flipped(expression: str, way: Way, *, relation: bool = False) -> str | None:
         way: How the picture is moved.
         relation: Whether "above" and "below" are surely meant of the picture.
 
-    Example:
+    Examples:
         >>> from remotesam_geo.learning.training.samples.flips import flipped
         >>> flipped("the ship in the top left corner", "left-right")
         'the ship in the top right corner'

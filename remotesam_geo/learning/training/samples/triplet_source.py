@@ -105,7 +105,7 @@ class TripletSource:
         augment: What to change; None for nothing.
         seed: Of all drawing.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from remotesam_geo.learning.training import TripletSource
         >>> from remotesam_geo.learning.datasets import Mask, Picture, Triplet
