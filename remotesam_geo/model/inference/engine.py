@@ -45,7 +45,7 @@ class InferenceEngine:
         >>> ids = torch.tensor([[1, 7, 2], [1, 9, 2]])
         >>> mask = torch.ones_like(ids)
         >>> seen = engine.look(torch.zeros(1, 64, 64, 3, dtype=torch.uint8))
-        >>> engine.ask(Seen.join([seen, seen]), engine.encode(ids, mask), mask).shape
+        >>> engine.ask(StageFeatures.join([seen, seen]), engine.encode(ids, mask), mask).shape
         torch.Size([2, 64, 64])
     """
 
