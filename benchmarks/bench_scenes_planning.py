@@ -47,11 +47,11 @@ def plan(name: str, count: int) -> None:
     from remotesam_geo import load
     from remotesam_geo.scenes import Recipe
 
-    load(moved(name, 3), mosaic="latest", most_pixels=10**15)  # what is imported and cached once
+    load(moved(name, 3), mosaic="latest", max_pixels=10**15)  # what is imported and cached once
     docs = moved(name, count)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
-    scene = load(docs, mosaic="latest", most_pixels=10**15)
+    scene = load(docs, mosaic="latest", max_pixels=10**15)
     planned = time.perf_counter() - start
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     recipe = Recipe.of(scene)

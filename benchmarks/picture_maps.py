@@ -29,9 +29,9 @@ def main():
         truth = world.truth(grid)
         found = truth[truth["label"].isin(CLASSES)].reset_index(drop=True)
         found["score"] = np.random.default_rng(0).uniform(0.3, 1, len(found))
-        drawn = plot(scene, found, title="A procedural landscape").figure
+        drawn = plot(found, scene, title="A procedural landscape").figure
         drawn.savefig(here / "plot.png", dpi=110)
-        contact_sheet(scene, found, each=6).savefig(here / "sheet.png", dpi=80)
+        contact_sheet(found, scene, each=6).savefig(here / "sheet.png", dpi=80)
         page = explore(found, scene, title="A procedural landscape").save(here / "map.html")
         screenshot(page, here / "explore.png")
         for name in ("plot", "sheet", "explore"):

@@ -32,6 +32,6 @@ found = model.detect(scene, prompts, min_area=10)
 print(found.groupby("label").agg({"score": "mean", "area_m2": ["count", "sum"]}).round(2))
 
 found.to_parquet(options.out / "found.parquet")
-plot(scene, found).get_figure().savefig(options.out / "found.png", dpi=120)
+plot(found, scene).get_figure().savefig(options.out / "found.png", dpi=120)
 explore(found, scene).save(options.out / "found.html")
 print("written to", options.out, ": found.parquet, found.png and the map found.html")

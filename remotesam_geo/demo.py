@@ -81,14 +81,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _say(compare(found, truth).to_string())
     save(found, out / "found.parquet")
     save(found, out / "found.gpkg")
-    drawn = plot(scene, found, title="Found by the built-in tiny model in two procedural scenes")
+    drawn = plot(found, scene, title="Found by the built-in tiny model in two procedural scenes")
     _draw(drawn, out / "found.png")
     page = explore(found, scene, title="Found by tiny").save(out / "found.html")
     _say(f"{len(found)} features in {out / 'found.parquet'} and {out / 'found.gpkg'}")
     for name in REAL:
         real = load(search(catalogue, "aerial", ids=name), mosaic="first")
         _draw(
-            plot(real, found.iloc[:0], title=f"{name}: tiny was not trained for real pictures"),
+            plot(found.iloc[:0], real, title=f"{name}: tiny was not trained for real pictures"),
             out / f"{name}.png",
         )
     _say(f"real scenes, shown but not asked (tiny was not trained for them): {', '.join(REAL)}")

@@ -74,7 +74,7 @@ save(model.probabilities(scene, "red things").compute(), folder / "map.tif")
 job = Job.create(folder / "job", scene, "red things", "tests.colours:Colours")
 job.run()
 save(job.answer(), folder / "answer.parquet")
-plot(scene, found)
+plot(found, scene)
 explore(found, scene).save(folder / "found.html")
 """
 OF_THE_USER = {"GDAL_SKIP"}

@@ -325,7 +325,7 @@ def check_size(geobox: GeoBox, times: int, chunk: tuple[int, int], *, most: int 
     raise InputError(
         f"the scene would have {times:,} x {height:,} x {width:,} = {pixels:,} pixels a band in "
         f"{blocks:,} chunks. Give a bbox= or geometry=, a coarser resolution=, fewer times, or "
-        f"larger chunks=; if it is meant, allow it with most_pixels={pixels}."
+        f"larger chunks=; if it is meant, allow it with max_pixels={pixels}."
     )
 
 

@@ -1,4 +1,4 @@
-"""What a user gives a job: a source, an area, prompts."""
+"""What a user gives a job: a source, an area of interest, prompts."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -122,11 +122,11 @@ def files_from_json(doc: Any) -> tuple[Mapping[str, Any], ...]:
     return tuple(doc)
 
 
-def as_geojson(area: Any, crs: Any) -> dict[str, Any]:
+def as_geojson(geometry: Any, crs: Any) -> dict[str, Any]:
     """An area of any kind as GeoJSON in degrees, on the planet or moon of the scene's CRS."""
     degrees = body_of(CRS.from_user_input(str(crs))).degrees
     found: dict[str, Any] = json.loads(
-        shapely.to_geojson(shape_in_degrees(area, "area", degrees=degrees))
+        shapely.to_geojson(shape_in_degrees(geometry, "geometry", degrees=degrees))
     )
     return found
 

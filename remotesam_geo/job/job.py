@@ -136,7 +136,7 @@ class Job:
         refine: Refine = None,
         overlap: float = OVERLAP,
         seam: Seam = "blend",
-        area: Any = None,
+        geometry: Any = None,
         block: int = 4,
         keep_probabilities: bool = True,
         policy: ReadPolicy | None = None,
@@ -162,7 +162,8 @@ class Job:
             refine: "contours", or a contour model with an `identity`, to part touching objects; its map is kept too.
             overlap: Share of a window that neighbours have in common, up to a half.
             seam: "blend" weighs all windows that see a pixel, "paste" takes each from one.
-            area: Any geometry or GeoDataFrame (degrees where it has no CRS): windows elsewhere are not asked.
+            geometry: Area of interest: any geometry or GeoDataFrame (degrees where it has no CRS). Windows elsewhere
+                are left out.
             block: Windows along the side of a block, the unit of work.
             keep_probabilities: Whether maps are kept, so that other thresholds can be answered without the model.
             policy: How patient and how trusting to read; it is not kept in the folder, as it may hold secrets.
@@ -191,7 +192,7 @@ class Job:
             seam=seam,
             block=block,
             keep_probabilities=keep_probabilities,
-            area=None if area is None else as_geojson(area, origin.geobox.crs),
+            area=None if geometry is None else as_geojson(geometry, origin.geobox.crs),
         )
         wanted = parsed(prompts, threshold, resolution, who)
         groups(plan, wanted, policy)  # whatever is wrong with it is said before anything is written

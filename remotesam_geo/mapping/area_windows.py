@@ -19,11 +19,11 @@ from .grid import Grid
 __all__ = ["tiles_in"]
 
 
-def tiles_in(area: Any, grid: Grid, geobox: GeoBox) -> NDArray[np.int64]:
+def tiles_in(geometry: Any, grid: Grid, geobox: GeoBox) -> NDArray[np.int64]:
     """The tiles whose cores touch an area of interest.
 
     Args:
-        area: Any geometry, in degrees where it does not say otherwise.
+        geometry: Area of interest, in degrees where it does not say otherwise.
         grid: The plan.
         geobox: The plan's grid.
 
@@ -31,7 +31,7 @@ def tiles_in(area: Any, grid: Grid, geobox: GeoBox) -> NDArray[np.int64]:
         InputError: It does not touch the scene.
     """
     degrees = body_of(crs_of(geobox)).degrees
-    shape = shapely.make_valid(shape_in_degrees(area, "area", degrees=degrees))
+    shape = shapely.make_valid(shape_in_degrees(geometry, "geometry", degrees=degrees))
     polygons = shapely.multipolygons(
         [part for part in shapely.get_parts([shape]) if part.geom_type == "Polygon"]
     )
@@ -39,7 +39,7 @@ def tiles_in(area: Any, grid: Grid, geobox: GeoBox) -> NDArray[np.int64]:
     tiles = grid.touching(placed)
     if not len(tiles):
         raise InputError(
-            f"area= does not touch the scene: in degrees it spans {_degrees(shape)}, the scene "
+            f"geometry= does not touch the scene: in degrees it spans {_degrees(shape)}, the scene "
             f"{lonlat_span(geobox)}"
         )
     return tiles

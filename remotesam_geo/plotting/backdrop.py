@@ -19,7 +19,7 @@ from remotesam_geo.geo.ground import pixel_size
 from remotesam_geo.mapping.source import PixelSource, picture_source, scene_source
 from remotesam_geo.remotesam.scene_kinds import PlainImage, Scene, SceneLike, subject
 
-__all__ = ["Backdrop", "backdrop", "colours", "on_pixels", "source_of"]
+__all__ = ["Backdrop", "backdrop", "check_features", "colours", "on_pixels", "source_of"]
 
 # Told apart by people with any colour vision, and from vegetation, soil and water.
 COLOURS = ("#ffd92f", "#e7298a", "#1fd2ff", "#ff7f0e", "#b15dff", "#ffffff", "#e31a1c", "#7fff5c")
@@ -42,6 +42,19 @@ class Backdrop:
     def metres(self) -> float | None:
         """Side of a pixel on the ground; None for a picture."""
         return None if self.geobox.crs is None else pixel_size(self.geobox).metres
+
+
+def check_features(features: object) -> None:
+    """Check that the first argument of a drawing function is a table of features.
+
+    Raises:
+        InputError: It is none; the scene, for example.
+    """
+    if not isinstance(features, gpd.GeoDataFrame):
+        raise InputError(
+            f"features is a {type(features).__name__}: give the GeoDataFrame of a verb first and the scene second, "
+            "for example plot(features, scene)"
+        )
 
 
 def source_of(

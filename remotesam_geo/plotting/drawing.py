@@ -14,7 +14,7 @@ from odc.geo.geobox import GeoBox
 from remotesam_geo.errors import MissingExtraError, RemoteSAMWarning
 from remotesam_geo.remotesam.scene_kinds import SceneLike
 
-from .backdrop import backdrop, colours, on_pixels
+from .backdrop import backdrop, check_features, colours, on_pixels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,8 +31,8 @@ TINY = 3.0
 
 
 def plot(
-    scene: SceneLike,
     features: gpd.GeoDataFrame,
+    scene: SceneLike,
     *,
     title: str = "",
     scores: bool = False,
@@ -44,8 +44,8 @@ def plot(
     """Draw features over their scene or picture, with legend, scale bar and north arrow.
 
     Args:
-        scene: As the verbs take it; large ones are averaged to what a picture can show.
         features: With geometry and label: in any CRS, or in the pixels of the picture they were found in.
+        scene: As the verbs take it; large ones are averaged to what a picture can show.
         title: Over the picture.
         scores: Whether to write each feature's score beside it; of many, those of the largest features.
         bands: As in `render`.
@@ -61,8 +61,9 @@ def plot(
 
     Examples:
         >>> planes = model.detect(scene, "airplane")                                # doctest: +SKIP
-        >>> plot(scene, planes, scores=True).figure.savefig("planes.png")           # doctest: +SKIP
+        >>> plot(planes, scene, scores=True).figure.savefig("planes.png")           # doctest: +SKIP
     """
+    check_features(features)
     plt = pyplot()
     ground = backdrop(scene, bands, stretch, time, MOST_PIXELS)
     shapes = on_pixels(features, ground.geobox)

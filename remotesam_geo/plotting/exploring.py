@@ -26,7 +26,7 @@ from remotesam_geo.geo.ground import pixel_size
 from remotesam_geo.outputs.atomic import replacing
 from remotesam_geo.remotesam.scene_kinds import SceneLike
 
-from .backdrop import Backdrop, backdrop, colours, on_pixels
+from .backdrop import Backdrop, backdrop, check_features, colours, on_pixels
 
 __all__ = ["Map", "as_url", "explore", "labels_of"]
 
@@ -112,6 +112,7 @@ def explore(
         >>> explore(ships, title="Harbour")
         Map(0.0 MB of HTML; show it in Jupyter, or .save('map.html'))
     """
+    check_features(features)
     if len(features) > MOST_FEATURES:
         raise InputError(
             f"{len(features):,} features are more than the {MOST_FEATURES:,} a page can hold: explore some, such as "

@@ -14,7 +14,7 @@ from remotesam_geo.geo.box import Box
 from remotesam_geo.mapping.source import PixelSource
 from remotesam_geo.remotesam.scene_kinds import SceneLike
 
-from .backdrop import GREY, colours, on_pixels, source_of
+from .backdrop import GREY, check_features, colours, on_pixels, source_of
 from .drawing import add_outlines, as_words, pyplot
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ MOST = 2000
 
 
 def contact_sheet(
-    scene: SceneLike,
     features: gpd.GeoDataFrame,
+    scene: SceneLike,
     *,
     each: int = 12,
     columns: int = 6,
@@ -41,8 +41,8 @@ def contact_sheet(
     It answers two questions at a glance: is the best good, and where does it begin to fail?
 
     Args:
-        scene: What they were found in, as the verbs take it.
         features: With geometry, label and score; those of several times are looked up at their own.
+        scene: What they were found in, as the verbs take it.
         each: How many of the most certain, and of the least certain; fewer features are shown once.
         columns: Pictures in a row.
         bands: As in `render`.
@@ -53,8 +53,9 @@ def contact_sheet(
 
     Examples:
         >>> from remotesam_geo import contact_sheet                                 # doctest: +SKIP
-        >>> contact_sheet(scene, planes).savefig("sheet.png")                       # doctest: +SKIP
+        >>> contact_sheet(planes, scene).savefig("sheet.png")                       # doctest: +SKIP
     """
+    check_features(features)
     if each < 1 or columns < 1:
         raise InputError(f"each is {each} and columns {columns}: give 1 or more")
     missing = {"label", "score"} - set(features.columns)

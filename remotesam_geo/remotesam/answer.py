@@ -74,7 +74,7 @@ class RefinedModel:
         scene = subject(question.scene, question.bands, question.stretch)
         if isinstance(scene, PlainImage):
             _warn_of_no_data([bool(scene.valid.any())])
-            question.refuse("a picture has no place on Earth; cut the picture instead", "area")
+            question.refuse("a picture has no place on Earth; cut the picture instead", "geometry")
             question.refuse("a picture has no metres. Leave it out", "resolution")
             if not question.tiles:
                 question.refuse(

@@ -81,7 +81,7 @@ class Question:
         view: Window by window ("map"), or the whole scene or zone as one image.
         overlap: Share of a window that neighbours have in common.
         seam: How windows are joined.
-        area: Only windows that touch it are predicted.
+        geometry: Area of interest: only windows that touch it are predicted.
         tiles: Whether a picture is predicted window by window.
         on_error: What happens where a window fails.
         refine: What parts touching objects.
@@ -100,7 +100,7 @@ class Question:
     view: View = "map"
     overlap: float = OVERLAP
     seam: Seam = "blend"
-    area: Any = None
+    geometry: Any = None
     tiles: bool = False
     on_error: OnError = "raise"
     refine: Refine = None
@@ -147,7 +147,7 @@ class Question:
         if is_probabilities(self.scene):
             self.refuse(
                 "the scene is probabilities that were computed before. Leave it out, or give the scene itself",
-                "resolution", "refine", "bands", "stretch", "view", "overlap", "seam", "area", "tiles", "on_error",
+                "resolution", "refine", "bands", "stretch", "view", "overlap", "seam", "geometry", "tiles", "on_error",
             )  # fmt: skip
         elif isinstance(self.scene, np.ndarray | Image.Image):
             self.refuse(
@@ -158,7 +158,7 @@ class Question:
             self.refuse(
                 f"view={self.view!r} sees a whole scene or zone as one image, whose resolution follows from its "
                 "size. Leave it out, or use view='map'; for a part of the scene, cut the scene",
-                "resolution", "overlap", "seam", "area", "tiles",
+                "resolution", "overlap", "seam", "geometry", "tiles",
             )  # fmt: skip
 
 
@@ -249,7 +249,7 @@ def map_groups(
         if around is None:
             warn_of_sizes(prompts, metres=pixel_size(geobox).metres, window=model.image_size)
         source = scene_source(scene, bands=question.bands, stretch=question.stretch, geobox=geobox)
-        return (_asked(model, source, prompts, replace(question, area=None), contours),)
+        return (_asked(model, source, prompts, replace(question, geometry=None), contours),)
     by_metres = list(by_resolution(prompts, place, model.image_size))
     for metres, group in by_metres:  # before the first pixel is read
         side = pixel_size(plan_geobox(place)).metres if metres == "native" else float(metres)
@@ -284,7 +284,9 @@ def _asked(
         source=source,
         grid=grid,
         expressions=expressions if contours is None else (*expressions, CONTOURS),
-        tiles=None if question.area is None else tiles_in(question.area, grid, source.geobox),
+        tiles=None
+        if question.geometry is None
+        else tiles_in(question.geometry, grid, source.geobox),
         seam=question.seam,
         on_error=question.on_error,
     )

@@ -13,7 +13,7 @@ from remotesam_geo.mapping.feature_options import FeatureOptions
 from remotesam_geo.mapping.lazy import class_array, probability_array
 from remotesam_geo.mapping.polygons import Parts
 from remotesam_geo.mapping.stitch import Seam
-from remotesam_geo.mapping.zonal.zone_objects import Within
+from remotesam_geo.mapping.zonal.zone_objects import Predicate
 from remotesam_geo.mapping.zonal.zone_tables import (
     CAPTION_COLUMNS,
     COUNT_COLUMNS,
@@ -55,7 +55,8 @@ class RemoteSAM:
     - ``bands``, ``stretch``: as in `render`.
     - ``overlap``: share of a window that neighbouring windows have in common, up to a half.
     - ``seam``: "blend" weighs all windows that see a pixel, "paste" takes each from one.
-    - ``area``: only windows whose cores touch it are asked: shapely (degrees), GeoJSON, a GeoDataFrame or GeoSeries.
+    - ``geometry``: an area of interest: shapely (degrees), GeoJSON, a GeoDataFrame or GeoSeries. Only windows whose
+      cores touch it are predicted.
     - ``tiles``: ask a picture window by window at its own scale, not as one shrunken square.
     - ``on_error``: "raise" stops at the first window that fails; "skip" goes on, warns, and states the failed area.
     - ``progress``: whether to show progress; by default for long work.
@@ -136,7 +137,7 @@ class RemoteSAM:
         parts: Parts = "whole",
         overlap: float = OVERLAP,
         seam: Seam = "blend",
-        area: Any = None,
+        geometry: Any = None,
         tiles: bool = False,
         crs: Any = None,
         on_error: OnError = "raise",
@@ -163,7 +164,8 @@ class RemoteSAM:
                 sharing `id`, score and area.
             overlap: Share of a window that neighbours have in common, up to a half.
             seam: "blend" weighs all windows that see a pixel, "paste" takes each from one.
-            area: Only windows whose cores touch it are asked.
+            geometry: Area of interest: only windows whose cores touch it are predicted. Shapely (degrees), GeoJSON, a
+                GeoDataFrame or GeoSeries.
             tiles: Whether a picture is asked window by window.
             crs: CRS of the result; by default the scene's.
             on_error: "raise" stops at the first window that fails, "skip" goes on, warns, and states the failed area.
@@ -179,7 +181,7 @@ class RemoteSAM:
         question = Question(
             scene=scene, prompts=prompts, threshold=threshold, resolution=resolution, refine=refine,
             suppress=suppress, min_area=min_area, progress=progress,
-            bands=bands, stretch=stretch, overlap=overlap, seam=seam, area=area, tiles=tiles, on_error=on_error,
+            bands=bands, stretch=stretch, overlap=overlap, seam=seam, geometry=geometry, tiles=tiles, on_error=on_error,
         )  # fmt: skip
         options = FeatureOptions(
             min_score=min_score, exclusive=exclusive, parts=parts, simplify=simplify, smooth=smooth
@@ -205,7 +207,7 @@ class RemoteSAM:
         parts: Parts = "whole",
         overlap: float = OVERLAP,
         seam: Seam = "blend",
-        area: Any = None,
+        geometry: Any = None,
         tiles: bool = False,
         crs: Any = None,
         on_error: OnError = "raise",
@@ -222,7 +224,7 @@ class RemoteSAM:
         question = Question(
             scene=scene, prompts=prompts, template=None, threshold=threshold, resolution=resolution, refine=refine,
             suppress=suppress, min_area=min_area, progress=progress,
-            bands=bands, stretch=stretch, view=view, overlap=overlap, seam=seam, area=area, tiles=tiles,
+            bands=bands, stretch=stretch, view=view, overlap=overlap, seam=seam, geometry=geometry, tiles=tiles,
             on_error=on_error,
         )  # fmt: skip
         options = FeatureOptions(min_score=min_score, parts=parts, simplify=simplify, smooth=smooth)
@@ -244,7 +246,7 @@ class RemoteSAM:
         min_area: float = 0,
         overlap: float = OVERLAP,
         seam: Seam = "blend",
-        area: Any = None,
+        geometry: Any = None,
         tiles: bool = False,
         crs: Any = None,
         on_error: OnError = "raise",
@@ -259,7 +261,7 @@ class RemoteSAM:
         question = Question(
             scene=scene, prompts=prompts, threshold=threshold, resolution=resolution, refine=refine,
             suppress=suppress, min_area=min_area, progress=progress,
-            bands=bands, stretch=stretch, overlap=overlap, seam=seam, area=area, tiles=tiles, on_error=on_error,
+            bands=bands, stretch=stretch, overlap=overlap, seam=seam, geometry=geometry, tiles=tiles, on_error=on_error,
         )  # fmt: skip
         outline: Literal["oriented", "box"] = "oriented" if oriented else "box"
         options = FeatureOptions(outline=outline, min_score=min_score)
@@ -312,7 +314,7 @@ class RemoteSAM:
         stretch: Any = None,
         overlap: float = OVERLAP,
         seam: Seam = "blend",
-        area: Any = None,
+        geometry: Any = None,
         tiles: bool = False,
         on_error: OnError = "raise",
         progress: bool | None = None,
@@ -333,7 +335,7 @@ class RemoteSAM:
             stretch: As in `render`.
             overlap: As in `segment`.
             seam: As in `segment`.
-            area: As in `segment`.
+            geometry: As in `segment`.
             tiles: As in `segment`.
             on_error: As in `segment`.
             progress: As in `segment`.
@@ -344,7 +346,7 @@ class RemoteSAM:
         number_in("balance", balance, 0, 1)
         question = Question(
             scene=scene, prompts=prompts, threshold=threshold, resolution=resolution, progress=progress,
-            bands=bands, stretch=stretch, view=view, overlap=overlap, seam=seam, area=area, tiles=tiles,
+            bands=bands, stretch=stretch, view=view, overlap=overlap, seam=seam, geometry=geometry, tiles=tiles,
             on_error=on_error,
         )  # fmt: skip
 
@@ -368,7 +370,7 @@ class RemoteSAM:
         stretch: Any = None,
         overlap: float = OVERLAP,
         seam: Seam = "blend",
-        area: Any = None,
+        geometry: Any = None,
         tiles: bool = False,
         on_error: OnError = "raise",
         progress: bool | None = None,
@@ -382,7 +384,7 @@ class RemoteSAM:
         """
         question = Question(
             scene=scene, prompts=prompts, threshold=threshold, resolution=resolution, progress=progress,
-            bands=bands, stretch=stretch, view=view, overlap=overlap, seam=seam, area=area, tiles=tiles,
+            bands=bands, stretch=stretch, view=view, overlap=overlap, seam=seam, geometry=geometry, tiles=tiles,
             on_error=on_error,
         )  # fmt: skip
 
@@ -398,7 +400,7 @@ class RemoteSAM:
         *,
         zones: gpd.GeoDataFrame | None = None,
         wide: bool = False,
-        within: Within = "point",
+        predicate: Predicate = "point",
         threshold: Thresholds = None,
         resolution: Resolutions = None,
         bands: Bands = None,
@@ -409,7 +411,7 @@ class RemoteSAM:
         min_area: float = 0,
         overlap: float = OVERLAP,
         seam: Seam = "blend",
-        area: Any = None,
+        geometry: Any = None,
         tiles: bool = False,
         on_error: OnError = "raise",
         progress: bool | None = None,
@@ -421,8 +423,8 @@ class RemoteSAM:
             prompts: Class names; or a mapping from label to free expressions.
             zones: Polygons; their index, columns and order are kept. By default the windows' cores; all of a picture.
             wide: Whether labels become columns.
-            within: An object belongs to the zone of a point in it ("point"), to each that it touches ("intersects"), or
-                by shares of its area ("area").
+            predicate: An object belongs to the zone of a point in it ("point"), to each that it touches ("intersects"),
+                or by shares of its area ("area").
             threshold: As in `segment`.
             resolution: As in `segment`.
             bands: As in `render`.
@@ -433,7 +435,7 @@ class RemoteSAM:
             min_area: As in `segment`.
             overlap: As in `segment`.
             seam: As in `segment`.
-            area: As in `segment`.
+            geometry: As in `segment`.
             tiles: As in `segment`.
             on_error: As in `segment`.
             progress: As in `segment`.
@@ -441,18 +443,18 @@ class RemoteSAM:
         Returns:
             The zones, a row for each time and label; 0 where nothing is found, NA where nothing is valid.
         """
-        one_of("within", within, get_args(Within))
+        one_of("predicate", predicate, get_args(Predicate))
         one_of("wide", wide, (True, False))
         question = Question(
             scene=scene, prompts=prompts, threshold=threshold, resolution=resolution, refine=refine,
             suppress=suppress, min_area=min_area, progress=progress,
-            bands=bands, stretch=stretch, overlap=overlap, seam=seam, area=area, tiles=tiles, on_error=on_error,
+            bands=bands, stretch=stretch, overlap=overlap, seam=seam, geometry=geometry, tiles=tiles, on_error=on_error,
         )  # fmt: skip
 
         def rows(found: ZoneAnswers) -> gpd.GeoDataFrame:
             return count_frame(
                 found.sums, found.features, found.labels, view=found.view, run_id=found.run_id,
-                within=within, wide=wide,
+                predicate=predicate, wide=wide,
             )  # fmt: skip
 
         return over_zones(
@@ -477,7 +479,7 @@ class RemoteSAM:
         min_area: float = 0,
         overlap: float = OVERLAP,
         seam: Seam = "blend",
-        area: Any = None,
+        geometry: Any = None,
         tiles: bool = False,
         on_error: OnError = "raise",
         progress: bool | None = None,
@@ -492,7 +494,7 @@ class RemoteSAM:
         question = Question(
             scene=scene, prompts=prompts, threshold=threshold, resolution=resolution, progress=progress, refine=refine,
             suppress=suppress, min_area=min_area,
-            bands=bands, stretch=stretch, view=view, overlap=overlap, seam=seam, area=area, tiles=tiles,
+            bands=bands, stretch=stretch, view=view, overlap=overlap, seam=seam, geometry=geometry, tiles=tiles,
             on_error=on_error,
         )  # fmt: skip
 
@@ -517,7 +519,7 @@ class RemoteSAM:
         stretch: Any = None,
         overlap: float = OVERLAP,
         seam: Seam = "blend",
-        area: Any = None,
+        geometry: Any = None,
     ) -> xr.DataArray:
         """The map of each prompt, lazily: the network is asked when values are wanted, each window once.
 
@@ -531,7 +533,7 @@ class RemoteSAM:
         """
         question = Question(
             scene=scene, prompts=prompts, resolution=resolution,
-            bands=bands, stretch=stretch, overlap=overlap, seam=seam, area=area,
+            bands=bands, stretch=stretch, overlap=overlap, seam=seam, geometry=geometry,
         )  # fmt: skip
         return probability_array(*one_map(self._asker, question))
 
@@ -546,7 +548,7 @@ class RemoteSAM:
         stretch: Any = None,
         overlap: float = OVERLAP,
         seam: Seam = "blend",
-        area: Any = None,
+        geometry: Any = None,
     ) -> xr.DataArray:
         """The most probable class of each pixel, lazily.
 
@@ -558,6 +560,6 @@ class RemoteSAM:
         """
         question = Question(
             scene=scene, prompts=classes, threshold=threshold, resolution=resolution,
-            bands=bands, stretch=stretch, overlap=overlap, seam=seam, area=area,
+            bands=bands, stretch=stretch, overlap=overlap, seam=seam, geometry=geometry,
         )  # fmt: skip
         return class_array(*one_map(self._asker, question))

@@ -15,7 +15,7 @@ __all__ = ["check_chunks", "check_names", "check_path", "check_reading", "crs_of
 
 
 def check_reading(
-    *, nodata: object, most_pixels: object, policy: object, physical: object, chunks: object
+    *, nodata: object, max_pixels: object, policy: object, rescale: object, chunks: object
 ) -> None:
     """Check how a scene is to be read.
 
@@ -28,13 +28,13 @@ def check_reading(
         raise InputError(
             f"nodata={nodata!r} is not allowed: give 'file', None for no such value, or the value as a number"
         )
-    if most_pixels is not None:
-        number_in("most_pixels", most_pixels, 1, whole=True)
+    if max_pixels is not None:
+        number_in("max_pixels", max_pixels, 1, whole=True)
     if not isinstance(policy, ReadPolicy | None):
         raise InputError(
             f"policy is a {type(policy).__name__}: give ReadPolicy(...), or leave it out"
         )
-    one_of("physical", physical, (True, False, None))
+    one_of("rescale", rescale, (True, False, None))
     check_chunks(chunks)
 
 

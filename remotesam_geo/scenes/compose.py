@@ -28,20 +28,20 @@ def needs_units(picks: Sequence[Pick]) -> bool:
     )
 
 
-def variables_of(picks: Sequence[Pick], *, physical: bool) -> tuple[Variable, ...]:
+def variables_of(picks: Sequence[Pick], *, rescale: bool) -> tuple[Variable, ...]:
     """Type, fill value and attributes of every band, over all items.
 
     Raises:
         InputError: The items' numbers cannot share a variable.
     """
     return tuple(
-        _variable(name, [pick.bands[name] for pick in picks], picks, physical=physical)
+        _variable(name, [pick.bands[name] for pick in picks], picks, rescale=rescale)
         for name in picks[0].bands
     )
 
 
 def _variable(
-    name: str, bands: Sequence[Band], picks: Sequence[Pick], *, physical: bool
+    name: str, bands: Sequence[Band], picks: Sequence[Pick], *, rescale: bool
 ) -> Variable:
     dtypes = {band.dtype for band in bands}
     scaled = {band.scale is not None for band in bands}
@@ -61,13 +61,13 @@ def _variable(
     common = bands[0].common_name or name
     if all(sensors.is_reflectance(band, common) for band in bands):
         attrs["quantity"] = "reflectance"
-    if physical:
+    if rescale:
         return Variable(name=name, dtype="float32", attrs=attrs)
     pairs = {(band.scale, band.offset) for band in bands}
     if len(pairs) > 1:
         raise InputError(
             f"{name}: the items differ in scale or offset ({sorted(map(str, pairs))}); their plain "
-            "numbers cannot share a scene. Leave physical= out, or set it to True."
+            "numbers cannot share a scene. Leave rescale= out, or set it to True."
         )
     ((scale, offset),) = pairs
     if scale is not None and (scale, offset or 0.0) != (1.0, 0.0):
@@ -86,7 +86,7 @@ def layer_of(
     number: int,
     mask: Masked,
     nodata: float | Literal["file"] | None,
-    physical: bool,
+    rescale: bool,
 ) -> Layer:
     """What one item gives: its cloud masks first, then its files, each once with all bands of it.
 
@@ -97,7 +97,7 @@ def layer_of(
         number: Its position in the scene.
         mask: As `load` was given it.
         nodata: As `load` was given it.
-        physical: Whether the scene's values are physical.
+        rescale: Whether the scene's values are physical.
 
     Raises:
         InputError: The item lacks the quality band that the mask needs.
@@ -115,8 +115,8 @@ def layer_of(
                 asset=asset,
                 indexes=tuple(band.index for _, band in entries),
                 variables=tuple(position for position, _ in entries),
-                scales=tuple(_or(band.scale, 1.0) for _, band in entries) if physical else (),
-                offsets=tuple(_or(band.offset, 0.0) for _, band in entries) if physical else (),
+                scales=tuple(_or(band.scale, 1.0) for _, band in entries) if rescale else (),
+                offsets=tuple(_or(band.offset, 0.0) for _, band in entries) if rescale else (),
                 nodata=nodata,
                 grid=item.grid(asset) if pick.trusted else None,
             )

@@ -49,9 +49,9 @@ def load(
     groupby: GroupBy = "solar_day",
     mosaic: Mosaic | None = None,
     mask: Masked = None,
-    physical: bool | None = None,
+    rescale: bool | None = None,
     nodata: float | Literal["file"] | None = "file",
-    most_pixels: int | None = None,
+    max_pixels: int | None = None,
     policy: ReadPolicy | None = None,
 ) -> "xr.Dataset":
     """Make a lazy scene of STAC items; no pixel is read before it is asked for.
@@ -71,10 +71,10 @@ def load(
             first), both of whole pixels, with a band `source`; or "median", band by band.
         mask: "clouds", by Sentinel-2's SCL or Landsat's QA_PIXEL; or which values of which bands to
             take out, {"SCL": [3, 8, 9, 10]} for example.
-        physical: True for reflectance and the like as float32; False for the numbers in the files;
+        rescale: True for reflectance and the like as float32; False for the numbers in the files;
             None for the latter, unless items differ in their scale or offset.
         nodata: "file" believes the files; None: no value means no data; or the value that does.
-        most_pixels: Pixels a band that are allowed, where the guard against absurd sizes errs.
+        max_pixels: Pixels a band that are allowed, where the guard against absurd sizes errs.
         policy: How patient and how trusting to read.
 
     Returns:
@@ -99,7 +99,7 @@ def load(
     notes: list[str] = []
     check_names(bands, numbers=False)
     check_reading(
-        nodata=nodata, most_pixels=most_pixels, policy=policy, physical=physical, chunks=chunks
+        nodata=nodata, max_pixels=max_pixels, policy=policy, rescale=rescale, chunks=chunks
     )
     if not isinstance(mask, Mapping):
         one_of("mask", mask, ("clouds", None))
@@ -133,10 +133,10 @@ def load(
         geobox = grids.scene_grid(natives, extent, target, resolution)
     picks, boxes = _touching(picks, bounds, geobox, notes.append)
 
-    physical = needs_units(picks) if physical is None else physical
-    variables = variables_of(picks, physical=physical)
+    rescale = needs_units(picks) if rescale is None else rescale
+    variables = variables_of(picks, rescale=rescale)
     layers = tuple(
-        layer_of(pick, box, variables, number=number, mask=mask, nodata=nodata, physical=physical)
+        layer_of(pick, box, variables, number=number, mask=mask, nodata=nodata, rescale=rescale)
         for number, (pick, box) in enumerate(zip(picks, boxes, strict=True))
     )
     _check_hrefs(layers, headers.policy, notes.append)
@@ -144,7 +144,7 @@ def load(
     chunk = chunk_of(chunks, geobox)
     if mosaic == "median":
         chunk = _median_chunk(chunk, geobox, boxes, variables)
-    grids.check_size(geobox, max(1, len(times)), chunk, most=most_pixels)
+    grids.check_size(geobox, max(1, len(times)), chunk, most=max_pixels)
     for text in notes:
         warnings.warn(text, RemoteSAMWarning, stacklevel=2)
     return Recipe(
@@ -154,7 +154,7 @@ def load(
         groups=groups,
         variables=variables,
         mosaic=mosaic,
-        physical=physical,
+        physical=rescale,
         chunk=chunk,
         attrs={} if mosaic is None else {"mosaic": mosaic},
     ).open(policy=policy)

@@ -42,8 +42,8 @@ def open_raster(
     crs: Any = None,
     chunks: int | Mapping[str, int] = CHUNK,
     nodata: float | Literal["file"] | None = "file",
-    physical: bool = False,
-    most_pixels: int | None = None,
+    rescale: bool = False,
+    max_pixels: int | None = None,
     policy: ReadPolicy | None = None,
 ) -> "xr.Dataset":
     """Open a raster file as a lazy scene; only its header is read.
@@ -60,8 +60,8 @@ def open_raster(
         crs: The CRS of a file that has a georeference but does not name its CRS.
         chunks: Rows and columns of a chunk, or {"y": rows, "x": columns}; -1 for all.
         nodata: "file" believes the file; None: no value means no data; or the value that does.
-        physical: Whether to apply the file's own scale and offset, giving float32.
-        most_pixels: Pixels a band that are allowed, where the guard against absurd sizes errs.
+        rescale: Whether to apply the file's own scale and offset, giving float32.
+        max_pixels: Pixels a band that are allowed, where the guard against absurd sizes errs.
         policy: How patient and how trusting to read.
 
     Returns:
@@ -83,7 +83,7 @@ def open_raster(
     check_path(path)
     check_names(bands, numbers=True)
     check_reading(
-        nodata=nodata, most_pixels=most_pixels, policy=policy, physical=physical, chunks=chunks
+        nodata=nodata, max_pixels=max_pixels, policy=policy, rescale=rescale, chunks=chunks
     )
     if crs is not None:
         crs = crs_of_user(crs)
@@ -106,7 +106,7 @@ def open_raster(
             f"{info.href} holds {len(info.subdatasets)} rasters; the first is opened. Open others by their names, "
             f"for example {listed}"
         )
-    if info.bits is not None and info.bits < 8 and not physical:
+    if info.bits is not None and info.bits < 8 and not rescale:
         notes.append(
             f"{info.href} holds numbers of {info.bits} bits, from 0 to {2**info.bits - 1}, which are nearly black in a "
             f"picture: give stretch=(0, {2**info.bits - 1}) where it is rendered or asked"
@@ -118,13 +118,13 @@ def open_raster(
             f"{info.href} calls 255 no data, but has 8-bit colours, in which 255 is white; it is read "
             "as white. If it does mean no data here, say nodata=255."
         )
-    variables = _variables(info, chosen, nodata, physical=physical)
+    variables = _variables(info, chosen, nodata, rescale=rescale)
     source = FileBands(
         href=href,
         indexes=tuple(chosen.values()),
         variables=tuple(range(len(chosen))),
-        scales=tuple(info.scales[i - 1] for i in chosen.values()) if physical else (),
-        offsets=tuple(info.offsets[i - 1] for i in chosen.values()) if physical else (),
+        scales=tuple(info.scales[i - 1] for i in chosen.values()) if rescale else (),
+        offsets=tuple(info.offsets[i - 1] for i in chosen.values()) if rescale else (),
         nodata=nodata,
         grid=source_grid,
         points=points,
@@ -144,7 +144,7 @@ def open_raster(
         sources=(source,),
     )
     chunk = chunk_of(chunks, geobox)
-    grids.check_size(geobox, 1, chunk, most=most_pixels)
+    grids.check_size(geobox, 1, chunk, most=max_pixels)
     for text in notes:
         warnings.warn(text, RemoteSAMWarning, stacklevel=2)
     return Recipe(
@@ -152,7 +152,7 @@ def open_raster(
         layers=(layer,),
         groups=((0,),),
         variables=variables,
-        physical=physical,
+        physical=rescale,
         chunk=chunk,
         attrs={"space": "pixel"} if geobox.crs is None else {},
     ).open(policy=policy)
@@ -260,13 +260,13 @@ def _variables(
     chosen: Mapping[str, int],
     nodata: float | str | None,
     *,
-    physical: bool,
+    rescale: bool,
 ) -> tuple[Variable, ...]:
     variables = []
     for name, index in chosen.items():
         dtype = np.result_type(*(info.dtypes[i - 1] for i in chosen.values()))
         scale, offset = info.scales[index - 1], info.offsets[index - 1]
-        if physical:
+        if rescale:
             variables.append(Variable(name=name, dtype="float32"))
             continue
         said = info.nodata[index - 1] if nodata == "file" else nodata

@@ -221,7 +221,7 @@ class _Reader:
         if not np.can_cast(plane.dtype, variable.dtype, "safe"):
             raise ReadError(
                 f"{source.asset or source.href} of {layer.item} holds {plane.dtype}, but the scene was "
-                f"planned as {variable.dtype} from its metadata: load it with physical=True, or "
+                f"planned as {variable.dtype} from its metadata: load it with rescale=True, or "
                 "correct the item's data_type"
             )
         return plane.astype(variable.dtype, copy=False)

@@ -93,9 +93,9 @@ def test_windows_blend_and_resolutions_differ_as_without_a_job(tmp_path, raster,
 def test_only_an_area_of_interest_is_asked(tmp_path, raster, seam):
     corner = gpd.GeoSeries([shapely.box(500090, 4999900, 500140, 4999940)], crs=32633)
     model = Counting()
-    job = make_job(tmp_path / "job", raster, area=corner, seam=seam, model=model)
+    job = make_job(tmp_path / "job", raster, geometry=corner, seam=seam, model=model)
     expected = RemoteSAM(Colours()).segment(
-        open_raster(raster), PROMPTS, area=corner, seam=seam, progress=False
+        open_raster(raster), PROMPTS, geometry=corner, seam=seam, progress=False
     )
     told = job.estimate(measure=False)
     assert 0 < told.windows < 30
@@ -107,7 +107,7 @@ def test_only_an_area_of_interest_is_asked(tmp_path, raster, seam):
     (tmp_path / "job" / "ledger.sqlite").unlink()
     with pytest.raises(JobError, match=r"area.*there"):
         make_job(tmp_path / "job", raster, seam=seam)
-    make_job(tmp_path / "job", raster, area=corner, seam=seam, model=model).run()
+    make_job(tmp_path / "job", raster, geometry=corner, seam=seam, model=model).run()
     same(job.answer(), expected)
 
 

@@ -218,7 +218,7 @@ CREATE = {
     "load": ["latest", 3],
     "dry_run": ["yes", 1],
     "policy": ["patient", 3],
-    "area": [3, "POINT", {"type": "Nothing"}],
+    "geometry": [3, "POINT", {"type": "Nothing"}],
 }
 ANSWER = {
     "verb": ["Segment", "count", "", None, 3],
@@ -253,7 +253,7 @@ def test_options_of_a_new_job_are_checked_before_anything_is_written(tmp_path, r
     assert (
         name in str(refused.value)
         or repr(value) in str(refused.value)
-        or "area" in str(refused.value)
+        or "geometry" in str(refused.value)
     )
     assert not (tmp_path / "job").exists()
 

@@ -401,7 +401,7 @@ def test_other_planets_are_measured_on_their_own_ellipsoid():
     assert table["area_m2"].iloc[0] == pytest.approx(200 * (np.radians(step) * moon) ** 2, rel=1e-3)
     assert table["resolution"].iloc[0] == pytest.approx(np.radians(step) * moon, rel=1e-3)
     area = gpd.GeoSeries([shapely.box(20, 0, 20.07, 0.02)], crs="IAU_2015:30100")
-    assert len(MODEL.segment(scene, "building", area=area)) == 1
+    assert len(MODEL.segment(scene, "building", geometry=area)) == 1
     with pytest.raises(InputError, match="another planet or moon"):
         MODEL.segment(scene, "building", crs="EPSG:4326")
     with pytest.raises(InputError, match="another planet or moon"):
@@ -410,7 +410,7 @@ def test_other_planets_are_measured_on_their_own_ellipsoid():
     with pytest.raises(InputError, match="the same planet or moon"):
         MODEL.count(scene, "building", zones=elsewhere)
     with pytest.raises(InputError, match="the same planet or moon"):
-        MODEL.segment(scene, "building", area=elsewhere)
+        MODEL.segment(scene, "building", geometry=elsewhere)
 
 
 @pytest.mark.parametrize(

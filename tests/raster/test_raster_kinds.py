@@ -101,7 +101,7 @@ class TestNotFinite:
     def test_physical_values_that_overflow_are_not_valid(self, tmp_path):
         pixels = np.array([[[1.0, 1e300], [2.0, 3.0]]])
         path = write(tmp_path / "a.tif", pixels, PLACE, UTM)
-        scene = open_raster(path, physical=True).compute()
+        scene = open_raster(path, rescale=True).compute()
         np.testing.assert_array_equal(scene.valid, [[True, False], [True, True]])
 
     @pytest.mark.parametrize(

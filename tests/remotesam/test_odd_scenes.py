@@ -58,7 +58,7 @@ def test_systems_without_a_place_on_earth_are_refused(crs):
 @pytest.mark.parametrize("crs", ['LOCAL_CS["site",UNIT["metre",1]]', "EPSG:5703", "EPSG:4978"])
 def test_zones_and_areas_need_a_place_as_well(crs):
     zones = gpd.GeoDataFrame(geometry=[shapely.box(0, 0, 1, 1)], crs=crs)
-    for options in ({"zones": zones}, {"area": zones}):
+    for options in ({"zones": zones}, {"geometry": zones}):
         with pytest.raises(InputError, match="place on Earth"):
             MODEL.count(SCENE, "red", progress=False, **options)
     with pytest.raises(InputError, match="place on Earth"):
@@ -74,7 +74,7 @@ def test_areas_of_no_finite_place_are_refused(value):
         ring = shapely.Polygon([(0, 0), (value, 0), (0, 1)])
     for area in (ring, gpd.GeoSeries([ring], crs="EPSG:32633")):
         with pytest.raises(InputError, match="NaN or infinite"):
-            MODEL.detect(SCENE, "red", area=area)
+            MODEL.detect(SCENE, "red", geometry=area)
 
 
 @pytest.mark.parametrize(

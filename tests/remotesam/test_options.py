@@ -49,7 +49,8 @@ def takes(verb, **options):
     "options",
     [
         {"resolution": 3}, {"refine": lambda images: images}, {"bands": ["red", "green", "blue"]}, {"stretch": (0, 9)},
-        {"view": "scene"}, {"overlap": 0.5}, {"seam": "paste"}, {"area": AREA}, {"tiles": True}, {"on_error": "skip"},
+        {"view": "scene"}, {"overlap": 0.5}, {"seam": "paste"}, {"geometry": AREA}, {"tiles": True},
+        {"on_error": "skip"},
     ],
     ids=lambda options: next(iter(options)),
 )  # fmt: skip
@@ -66,7 +67,7 @@ def test_probabilities_take_no_option_of_their_making(verb, options):
 @pytest.mark.parametrize("view", ["scene", "zone"])
 @pytest.mark.parametrize(
     "options",
-    [{"resolution": 2}, {"overlap": 0.1}, {"seam": "paste"}, {"area": AREA}, {"tiles": True}],
+    [{"resolution": 2}, {"overlap": 0.1}, {"seam": "paste"}, {"geometry": AREA}, {"tiles": True}],
 )
 def test_a_view_takes_no_option_of_windows(verb, view, options):
     if verb == "refer" and view == "zone":
@@ -79,7 +80,7 @@ def test_a_view_takes_no_option_of_windows(verb, view, options):
 @pytest.mark.parametrize("verb", VERBS[:8])
 @pytest.mark.parametrize(
     "options",
-    [{"overlap": 0.1}, {"seam": "paste"}, {"on_error": "skip"}, {"area": AREA}, {"resolution": 2},
+    [{"overlap": 0.1}, {"seam": "paste"}, {"on_error": "skip"}, {"geometry": AREA}, {"resolution": 2},
      {"crs": "EPSG:4326"}, {"bands": [3, 2, 1]}, {"stretch": (0, 9)}],
     ids=lambda options: next(iter(options)),
 )  # fmt: skip
@@ -229,4 +230,4 @@ def test_every_option_of_a_verb_is_tried():
     names = set(
         itertools.chain(*(inspect.signature(getattr(MODEL, verb)).parameters for verb in VERBS))
     )
-    assert {"view", "seam", "suppress", "within", "zones", "crs", "refine", "simplify"} <= names
+    assert {"view", "seam", "suppress", "predicate", "zones", "crs", "refine", "simplify"} <= names

@@ -135,11 +135,11 @@ def test_an_unknown_crs_is_refused_before_anything_is_asked():
 def test_only_windows_in_the_area_are_asked():
     corner = gpd.GeoSeries([shapely.box(500000, 4999960, 500040, 5000000)], crs="EPSG:32633")
     counting = Counting()
-    found = RemoteSAM(counting).segment(SCENE, "red", area=corner)
+    found = RemoteSAM(counting).segment(SCENE, "red", geometry=corner)
     assert counting.windows == 1
     assert len(found) == 1
     with pytest.raises(InputError, match="does not touch the scene"):
-        MODEL.segment(SCENE, "red", area=shapely.box(0, 0, 1, 1))
+        MODEL.segment(SCENE, "red", geometry=shapely.box(0, 0, 1, 1))
 
 
 def test_objects_that_fill_a_window_ask_for_a_coarser_resolution():
@@ -239,7 +239,7 @@ def test_what_needs_ground_is_refused_for_pictures():
     with pytest.raises(InputError, match="no metres"):
         MODEL.detect(PIXELS, "red", resolution=2)
     with pytest.raises(InputError, match="no place on Earth"):
-        MODEL.detect(PIXELS, "red", area=LEFT)
+        MODEL.detect(PIXELS, "red", geometry=LEFT)
     with pytest.raises(InputError, match="tiles=True cannot be used here"):
         MODEL.detect(SCENE, "red", tiles=True)
     with pytest.raises(InputError, match="not a list"):

@@ -410,9 +410,9 @@ class TestScene:
         assert one.red.dtype == "uint16"
         assert (one.red.attrs["scale_factor"], one.red.attrs["add_offset"]) == (1e-4, -0.1)
         assert one.red.attrs["nodata"] == 0
-        np.testing.assert_allclose(load(docs[0], physical=True).red.values[0, 1:], 0.25, atol=1e-6)
+        np.testing.assert_allclose(load(docs[0], rescale=True).red.values[0, 1:], 0.25, atol=1e-6)
         with pytest.raises(InputError, match="differ in scale or offset"):
-            load(docs, physical=False)
+            load(docs, rescale=False)
 
     def test_pictures_and_reflectance_do_not_mix(self, tmp_path):
         eight, _ = place(tmp_path, 1, names=("red", "green", "blue"))
@@ -581,9 +581,9 @@ class TestArguments:
         docs = recorded("s2_collection1") + recorded("s2_earth_search_applied")
         told = r"3 x [\d,]+ x [\d,]+ = [\d,]+ pixels a band.*bbox="
         with pytest.raises(InputError, match=told):
-            load(docs, physical=True, crs="EPSG:32613", resolution=10)
-        with pytest.raises(InputError, match="most_pixels=120560400"):
-            load(recorded("s2_earth_search_applied"), most_pixels=1000)
+            load(docs, rescale=True, crs="EPSG:32613", resolution=10)
+        with pytest.raises(InputError, match="max_pixels=120560400"):
+            load(recorded("s2_earth_search_applied"), max_pixels=1000)
 
 
 class TestRecipes:

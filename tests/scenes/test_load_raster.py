@@ -81,7 +81,7 @@ class TestBands:
 
     def test_scale_and_offset_are_told_or_applied(self):
         path = raster("scale_offset.tif")
-        plain, physical = open_raster(path), open_raster(path, physical=True)
+        plain, physical = open_raster(path), open_raster(path, rescale=True)
         told = plain.band_1.attrs
         np.testing.assert_allclose(
             physical.band_1.where(physical.valid),
@@ -287,5 +287,5 @@ def test_a_missing_file_and_an_absurd_size_are_errors(tmp_path):
     with pytest.raises(ReadError, match=r"there is no file .*nowhere\.tif"):
         open_raster(tmp_path / "nowhere.tif")
     path = write(tmp_path / "a.tif", noise(1, (1, 50, 50)), grid(WEST, NORTH, 1), UTM)
-    with pytest.raises(InputError, match=r"1 x 50 x 50 = 2,500 pixels a band.*most_pixels=2500"):
-        open_raster(path, most_pixels=100)
+    with pytest.raises(InputError, match=r"1 x 50 x 50 = 2,500 pixels a band.*max_pixels=2500"):
+        open_raster(path, max_pixels=100)

@@ -191,7 +191,7 @@ class TestStretch:
         scenes = [
             sentinel(tmp_path, "new", 2500, -0.1),
             sentinel(tmp_path, "old", 1500, 0.0),
-            sentinel(tmp_path, "physical", 2500, -0.1, physical=True),
+            sentinel(tmp_path, "physical", 2500, -0.1, rescale=True),
         ]
         for scene in scenes:
             out = render(scene)
@@ -395,7 +395,7 @@ def test_a_block_rendered_from_its_recipe_equals_the_scene_rendered(tmp_path, ki
         scene = open_raster(path)
         bands = "green" if kind == "grey" else None
     else:
-        scene = sentinel(tmp_path, "a", 2500, -0.1, physical=kind == "physical")
+        scene = sentinel(tmp_path, "a", 2500, -0.1, rescale=kind == "physical")
     whole = render(scene, bands, stretch="percentiles" if kind == "percentiles" else None)
     recipe = Recipe.of(scene)
     box = recipe.geobox[2:9, 5:30]

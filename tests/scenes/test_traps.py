@@ -414,7 +414,7 @@ def test_sentinel_2_offsets(tmp_path, name):
     path = write(tmp_path / "a.tif", pixels, grid(west, north, 10), code, nodata=0)
     for asset in doc["assets"].values():
         asset |= {"href": path, "proj:shape": [20, 20]}
-    scene = load(doc, mosaic="first", physical=True).compute()
+    scene = load(doc, mosaic="first", rescale=True).compute()
     np.testing.assert_allclose(scene.red.values[2:], 0.25, atol=1e-6)
     assert not scene.valid.values[:2].any()
 
@@ -430,7 +430,7 @@ def test_landsat_scale(tmp_path):
     )  # fmt: skip
     for key in ("red", "green", "blue"):
         doc["assets"][key] |= {"href": path, "proj:shape": [20, 20], "proj:epsg": 32615}
-    scene = load(doc, mosaic="first", physical=True, bands=["red", "green", "blue"])
+    scene = load(doc, mosaic="first", rescale=True, bands=["red", "green", "blue"])
     np.testing.assert_allclose(scene.red.values, 0.25, atol=2e-5)
 
 

@@ -72,7 +72,7 @@ def calibrate(
     *,
     label: str = "label",
     prompts: PromptLike | None = None,
-    area: BaseGeometry | gpd.GeoDataFrame | None = None,
+    geometry: BaseGeometry | gpd.GeoDataFrame | None = None,
     resolution: Resolution = "native",
     overlap: float = 0.25,
     bands: str | Sequence[str | int] | None = None,
@@ -89,7 +89,7 @@ def calibrate(
         truth: Polygons in any CRS.
         label: Their column of labels.
         prompts: What is asked, with these labels; by default the labels as class names.
-        area: Where the truth is complete, in the CRS of the truth (a geometry) or its own (a frame); by default the
+        geometry: Where the truth is complete, in the CRS of the truth (a geometry) or its own (a frame); by default the
             box round all polygons and a quarter of its sides more.
         resolution: Metres on the ground a pixel, or "native"; ask later at the same.
         overlap: Share of a window that neighbours have in common, as in verbs.
@@ -121,7 +121,7 @@ def calibrate(
         )
     crs = CRS.from_user_input(str(source.geobox.crs))
     polygons = truth.geometry.to_crs(crs)
-    judged = _area(area, truth, crs)
+    judged = _area(geometry, truth, crs)
     size = asked.image_size
     grid = Grid(shape=source.geobox.shape.yx, window=size, overlap=2 * round(overlap * size / 2))
     expressions, members = distinct_expressions(parsed)

@@ -11,12 +11,12 @@ from remotesam_geo.errors import one_of
 
 from .zones import Zones
 
-__all__ = ["Belonging", "Within", "belonging"]
+__all__ = ["Belonging", "Predicate", "belonging"]
 
 I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
 
-Within = Literal["point", "intersects", "area"]
+Predicate = Literal["point", "intersects", "area"]
 
 NEAR = 0.02
 """Pixels by which a point may miss all zones and yet belong to the nearest: neighbours whose corners do not meet come
@@ -38,24 +38,26 @@ class Belonging:
     share: F64
 
 
-def belonging(zones: Zones, objects: NDArray[np.object_], within: Within = "point") -> Belonging:
+def belonging(
+    zones: Zones, objects: NDArray[np.object_], predicate: Predicate = "point"
+) -> Belonging:
     """Give objects to zones.
 
     Args:
         zones: The zones.
         objects: Polygons in pixels of the zones' grid (n).
-        within: "point" gives each to the one zone that holds its representative point, on a shared border to the first,
-            so that zones which partition an area sum to its total; "intersects" to every zone that holds some of its
-            area; "area" likewise, but each zone gets only the share of the object that lies there.
+        predicate: "point" gives each to the one zone that holds its representative point, on a shared border to the
+            first, so that zones which partition an area sum to its total; "intersects" to every zone that holds some of
+            its area; "area" likewise, but each zone gets only the share of the object that lies there.
     """
-    one_of("within", within, get_args(Within))
-    if within == "point":
+    one_of("predicate", predicate, get_args(Predicate))
+    if predicate == "point":
         return _by_point(zones, shapely.point_on_surface(objects))
     objects, zone = np.asarray(objects, object), zones.tree
     one, other = zone.query(objects, predicate="intersects")
     area = shapely.area(shapely.intersection(objects[one], zones.shapes[other]))
     some = area > 0  # those that only touch do not count
-    share = area / shapely.area(objects)[one] if within == "area" else np.ones(len(one))
+    share = area / shapely.area(objects)[one] if predicate == "area" else np.ones(len(one))
     return _sorted(one[some], other[some], share[some])
 
 

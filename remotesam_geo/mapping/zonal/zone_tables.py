@@ -27,7 +27,7 @@ from remotesam_geo.tasks import (
     positive_labels,
 )
 
-from .zone_objects import Within, belonging
+from .zone_objects import Predicate, belonging
 from .zone_sums import Sums
 from .zones import Zones
 
@@ -158,7 +158,7 @@ def count_frame(
     *,
     view: str,
     run_id: str,
-    within: Within = "point",
+    predicate: Predicate = "point",
     wide: bool = False,
 ) -> gpd.GeoDataFrame:
     """A row for each zone, time and label with how many objects there are; or for each zone and time, a column a label.
@@ -171,17 +171,17 @@ def count_frame(
         labels: In the order asked.
         view: "map", "scene" or "zone".
         run_id: Names the run.
-        within: How objects belong to zones.
+        predicate: How objects belong to zones.
         wide: Whether labels become columns.
     """
     asked = _Resolutions(sums, labels)
-    kind = "Float64" if within == "area" else "Int64"
+    kind = "Float64" if predicate == "area" else "Int64"
     n = len(asked.zones)
     parts = []
     for moment in range(len(asked.moments)):
         counts = np.zeros((len(labels), n))
         for part, zones, objects in _objects(asked, found, moment):
-            member = belonging(zones, objects, within)
+            member = belonging(zones, objects, predicate)
             counts[part] += np.bincount(member.zone, weights=member.share, minlength=n)
         # Objects are answered pixels, even where they lie in zones too small to hold the middle of one.
         known = (asked.stack(Sums.valid_fraction, moment) > 0) | (counts > 0)

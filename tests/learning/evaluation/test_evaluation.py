@@ -779,7 +779,7 @@ def test_calibration_finds_the_threshold_that_parts_best(square_kilometre, crs):
 def test_calibration_agrees_with_counting_pixels_by_hand(square_kilometre):
     scene, frame, grey = square_kilometre
     area = shapely.box(500_010, 3_999_920, 500_080, 3_999_990)
-    found = calibrate(Network(), scene, frame, area=area, overlap=0)
+    found = calibrate(Network(), scene, frame, geometry=area, overlap=0)
     codes = encode(grey.astype(np.float32) / 255)
     inside = np.zeros(grey.shape, bool)
     inside[20:160, 20:160] = True
@@ -818,7 +818,9 @@ def test_calibration_says_what_it_lacks(square_kilometre):
     with pytest.raises(InputError, match="no polygon is labelled 'ship'"):
         calibrate(Network(), scene, frame, prompts=["tank", "ship"])
     with pytest.raises(InputError, match="no valid pixel"):
-        calibrate(Network(), scene, frame, area=shapely.box(500_000, 3_999_999, 500_001, 4_000_000))
+        calibrate(
+            Network(), scene, frame, geometry=shapely.box(500_000, 3_999_999, 500_001, 4_000_000)
+        )
 
 
 # --- real pictures -------------------------------------------------------------------------------
