@@ -19,6 +19,7 @@ __all__ = [
     "RemoteSAMWarning",
     "SearchError",
     "WriteError",
+    "instance_of",
     "number_in",
     "one_of",
 ]
@@ -90,6 +91,30 @@ def one_of(name: str, value: Any, allowed: Iterable[Any]) -> None:
     near = get_close_matches(text, [choice for choice in values if isinstance(choice, str)], n=1)
     hint = f". Did you mean {near[0]!r}?" if near else ""
     raise InputError(f"{name}={value!r} is not allowed: use {listed}{hint}")
+
+
+def instance_of(name: str, value: Any, kind: type | tuple[type, ...], remedy: str) -> None:
+    """Check an argument that has to be of a type.
+
+    Args:
+        name: Name of the argument, as the user writes it.
+        value: What was given.
+        kind: The type, or several.
+        remedy: What to give, for the message.
+
+    Raises:
+        InputError: `value` is of another type.
+
+    Example:
+        >>> from remotesam_geo.errors import instance_of
+        >>> instance_of("title", 5, str, "text")
+        Traceback (most recent call last):
+        remotesam_geo.errors.InputError: title is an int: give text
+    """
+    if not isinstance(value, kind):
+        given = "None" if value is None else type(value).__name__
+        article = "" if value is None else "an " if given[0] in "aeiouAEIOU" else "a "
+        raise InputError(f"{name} is {article}{given}: give {remedy}")
 
 
 def number_in(

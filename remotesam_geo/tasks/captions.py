@@ -3,14 +3,15 @@
 import re
 from collections import Counter
 from collections.abc import Mapping
-from math import isfinite
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from remotesam_geo.errors import InputError, one_of
+from remotesam_geo.errors import instance_of, number_in, one_of
 from remotesam_geo.words import plural
+
+from .array_checks import FAR, check_array, check_shape
 
 __all__ = ["caption"]
 
@@ -94,12 +95,16 @@ def caption(
         'The area shows a ship. It is in the east.'
     """
     one_of("grid", grid, (2, 3))
-    if min(shape) < 1:
-        raise InputError(f"shape is {shape}: give height and width in pixels, 1 or more")
-    if north is not None and not isfinite(north):
-        raise InputError(f"north is {north}: give degrees clockwise from the top, or None")
+    check_shape(shape)
+    if north is not None:
+        number_in("north", north, -FAR, FAR)
+    instance_of("subject", subject, str, "a word")
+    instance_of("objects", objects, Mapping, "a mapping of labels to centres")
+    for label, centres in objects.items():
+        instance_of("a label", label, str, "words")
+        check_array(f"objects[{label!r}]", centres, "numbers", ("n", 2))
     cells = {
-        label: _cells(label, np.asarray(centres), shape, grid, north or 0.0)
+        label: _cells(centres, shape, grid, north or 0.0)
         for label, centres in objects.items()
         if len(centres)
     }
@@ -121,13 +126,9 @@ def caption(
     return f"The {subject} shows {_listed(amounts)}. {places[0].upper()}{places[1:]}."
 
 
-def _cells(label: str, centres: F64, shape: tuple[int, int], grid: int, north: float) -> list[Cell]:
+def _cells(centres: F64, shape: tuple[int, int], grid: int, north: float) -> list[Cell]:
     """The region of each object."""
     height, width = shape
-    if centres.ndim != 2 or centres.shape[1] != 2 or not np.isfinite(centres).all():
-        raise InputError(
-            f"the centres of {label!r} have the shape {centres.shape}: give finite x, y for each object (n x 2)"
-        )
     x, y = (
         centres[:, 0] / width * 2 - 1,
         centres[:, 1] / height * 2 - 1,

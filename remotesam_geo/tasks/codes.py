@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from remotesam_geo.errors import InputError
 
+from .array_checks import describe
+
 __all__ = ["FAILED", "FULL", "NO_DATA", "Map", "decode", "encode", "threshold_steps"]
 
 Map: TypeAlias = NDArray[Any]
@@ -59,12 +61,12 @@ def encode(
     """
     if not _is_array(prob, "f"):
         raise InputError(
-            f"encode takes an array of float probabilities, not {_describe(prob)}: "
+            f"encode takes an array of float probabilities, not {describe(prob)}: "
             "byte maps are encoded already"
         )
-    if failed is not None and failed.shape != prob.shape:
+    if failed is not None and (not _is_array(failed, "b") or failed.shape != prob.shape):
         raise InputError(
-            f"failed has the shape {failed.shape}, the probabilities {prob.shape}: give both alike"
+            f"failed is {describe(failed)}: give True and False in the shape of the probabilities, {prob.shape}"
         )
     wrong = ~np.isnan(prob) & ~((prob >= 0) & (prob <= 1))
     if wrong.any():
@@ -94,7 +96,7 @@ def decode(codes: NDArray[np.uint8]) -> NDArray[np.float32]:
         array([0.    , 0.4975, 0.9975,    nan], dtype=float32)
     """
     if not _is_array(codes, "u") or codes.dtype != np.uint8:
-        raise InputError(f"decode takes an array of uint8 codes, not {_describe(codes)}")
+        raise InputError(f"decode takes an array of uint8 codes, not {describe(codes)}")
     _check_codes(codes, "codes")
     return _READ[codes]
 
@@ -128,7 +130,7 @@ def check_map(prob: object, name: str = "prob") -> None:
     """Refuse what is no map of probabilities, naming what is wrong with it and what to do."""
     if not isinstance(prob, np.ndarray) or isinstance(prob, np.ma.MaskedArray):
         raise InputError(
-            f"{name} must be a plain NumPy array, not {_describe(prob)}: "
+            f"{name} must be a plain NumPy array, not {describe(prob)}: "
             "encode a masked array with encode(prob.filled(np.nan)), take the values of a DataArray"
         )
     if prob.ndim != 2:
@@ -225,14 +227,8 @@ def in_parts(values: Map) -> NDArray[np.int64]:
 def _is_fraction(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         return False
-    return 0 <= float(value) <= 1  # false for NaN
+    return bool(0 <= value <= 1)  # false for NaN
 
 
 def _is_array(value: object, kind: str) -> bool:
     return isinstance(value, np.ndarray) and value.dtype.kind == kind
-
-
-def _describe(value: object) -> str:
-    if isinstance(value, np.ndarray):
-        return f"a {type(value).__name__} of {value.dtype}"
-    return f"a {type(value).__name__}"

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from remotesam_geo.errors import instance_of
+
+from .array_checks import FAR, check_array
 from .codes import Map, check_fraction
 from .regions import Components, components
 from .table import I64, most
@@ -63,6 +66,7 @@ def split(
         >>> parted.whole.n, parted.pieces.n, parted.parent
         (1, 2, array([0, 0]))
     """
+    instance_of("contour", contour, np.ndarray, "a map of contours, as an array")
     whole = components(prob, threshold=threshold)
     pieces = components(
         prob, threshold=threshold, contour=contour, contour_threshold=contour_threshold
@@ -94,6 +98,8 @@ def large_pieces(count: I64, parent: I64, *, share: float = SHARE) -> NDArray[np
         array([ True, False,  True,  True])
     """
     share = check_fraction(share, "share")
+    check_array("count", count, "numbers", ("n",))
+    check_array("parent", parent, "whole numbers", count.shape, (0, FAR))
     if not count.size:
         return np.zeros(0, np.bool_)
     return count > share * most(count, parent, int(parent.max()) + 1)[parent]

@@ -6,8 +6,9 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from remotesam_geo.errors import InputError, number_in, one_of
+from remotesam_geo.errors import InputError, instance_of, number_in, one_of
 
+from .array_checks import check_array, check_shape
 from .codes import Map, check_fraction
 from .contour_split import CONTOUR_THRESHOLD, COUNT_CONTOUR_THRESHOLD, SHARE, refine
 from .rectangles import Hulls, drawn_rectangles, hulls, smallest_rectangles, upright
@@ -212,6 +213,8 @@ def select(
     """
     one_of("suppress", suppress, get_args(Suppress))
     number_in("min_area", min_area, 0)
+    instance_of("table", table, Table, "the table of components")
+    check_array("corners", corners, "numbers", (len(table), 4, 2))
     score = table.score
     confident = score >= check_fraction(min_score, "min_score")
     large = table.count >= min_area
@@ -226,6 +229,12 @@ def select(
                 "suppress='published' draws oriented rectangles: give shape=, the picture's height and width"
             )
         else:
+            instance_of("around", around, Hulls, "the hulls of the same components")
+            check_shape(shape)
+            if len(around) != len(table):
+                raise InputError(
+                    f"around holds {len(around)} hulls for {len(table)} components: give one for each"
+                )
             inner = inner_drawings(
                 drawn_rectangles(around.take(chosen)), score[chosen], (shape[0], shape[1])
             )
@@ -237,6 +246,9 @@ def select(
     elif suppress == "enclosed":
         if enclosed_by is None:
             raise InputError("suppress='enclosed' needs enclosed_by: see enclosing_components")
+        check_array(
+            "enclosed_by", enclosed_by, "whole numbers", (len(table),), (-1, len(table) - 1)
+        )
         enclosed = keep & _encloser_among(enclosed_by, keep)
         keep &= ~enclosed
         counts["enclosed"] = int(enclosed.sum())

@@ -13,10 +13,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from remotesam_geo.errors import InputError
+from remotesam_geo.errors import instance_of
 
+from .array_checks import check_array, check_each
 from .regions import Regions
-from .table import I64
+from .table import I64, check_groups
 
 __all__ = ["Hulls", "drawn_rectangles", "hulls", "merge_hulls", "smallest_rectangles", "upright"]
 
@@ -65,6 +66,7 @@ def hulls(found: Regions) -> Hulls:
                [0, 2],
                [0, 0]])
     """
+    instance_of("found", found, Regions, "the result of components")
     # Each run has corners above and below.
     y = np.concatenate([found.row, found.row + 1])
     region, left, right = (np.tile(value, 2) for value in (found.region, found.start, found.stop))
@@ -89,9 +91,9 @@ def merge_hulls(parts: Sequence[Hulls], group: I64, n: int) -> Hulls:
                [0, 2],
                [0, 0]])
     """
+    check_each("parts", parts, Hulls)
     size = np.concatenate([np.diff(part.begin) for part in parts])
-    if group.shape != size.shape:
-        raise InputError(f"{group.size} groups for {size.size} hulls: give one for each")
+    check_groups(group, size.size, n)
     points = np.concatenate([part.points for part in parts])
     x, y = points[:, 0], points[:, 1]
     return _hulls(np.repeat(group, size), y, x, x, n)
@@ -116,6 +118,7 @@ def smallest_rectangles(around: Hulls) -> F64:
                 [ 2.5,  3.5],
                 [-0.5,  0.5]]])
     """
+    instance_of("around", around, Hulls, "the result of hulls")
     corners = np.empty((len(around), 4, 2))
     size = np.diff(around.begin)
     for corner_count in np.unique(size):  # hulls with equally many corners form one array
@@ -146,6 +149,7 @@ def drawn_rectangles(around: Hulls) -> I64:
         >>> drawn_rectangles(hulls(components(np.ones((3, 4), np.float32)))).tolist()
         [[[3, 2], [0, 2], [0, 0], [3, 0]]]
     """
+    instance_of("around", around, Hulls, "the result of hulls")
     # The hull of the pixels is that of their centres, widened by half a pixel to each side: each of its corners is a
     # corner of the pixel that lies inwards of both edges that meet there.
     points, begin = around.points, around.begin
@@ -176,6 +180,7 @@ def upright(box: I64) -> F64:
         >>> upright(np.array([[0, 0, 3, 2]])).tolist()
         [[[0.0, 0.0], [3.0, 0.0], [3.0, 2.0], [0.0, 2.0]]]
     """
+    check_array("box", box, "numbers", ("n", 4))
     return box[:, [[0, 1], [2, 1], [2, 3], [0, 3]]].astype(np.float64)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from scipy import sparse
 
-from remotesam_geo.errors import one_of
+from remotesam_geo.errors import instance_of, one_of
 
 from .codes import Map, above, check_contour, check_map, in_parts, scale_of, strips, threshold_steps
 from .table import I64, Table, distinct, least, most, number_parts, sums
@@ -223,6 +223,7 @@ def background(found: Regions) -> Background:
                [0, 1, 0],
                [0, 0, 0]], dtype=int32)
     """
+    instance_of("found", found, Regions, "the result of components")
     height, width = found.shape
     # A row with k runs has k + 1 gaps, of which the first and the last may be empty. The gap before run i of row y
     # is number i + y, the one after it number i + y + 1.

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from remotesam_geo.errors import InputError
+from remotesam_geo.errors import InputError, instance_of, number_in
 
+from .array_checks import FAR, check_array, check_each
 from .codes import (
     FAILED,
     FULL,
@@ -95,11 +96,10 @@ def tally(prob: Map, zones: NDArray[np.integer] | None = None, n: int | None = N
     check_map(prob)
     if zones is None:
         zones, n = np.broadcast_to(np.uint8(1), prob.shape), 1
-    elif zones.shape != prob.shape or zones.dtype.kind not in "iu":
-        raise InputError(
-            f"zones have the shape {zones.shape} and the type {zones.dtype}: "
-            f"give whole numbers of the map's shape {prob.shape}"
-        )
+    else:
+        check_array("zones", zones, "whole numbers", prob.shape)
+    if n is not None:
+        number_in("n", n, 0, FAR, whole=True)
     low, high = (int(zones.min()), int(zones.max())) if zones.size else (0, 0)
     n = high if n is None else n
     if low < 0 or high > n:
@@ -137,6 +137,7 @@ def add_tallies(tallies: Sequence[Tally]) -> Tally:
         >>> both.count, both.no_data
         (array([1]), array([2]))
     """
+    check_each("tallies", tallies, Tally)
     if len({(part.scale, len(part)) for part in tallies}) != 1:
         raise InputError(
             f"{len(tallies)} tallies of the sizes {sorted({len(part) for part in tallies})} and the scales "
@@ -170,6 +171,7 @@ def label_scores(tallies: Sequence[Tally], *, balance: float = MULTI_LABEL_BALAN
         array([[0.875]])
     """
     balance = check_fraction(balance, "balance")
+    check_each("tallies", tallies, Tally)
     sizes = {len(part) for part in tallies}
     if len(sizes) != 1:
         raise InputError(
@@ -195,6 +197,7 @@ def positive_labels(scores: F64, *, threshold: float = 0.5) -> Bools:
         array([[ True, False],
                [ True, False]])
     """
+    check_array("scores", scores, "numbers", None, None)
     return np.greater(scores, check_fraction(threshold, "threshold"))
 
 
@@ -211,9 +214,10 @@ def best_label(scores: F64, *, threshold: float = 0.5) -> I64:
         array([ 0, -1, -2])
     """
     threshold = check_fraction(threshold, "threshold")
-    if scores.ndim != 2 or not len(scores):
+    check_array("scores", scores, "numbers", ("n", "n"), None)
+    if not len(scores):
         raise InputError(
-            f"scores have the shape {scores.shape}: give labels x zones, one label at least"
+            f"scores has the shape {scores.shape}: give labels x zones, one label at least"
         )
     missing = np.isnan(scores).any(axis=0)
     best: I64 = np.argmax(scores, axis=0)
@@ -256,6 +260,7 @@ def semantic(maps: Sequence[Map], *, threshold: float | Sequence[float] = 0.5) -
         >>> semantic([np.array([[150, 90, 120, 255]], np.uint8), np.array([[180, 90, 110, 200]], np.uint8)])
         array([[ 2,  0,  1, -2]], dtype=int16)
     """
+    instance_of("maps", maps, (Sequence, np.ndarray), "a list of maps, one for each class")
     if not len(maps):
         raise InputError("no maps: give one for each class")
     thresholds = list(threshold) if isinstance(threshold, Sequence) else [threshold] * len(maps)

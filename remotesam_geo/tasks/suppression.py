@@ -4,12 +4,16 @@ Both rules are the published ones. Only boxes whose bounding boxes meet are comp
 """
 
 from collections.abc import Iterator
+from typing import Literal
 
 import cv2
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from remotesam_geo.errors import number_in
+
+from .array_checks import FAR, check_array, check_shape
 from .table import I64
 
 __all__ = ["inner_boxes", "inner_drawings", "overlapping_boxes"]
@@ -39,6 +43,7 @@ def inner_boxes(corners: F64, score: F64) -> Bools:
         >>> inner_boxes(upright(np.array([[0, 0, 9, 9], [1, 1, 3, 3]])), np.array([0.5, 0.9]))
         array([False,  True])
     """
+    _check(corners, score)
     inner = np.zeros(len(corners), np.bool_)
     rank = _ranks(score)
     low, high = corners.min(axis=1), corners.max(axis=1)
@@ -75,6 +80,8 @@ def inner_drawings(corners: I64, score: F64, shape: tuple[int, int]) -> Bools:
         >>> inner_drawings(boxes, np.array([0.5, 0.9, 0.7]), (20, 20))
         array([False,  True,  True])
     """
+    _check(corners, score, "whole numbers")
+    check_shape(shape)
     after = np.roll(corners, -1, axis=1)
     area = (corners[..., 0] * after[..., 1] - corners[..., 1] * after[..., 0]).sum(axis=1)
     low, high = corners.min(axis=1), corners.max(axis=1)
@@ -122,6 +129,8 @@ def overlapping_boxes(corners: F64, score: F64, *, iou: float = 0.5) -> Bools:
         >>> overlapping_boxes(boxes, np.array([0.6, 0.8, 0.7]))
         array([ True, False, False])
     """
+    _check(corners, score)
+    number_in("iou", iou, 0, 1)
     rank = _ranks(score)
     shape = shapely.polygons(corners)
     area = shapely.area(shape)
@@ -143,6 +152,14 @@ def overlapping_boxes(corners: F64, score: F64, *, iou: float = 0.5) -> Bools:
         if not dropped[better]:
             dropped[worse] = True
     return dropped
+
+
+def _check(
+    corners: F64 | I64, score: F64, kind: Literal["numbers", "whole numbers"] = "numbers"
+) -> None:
+    """Refuse corners and scores that are not those of n boxes."""
+    check_array("corners", corners, kind, ("n", 4, 2))
+    check_array("score", score, "numbers", (len(corners),), (0, FAR))
 
 
 def _ranks(score: F64) -> I64:

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from remotesam_geo.errors import InputError
+from remotesam_geo.errors import InputError, number_in, one_of
 
-__all__ = ["Table", "enclosing", "merge", "touching", "unite"]
+from .array_checks import FAR, check_array, check_each
+
+__all__ = ["Table", "check_groups", "enclosing", "merge", "touching", "unite"]
 
 I64 = NDArray[np.int64]
 
@@ -89,10 +91,9 @@ def touching(one: I64, other: I64, *, corners: bool = True) -> I64:
         array([[0, 4],
                [1, 5]])
     """
-    if one.shape != other.shape or one.ndim != 1:
-        raise InputError(
-            f"edges of the shapes {one.shape} and {other.shape}: give the two lines of pixels that face each other"
-        )
+    one_of("corners", corners, (True, False))
+    check_array("one", one, "whole numbers", ("n",))
+    check_array("other", other, "whole numbers", one.shape)
     pairs = [np.stack([one, other], axis=1)]
     if corners:
         pairs += [np.stack([one[1:], other[:-1]], axis=1), np.stack([one[:-1], other[1:]], axis=1)]
@@ -116,6 +117,8 @@ def unite(n: int, pairs: I64) -> tuple[I64, int]:
         >>> unite(5, np.array([[4, 1], [2, 4]]))
         (array([0, 1, 1, 2, 1]), 3)
     """
+    number_in("n", n, 0, FAR, whole=True)
+    check_array("pairs", pairs, "whole numbers", ("n", 2), (0, n - 1))
     return number_parts(_graph(n, pairs[:, 0], pairs[:, 1]))
 
 
@@ -139,6 +142,7 @@ def merge(tables: Sequence[Table], group: I64, n: int) -> Table:
         >>> whole.count, whole.box, whole.score
         (array([2]), array([[1, 0, 3, 1]]), array([0.7475]))
     """
+    check_each("tables", tables, Table)
     scales = {table.scale for table in tables}
     if len(scales) != 1:
         raise InputError(
@@ -148,8 +152,7 @@ def merge(tables: Sequence[Table], group: I64, n: int) -> Table:
         np.concatenate([getattr(table, name) for table in tables])
         for name in ("count", "total", "peak", "box", "first")
     )
-    if group.shape != count.shape:
-        raise InputError(f"{group.size} groups for {count.size} components: give one for each")
+    check_groups(group, count.size, n)
     place = least((first[:, 0] << 32) + first[:, 1], group, n)
     return Table(
         count=sums(count, group, n),
@@ -159,6 +162,16 @@ def merge(tables: Sequence[Table], group: I64, n: int) -> Table:
         first=np.stack([place >> 32, place & (2**32 - 1)], axis=1),
         scale=scales.pop(),
     )
+
+
+def check_groups(group: I64, parts: int, n: int) -> None:
+    """Refuse groups that do not put each part into one of n wholes, and at least one part into each."""
+    number_in("n", n, 0, FAR, whole=True)
+    check_array("group", group, "whole numbers", (parts,), (0, n - 1))
+    if not np.bincount(group, minlength=n).all():
+        raise InputError(
+            f"group leaves some of the {n} wholes without a part: number them from 0 without gaps"
+        )
 
 
 def enclosing(n: int, regions: int, beside: I64, *, rim: I64, background_rim: I64) -> I64:
@@ -184,6 +197,11 @@ def enclosing(n: int, regions: int, beside: I64, *, rim: I64, background_rim: I6
         >>> enclosing(2, 2, np.array([[0, 0], [0, 1], [1, 1]]), rim=np.array([], int), background_rim=np.array([0]))
         array([-1,  0])
     """
+    for name, value in (("n", n), ("regions", regions)):
+        number_in(name, value, 0, FAR, whole=True)
+    check_array("beside", beside, "whole numbers", ("n", 2), (0, max(n, regions) - 1))
+    check_array("rim", rim, "whole numbers", ("n",), (0, n - 1))
+    check_array("background_rim", background_rim, "whole numbers", ("n",), (0, regions - 1))
     outside = n + regions
     outer = np.concatenate([rim, background_rim + n])
     graph = _graph(

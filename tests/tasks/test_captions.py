@@ -179,7 +179,7 @@ def test_detections_are_captioned():
         (lambda: caption({"ship": at((5, 5))}, (0, 4)), r"shape is \(0, 4\)"),
         (lambda: caption({"ship": np.zeros((1, 3))}, HERE), r"'ship'.*\(1, 3\)"),
         (lambda: caption({"ship": at((5, np.nan))}, HERE), "finite"),
-        (lambda: caption({"ship": at((5, 5))}, HERE, north=np.inf), "north is inf"),
+        (lambda: caption({"ship": at((5, 5))}, HERE, north=np.inf), "north=inf"),
     ],
 )
 def test_mistakes(mistake, message):

@@ -161,12 +161,12 @@ MISTAKES = [
     (lambda: encode(np.array([0.2]), failed=np.array([[True]])), r"\(1, 1\).*\(1,\)"),
     (lambda: decode(FLOATS), "float32"),
     (lambda: decode(code(230)), "230"),
-    (lambda: tally(FLOATS, np.ones((3, 3), int)), r"\(3, 3\).*\(2, 3\)"),
+    (lambda: tally(FLOATS, np.ones((3, 3), int)), r"\(3, 3\).*2 x 3"),
     (lambda: tally(FLOATS, FLOATS), "float32.*whole numbers"),
     (lambda: tally(FLOATS, np.full((2, 3), 4), 3), "numbered 4 to 4: give 1 to 3"),
     (lambda: tally(FLOATS, np.full((2, 3), -1)), "-1"),
     (lambda: add_tallies([one, tally(FLOATS)]), "400, 2147483648"),
-    (lambda: add_tallies([]), "0 tallies"),
+    (lambda: add_tallies([]), "tallies is empty"),
     (lambda: label_scores([one], balance=1.5), "balance is 1.5"),
     (lambda: label_scores([one, tally(GOOD, np.ones((2, 3), int), 2)]), "zones"),
     (lambda: best_label(np.zeros((0, 3))), r"\(0, 3\)"),
@@ -176,10 +176,10 @@ MISTAKES = [
     (lambda: semantic([FLOATS], threshold=[0.5, 0.6]), "2 thresholds for 1 maps"),
     (lambda: semantic([FLOATS, FLOATS[:1]]), r"maps\[1\].*\(1, 3\)"),
     (lambda: semantic([FLOATS, GOOD]), "float32"),
-    (lambda: touching(np.zeros(3, int), np.zeros(4, int)), r"\(3,\).*\(4,\)"),
+    (lambda: touching(np.zeros(3, int), np.zeros(4, int)), r"\(4,\).*numbers, 3"),
     (lambda: merge([table, components(GOOD).table], np.zeros(4, int), 1), "scales"),
-    (lambda: merge([table], np.zeros(9, int), 1), "9 groups"),
-    (lambda: merge_hulls([hulls(components(FLOATS))], np.zeros(9, int), 1), "9 groups"),
+    (lambda: merge([table], np.zeros(9, int), 1), r"group is .*\(9,\)"),
+    (lambda: merge_hulls([hulls(components(FLOATS))], np.zeros(9, int), 1), r"group is .*\(9,\)"),
 ]
 
 

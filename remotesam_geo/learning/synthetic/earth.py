@@ -202,7 +202,7 @@ class World:
                 "area_m2_before": both.area_m2_before,
                 "area_m2_after": both.area_m2_after,
             },
-            geometry=gpd.GeoSeries(geometry, crs=old.crs),
+            geometry=np.asarray(geometry, object),
             crs=old.crs,
             index=both.index,
         )
