@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable
 from difflib import get_close_matches
 from numbers import Integral, Real
+from pathlib import Path, PurePath
 from typing import Any
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "instance_of",
     "number_in",
     "one_of",
+    "path_of",
 ]
 
 
@@ -115,6 +117,24 @@ def instance_of(name: str, value: Any, kind: type | tuple[type, ...], remedy: st
         given = "None" if value is None else type(value).__name__
         article = "" if value is None else "an " if given[0] in "aeiouAEIOU" else "a "
         raise InputError(f"{name} is {article}{given}: give {remedy}")
+
+
+def path_of(name: str, value: Any) -> Path:
+    """Return an argument that names a file or folder, as a path.
+
+    Args:
+        name: Name of the argument, as the user writes it.
+        value: What was given.
+
+    Raises:
+        InputError: `value` is neither text nor a path, or no file can have such a name.
+    """
+    instance_of(name, value, (str, PurePath), "the path of a file")
+    try:
+        Path(value).exists()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{name}={str(value)[:80]!r} is no path: {error}") from None
+    return Path(value)
 
 
 def number_in(

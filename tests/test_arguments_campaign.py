@@ -119,7 +119,7 @@ def run(campaign, doors, odd, dice, prepare=None):
 
 @pytest.mark.filterwarnings("ignore")
 def test_drawing_with_odd_arguments(campaign):
-    right = {"scene": SCENE, "features": FOUND}
+    right = {"features": FOUND, "scene": SCENE}
     doors = [
         (door, right)
         for door in (remotesam_geo.plot, remotesam_geo.contact_sheet, remotesam_geo.explore)

@@ -10,7 +10,7 @@ import pyogrio
 import rasterio
 import zarr
 
-from remotesam_geo.errors import InputError
+from remotesam_geo.errors import InputError, path_of
 
 __all__ = ["KEY", "SPACE", "note_of", "read_provenance"]
 
@@ -46,7 +46,7 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
         ...     read_provenance(save(table, f"{folder}/ships.gpkg"))
         {'model': 'tiny'}
     """
-    place = Path(path)
+    place = path_of("path", path)
     if not place.exists():
         raise InputError(f"there is no {str(path)!r}")
     readers = {

@@ -19,7 +19,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
 from remotesam_geo import __version__
-from remotesam_geo.errors import InputError
+from remotesam_geo.errors import InputError, path_of
 from remotesam_geo.geo.coordinates import grid_of
 from remotesam_geo.mapping.lazy import ENCODING, STEP
 from remotesam_geo.tasks import NO_DATA, decode, encode
@@ -43,7 +43,7 @@ CHUNK = 1024
 
 def is_probabilities(result: object) -> bool:
     """Whether this is what `probabilities` returns."""
-    return isinstance(result, xr.DataArray) and "prompt" in result.dims
+    return isinstance(result, xr.DataArray) and "prompt" in result.dims and result.dtype.kind == "f"
 
 
 def is_classes(result: object) -> bool:
@@ -153,7 +153,7 @@ def open_probabilities(path: str | Path) -> xr.DataArray:
         >>> from remotesam_geo import open_probabilities                     # doctest: +SKIP
         >>> model.count(open_probabilities("ships.tif"), threshold=0.4)      # doctest: +SKIP
     """
-    place = Path(path)
+    place = path_of("path", path)
     if not place.exists():
         raise InputError(f"there is no {str(path)!r}")
     kind = place.suffix.lower()

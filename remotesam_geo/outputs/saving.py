@@ -6,7 +6,7 @@ from typing import Any
 import geopandas as gpd
 import xarray as xr
 
-from remotesam_geo.errors import InputError
+from remotesam_geo.errors import InputError, number_in, path_of
 
 from .rasters import is_classes, is_probabilities, write_cog, write_zarr
 from .vectors import ROWS_A_PART, write_geojson, write_ogr, write_parquet
@@ -51,7 +51,8 @@ def save(
         ...     gpd.read_file(save(ships, f"{folder}/ships.fgb")).label.tolist()
         ['ship']
     """
-    target = Path(path)
+    target = path_of("path", path)
+    number_in("rows_a_part", rows_a_part, 1, whole=True)
     kind = target.suffix.lower()
     if isinstance(result, gpd.GeoDataFrame):
         _check(kind, TABLES, target, "a table")

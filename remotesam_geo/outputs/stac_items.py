@@ -22,7 +22,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from shapely.geometry import mapping
 
-from remotesam_geo.errors import InputError
+from remotesam_geo.errors import InputError, instance_of, path_of
 
 from .provenance import read_provenance
 from .vectors import in_degrees
@@ -102,10 +102,23 @@ def result_item(
         >>> item = result_item(save(ships, "ships.geojson"), sources=items)                   # doctest: +SKIP
         >>> item.save_object(dest_href="ships.json")                                          # doctest: +SKIP
     """
-    files = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
+    instance_of("paths", paths, (str, Path, Sequence), "one path, or a list of them")
+    files = [
+        path_of("paths", path) for path in ([paths] if isinstance(paths, str | Path) else paths)
+    ]
     if not files:
         raise InputError("paths is empty: give at least one file that save wrote")
-    origins, facts = list(sources), [_facts(file) for file in files]
+    instance_of("sources", sources, Iterable, "the items that the scene was made of")
+    origins = list(sources)
+    for source in origins:
+        instance_of("each of sources", source, pystac.Item, "a pystac.Item")
+    for key, value, kind in (
+        ("model", model, pystac.Item),
+        ("name", name, str),
+        ("when", when, datetime),
+    ):
+        instance_of(key, value, (kind, type(None)), f"a {kind.__name__}, or leave it out")
+    facts = [_facts(file) for file in files]
     made = read_provenance(files[0])
     footprint = _footprint(made, files[0])
     begin, end = _times([time for each in facts for time in each.times], origins, when)
@@ -158,7 +171,18 @@ def model_item(
         >>> from remotesam_geo import RemoteSAM, model_item                                   # doctest: +SKIP
         >>> model_item(RemoteSAM.from_pretrained(), href="https://huggingface.co/1e12Leon/RemoteSAM")  # doctest: +SKIP
     """
-    config = getattr(getattr(model.model, "predictor", None), "config", None)
+    for key, value, kind in (
+        ("href", href, str),
+        ("name", name, str),
+        ("when", when, (datetime, type(None))),
+    ):
+        instance_of(
+            key,
+            value,
+            kind,
+            "the address of the weights" if key == "href" else "another, or leave it out",
+        )
+    config = getattr(getattr(getattr(model, "model", None), "predictor", None), "config", None)
     if config is None:
         raise InputError(
             "this model has no network to describe: give one from RemoteSAM.from_pretrained"

@@ -51,8 +51,6 @@ def write_parquet(table: gpd.GeoDataFrame, path: Path, *, rows_a_part: int = ROW
             into one.
         rows_a_part: Most rows in one file.
     """
-    if rows_a_part < 1:
-        raise InputError(f"rows_a_part is {rows_a_part}: give 1 or more")
     with replacing(path, refused=REFUSED, ours=_is_own_folder) as new:
         if len(table) <= rows_a_part:
             _one_parquet(table, new)

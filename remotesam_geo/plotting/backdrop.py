@@ -7,19 +7,28 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from PIL import Image
 
-from remotesam_geo.errors import InputError
+from remotesam_geo.errors import InputError, number_in
 from remotesam_geo.geo.box import Box
 from remotesam_geo.geo.ground import pixel_size
 from remotesam_geo.mapping.source import PixelSource, picture_source, scene_source
 from remotesam_geo.remotesam.scene_kinds import PlainImage, Scene, SceneLike, subject
 
-__all__ = ["Backdrop", "backdrop", "check_features", "colours", "on_pixels", "source_of"]
+__all__ = [
+    "Backdrop",
+    "backdrop",
+    "check_features",
+    "colours",
+    "labels_of",
+    "on_pixels",
+    "source_of",
+]
 
 # Told apart by people with any colour vision, and from vegetation, soil and water.
 COLOURS = ("#ffd92f", "#e7298a", "#1fd2ff", "#ff7f0e", "#b15dff", "#ffffff", "#e31a1c", "#7fff5c")
@@ -44,16 +53,35 @@ class Backdrop:
         return None if self.geobox.crs is None else pixel_size(self.geobox).metres
 
 
-def check_features(features: object) -> None:
+def check_features(features: object, *, holes: bool = False) -> None:
     """Check that the first argument of a drawing function is a table of features.
 
+    Args:
+        features: What was given.
+        holes: Whether rows without a geometry are allowed.
+
     Raises:
-        InputError: It is none; the scene, for example.
+        InputError: It is none (the scene, for example), or its columns cannot be drawn.
     """
     if not isinstance(features, gpd.GeoDataFrame):
         raise InputError(
             f"features is a {type(features).__name__}: give the GeoDataFrame of a verb first and the scene second, "
             "for example plot(features, scene)"
+        )
+    if features.active_geometry_name is None or not features.columns.is_unique:
+        raise InputError(
+            f"features has the columns {list(features.columns)}: give each name once, and a geometry"
+        )
+    if "score" in features and not pd.api.types.is_numeric_dtype(
+        features["score"].convert_dtypes()
+    ):
+        raise InputError(
+            "the column score of features must hold numbers: convert it with pandas.to_numeric"
+        )
+    nothing = int((features.geometry.isna() | features.geometry.is_empty).sum())
+    if nothing and not holes:
+        raise InputError(
+            f"{nothing} features have no geometry: drop them with features[~features.geometry.is_empty]"
         )
 
 
@@ -82,8 +110,8 @@ def _source(
         if isinstance(opened, PlainImage)
         else scene_source(opened, bands=bands, stretch=stretch)
     )
-    if not -len(source.moments) <= time < len(source.moments):
-        raise InputError(f"time is {time}: the scene has {len(source.moments)} time(s)")
+    last = len(source.moments) - 1
+    number_in("time", time, -1 - last, last, whole=True)
     return source, time % len(source.moments)
 
 
@@ -139,7 +167,20 @@ def on_pixels(features: gpd.GeoDataFrame, geobox: GeoBox) -> NDArray[np.object_]
         x, y = points.T
         return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
 
-    return np.asarray(shapely.transform(placed.to_numpy(), place), object)
+    shapes = np.asarray(shapely.transform(placed.to_numpy(), place), object)
+    if not np.isfinite(shapely.get_coordinates(shapes)).all():
+        raise InputError(
+            "some features lie where the CRS of the scene is not defined: drop them, or draw them without it"
+        )
+    return shapes
+
+
+def labels_of(features: gpd.GeoDataFrame) -> tuple[list[int], list[str]]:
+    """Which label each feature has, and the labels in the order met."""
+    label = features["label"] if "label" in features else pd.Series("features", features.index)
+    names = label.astype(object).where(label.notna(), "no label").astype(str)
+    codes, labels = pd.factorize(names)
+    return codes.tolist(), labels.tolist()
 
 
 def colours(count: int) -> list[str]:

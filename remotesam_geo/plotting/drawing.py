@@ -11,10 +11,10 @@ import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from remotesam_geo.errors import MissingExtraError, RemoteSAMWarning
+from remotesam_geo.errors import MissingExtraError, RemoteSAMWarning, instance_of, one_of
 from remotesam_geo.remotesam.scene_kinds import SceneLike
 
-from .backdrop import backdrop, check_features, colours, on_pixels
+from .backdrop import backdrop, check_features, colours, labels_of, on_pixels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,7 +64,11 @@ def plot(
         >>> plot(planes, scene, scores=True).figure.savefig("planes.png")           # doctest: +SKIP
     """
     check_features(features)
+    instance_of("title", title, str, "text")
+    one_of("scores", scores, (True, False))
     plt = pyplot()
+    if ax is not None:
+        instance_of("ax", ax, plt.Axes, "the axes of a figure of matplotlib")
     ground = backdrop(scene, bands, stretch, time, MOST_PIXELS)
     shapes = on_pixels(features, ground.geobox)
     height, width = ground.rgb.shape[:2]
@@ -72,7 +76,8 @@ def plot(
         size = 8 / max(height, width)
         _, ax = plt.subplots(figsize=(max(3, width * size), max(3, height * size)), layout="tight")
     ax.imshow(ground.rgb, extent=(0, width, height, 0), interpolation="nearest")
-    labels = list(dict.fromkeys(features["label"]))
+    codes, labels = labels_of(features)
+    features = features.assign(label=[labels[code] for code in codes])
     line = float(np.interp(math.log10(max(len(features), 1)), [1.5, 3, 4], [2.0, 1.2, 0.6]))
     colour = dict(zip(labels, colours(len(labels)), strict=True))
     for label in labels:

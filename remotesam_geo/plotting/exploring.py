@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from PIL import Image
 
-from remotesam_geo.errors import InputError
+from remotesam_geo.errors import InputError, instance_of, number_in
 from remotesam_geo.geo.ground import pixel_size
 from remotesam_geo.outputs.atomic import replacing
 from remotesam_geo.remotesam.scene_kinds import SceneLike
 
-from .backdrop import Backdrop, backdrop, check_features, colours, on_pixels
+from .backdrop import Backdrop, backdrop, check_features, colours, labels_of, on_pixels
 
-__all__ = ["Map", "as_url", "explore", "labels_of"]
+__all__ = ["Map", "as_url", "explore"]
 
 MOST_FEATURES = 50_000
 """More make a page that browsers open slowly."""
@@ -112,7 +112,9 @@ def explore(
         >>> explore(ships, title="Harbour")
         Map(0.0 MB of HTML; show it in Jupyter, or .save('map.html'))
     """
-    check_features(features)
+    check_features(features, holes=True)
+    instance_of("title", title, str, "text")
+    number_in("height", height, 1, whole=True)
     if len(features) > MOST_FEATURES:
         raise InputError(
             f"{len(features):,} features are more than the {MOST_FEATURES:,} a page can hold: explore some, such as "
@@ -179,14 +181,6 @@ def _drawn(features: gpd.GeoDataFrame, geobox: GeoBox) -> dict[str, Any]:
         if columns
         else [[]] * len(features),
     }
-
-
-def labels_of(features: gpd.GeoDataFrame) -> tuple[list[int], list[str]]:
-    """Which label each feature has, and the labels in the order met."""
-    label = features["label"] if "label" in features else pd.Series("features", features.index)
-    names = label.astype(object).where(label.notna(), "no label").astype(str)
-    codes, labels = pd.factorize(names)
-    return codes.tolist(), labels.tolist()
 
 
 def _rings(shape: shapely.Geometry | None) -> list[list[float]]:

@@ -13,8 +13,8 @@ from shapely import MultiPoint
 from remotesam_geo.errors import InputError, MissingExtraError
 from remotesam_geo.remotesam.scene_kinds import SceneLike
 
-from .backdrop import backdrop, colours
-from .exploring import MOST_PIXELS, as_url, labels_of
+from .backdrop import backdrop, colours, labels_of
+from .exploring import MOST_PIXELS, as_url
 
 if TYPE_CHECKING:
     from ipywidgets import Widget

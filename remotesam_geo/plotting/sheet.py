@@ -9,12 +9,12 @@ import pandas as pd
 import shapely
 from numpy.typing import NDArray
 
-from remotesam_geo.errors import InputError
+from remotesam_geo.errors import InputError, number_in
 from remotesam_geo.geo.box import Box
 from remotesam_geo.mapping.source import PixelSource
 from remotesam_geo.remotesam.scene_kinds import SceneLike
 
-from .backdrop import GREY, check_features, colours, on_pixels, source_of
+from .backdrop import GREY, check_features, colours, labels_of, on_pixels, source_of
 from .drawing import add_outlines, as_words, pyplot
 
 if TYPE_CHECKING:
@@ -56,15 +56,17 @@ def contact_sheet(
         >>> contact_sheet(planes, scene).savefig("sheet.png")                       # doctest: +SKIP
     """
     check_features(features)
-    if each < 1 or columns < 1:
-        raise InputError(f"each is {each} and columns {columns}: give 1 or more")
+    number_in("each", each, 1, 1000, whole=True)
+    number_in("columns", columns, 1, 100, whole=True)
     missing = {"label", "score"} - set(features.columns)
     if missing:
         raise InputError(
             f"features have no {' and no '.join(sorted(missing))}, by which they are sorted"
         )
     plt = pyplot()
-    ranked = features.sort_values("score", ascending=False, kind="stable", ignore_index=True)
+    codes, names = labels_of(features)
+    named = features.assign(label=[names[code] for code in codes])
+    ranked = named.sort_values("score", ascending=False, kind="stable", ignore_index=True)
     best = ranked.index[:each]
     worst = ranked.index[max(each, len(ranked) - each) :]
     blocks = [("most certain", best), ("least certain", worst)]
@@ -77,7 +79,6 @@ def contact_sheet(
         return figure
     source, _ = source_of(scene, bands, stretch, 0)
     shapes = on_pixels(ranked, source.geobox)
-    names = list(dict.fromkeys(features["label"]))
     colour = dict(zip(names, colours(len(names)), strict=True))
     parts: Any = figure.subfigures(len(rows), 1, height_ratios=rows, squeeze=False).ravel()
     for part, (name, block), lines in zip(parts, blocks, rows, strict=False):

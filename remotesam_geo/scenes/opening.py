@@ -14,7 +14,7 @@ from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from rasterio.control import GroundControlPoint
 
-from remotesam_geo.errors import InputError, ReadError, RemoteSAMWarning
+from remotesam_geo.errors import InputError, ReadError, RemoteSAMWarning, path_of
 from remotesam_geo.geo import grids
 from remotesam_geo.net.policy import ReadPolicy
 from remotesam_geo.raster.gcps import Points
@@ -88,7 +88,7 @@ def open_raster(
     if crs is not None:
         crs = crs_of_user(crs)
     href = str(path)
-    if not (_NO_FILE.match(href) or Path(href).exists()):
+    if not (_NO_FILE.match(href) or path_of("path", href).exists()):
         raise ReadError(f"there is no file {str(Path(href).absolute())!r}")
     info = inspect(href, policy=policy or ReadPolicy())
     _check(info)

@@ -151,11 +151,11 @@ def _names(value: str | Sequence[str] | None, what: str) -> tuple[str, ...] | No
         isinstance(value, bytes | Mapping) or not isinstance(value, Iterable)
     ):
         raise InputError(f"{what} must be a name or a list of names, not {value!r}")
-    names = (value,) if isinstance(value, str) else tuple(value)
+    names: tuple[Any, ...] = (value,) if isinstance(value, str) else tuple(value)
     if not names:
         raise InputError(f"{what} is empty, which asks for nothing; leave it out to ask for all")
     for name in names:
-        if not (name and isinstance(name, str)):
+        if not (isinstance(name, str) and name):
             raise InputError(f"{what} must be a name or a list of names, not {value!r}")
     return names
 
@@ -257,7 +257,7 @@ def read_interval(value: Any) -> Interval:
         parts: Sequence[Any] = value.strip().split("/")
     else:
         parts = list(value) if isinstance(value, list | tuple) else [value]
-    if len(parts) > 2 or not parts or value == "":
+    if len(parts) > 2 or not parts or (isinstance(value, str) and not value):
         raise InputError(f"datetime {value!r} must be one time, or a start and an end")
     spans = [_span(part, value) for part in parts]
     first, last = spans[0][0], spans[-1][1]

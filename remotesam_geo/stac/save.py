@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from remotesam_geo.errors import InputError, RemoteSAMWarning, WriteError
+from remotesam_geo.errors import InputError, RemoteSAMWarning, WriteError, path_of
 from remotesam_geo.files import place_of, write_file
 from remotesam_geo.net.redact import shown
 
@@ -42,7 +42,7 @@ def save_items(items: Iterable[Any], path: str | os.PathLike[str]) -> Path:
         ...     [found.id for found in search(save_items([item], f"{folder}/items.json"))]
         ['a']
     """
-    target = Path(path)
+    target = path_of("path", path)
     ending = target.suffix.lower()
     if ending not in (*_JSON, *_PARQUET):
         raise InputError(f"{target.name!r} must end in .json, .geojson, .parquet or .geoparquet")

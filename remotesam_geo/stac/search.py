@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pystac
 
-from remotesam_geo.errors import InputError, SearchError
+from remotesam_geo.errors import InputError, SearchError, instance_of
 from remotesam_geo.net.json_client import Web
+from remotesam_geo.net.policy import ReadPolicy
 from remotesam_geo.net.redact import redact
 from remotesam_geo.net.trust import is_remote
 
@@ -16,9 +17,6 @@ from .catalogs import CATALOGS, did_you_mean
 from .documents import LeftOut, as_items, is_href, links
 from .query import Query
 from .static import open_page, search_files
-
-if TYPE_CHECKING:
-    from remotesam_geo.net.policy import ReadPolicy
 
 
 def search(
@@ -34,7 +32,7 @@ def search(
     sortby: str | Sequence[Any] | None = None,
     max_items: int | None = None,
     headers: Mapping[str, str] | None = None,
-    policy: "ReadPolicy | None" = None,
+    policy: ReadPolicy | None = None,
 ) -> pystac.ItemCollection:
     """Find items in a catalogue of any kind.
 
@@ -68,6 +66,10 @@ def search(
         ...     "planetary-computer", "naip", bbox=(-87.92, 41.96, -87.88, 41.99), datetime="2021"
         ... )
     """
+    if headers is not None:
+        instance_of("headers", headers, Mapping, "a mapping of names to values")
+    if policy is not None:
+        instance_of("policy", policy, ReadPolicy, "ReadPolicy(...), or leave it out")
     question = Query.of(
         collections=collections,
         bbox=bbox,

@@ -261,7 +261,7 @@ def semantic(maps: Sequence[Map], *, threshold: float | Sequence[float] = 0.5) -
         array([[ 2,  0,  1, -2]], dtype=int16)
     """
     instance_of("maps", maps, (Sequence, np.ndarray), "a list of maps, one for each class")
-    if not len(maps):
+    if getattr(maps, "shape", None) == () or not len(maps):
         raise InputError("no maps: give one for each class")
     thresholds = list(threshold) if isinstance(threshold, Sequence) else [threshold] * len(maps)
     if len(thresholds) != len(maps):

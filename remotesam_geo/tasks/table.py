@@ -212,6 +212,10 @@ def enclosing(n: int, regions: int, beside: I64, *, rim: I64, background_rim: I6
     _, towards = csgraph.breadth_first_order(
         graph, outside, directed=False, return_predecessors=True
     )
+    if (towards[:outside] < 0).any():
+        raise InputError(
+            "some regions cannot be reached from the edge of the picture: give all of beside, rim and background_rim"
+        )
     around = towards[:n].astype(
         np.int64
     )  # the background region outside of each component, or outside itself

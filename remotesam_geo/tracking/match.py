@@ -17,7 +17,7 @@ import shapely
 import xarray as xr
 from numpy.typing import NDArray
 
-from remotesam_geo.errors import InputError
+from remotesam_geo.errors import InputError, instance_of, number_in
 from remotesam_geo.mapping.source import utc
 
 from .projection import Plane
@@ -148,6 +148,10 @@ def _check(
         raise InputError(
             f"the table has the columns {twice}, which matching would add: drop or rename them"
         )
+    for label in (
+        gdf["label"].unique() if gdf["label"].map(pd.api.types.is_hashable).all() else [[]]
+    ):
+        instance_of("a label", label, (str, int, float), "text in the column label")
     shapes = np.asarray(gdf.geometry.array, object)
     areas = [shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON]
     wrong = ~np.isin(shapely.get_type_id(shapes), areas) | ~shapely.is_valid(shapes)
@@ -165,19 +169,10 @@ def _check(
             "several rows of one time share an id, so they are pieces of one object: join them first, "
             "gdf.dissolve(['time', 'label', 'id'], as_index=False)"
         )
-    for name, value, most in (
-        ("same", same, 1.0),
-        ("visible", visible, 1.0),
-        ("max_shift", 0.0 if max_shift is None else max_shift, np.inf),
-    ):
-        if not 0 <= value <= most:
-            raise InputError(
-                f"{name} is {value!r}: give a number from 0" + (" to 1" if most == 1 else " up")
-            )
-    if tolerance is not None and not (np.isfinite(tolerance) and tolerance > 0):
-        raise InputError(
-            f"tolerance is {tolerance!r}: give metres above 0 (pixels, where there is no CRS)"
-        )
+    number_in("same", same, 0, 1)
+    number_in("visible", visible, 0, 1)
+    number_in("max_shift", 0 if max_shift is None else max_shift, 0)
+    number_in("tolerance", 1 if tolerance is None else tolerance, 0, open_low=True)
 
 
 def _tolerance(gdf: gpd.GeoDataFrame) -> float:
@@ -258,15 +253,27 @@ def _observed(observed: ObservedLike, gdf: gpd.GeoDataFrame) -> dict[np.datetime
             for time in times
         }
     if isinstance(observed, gpd.GeoDataFrame):
-        if "time" not in observed.columns or (observed.crs is None) != (gdf.crs is None):
+        no_place = observed.active_geometry_name is None
+        if (
+            no_place
+            or "time" not in observed.columns
+            or (observed.crs is None) != (gdf.crs is None)
+        ):
             raise InputError(
-                f"observed has the columns {list(observed.columns)} and the CRS {observed.crs}: "
+                f"observed has the columns {list(observed.columns)} and the CRS {None if no_place else observed.crs}: "
                 "give time and geometry, with a CRS if the objects have one"
             )
         placed = observed if gdf.crs is None else observed.to_crs(gdf.crs)
         at = np.array([utc(time) for time in placed["time"]], "datetime64[ns]")
         return {time: _apart(placed.geometry.array[at == time]) for time in np.unique(at)}
     if isinstance(observed, Mapping):
+        for geometry in observed.values():
+            instance_of(
+                "a value of observed",
+                geometry,
+                shapely.Geometry,
+                "the geometry that was seen at that time",
+            )
         return {utc(time): _apart([geometry]) for time, geometry in observed.items()}
     raise InputError(
         f"observed is a {type(observed).__name__}: give the scene, a GeoDataFrame with time and geometry, or a mapping "

@@ -331,7 +331,7 @@ def test_mistakes_are_told(found, tmp_path):
         save({}, tmp_path / "out.gpkg")
     with pytest.raises(InputError, match="no geometry"):
         save(gpd.GeoDataFrame({"label": ["a"]}), tmp_path / "out.gpkg")
-    with pytest.raises(InputError, match="rows_a_part is 0"):
+    with pytest.raises(InputError, match="rows_a_part=0"):
         save(found, tmp_path / "out.parquet", rows_a_part=0)
     with pytest.raises(InputError, match="there is no"):
         read_provenance(tmp_path / "out.gpkg")

@@ -287,7 +287,7 @@ def test_what_is_missing_or_odd_is_shown_as_such(found):
 def test_mistakes_are_told(found, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="drawn over that picture"):
         explore(found, np.zeros((300, 300, 3), np.uint8))
-    with pytest.raises(InputError, match="time is 4"):
+    with pytest.raises(InputError, match="time=4"):
         explore(found, SCENE, time=4)
     with pytest.raises(InputError, match=r"must end in \.html"):
         explore(found).save(tmp_path / "map.png")

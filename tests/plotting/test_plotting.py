@@ -60,7 +60,7 @@ def test_a_large_scene_is_averaged_to_what_a_picture_can_show():
 
 def test_a_time_that_is_not_there_is_refused():
     scene = scene_of([(DISC, GREEN)])
-    with pytest.raises(InputError, match="time is 3"):
+    with pytest.raises(InputError, match="time=3"):
         plot(MODEL.segment(scene, "red"), scene, time=3)
 
 
@@ -162,5 +162,5 @@ def test_a_contact_sheet_of_few_of_nothing_and_of_something_else():
     assert contact_sheet(many(0), scene).get_suptitle() == "nothing was found"
     with pytest.raises(InputError, match="no score"):
         contact_sheet(many(3).drop(columns="score"), scene)
-    with pytest.raises(InputError, match="each is 0"):
+    with pytest.raises(InputError, match="each=0"):
         contact_sheet(many(3), scene, each=0)

@@ -315,9 +315,9 @@ GOOD = objects([box(0)], [box(1)])
         (GOOD.set_geometry(GOOD.centroid), {}, "2 rows are no valid polygons.*buffer"),
         (GOOD.assign(id="a", time=TIMES[0]), {}, "share an id.*dissolve"),
         (GOOD, {}, "tolerance=2"),
-        (GOOD, {"tolerance": 0}, "tolerance is 0"),
-        (GOOD, {"tolerance": 2, "same": 2}, "same is 2"),
-        (GOOD, {"tolerance": 2, "max_shift": -1}, "max_shift is -1"),
+        (GOOD, {"tolerance": 0}, "tolerance=0"),
+        (GOOD, {"tolerance": 2, "same": 2}, "same=2"),
+        (GOOD, {"tolerance": 2, "max_shift": -1}, "max_shift=-1"),
         (GOOD, {"tolerance": 2, "observed": {TIMES[0]: ALL}}, "objects at 2021.*every time"),
         (GOOD, {"tolerance": 2, "observed": [ALL]}, "observed is a list"),
         (
