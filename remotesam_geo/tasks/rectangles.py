@@ -146,8 +146,9 @@ def drawn_rectangles(around: Hulls) -> I64:
     Examples:
         >>> import numpy as np
         >>> from remotesam_geo.tasks import components, drawn_rectangles, hulls
-        >>> drawn_rectangles(hulls(components(np.ones((3, 4), np.float32)))).tolist()
-        [[[3, 2], [0, 2], [0, 0], [3, 0]]]
+        >>> (box,) = drawn_rectangles(hulls(components(np.ones((3, 4), np.float32))))
+        >>> sorted(box.tolist())
+        [[0, 0], [0, 2], [3, 0], [3, 2]]
     """
     instance_of("around", around, Hulls, "the result of hulls")
     # The hull of the pixels is that of their centres, widened by half a pixel to each side: each of its corners is a

@@ -211,7 +211,7 @@ def test_a_mistake_is_one_clear_line(run, name, case):
     code, words, told = case
     got, _, err = run(name, words)
     assert got == code, err
-    assert told in err
+    assert told.lower() in err.lower()  # releases of Typer name arguments in capitals or not
     if code == 1:
         lines = [line for line in err.splitlines() if line.startswith("error: ")]
         assert len(lines) == 1
