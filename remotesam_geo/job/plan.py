@@ -222,6 +222,10 @@ def groups(
     plan: Plan, prompts: Sequence[Prompt], policy: ReadPolicy | None
 ) -> tuple[PlanGroup, ...]:
     """Prompts by resolution, in the order asked, with the pixels and windows of each."""
+    if not prompts:
+        raise JobError(
+            "plan.json names no prompt: restore it from a copy, or create the job anew in another folder"
+        )
     size = plan.weights.image_size
     found = []
     for resolution, own in by_resolution(prompts, plan.origin.geobox, size):
