@@ -22,7 +22,6 @@ import shapely
 from geopandas.testing import assert_geodataframe_equal
 from hypothesis import given
 from hypothesis import strategies as st
-from packaging.version import Version
 from shapely.geometry import shape as shape_of
 
 from remotesam_geo import read_provenance, save
@@ -30,9 +29,6 @@ from remotesam_geo.errors import InputError, WriteError
 from remotesam_geo.outputs.vectors import in_degrees
 from tests.remotesam.test_remotesam import BAR, DISC, GREEN, MODEL, RED, scene_of
 from tests.remotesam.test_results import CASES, answer
-
-RESTORES = Version(gpd.__version__) >= Version("1.2")
-"""Older releases of geopandas do not read attrs back; read_provenance does."""
 
 SCHEMAS = Path(__file__).parents[1] / "data" / "schemas"
 TABLES = ["out.parquet", "out.gpkg", "out.fgb", "out.geojson"]
@@ -65,7 +61,7 @@ def test_every_table_comes_back_with_how_it_was_made(verb, full, name, tmp_path)
         assert back.crs == table.crs
     if name.endswith("parquet"):
         assert_geodataframe_equal(back[table.columns.tolist()], table)
-        assert back.attrs == (table.attrs if RESTORES else {})
+        assert back.attrs == table.attrs
     elif len(table):
         assert set(back.columns) == set(table.columns)
         key = "id" if "id" in table else "geometry"
@@ -265,7 +261,7 @@ def test_pixels_of_a_picture_are_refused_where_degrees_are_meant(tmp_path):
         assert back.crs is None or back.crs.name.startswith("Undefined")
         assert back.total_bounds.tolist() == table.total_bounds.tolist()
         assert read_provenance(path)["model"] == "colours"
-    assert not RESTORES or gpd.read_parquet(tmp_path / "out.parquet").attrs["space"] == "pixel"
+    assert gpd.read_parquet(tmp_path / "out.parquet").attrs["space"] == "pixel"
 
 
 # --- whole or not at all ------------------------------------------------------------------------
