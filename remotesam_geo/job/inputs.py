@@ -15,7 +15,7 @@ from remotesam_geo.errors import InputError, JobError, number_in, one_of
 from remotesam_geo.geo.areas import shape_in_degrees
 from remotesam_geo.geo.crs import body_of
 from remotesam_geo.mapping.stitch import Seam
-from remotesam_geo.scenes import ReadPolicy, load, open_raster
+from remotesam_geo.scenes import ReadPolicy, Recipe, load, open_raster
 from remotesam_geo.scenes.recipe import policy_of
 from remotesam_geo.words import CLASS_TEMPLATE, Prompt, PromptLike, ResolutionLike, parse_prompts
 
@@ -47,6 +47,8 @@ def scene_of(
         if "://" not in str(source) and (path.is_dir() or path.suffix == ".zarr"):
             return open_store(path), path, policy
         source = open_raster(str(source), policy=policy)
+    if isinstance(source, Recipe):
+        source = source.open(policy=policy)
     if isinstance(source, xr.Dataset):
         return source, None, policy_of(source) if policy is None else policy
     if isinstance(source, xr.DataArray):
@@ -55,8 +57,8 @@ def scene_of(
             "array.to_dataset('band').to_zarr(path), and give the path"
         )
     raise InputError(
-        "the source of a job is a scene made by load or open_raster, the path of a raster or of a Zarr store, or "
-        f"items together with load={{...}}, not a {type(source).__name__}"
+        "the source of a job is a scene made by load or open_raster, a Recipe, the path of a raster or Zarr store, "
+        f"or items together with load={{...}}, not a {type(source).__name__}"
     )
 
 

@@ -1,36 +1,34 @@
-"""The odc-loader driver: reads that succeed or say why, never pixels that lie.
+"""A driver for odc-stac: reads that are signed, retried and verified, and never turn a failure into no data.
 
-How `load` uses it::
+`odc.stac.load(items, driver=SceneDriver())` reads by it. `load` of this package reads each file by the same driver,
+without odc-stac's graph, and asks for several bands of a file at once:
 
-    driver = SceneDriver(policy=ReadPolicy(), md_parser=...)  # picklable, frozen, no open files
-    odc.stac.load(items, driver=driver, resampling="auto", fuse_func={"*": FUSE_FIRST}, chunks=...)
+* `RasterBandMetadata.driver_data=AssetBands(indexes=(1, 2, 3), valid=True)`, with `dims=("band", "y", "x")`, gives a
+  plane for each index and a last plane that is 1 where the pixel is valid. `FUSE_FIRST` and `FUSE_LAST`, names for
+  `fuse_func`, then take whole pixels by that plane.
+* Then `resampling` is "auto" (copies where grids agree, averages where the target is coarser, else interpolates),
+  "mode" (the majority where coarser, else nearest) or "nearest".
+* `RasterSource.driver_data=AssetRef(item=..., asset=..., origin=...)` names the source in errors and says where the
+  item came from.
 
-* Bands of one asset are read together when they are loaded as ONE variable: give the asset's
-  `RasterBandMetadata` `dims=("<asset>_band", "y", "x")` and
-  `driver_data=AssetBands(indexes=(1, 2, 3), valid=True)`. The variable then has a plane for each
-  index and one last plane that says per pixel whether it is valid (1) or not (0); slice it into
-  red, green, blue, valid (its dimension has `len(indexes) + 1` entries). `FUSE_FIRST` and
-  `FUSE_LAST` (names for `fuse_func`) then take whole pixels by that plane, never one band from here and another
-  from there.
-* A plain two-dimensional band (no `dims`) works as in odc-stac: what is not valid is `fill_value`.
-* `RasterSource.driver_data=AssetRef(item=..., asset=..., origin=...)` (from the parser's
-  `driver_data` method) names the source in errors, and says where the item came from.
-* `resampling="auto"`: untouched where grids agree, average when going coarser, bilinear else.
-  "mode" for classes: majority when coarser, nearest else. "nearest" picks, knowingly.
-* `inspect(href, ...)` gives a raster's own grid, bands, types, nodata, mask and colours.
-* A read that fails raises `SourceError` (a `ReadError`); `failure` says where and why.
-* Scale and offset are not applied here.
+Bands without `AssetBands` follow odc-loader's rules, see `plain_bands`. Scale and offset are never applied here.
 """
 
 import hashlib
+import sys
+import threading
+import uuid
 import warnings
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 from odc.geo.geobox import GeoBox
+from odc.loader._reader import resolve_band_query
 from odc.loader.types import MDParser, RasterLoadParams, RasterSource
 from rasterio.errors import RasterioError
 
@@ -41,8 +39,11 @@ from remotesam_geo.net.ranges import ChangedError
 from remotesam_geo.net.redact import redact, redact_text
 from remotesam_geo.net.trust import DamagedError, is_remote
 
+from .info import Raster
 from .nesting import Array, Mask
+from .plain_bands import PlainBands
 from .read import AssetBands, Reading, grid_of
+from .readahead import on_cluster
 from .session import RasterInfo, deadline, session
 
 __all__ = [
@@ -64,6 +65,7 @@ __all__ = [
 
 FUSE_FIRST = f"{__name__}.fuse_first"
 FUSE_LAST = f"{__name__}.fuse_last"
+MOST_SKIPPED = 10_000  # sources whose warnings are remembered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +194,30 @@ def _reported(ref: AssetRef, href: str, window: str) -> Iterator[None]:
             window=window,
             cause=redact_text(str(error)) or type(error).__name__,
         )
+        _cut_gdal_off(error)
         raise SourceError(failure) from error
+
+
+def _cut_gdal_off(error: BaseException) -> None:
+    """Forget GDAL's own errors behind an error: no other process can unpickle them."""
+    for cause in (error.__cause__, error.__context__):
+        if type(cause).__module__ == "rasterio._err":
+            error.__cause__ = error.__context__ = None
+        elif cause is not None:
+            _cut_gdal_off(cause)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadState:
+    """What the reads of one load share.
+
+    Args:
+        geobox: The grid of all that is loaded: by it a read knows what will be wanted next.
+        key: Tells one load from another.
+    """
+
+    geobox: GeoBox | None = None
+    key: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,12 +227,12 @@ class SceneReader:
     Args:
         source: What to read.
         policy: How.
-        scene: The grid of all that is loaded, None where it is not known.
+        load: The load that it is part of.
     """
 
     source: RasterSource
     policy: ReadPolicy
-    scene: GeoBox | None = None
+    load: LoadState
 
     def read(
         self,
@@ -217,7 +242,7 @@ class SceneReader:
         dst: Array | None = None,
         selection: Any = None,
     ) -> tuple[tuple[slice, slice], Array]:
-        """Read what of the target grid the source covers.
+        """Read the part of the target grid that the source covers.
 
         Args:
             cfg: Type, fill value and resampling wanted.
@@ -229,36 +254,66 @@ class SceneReader:
             The rows and columns covered, and their pixels: h x w, or planes x h x w.
 
         Raises:
-            SourceError: It could not be read.
+            SourceError: It could not be read, and `cfg.fail_on_error` is true.
         """
-        bands = cfg.meta.driver_data if cfg.meta is not None else None
-        if not isinstance(bands, AssetBands):
-            bands = AssetBands(indexes=(self.source.band or 1,), valid=False)
         ref = self.source.driver_data
         ref = ref if isinstance(ref, AssetRef) else AssetRef()
-        with _reported(ref, self.source.uri, f"window {_named(dst_geobox)}"):
-            roi, planes, valid = self._pixels(cfg.resampling, dst_geobox, bands, ref)
-            out = _finished(planes, valid, cfg, append_valid=bands.valid)
+        bands = cfg.meta.driver_data if cfg.meta is not None else None
+        try:
+            with _reported(ref, self.source.uri, f"window {_named(dst_geobox)}"):
+                if isinstance(bands, AssetBands):
+                    roi, out = self._whole_pixels(cfg, dst_geobox, bands, ref)
+                    out = out if selection is None else out[selection]
+                else:
+                    roi, out = self._plain(cfg, dst_geobox, selection, ref)
+        except SourceError as error:
+            if cfg.fail_on_error:
+                raise
+            self._skip(error)
+            roi, out = np.s_[0:0, 0:0], np.zeros((1, 0, 0), cfg.dtype)
         if not cfg.extra_dims:
             out = out[0]
-        elif selection is not None:
-            out = out[selection]
+        elif cfg.ydim == 0:
+            out = np.moveaxis(out, 0, -1)
         if dst is not None:
-            dst[(..., *roi)] = out
-            return roi, dst[(..., *roi)]
+            place = roi if cfg.extra_dims and cfg.ydim == 0 else (..., *roi)
+            dst[place] = out
+            return roi, dst[place]
         return roi, out
 
-    def _pixels(
-        self, resampling: str, target: GeoBox, bands: AssetBands, ref: AssetRef
-    ) -> tuple[tuple[slice, slice], Array, Mask]:
+    def _plain(
+        self, cfg: RasterLoadParams, target: GeoBox, selection: Any, ref: AssetRef
+    ) -> tuple[tuple[slice, slice], Array]:
+        def once(raster: Raster, until: float) -> tuple[tuple[slice, slice], Array]:
+            grid = grid_of(raster.info, self.source.geobox)
+            query = resolve_band_query(self.source, len(raster.info.dtypes), selection)
+            indexes = (query,) if isinstance(query, int) else tuple(query)
+            scene = self.load.geobox
+            return PlainBands(raster, grid, indexes, cfg, scene=scene, until=until).onto(target)
+
+        return self._repeated(once, ref)
+
+    def _whole_pixels(
+        self, cfg: RasterLoadParams, target: GeoBox, bands: AssetBands, ref: AssetRef
+    ) -> tuple[tuple[slice, slice], Array]:
+        def once(raster: Raster, until: float) -> tuple[tuple[slice, slice], Array]:
+            grid = grid_of(raster.info, self.source.geobox)
+            reading = Reading(raster, grid, bands, self.load.geobox, until)
+            roi, planes, valid = reading.onto(target, cfg.resampling)
+            return roi, _finished(planes, valid, cfg, append_valid=bands.valid)
+
+        return self._repeated(once, ref)
+
+    def _repeated(
+        self, read: Callable[[Raster, float], tuple[tuple[slice, slice], Array]], ref: AssetRef
+    ) -> tuple[tuple[slice, slice], Array]:
         """Read once, and once more where the file changed, or where bytes that came from afar are damaged."""
         until, shared = deadline(self.policy), session(self.policy)
 
-        def once() -> tuple[tuple[slice, slice], Array, Mask]:
+        def once() -> tuple[tuple[slice, slice], Array]:
             raster, done = shared.raster(self.source.uri, ref.origin, until), False
             try:
-                grid = grid_of(raster.info, self.source.geobox)
-                found = Reading(raster, grid, bands, self.scene, until).onto(target, resampling)
+                found = read(raster, until)
                 done = True
             finally:
                 if not done:  # its header may have come wrong: nothing of it is trusted any more
@@ -282,6 +337,25 @@ class SceneReader:
             return once()
         except DamagedError as error:
             raise DamagedError(f"the file itself is damaged here: {error}") from error
+
+    def _skip(self, error: SourceError) -> None:
+        """Warn of a source that is left out: once a source, band and load in each process."""
+        key = (self.load.key, self.source.uri, self.source.band)
+        with _SKIPPED_LOCK:
+            known = key in _SKIPPED
+            _SKIPPED[key] = None
+            while len(_SKIPPED) > MOST_SKIPPED:
+                _SKIPPED.popitem(last=False)
+        if not known:
+            text = f"{error}. It is left out here, as fail_on_error=False asks: pixels that only it has are no data"
+            if on_cluster():  # then the client hears of it too
+                sys.modules["distributed"].warn(text, RemoteSAMWarning)
+            else:
+                warnings.warn(text, RemoteSAMWarning, stacklevel=3)
+
+
+_SKIPPED: OrderedDict[tuple[str, str, int], None] = OrderedDict()
+_SKIPPED_LOCK = threading.Lock()
 
 
 def _named(target: GeoBox) -> str:
@@ -311,29 +385,49 @@ def _finished(planes: Array, valid: Mask, cfg: RasterLoadParams, *, append_valid
 
 @dataclass(frozen=True, kw_only=True)
 class SceneDriver:
-    """odc-loader's ReaderDriver over our own reads: frozen, picklable, without open files.
+    """A driver for `odc.stac.load` that reads as `load` does: signed at the read, retried, verified.
+
+    A failure is an error (`SourceError`) that names the file, never no data. With `fail_on_error=False` the source is
+    left out with a `RemoteSAMWarning` that names it. Arguments of `odc.stac.load` mean what odc-stac documents. It is
+    frozen and picklable and holds no open file, so it works with threads and on any dask.distributed cluster.
+
+    Pixels equal those of odc-stac's own driver, except:
+
+    * a mask stored in the file counts, and infinite values are no data;
+    * values that do not fit the type wanted are an error, not cut off;
+    * "nearest" between two CRSs is alike in every chunk; GDAL's places may be off by an eighth of a source pixel, and
+      differ from chunk to chunk. A grid that lies half a source pixel aside is a tie, decided the other way;
+    * `resampling="auto"` is one more method: copy where grids agree, average where coarser, else bilinear.
+
+    The driver is not told where an item came from, so hrefs are trusted as your own: local files are opened.
 
     Args:
-        policy: Patience, trust, limits and signers.
-        md_parser: What reads an item's metadata; None: odc-stac's own.
-        aux_reader: What reads auxiliary bands; None: there are none.
+        policy: Time-outs, trust, limits and signers.
+        md_parser: Reads the items' metadata; None for odc-stac's own.
 
-    Examples:
-        >>> SceneDriver(policy=ReadPolicy(cache_bytes=1 << 20)).policy.cache_bytes
-        1048576
+    Example:
+        >>> import odc.stac
+        >>> from remotesam_geo.scenes import ReadPolicy, SceneDriver
+        >>> driver = SceneDriver(policy=ReadPolicy(cache_bytes=1 << 20))
+        >>> def open_scene(items):
+        ...     return odc.stac.load(items, driver=driver, chunks={"x": 2048, "y": 2048})
     """
 
     policy: ReadPolicy = field(default_factory=ReadPolicy)
     md_parser: MDParser | None = None
-    aux_reader: Any = None
     dask_reader: None = None
 
-    def new_load(self, geobox: GeoBox, *, chunks: dict[str, int] | None = None) -> GeoBox:
-        """The grid of all that is loaded: by it a read knows what will be wanted next."""
-        del chunks
-        return geobox
+    @property
+    def aux_reader(self) -> Any:
+        """Reads `with_properties`, as odc-stac does."""
+        return import_module("odc.stac._mdtools").StacAuxReader()
 
-    def finalise_load(self, load_state: GeoBox | None) -> None:
+    def new_load(self, geobox: GeoBox, *, chunks: dict[str, int] | None = None) -> LoadState:
+        """What the reads of one load share."""
+        del chunks
+        return LoadState(geobox=geobox)
+
+    def finalise_load(self, load_state: LoadState | None) -> None:
         """Nothing to close."""
 
     def capture_env(self) -> dict[str, Any]:
@@ -342,12 +436,12 @@ class SceneDriver:
 
     @contextmanager
     def restore_env(
-        self, env: dict[str, Any], load_state: GeoBox | None
-    ) -> Iterator[GeoBox | None]:
+        self, env: dict[str, Any], load_state: LoadState | None
+    ) -> Iterator[LoadState | None]:
         """GDAL's settings are made read by read, not for the thread."""
         del env
         yield load_state
 
-    def open(self, src: RasterSource, ctx: GeoBox | None) -> SceneReader:
-        """A reader of one source in a load of one grid; nothing is opened before it is read."""
-        return SceneReader(source=src, policy=self.policy, scene=ctx)
+    def open(self, src: RasterSource, ctx: LoadState | None) -> SceneReader:
+        """A reader of one source; nothing is opened before it is read."""
+        return SceneReader(source=src, policy=self.policy, load=ctx or LoadState())

@@ -20,12 +20,17 @@ from . import nesting as px
 from .info import Raster, RasterInfo
 from .nesting import Array, Mask
 from .palette import Expanded
-from .warp import footprint, warp
+from .warp import Footprint, footprint, warp
 from .warp import scale as scale_of
 
 # An overview may be this much coarser than the target: so that the scale of a warp, which varies a
 # little over a scene, does not choose one overview here and another there.
 LEVEL_TOLERANCE = 1.05
+WHOLE = 1e-3  # below a whole number by so little, odc-loader takes a scale for it
+KERNEL, SPARE = (
+    4,
+    16,
+)  # pixels around a target that GDAL may want: so many times its own pixels, and more
 METHODS = ("auto", "mode", "nearest")
 MOST_AT_ONCE = 1 << 26  # values of a source in work at a time
 FINEST = 8  # places a pixel along each axis that vote for its class
@@ -64,13 +69,21 @@ class Reading:
     """One raster while some bands of it are read onto one target."""
 
     def __init__(
-        self, raster: Raster, grid: GeoBox, bands: AssetBands, scene: GeoBox | None, until: float
+        self,
+        raster: Raster,
+        grid: GeoBox,
+        bands: AssetBands,
+        scene: GeoBox | None,
+        until: float,
+        *,
+        overviews: bool | None = None,
     ) -> None:
         if bands.palette:
             own = raster.info.nodata[0]
             raster = Expanded(raster, own if bands.nodata == "file" else bands.nodata)
         self.raster, self.grid, self.bands, self.until = raster, grid, bands, until
         self.scene = scene
+        self.overviews = overviews  # None: by our own rule; True: by odc-loader's; False: none
         info = raster.info
         if not bands.indexes or not all(1 <= i <= len(info.dtypes) for i in bands.indexes):
             raise ReadError(
@@ -83,7 +96,7 @@ class Reading:
         """Rows and columns of the target that are covered, their pixels, and which are valid."""
         if resampling not in METHODS:
             raise InputError(f"resampling {resampling!r} is none of {', '.join(METHODS)}")
-        nest = self._nesting(self.grid, target)
+        nest = self.nesting(self.grid, target)
         if nest is not None:
             covered = nest.covered(self.grid.shape.yx, target.shape.yx)
             if covered is None:
@@ -108,7 +121,8 @@ class Reading:
         return none, empty, np.zeros((0, 0), dtype=bool)
 
     @staticmethod
-    def _nesting(grid: GeoBox, target: GeoBox) -> px.Nesting | None:
+    def nesting(grid: GeoBox, target: GeoBox) -> px.Nesting | None:
+        """How a target's pixels lie on those of a grid; None where only a warp relates them."""
         if grid.crs != target.crs:
             return None
         return px.nesting(~grid.transform * target.transform, grid.shape.yx)
@@ -116,10 +130,36 @@ class Reading:
     def _level(self, scale: float) -> int:
         """The coarsest level that is fine enough."""
         full, best = self.grid.shape, 0
+        if self.overviews is False:
+            return best
+        most = max(scale, 1.0) * LEVEL_TOLERANCE
+        if self.overviews:
+            most = math.floor(max(scale, 1.0) + WHOLE) + 0.5
         for number, shape in enumerate(self.raster.info.levels):
-            if max(full[0] / shape[0], full[1] / shape[1]) <= max(scale, 1.0) * LEVEL_TOLERANCE:
+            if max(full[0] / shape[0], full[1] / shape[1]) <= most:
                 best = number
         return best
+
+    def around(self, target: GeoBox) -> tuple[Array, Mask, GeoBox] | list[GeoBox]:
+        """The pixels that an interpolation onto a target needs, which are valid, and their grid.
+
+        Where they are too many at once: two halves of the target.
+        """
+        scale = scale_of(self.grid, _size(target), target.crs)
+        level = self._level(scale)
+        grid = self._at(level)
+        found = footprint(grid, target)
+        if found is None:  # it just touches the full level, and not this one
+            found = Footprint(rows=(0, 1), cols=(0, 1))
+        reach = KERNEL * math.ceil(max(scale_of(grid, _size(target), target.crs), 1.0)) + SPARE
+        rows, cols = (
+            (max(low - reach, 0), min(high + reach, length))
+            for (low, high), length in zip((found.rows, found.cols), grid.shape, strict=True)
+        )
+        if (rows[1] - rows[0]) * (cols[1] - cols[0]) * len(self.bands.indexes) > MOST_AT_ONCE:
+            return self._halves(target)
+        planes, valid = self._window(level, rows, cols)
+        return planes, valid, grid[slice(*rows), slice(*cols)]
 
     def _at(self, level: int) -> GeoBox:
         """The grid of a level."""
@@ -130,7 +170,7 @@ class Reading:
     def _resampled(
         self, level: int, grid: GeoBox, target: GeoBox, resampling: str
     ) -> tuple[Array, Mask]:
-        nest = self._nesting(grid, target)
+        nest = self.nesting(grid, target)
         if nest is not None:
             rows, cols = nest.source(((0, target.shape[0]), (0, target.shape[1])))
         else:
@@ -151,21 +191,24 @@ class Reading:
         self, level: int, grid: GeoBox, target: GeoBox, resampling: str
     ) -> tuple[Array, Mask]:
         """Half the target, then the other half: a pixel does not depend on what it is asked with."""
-        axis = int(np.argmax(target.shape))
+        halves = self._halves(target)
+        parts = [self._resampled(level, grid, half, resampling) for half in halves]
+        planes, valid = zip(*parts, strict=True)
+        axis = int(target.shape[1] > target.shape[0])
+        return np.concatenate(planes, axis=axis + 1), np.concatenate(valid, axis=axis)
+
+    @staticmethod
+    def _halves(target: GeoBox) -> list[GeoBox]:
+        axis = int(target.shape[1] > target.shape[0])
         middle = target.shape[axis] // 2
         if middle == 0:
             raise RefusedError(
                 f"one pixel of the target needs more than {MOST_AT_ONCE:,} values of the raster, which "
                 "has no overview that coarse: ask for a finer resolution, or add overviews (gdaladdo)"
             )
-        halves = (
-            (target[:middle], target[middle:])
-            if axis == 0
-            else (target[:, :middle], target[:, middle:])
-        )
-        parts = [self._resampled(level, grid, half, resampling) for half in halves]
-        planes, valid = zip(*parts, strict=True)
-        return np.concatenate(planes, axis=axis + 1), np.concatenate(valid, axis=axis)
+        if axis == 0:
+            return [target[:middle], target[middle:]]
+        return [target[:, :middle], target[:, middle:]]
 
     def _warped(
         self,

@@ -27,6 +27,7 @@ SAMPLED = ("uint8", "uint16", "int16", "float32", "float64")  # what OpenCV samp
 TILE = 1024  # rows and columns of places in work at a time
 CELL_METRES = 20_000.0  # coordinates are straight over so much ground, to a small part of a pixel
 CELL_PIXELS = 32
+TIE = 1e-6  # a place so little before the edge of a source pixel lies on it, and belongs to the pixel behind
 BENT = 0.1  # source pixels by which the middle of a cell may leave its place before all of the cell is placed exactly
 
 
@@ -237,6 +238,22 @@ def warp(
     return out, known
 
 
+def covered(source: GeoBox, target: GeoBox) -> Mask:
+    """Which pixels of a target have their middle within a source (H x W)."""
+    numbering = _Numbering.of(target)
+    lattice = numbering.lattice(source)
+    found = np.zeros(numbering.shape, bool)
+    for top, left in itertools.product(*(range(0, length, TILE) for length in numbering.shape)):
+        tile = np.s_[top : top + TILE, left : left + TILE]
+        rows, cols = (
+            first + np.arange(length)[part] + 0.5
+            for first, length, part in zip(numbering.first, numbering.shape, tile, strict=True)
+        )
+        cols, rows = _places(numbering, lattice, rows, cols)
+        found[tile] = _inside(cols + TIE, rows + TIE, source.shape.yx)
+    return found
+
+
 def _places(
     numbering: _Numbering, lattice: _Lattice, rows: Floats, cols: Floats
 ) -> tuple[Floats, Floats]:
@@ -266,6 +283,7 @@ def _inside(cols: Floats, rows: Floats, shape: tuple[int, int]) -> Mask:
 
 
 def _nearest(pixels: Array, valid: Mask, cols: Floats, rows: Floats) -> tuple[Array, Mask]:
+    cols, rows = cols + TIE, rows + TIE
     inside = _inside(cols, rows, valid.shape)
     y, x = (np.where(inside, values, 0).astype(np.intp) for values in (rows, cols))
     return pixels[:, y, x], inside & valid[y, x]

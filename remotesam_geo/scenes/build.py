@@ -60,7 +60,8 @@ def build(recipe: "Recipe", policy: ReadPolicy | None = None) -> xr.Dataset:
 
     dims = ("time", *recipe.geobox.dimensions) if recipe.times else recipe.geobox.dimensions
     data = {v.name: (dims, variable(v.name, v.dtype), _attrs(v)) for v in recipe.variables}
-    data[VALID] = (dims, variable(VALID, bool), {"long_name": "pixel is answered by an item"})
+    if recipe.odc is None:
+        data[VALID] = (dims, variable(VALID, bool), {"long_name": "pixel is answered by an item"})
     if recipe.mosaic in {"first", "latest"}:
         about = {
             "long_name": "item that the pixel comes from, -1 for none",

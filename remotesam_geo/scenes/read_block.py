@@ -21,6 +21,8 @@ from remotesam_geo.net.policy import ReadPolicy
 from remotesam_geo.raster.gcps import source_window, warp_by_points
 from remotesam_geo.raster.odc_driver import AssetBands, AssetRef, SceneDriver
 
+from .odc_recipe import read_odc_block
+
 if TYPE_CHECKING:
     from .recipe import FileBands, Layer, Recipe
 
@@ -72,6 +74,12 @@ def read_block(
         ReadError: Something could not be read; it never becomes no data.
     """
     geobox = anchored(recipe.geobox, geobox)
+    if recipe.odc is not None:
+        bands = read_odc_block(recipe, geobox, time, policy)
+        shape = geobox.shape.yx  # which pixels are valid is told by their values
+        return ScenePart(
+            bands=bands, valid=np.ones(shape, bool), source=np.full(shape, NOTHING, np.int32)
+        )
     touching = set(recipe.touching(geobox))
     order = [index for index in recipe.groups[time] if index in touching]
     driver = SceneDriver() if policy is None else SceneDriver(policy=policy)
@@ -198,7 +206,8 @@ class _Reader:
             dims=_DIMS,
             meta=RasterBandMetadata(dims=_DIMS, driver_data=wanted),
         )
-        reader = self.driver.open(raster, self.recipe.geobox)  # so that it may read ahead
+        # The whole grid is told, so that it may read ahead.
+        reader = self.driver.open(raster, self.driver.new_load(self.recipe.geobox))
         roi, found = reader.read(parameters, geobox)
         shape = geobox.shape.yx
         if found.shape[1:] == shape:

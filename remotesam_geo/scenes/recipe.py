@@ -8,28 +8,32 @@ anywhere, has the pixels of the whole.
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from affine import Affine
 from odc.geo.geobox import GeoBox
-from pyproj.exceptions import CRSError
 
 from remotesam_geo.errors import InputError
-from remotesam_geo.geo.grids import Bounds, anchored, boxed, footprints, overlaps
+from remotesam_geo.geo.grids import anchored, boxed, footprints, overlaps
 from remotesam_geo.net.credentials import check_no_secrets
 from remotesam_geo.raster.gcps import Points
 
 from .build import build
+from .layers import FileBands, Layer, Variable, grid_from_json, grid_to_json
+from .odc_recipe import plan_load
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from remotesam_geo.net.policy import ReadPolicy
+
+__all__ = [
+    "FileBands", "Layer", "Recipe", "Variable", "as_fill", "grid_from_json", "grid_to_json", "policy_of",
+]  # fmt: skip
 
 VERSION = 1
 _KEY = "remotesam_recipe"  # in a scene's encoding, which nobody writes to files
@@ -43,81 +47,6 @@ def policy_of(scene: "xr.Dataset") -> "ReadPolicy | None":
     """
     noted = scene.encoding.get(_KEY)
     return None if noted is None else noted[2]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FileBands:
-    """Bands of one file that are read together.
-
-    Args:
-        href: Unsigned URL, or path.
-        asset: Key of the asset, for messages.
-        indexes: Bands in the file, from 1.
-        variables: For each of them its position among the recipe's variables; none for a cloud mask.
-        scales: Physical value of one step, where the recipe is physical.
-        offsets: Physical value of 0.
-        nodata: "file" (what the file says), None (no value), or the value.
-        resampling: As the reader understands it.
-        cloud_values: Values that are clouds, in a cloud mask.
-        cloud_bits: Bits that are.
-        grid: The file's grid, for where it does not say it itself.
-        points: Its ground control points, where it is to be warped by them.
-        palette: Whether its first band holds positions in a palette, and indexes are those of red, green and blue.
-    """
-
-    href: str
-    asset: str = ""
-    indexes: tuple[int, ...]
-    variables: tuple[int, ...] = ()
-    scales: tuple[float, ...] = ()
-    offsets: tuple[float, ...] = ()
-    nodata: float | Literal["file"] | None = "file"
-    resampling: str = "auto"
-    cloud_values: tuple[int, ...] = ()
-    cloud_bits: int = 0
-    grid: GeoBox | None = None
-    points: Points | None = None
-    palette: bool = False
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Layer:
-    """What one item, or one file, gives to a scene.
-
-    Args:
-        number: What stands for it in the band `source`: its position in the whole scene.
-        item: Its id.
-        collection: Its collection.
-        time: UTC as ISO text, or None.
-        origin: URL of the item where it is a remote one.
-        bounds: Where it lies, in the recipe's CRS.
-        sources: What is read; cloud masks first.
-    """
-
-    number: int
-    item: str
-    collection: str = ""
-    time: str | None = None
-    origin: str | None = None
-    bounds: Bounds
-    sources: tuple[FileBands, ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Variable:
-    """One variable of a scene.
-
-    Args:
-        name: Its name.
-        dtype: Its NumPy type.
-        fill: What pixels that are not valid hold.
-        attrs: Its attributes.
-    """
-
-    name: str
-    dtype: str
-    fill: float | None = None
-    attrs: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +85,27 @@ class Recipe:
     physical: bool = False
     chunk: tuple[int, int] = (2048, 2048)
     attrs: Mapping[str, Any] = field(default_factory=dict)
+    odc: Mapping[str, Any] | None = None
+
+    @classmethod
+    def from_odc(cls, items: Iterable[Any], **load_kwargs: Any) -> "Recipe":
+        """The recipe of an `odc.stac.load` call: `open` gives the pixels that the call gives with `SceneDriver`.
+
+        Args:
+            items: pystac Items.
+            load_kwargs: Arguments of `odc.stac.load`. Functions, `driver`, `patch_url`, `with_properties`, `pool` and
+                `progress` cannot be kept; sign by the policy of `open` or of the job instead.
+
+        Raises:
+            InputError: An argument cannot be kept: which, and what to give instead.
+
+        Example:
+            >>> from remotesam_geo.scenes import Recipe
+            >>> Recipe.from_odc([], patch_url=str.upper)
+            Traceback (most recent call last):
+            remotesam_geo.errors.InputError: patch_url= cannot be kept in a recipe: ...
+        """
+        return cls(**plan_load(items, load_kwargs))
 
     @classmethod
     def of(cls, scene: "xr.Dataset") -> "Recipe":
@@ -310,6 +260,7 @@ class Recipe:
                 physical=doc["physical"],
                 chunk=(doc["chunk"][0], doc["chunk"][1]),
                 attrs=doc["attrs"],
+                odc=doc.get("odc"),
             )
         except InputError:
             raise
@@ -327,23 +278,6 @@ def as_fill(nodata: float | None, dtype: npt.DTypeLike) -> float | None:
         if nodata != int(nodata) or not limits.min <= nodata <= limits.max:
             return None
     return float(nodata)
-
-
-def grid_to_json(grid: GeoBox) -> dict[str, Any]:
-    """A grid as plain JSON values."""
-    return {
-        "crs": None if grid.crs is None else str(grid.crs),
-        "transform": list(grid.transform[:6]),
-        "shape": list(grid.shape.yx),
-    }
-
-
-def grid_from_json(doc: Mapping[str, Any]) -> GeoBox:
-    """Read what `grid_to_json` gave."""
-    try:
-        return GeoBox(tuple(doc["shape"]), Affine(*doc["transform"]), doc["crs"])
-    except CRSError as error:
-        raise InputError(f"a grid's CRS is {doc['crs']!r}, which PROJ does not know") from error
 
 
 def _plain(value: Any) -> Any:
@@ -372,6 +306,7 @@ def _plain(value: Any) -> Any:
 def _layer(doc: Mapping[str, Any]) -> Layer:
     known = dict(doc)
     known["bounds"] = tuple(doc["bounds"])
+    known["tiles"] = tuple((row, column) for row, column in doc.get("tiles", ()))
     known["sources"] = tuple(_source(source) for source in doc["sources"])
     return Layer(**known)
 

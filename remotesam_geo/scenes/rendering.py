@@ -130,4 +130,5 @@ def render_block(
         )
     block = read_block(recipe, geobox, time, policy=policy)
     red, green, blue = (block.bands[name] for name in names)
-    return paint(red, green, blue, block.valid, limits=numbers, missing=None)
+    missing = None if recipe.odc is None else tuple(known[name].fill for name in names)
+    return paint(red, green, blue, block.valid, limits=numbers, missing=missing)

@@ -14,7 +14,7 @@ from rasterio.io import MemoryFile
 from remotesam_geo.net.client import Patience
 from remotesam_geo.net.policy import ReadPolicy
 from remotesam_geo.net.trust import Trust
-from remotesam_geo.raster.odc_driver import AssetBands, AssetRef, SceneDriver
+from remotesam_geo.raster.odc_driver import AssetBands, AssetRef, LoadState, SceneDriver
 
 UTM = "EPSG:32631"
 ORIGIN = "https://catalogue.example/item.json"
@@ -107,7 +107,7 @@ def read(
     parameters = RasterLoadParams(
         dtype=None, resampling=resampling, dims=("band", "y", "x"), meta=wanted
     )
-    roi, found = driver.open(source, scene).read(parameters, target)
+    roi, found = driver.open(source, LoadState(geobox=scene)).read(parameters, target)
     planes = np.zeros((len(bands) + 1, *target.shape), found.dtype)
     planes[(..., *roi)] = found
     return planes[:-1], planes[-1] != 0

@@ -1,0 +1,121 @@
+"""Recipe.from_odc: exactly the pixels of an odc.stac.load call, for any part, in memory, as JSON and in a job."""
+
+import json
+
+import numpy as np
+import odc.stac
+import pytest
+
+from remotesam_geo import Job, RemoteSAM
+from remotesam_geo.errors import InputError
+from remotesam_geo.scenes import Recipe, SceneDriver, render
+from remotesam_geo.scenes.rendering import render_block
+from tests.raster import rasters
+from tests.raster.test_odc_stac import Affine, cog, described, item
+
+CALLS = [
+    {},
+    {"groupby": "solar_day", "chunks": {"x": 64, "y": 100}},
+    {"groupby": "solar_day", "preserve_original_order": True, "fuse_func": "larger"},
+    {"groupby": "solar_day", "crs": "EPSG:3857", "resolution": 17, "resampling": "bilinear",
+     "chunks": {"x": 90, "y": 70}},
+    {"crs": "EPSG:4326", "resolution": 1.1e-4, "chunks": {"x": 77, "y": 65}},
+    {"resolution": 35, "resampling": "average", "dtype": "float32", "nodata": float("nan"), "groupby": "time"},
+]  # fmt: skip
+
+
+def larger(target, source):
+    np.copyto(target, source, where=source > target)
+
+
+@pytest.fixture(scope="module")
+def items(tmp_path_factory):
+    """Red, green and blue of four overlapping items of two days."""
+    folder, found = tmp_path_factory.mktemp("odc-recipe"), []
+    for number, (east, when) in enumerate(
+        [(0, "02T10"), (800, "02T10"), (0, "01T10"), (1200, "01T11")]
+    ):
+        place = Affine(10, 0, 5e5 + east, 0, -10, 5e6)
+        whole = None
+        for position, name in enumerate(("red", "green", "blue")):
+            pixels = rasters.picture(1, 250, 200, "uint16", seed=4 * position + number)
+            pixels[:, 100:150, 90:180] = 0
+            data = cog(pixels, nodata=0, transform=place)
+            path = folder / f"{number}-{name}.tif"
+            path.write_bytes(data)
+            one = item(
+                f"i{number}", str(path), rasters.grid_of(data), described("uint16", 0), asset=name,
+                time=f"2024-05-{when}:00:00Z",
+            )  # fmt: skip
+            if whole is None:
+                whole = one
+            else:
+                whole.assets[name] = one.assets[name]
+        found.append(whole)
+    return found
+
+
+@pytest.mark.parametrize("arguments", CALLS)
+def test_any_part_has_the_pixels_of_the_call(items, arguments):
+    if "fuse_func" in arguments:
+        arguments = arguments | {"fuse_func": f"{__name__}.larger"}
+    wanted = odc.stac.load(items, driver=SceneDriver(), **arguments).compute()
+    recipe = Recipe.from_json(Recipe.from_odc(items, **arguments).to_json())
+    scene = recipe.open()
+    assert list(scene) == list(wanted)
+    assert scene.odc.geobox == wanted.odc.geobox
+    np.testing.assert_array_equal(scene.time, wanted.time)
+    scene = scene.compute()
+    for name in wanted:
+        np.testing.assert_array_equal(scene[name], wanted[name])
+        assert str(scene[name].attrs) == str(wanted[name].attrs)
+    random = np.random.default_rng(0)
+    height, width = recipe.geobox.shape
+    for _ in range(5):
+        top, left = random.integers(0, height - 5), random.integers(0, width - 5)
+        part = np.s_[
+            top : top + random.integers(1, height - top),
+            left : left + random.integers(1, width - left),
+        ]
+        found = recipe.open(geobox=recipe.geobox[part]).red.values
+        np.testing.assert_array_equal(found, wanted.red.values[:, *part])
+
+
+def test_rendered_as_the_dataset_is(items):
+    scene = odc.stac.load(items, driver=SceneDriver(), groupby="solar_day", chunks={})
+    wanted = render(scene, stretch=(0, 4000))
+    recipe = Recipe.from_odc(items, groupby="solar_day")
+    assert set(render(recipe.open()).rgb.dims) == set(wanted.rgb.dims)
+    part = np.s_[50:180, 20:230]
+    rgb, valid = render_block(recipe, recipe.geobox[part], 1, stretch=wanted.attrs["stretch"])
+    np.testing.assert_array_equal(rgb, wanted.rgb[1].values[part])
+    np.testing.assert_array_equal(valid, wanted.valid[1].values[part])
+    assert 0 < valid.mean() < 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("patch_url", str), ("groupby", lambda *_: 0), ("driver", "rio"), ("with_properties", ["gsd"]), ("pool", 2),
+        ("progress", iter),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_kept_is_refused_by_name(items, name, value):
+    with pytest.raises(InputError, match=f"{name}= "):
+        Recipe.from_odc(items, **{name: value})
+
+
+@pytest.mark.filterwarnings("ignore::remotesam_geo.RemoteSAMWarning")
+def test_a_job_goes_on_in_another_process(items, tmp_path):
+    recipe = Recipe.from_odc(items, groupby="solar_day", resampling="nearest")
+    job = Job.create(
+        tmp_path / "job", recipe, prompts=["ship"], model="tiny", stretch=(0, 4000), block=1
+    )  # fmt: skip
+    text = (tmp_path / "job" / "plan.json").read_text("utf-8")
+    assert json.loads(text)["source"]["recipe"]["odc"]["bands"][0]["resampling"] == "nearest"
+    job.run()
+    found = Job.open(tmp_path / "job").answer("segment", threshold=0.05)
+    scene = odc.stac.load(items, driver=SceneDriver(), groupby="solar_day", chunks={})
+    wanted = RemoteSAM("tiny").segment(scene, ["ship"], threshold=0.05, stretch=(0, 4000))
+    assert len(found) == len(wanted)
+    np.testing.assert_allclose(found.area_m2, wanted.area_m2)
