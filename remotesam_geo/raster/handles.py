@@ -73,14 +73,21 @@ class Handles:
 def open_quietly(path: str, driver: str | None = None, **options: int) -> DatasetReader:
     """Open a raster without a warning about missing georeference: whether it matters is judged elsewhere.
 
-    The filter names this module, so that warnings about the user's own files stay as they are. It is put first where
-    it is not; there is no lock, so that no thread waits for another one's file.
+    The filter names this module, so that warnings about the user's own files stay as they are.
     """
-    first = next(iter(warnings.filters), None)
-    if first is None or first[2] is not NotGeoreferencedWarning:
-        warnings.filterwarnings("ignore", category=NotGeoreferencedWarning, module=__name__)
+    ignore_no_place(__name__)
     file: DatasetReader = DatasetReader(path, driver=driver, **options)
     return file
+
+
+def ignore_no_place(module: str) -> None:
+    """Ignore warnings of a missing georeference that come from a module.
+
+    The filter is put first where it is not; there is no lock, so that no thread waits for another one's file.
+    """
+    known = (entry[3] for entry in warnings.filters[:4] if entry[2] is NotGeoreferencedWarning)
+    if not any(pattern is not None and pattern.pattern == module for pattern in known):
+        warnings.filterwarnings("ignore", category=NotGeoreferencedWarning, module=module)
 
 
 def files_of(path: str, named: Iterable[str]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from rasterio.warp import reproject
 
 from remotesam_geo.errors import InputError, ReadError
 
+from .handles import ignore_no_place
 from .info import Raster
 from .nesting import Array, Mask, equal
 from .read import AssetBands, Reading
@@ -146,6 +147,7 @@ class PlainBands:
             planes = np.where(known, planes, np.nan)
         kind = planes.dtype if masked else self.dtype
         out = np.full((len(planes), *target.shape), np.nan if masked else self.missing, kind)
+        ignore_no_place("rasterio.warp")  # it warns of its own arrays where threads work at once
         for plane, made in zip(planes, out, strict=True):
             reproject(
                 np.ascontiguousarray(plane),

@@ -246,7 +246,7 @@ def covered(source: GeoBox, target: GeoBox) -> Mask:
     for top, left in itertools.product(*(range(0, length, TILE) for length in numbering.shape)):
         tile = np.s_[top : top + TILE, left : left + TILE]
         rows, cols = (
-            first + np.arange(length)[part] + 0.5
+            np.arange(first, first + length, dtype=np.float64)[part] + 0.5
             for first, length, part in zip(numbering.first, numbering.shape, tile, strict=True)
         )
         cols, rows = _places(numbering, lattice, rows, cols)

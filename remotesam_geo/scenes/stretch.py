@@ -213,7 +213,9 @@ def _overview(
 
     def read(time: int) -> Array:
         block = read_block(recipe, small, time, policy=how)
-        return np.stack([block.bands[name][block.valid] for name in names])
+        planes = [block.bands[name] for name in names]
+        valid = valid_of(planes, [block.valid], colors.missing)
+        return np.stack([plane[valid] for plane in planes])
 
     with ThreadPoolExecutor(8) as pool:
         return np.concatenate(list(pool.map(read, range(max(1, len(recipe.times))))), axis=1)

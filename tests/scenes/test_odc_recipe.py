@@ -1,13 +1,16 @@
 """Recipe.from_odc: exactly the pixels of an odc.stac.load call, for any part, in memory, as JSON and in a job."""
 
 import json
+import subprocess
+import sys
+import warnings
 
 import numpy as np
 import odc.stac
 import pytest
 
 from remotesam_geo import Job, RemoteSAM
-from remotesam_geo.errors import InputError
+from remotesam_geo.errors import InputError, RemoteSAMWarning
 from remotesam_geo.scenes import Recipe, SceneDriver, render
 from remotesam_geo.scenes.rendering import render_block
 from tests.raster import rasters
@@ -85,12 +88,15 @@ def test_rendered_as_the_dataset_is(items):
     scene = odc.stac.load(items, driver=SceneDriver(), groupby="solar_day", chunks={})
     wanted = render(scene, stretch=(0, 4000))
     recipe = Recipe.from_odc(items, groupby="solar_day")
-    assert set(render(recipe.open()).rgb.dims) == set(wanted.rgb.dims)
+    np.testing.assert_array_equal(render(recipe.open(), stretch=(0, 4000)).rgb, wanted.rgb)
     part = np.s_[50:180, 20:230]
     rgb, valid = render_block(recipe, recipe.geobox[part], 1, stretch=wanted.attrs["stretch"])
     np.testing.assert_array_equal(rgb, wanted.rgb[1].values[part])
     np.testing.assert_array_equal(valid, wanted.valid[1].values[part])
     assert 0 < valid.mean() < 1
+    with pytest.warns(RemoteSAMWarning, match="percentiles"):  # of valid pixels
+        limits = json.loads(render(recipe.open()).attrs["stretch"])["limits"]
+    assert min(low for low, _ in limits) > 0
 
 
 @pytest.mark.parametrize(
@@ -105,17 +111,36 @@ def test_what_cannot_be_kept_is_refused_by_name(items, name, value):
         Recipe.from_odc(items, **{name: value})
 
 
-@pytest.mark.filterwarnings("ignore::remotesam_geo.RemoteSAMWarning")
-def test_a_job_goes_on_in_another_process(items, tmp_path):
-    recipe = Recipe.from_odc(items, groupby="solar_day", resampling="nearest")
-    job = Job.create(
-        tmp_path / "job", recipe, prompts=["ship"], model="tiny", stretch=(0, 4000), block=1
-    )  # fmt: skip
-    text = (tmp_path / "job" / "plan.json").read_text("utf-8")
-    assert json.loads(text)["source"]["recipe"]["odc"]["bands"][0]["resampling"] == "nearest"
-    job.run()
-    found = Job.open(tmp_path / "job").answer("segment", threshold=0.05)
+@pytest.fixture(scope="module")
+def wanted(items):
     scene = odc.stac.load(items, driver=SceneDriver(), groupby="solar_day", chunks={})
-    wanted = RemoteSAM("tiny").segment(scene, ["ship"], threshold=0.05, stretch=(0, 4000))
-    assert len(found) == len(wanted)
-    np.testing.assert_allclose(found.area_m2, wanted.area_m2)
+    model = RemoteSAM.from_pretrained("tiny")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RemoteSAMWarning)
+        return model.segment(scene, ["water", "building"], threshold=0.005, stretch=(0, 4000))
+
+
+RUN = "import sys; from remotesam_geo import Job; Job.open(sys.argv[1]).run()"
+
+
+@pytest.mark.filterwarnings("ignore::remotesam_geo.RemoteSAMWarning")
+@pytest.mark.parametrize(
+    "where", ["another process", pytest.param("cluster", marks=pytest.mark.cluster)]
+)
+def test_a_job_gives_what_the_dataset_gives(items, wanted, tmp_path, where):
+    recipe = Recipe.from_odc(items, groupby="solar_day", resampling="nearest")
+    job = Job.create(tmp_path / "job", recipe, ["water", "building"], "tiny", stretch=(0, 4000), block=1)
+    assert '"fuser_fqn":' in (tmp_path / "job" / "plan.json").read_text("utf-8")
+    if where == "cluster":
+        from distributed import Client, LocalCluster
+
+        with (
+            LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
+            Client(cluster) as client,
+        ):
+            job.run(client)
+    else:
+        subprocess.run([sys.executable, "-c", RUN, str(tmp_path / "job")], check=True)
+    found = Job.open(tmp_path / "job").answer("segment", threshold=0.005)
+    assert len(found) == len(wanted) > 0
+    np.testing.assert_allclose(np.sort(found.area_m2), np.sort(wanted.area_m2))
