@@ -21,6 +21,7 @@ from remotesam_geo.learning.datasets import (
 )
 from remotesam_geo.learning.synthetic import Acquisition, World
 from remotesam_geo.model import convert
+from remotesam_geo.stac.bands import RGB
 from remotesam_geo.stac.catalogs import CATALOGS, Catalog
 
 CHICAGO = (-87.9, 41.975)  # within the box that the pages ask for
@@ -101,9 +102,22 @@ def _item(year: str, grid: GeoBox, file: Path) -> pystac.Item:
             "proj:shape": list(grid.shape.yx),
             "proj:transform": list(grid.affine[:6]),
         },
+        stac_extensions=[
+            f"https://stac-extensions.github.io/{name}/schema.json"
+            for name in ("eo/v1.1.0", "projection/v2.0.0", "raster/v1.1.0")
+        ],
     )
     item.add_asset(
-        "image", pystac.Asset(str(file), media_type=pystac.MediaType.COG, roles=["data"])
+        "image",
+        pystac.Asset(
+            str(file),
+            media_type=pystac.MediaType.COG,
+            roles=["data"],
+            extra_fields={
+                "eo:bands": [{"name": name, "common_name": name} for name in RGB],
+                "raster:bands": [{"data_type": "uint8"}] * 3,
+            },
+        ),
     )
     return item
 

@@ -149,8 +149,8 @@ class Job:
 
         Args:
             folder: Where all of it is kept.
-            source: A scene made by `load` or `open_raster`; the path or URL of a raster; the path of a Zarr store that
-                holds a scene; or items, to be loaded with `load`.
+            source: A scene made by `load` or `open_raster`; a `Recipe`; the path or URL of a raster; the path of
+                a Zarr store that holds a scene; or items, to be loaded with `load`.
             prompts: Class names; or a mapping from label to free expressions.
             model: What answers: weights by name or path, "tiny", a `RemoteSAM`, or "module:name" of something that can
                 be imported and makes a model.

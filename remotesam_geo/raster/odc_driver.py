@@ -405,7 +405,7 @@ class SceneDriver:
         policy: Time-outs, trust, limits and signers.
         md_parser: Reads the items' metadata; None for odc-stac's own.
 
-    Example:
+    Examples:
         >>> import odc.stac
         >>> from remotesam_geo.scenes import ReadPolicy, SceneDriver
         >>> driver = SceneDriver(policy=ReadPolicy(cache_bytes=1 << 20))
@@ -415,7 +415,10 @@ class SceneDriver:
 
     policy: ReadPolicy = field(default_factory=ReadPolicy)
     md_parser: MDParser | None = None
-    dask_reader: None = None
+
+    @property
+    def dask_reader(self) -> None:
+        """None: odc-loader's own tasks read."""
 
     @property
     def aux_reader(self) -> Any:

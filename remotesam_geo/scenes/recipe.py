@@ -63,6 +63,7 @@ class Recipe:
         physical: Whether values are physical (float32, NaN where not valid).
         chunk: Rows and columns of a chunk.
         attrs: Attributes of the scene.
+        odc: How odc-stac loads the bands, in the recipe of an `odc.stac.load` call; see `from_odc`.
 
     Examples:
         >>> from remotesam_geo import load
@@ -99,7 +100,7 @@ class Recipe:
         Raises:
             InputError: An argument cannot be kept: which, and what to give instead.
 
-        Example:
+        Examples:
             >>> from remotesam_geo.scenes import Recipe
             >>> Recipe.from_odc([], patch_url=str.upper)
             Traceback (most recent call last):

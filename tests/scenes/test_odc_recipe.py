@@ -129,7 +129,9 @@ RUN = "import sys; from remotesam_geo import Job; Job.open(sys.argv[1]).run()"
 )
 def test_a_job_gives_what_the_dataset_gives(items, wanted, tmp_path, where):
     recipe = Recipe.from_odc(items, groupby="solar_day", resampling="nearest")
-    job = Job.create(tmp_path / "job", recipe, ["water", "building"], "tiny", stretch=(0, 4000), block=1)
+    job = Job.create(
+        tmp_path / "job", recipe, ["water", "building"], "tiny", stretch=(0, 4000), block=1
+    )
     assert '"fuser_fqn":' in (tmp_path / "job" / "plan.json").read_text("utf-8")
     if where == "cluster":
         from distributed import Client, LocalCluster
