@@ -18,12 +18,12 @@ from remotesam_geo.geo.crs import only_defined
 from remotesam_geo.geo.ground import Resolution, plan_geobox
 from remotesam_geo.mapping.source import Moment, Pixels, PixelSource, scene_source
 from remotesam_geo.scenes import ReadPolicy, Recipe, render, render_block
+from remotesam_geo.scenes.colors import rgb_of
 from remotesam_geo.scenes.recipe import grid_from_json, grid_to_json
 from remotesam_geo.scenes.unsigned import without_secrets
 
 __all__ = ["SourceRecipe", "open_store", "text_in"]
 
-_COLOURS = ("red", "green", "blue")
 _AROUND = 8
 """Pixels beyond a region within which items are still sent with it: warping looks over its border."""
 
@@ -299,7 +299,7 @@ def _names(scene: xr.Dataset, bands: str | Sequence[str | int] | None) -> tuple[
     if bands is not None:
         return tuple(map(str, bands))
     names = [str(name) for name in scene.data_vars if name not in ("valid", "source", "alpha")]
-    return _COLOURS if set(_COLOURS) <= set(names) else tuple(names)
+    return rgb_of(names) or tuple(names)
 
 
 def _absolute(recipe: Recipe) -> Recipe:

@@ -23,6 +23,16 @@ Array = npt.NDArray[Any]
 BAND_DIMS = ("band", "bands", "channel", "channels", "wavelength", "rgb", "c")
 REFLECTANCE_UNIT = "reflectance"
 
+SENSORS = (
+    ("b04", "b03", "b02"),  # Sentinel-2
+    ("sr_b4", "sr_b3", "sr_b2"),  # Landsat 8 and 9
+    ("b4", "b3", "b2"),
+)
+LANDSAT_7 = (
+    {"b7", "sr_b7"},
+    {"b6", "sr_b6"},
+)  # what Landsat 4 to 7 have and lack of surface reflectance
+
 log = logging.getLogger(__name__)
 
 
@@ -50,6 +60,26 @@ class Colors:
     planes: tuple[ColorBand, ...]
     masks: tuple[xr.DataArray, ...]
     missing: tuple[float | None, ...] | None
+
+
+def rgb_of(names: Sequence[Any]) -> tuple[str, str, str] | None:
+    """The names of red, green and blue among names of bands, as the common sensors have them; None where unknown.
+
+    Examples:
+        >>> rgb_of(["B02", "B03", "B04", "B08"])
+        ('B04', 'B03', 'B02')
+        >>> rgb_of(["band_1", "band_2", "band_3"])
+    """
+    known = {str(name).lower(): str(name) for name in names}
+    for colors in (RGB, *SENSORS):
+        has, lacks = LANDSAT_7
+        numbers: tuple[str, ...] = colors
+        if colors in SENSORS[1:] and has & set(known) and not lacks & set(known):
+            numbers = tuple(f"{name[:-1]}{int(name[-1]) - 1}" for name in colors)
+        if set(numbers) <= set(known):
+            red, green, blue = (known[name] for name in numbers)
+            return red, green, blue
+    return None
 
 
 def check_bands(bands: Any) -> None:
@@ -100,7 +130,7 @@ def colors_of(scene: xr.Dataset | xr.DataArray, bands: str | Sequence[str | int]
 def _of_dataset(scene: xr.Dataset, bands: Sequence[str | int] | None) -> Colors:
     names = [str(name) for name in scene.data_vars if name not in (VALID, SOURCE, "alpha")]
     if bands is None:
-        bands = RGB if set(RGB) <= set(names) else names
+        bands = rgb_of(names) or names
         if len(bands) == 1 and scene[names[0]].ndim > 2 and _band_dim(scene[names[0]]):
             return _of_array(scene[names[0]], None)
         if len(bands) not in (1, 3):
@@ -144,8 +174,8 @@ def _labels(array: xr.DataArray, dim: str) -> list[str | int]:
 
 def _places(labels: list[str | int], bands: Sequence[str | int] | None) -> list[int]:
     if bands is None:
-        if set(RGB) <= set(labels):
-            bands = RGB
+        if (colors := rgb_of([name for name in labels if isinstance(name, str)])) is not None:
+            bands = colors
         elif len(labels) == 1:
             return [0, 0, 0]
         elif len(labels) in (3, 4):

@@ -16,7 +16,7 @@ from remotesam_geo.errors import InputError
 from remotesam_geo.net.policy import ReadPolicy
 from remotesam_geo.stac.bands import RGB
 
-from .colors import BAND_DIMS, Array, colors_of, paint
+from .colors import BAND_DIMS, Array, colors_of, paint, rgb_of
 from .read_block import VALID, Mask, read_block
 from .recipe import Recipe
 from .stretch import Stretch, choose_limits, in_numbers, stretch_of
@@ -34,7 +34,8 @@ def render(
     Args:
         scene: A Dataset with red, green and blue, or a DataArray (..., band, y, x) or (..., y, x, band)
             of 1, 3 or 4 bands; eager or Dask, any spatial dimensions that odc-geo knows.
-        bands: Three names (or positions, from 1), or one for grey. None for red, green and blue.
+        bands: Three names (or positions, from 1), or one for grey. None for red, green and blue, by their names
+            (also B04, B03, B02 of Sentinel-2 and SR_B4, SR_B3, SR_B2 of Landsat), else three bands in their order.
         stretch: None for the default: 8-bit untouched, reflectance 0 to 0.3, else percentiles 2 to
             98, read once and logged. Or "percentiles"; (low, high); three such pairs; a mapping of
             band to pair; a `Stretch`, or `attrs["stretch"]` of another rendered scene.
@@ -112,7 +113,7 @@ def render_block(
     known = {variable.name: variable for variable in recipe.variables}
     names = [bands] if isinstance(bands, str) else bands
     if names is None:
-        names = RGB if set(RGB) <= set(known) else list(known)
+        names = rgb_of(list(known)) or list(known)
     if len(names) not in (1, 3) or not set(names) <= set(known):
         raise InputError(
             f"no bands {list(names)} to make a picture of; there is: {', '.join(known)}"
