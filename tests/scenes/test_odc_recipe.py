@@ -7,12 +7,14 @@ import warnings
 
 import numpy as np
 import odc.stac
+import pystac
 import pytest
 
 from remotesam_geo import Job, RemoteSAM
 from remotesam_geo.errors import InputError, RemoteSAMWarning
 from remotesam_geo.scenes import Recipe, SceneDriver, render
 from remotesam_geo.scenes.rendering import render_block
+from remotesam_geo.scenes.unsigned import without_secrets
 from tests.raster import rasters
 from tests.raster.test_odc_stac import Affine, cog, described, item
 
@@ -109,6 +111,19 @@ def test_rendered_as_the_dataset_is(items):
 def test_what_cannot_be_kept_is_refused_by_name(items, name, value):
     with pytest.raises(InputError, match=f"{name}= "):
         Recipe.from_odc(items, **{name: value})
+
+
+def test_no_secret_is_kept(items):
+    one = pystac.Item.from_dict(items[0].to_dict())
+    for asset in one.assets.values():
+        asset.href = "https://x.blob.core.windows.net/c/a.tif?sv=2020&se=2030&sig=HUSH"
+    one.set_self_href("https://me:HUSH@example.com/item.json")
+    recipe = Recipe.from_odc([one])
+    with pytest.raises(InputError, match="signature or password"):
+        recipe.to_json()
+    assert (
+        "HUSH" not in without_secrets(recipe, None).to_json()
+    )  # which a job keeps: signed at each read
 
 
 @pytest.fixture(scope="module")
