@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from .recipe import Recipe
 
 CHUNK = 2048  # odc-stac's own, where a load has none
-_KEPT = ("dtype", "resampling", "use_overviews", "fail_on_error", "fuser_fqn")
+_KEPT = ("dtype", "resampling", "use_overviews", "fail_on_error")
+_FUSER = "fuser_fqn"  # which odc-loader 0.6.0 lacks
 _REFUSED = {
     "patch_url": "give recipe.open or Job.create a policy with a signer, which signs at each read",
     "driver": "a recipe is read by SceneDriver; give recipe.open or Job.create a policy",
@@ -89,6 +90,7 @@ def plan_load(items: Iterable[Any], arguments: Mapping[str, Any]) -> dict[str, A
             "chunk": [int(side) for side in shape],
             "bands": [
                 {key: getattr(cfg, key) for key in _KEPT}
+                | {_FUSER: getattr(cfg, _FUSER, None)}
                 | {"data_type": None if cfg.meta is None else cfg.meta.data_type}
                 for cfg in plan.load_cfg.values()
             ],
@@ -149,6 +151,7 @@ def read_odc_block(
             fill_value=variable.fill,
             meta=RasterBandMetadata(band["data_type"], variable.fill),
             **{key: band[key] for key in _KEPT},
+            **({_FUSER: band[_FUSER]} if band[_FUSER] else {}),
         )
         for variable, band in zip(recipe.variables, plan["bands"], strict=True)
     ]
