@@ -101,10 +101,16 @@ class Recipe:
             InputError: An argument cannot be kept: which, and what to give instead.
 
         Examples:
+            >>> import pystac
             >>> from remotesam_geo.scenes import Recipe
-            >>> Recipe.from_odc([], patch_url=str.upper)
-            Traceback (most recent call last):
-            remotesam_geo.errors.InputError: patch_url= cannot be kept in a recipe: ...
+            >>> item = pystac.Item.from_dict({"type": "Feature", "stac_version": "1.0.0", "id": "a", "links": [],
+            ...     "geometry": {"type": "Point", "coordinates": [3.01, 45.15]}, "bbox": [3, 45.1, 3.02, 45.2],
+            ...     "stac_extensions": ["https://stac-extensions.github.io/projection/v1.1.0/schema.json"],
+            ...     "properties": {"datetime": "2024-05-01T10:00:00Z", "proj:epsg": 32631, "proj:shape": [100, 200],
+            ...                    "proj:transform": [10, 0, 500000, 0, -10, 5000000]},
+            ...     "assets": {"dem": {"href": "https://example.com/a.tif", "type": "image/tiff", "roles": ["data"]}}})
+            >>> dict(Recipe.from_odc([item], bands="dem").open().sizes)
+            {'time': 1, 'y': 100, 'x': 200}
         """
         return cls(**plan_load(items, load_kwargs))
 

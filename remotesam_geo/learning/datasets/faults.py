@@ -62,7 +62,7 @@ class SizeLimits:
             raise DamageError(
                 "size",
                 f"{what} of {height} x {width} pixels: 1 to {self.pixels:,} are accepted; "
-                "give limits=Limits(pixels=...) for more",
+                "give limits=SizeLimits(pixels=...) for more",
             )
 
 
