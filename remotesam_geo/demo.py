@@ -68,43 +68,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
     items = search(catalogue, "procedural")
     scene = load(items, mosaic="first")
     height, width = scene["red"].shape
-    _say(f"{len(items)} scenes in {catalogue}, loaded lazily as one of {height} x {width} pixels")
+    _print_line(
+        f"{len(items)} scenes in {catalogue}, loaded lazily as one of {height} x {width} pixels"
+    )
 
     model = RemoteSAM.from_pretrained("tiny")
-    _say(f"asking {model} for {', '.join(CLASSES)}")
+    _print_line(f"asking {model} for {', '.join(CLASSES)}")
     # What is smaller than a few pixels, or doubtful, is as good as never an object.
     found = model.segment(
         scene, list(CLASSES), min_score=0.8, min_area=40 * RESOLUTION**2, progress=False
     )
 
     truth = world.truth(grid)
-    _say(compare(found, truth).to_string())
+    _print_line(compare(found, truth).to_string())
     save(found, out / "found.parquet")
     save(found, out / "found.gpkg")
     drawn = plot(found, scene, title="Found by the built-in tiny model in two procedural scenes")
-    _draw(drawn, out / "found.png")
+    _draw_map(drawn, out / "found.png")
     page = explore(found, scene, title="Found by tiny").save(out / "found.html")
-    _say(f"{len(found)} features in {out / 'found.parquet'} and {out / 'found.gpkg'}")
+    _print_line(f"{len(found)} features in {out / 'found.parquet'} and {out / 'found.gpkg'}")
     for name in REAL:
         real = load(search(catalogue, "aerial", ids=name), mosaic="first")
-        _draw(
+        _draw_map(
             plot(found.iloc[:0], real, title=f"{name}: tiny was not trained for real pictures"),
             out / f"{name}.png",
         )
-    _say(f"real scenes, shown but not asked (tiny was not trained for them): {', '.join(REAL)}")
-    _say(
+    _print_line(
+        f"real scenes, shown but not asked (tiny was not trained for them): {', '.join(REAL)}"
+    )
+    _print_line(
         f"picture: {out / 'found.png'}, map for any browser: {page}   ({time.perf_counter() - begun:.0f} s)"
     )
-    _say(
+    _print_line(
         "tiny knows this procedural world only, misses some of it and mistakes some, and does not "
         "understand sizes, positions or relations."
     )
-    _say("It stands in for the released weights offline; docs/tiny.md says what it can do.")
-    _say(NEXT)
+    _print_line("It stands in for the released weights offline; docs/tiny.md says what it can do.")
+    _print_line(NEXT)
     return 0
 
 
-def _draw(axes: "Axes", path: Path) -> None:
+def _draw_map(axes: "Axes", path: Path) -> None:
     figure = axes.get_figure(root=True)
     if figure is not None:
         figure.savefig(path, dpi=150)
@@ -123,10 +127,10 @@ def write_catalogue(folder: Path) -> tuple[Path, World, GeoBox]:
     grid = world.geobox("EPSG:32632", resolution=RESOLUTION, shape=(SIDE, 2 * SIDE))
     halves = {"west": grid[:, :SIDE], "east": grid[:, SIDE:]}
     drawn = [
-        _item(f"procedural-{name}", half, world.write(folder / f"{name}.tif", half), TAKEN)
+        _stac_item(f"procedural-{name}", half, world.write(folder / f"{name}.tif", half), TAKEN)
         for name, half in halves.items()
     ]
-    real = [_real(name, folder, taken) for name, taken in REAL.items()]
+    real = [_real_picture_item(name, folder, taken) for name, taken in REAL.items()]
     catalogue = pystac.Catalog(id="demo", description="Scenes of the remotesam_geo demo")
     for name, items, about in (
         ("procedural", drawn, "Two neighbouring aerial scenes of a procedural world"),
@@ -144,14 +148,14 @@ def write_catalogue(folder: Path) -> tuple[Path, World, GeoBox]:
     return folder / "catalog.json", world, grid
 
 
-def _real(name: str, folder: Path, taken: datetime) -> pystac.Item:
+def _real_picture_item(name: str, folder: Path, taken: datetime) -> pystac.Item:
     file = folder / f"{name}.tif"
     with as_file(files("remotesam_geo") / "data" / "demo" / file.name) as kept:
         shutil.copyfile(kept, file)
-    return _item(name, open_raster(file).odc.geobox, file, taken)
+    return _stac_item(name, open_raster(file).odc.geobox, file, taken)
 
 
-def _item(name: str, grid: GeoBox, file: Path, taken: datetime) -> pystac.Item:
+def _stac_item(name: str, grid: GeoBox, file: Path, taken: datetime) -> pystac.Item:
     footprint = grid.extent.to_crs("EPSG:4326").geom
     item = pystac.Item(
         id=name,
@@ -230,7 +234,7 @@ def match(
     ]
 
 
-def _say(text: str) -> None:
+def _print_line(text: str) -> None:
     print(text, flush=True)  # noqa: T201 - this is a program
 
 

@@ -78,7 +78,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
     def line(tag: str, cells: Sequence[object]) -> str:
         return "".join(
-            f"<{tag} class={'n' if number else 't'}>{html.escape(_text(cell))}</{tag}>"
+            f"<{tag} class={'n' if number else 't'}>{html.escape(_cell_text(cell))}</{tag}>"
             for cell, number in zip(cells, right, strict=True)
         )
 
@@ -133,5 +133,5 @@ def boxes_picture(
     )
 
 
-def _text(value: object) -> str:
+def _cell_text(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)

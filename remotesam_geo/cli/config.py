@@ -28,7 +28,7 @@ def job_options(path: Path) -> dict[str, Any]:
     Raises:
         InputError: The file cannot be read, or holds something that is not understood.
     """
-    given = _read(path)
+    given = _read_yaml_file(path)
     for name in given:
         if name not in CHECKS:
             near = get_close_matches(str(name), CHECKS, n=1)
@@ -39,7 +39,7 @@ def job_options(path: Path) -> dict[str, Any]:
     for name, example in (("source", "scene.tif"), ("prompts", "[storage tank]")):
         if name not in given and not (name == "source" and "catalog" in given):
             raise InputError(f"{path} lacks {name}: write a line such as '{name}: {example}'")
-    values = {name: _checked(path, name, value) for name, value in given.items()}
+    values = {name: _checked_field(path, name, value) for name, value in given.items()}
     where = {name: values.pop(name, None) for name in ("catalog", "bbox", "datetime", "max_items")}
     load = values.pop("load", None)
     scene = places.opened(
@@ -49,7 +49,7 @@ def job_options(path: Path) -> dict[str, Any]:
     return {"model": "released", **values, "source": scene}
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read_yaml_file(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > LARGEST:
             raise InputError(f"{path} is larger than {LARGEST:,} bytes: it is no job file")
@@ -87,36 +87,36 @@ class _PlainLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _checked(path: Path, name: str, value: Any) -> Any:
+def _checked_field(path: Path, name: str, value: Any) -> Any:
     try:
         return CHECKS[name](name, value)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
 
-def _text(name: str, value: Any) -> str:
+def _text_field(name: str, value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
         raise InputError(f"{name} is {value!r}: give a text")
     return value
 
 
-def _texts(name: str, value: Any) -> list[str]:
+def _text_list_field(name: str, value: Any) -> list[str]:
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, list) or not value:
         raise InputError(f"{name} is {value!r}: give a text, or a list of texts")
-    return [_text(name, one) for one in value]
+    return [_text_field(name, one) for one in value]
 
 
-def _date(name: str, value: Any) -> str:
+def _date_field(name: str, value: Any) -> str:
     if isinstance(value, dt.date):  # YAML knows dates, and times, by itself
         return value.isoformat()
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    return _text(name, value)
+    return _text_field(name, value)
 
 
-def _bbox(name: str, value: Any) -> tuple[float, ...]:
+def _bbox_field(name: str, value: Any) -> tuple[float, ...]:
     if not isinstance(value, list) or len(value) != 4:
         raise InputError(f"{name} is {value!r}: give [west, south, east, north] in degrees")
     for number in value:
@@ -124,12 +124,12 @@ def _bbox(name: str, value: Any) -> tuple[float, ...]:
     return tuple(value)
 
 
-def _count(name: str, value: Any) -> int:
+def _count_field(name: str, value: Any) -> int:
     number_in(name, value, 1, whole=True)
     return int(value)
 
 
-def _load(name: str, value: Any) -> dict[str, Any]:
+def _load_field(name: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(f"{name} is {value!r}: give a mapping, such as {{resolution: 0.6}}")
     try:
@@ -139,19 +139,20 @@ def _load(name: str, value: Any) -> dict[str, Any]:
     return value
 
 
-def _prompts(name: str, value: Any) -> Any:
+def _prompts_field(name: str, value: Any) -> Any:
     if isinstance(value, dict) and value:
         return {
-            _text(name, label): _texts(f"{name}: {label}", said) for label, said in value.items()
+            _text_field(name, label): _text_list_field(f"{name}: {label}", said)
+            for label, said in value.items()
         }
-    return _texts(name, value)
+    return _text_list_field(name, value)
 
 
 def _by_label(check: Check) -> Check:
     def checked(name: str, value: Any) -> Any:
         if isinstance(value, Mapping):
             return {
-                _text(name, label): check(f"{name} of {label!r}", own)
+                _text_field(name, label): check(f"{name} of {label!r}", own)
                 for label, own in value.items()
             }
         return check(name, value)
@@ -159,12 +160,12 @@ def _by_label(check: Check) -> Check:
     return checked
 
 
-def _threshold(name: str, value: Any) -> float:
+def _threshold_field(name: str, value: Any) -> float:
     number_in(name, value, 0, 1)
     return float(value)
 
 
-def _resolution(name: str, value: Any) -> float | str:
+def _resolution_field(name: str, value: Any) -> float | str:
     if isinstance(value, str):
         one_of(name, value, ("native", "auto"))
         return value
@@ -172,44 +173,44 @@ def _resolution(name: str, value: Any) -> float | str:
     return float(value)
 
 
-def _bands(name: str, value: Any) -> Any:
+def _bands_field(name: str, value: Any) -> Any:
     if isinstance(value, list) and value and all(type(band) in (str, int) for band in value):
         return value
-    return _text(name, value)
+    return _text_field(name, value)
 
 
-def _seam(name: str, value: Any) -> str:
+def _seam_field(name: str, value: Any) -> str:
     from remotesam_geo.mapping.stitch import Seam
 
     one_of(name, value, get_args(Seam))
     return str(value)
 
 
-def _share(name: str, value: Any) -> float:
+def _share_field(name: str, value: Any) -> float:
     number_in(name, value, 0, 0.5)
     return float(value)
 
 
-def _flag(name: str, value: Any) -> bool:
+def _flag_field(name: str, value: Any) -> bool:
     one_of(name, value, (True, False))
     return bool(value)
 
 
 CHECKS: Mapping[str, Check] = {
-    "source": _text,
-    "catalog": _text,
-    "collections": _texts,
-    "bbox": _bbox,
-    "datetime": _date,
-    "max_items": _count,
-    "load": _load,
-    "prompts": _prompts,
-    "model": _text,
-    "threshold": _by_label(_threshold),
-    "resolution": _by_label(_resolution),
-    "bands": _bands,
-    "overlap": _share,
-    "seam": _seam,
-    "keep_probabilities": _flag,
+    "source": _text_field,
+    "catalog": _text_field,
+    "collections": _text_list_field,
+    "bbox": _bbox_field,
+    "datetime": _date_field,
+    "max_items": _count_field,
+    "load": _load_field,
+    "prompts": _prompts_field,
+    "model": _text_field,
+    "threshold": _by_label(_threshold_field),
+    "resolution": _by_label(_resolution_field),
+    "bands": _bands_field,
+    "overlap": _share_field,
+    "seam": _seam_field,
+    "keep_probabilities": _flag_field,
 }
 """The keys of a job file."""

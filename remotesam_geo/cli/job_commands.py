@@ -95,7 +95,10 @@ def map_(
 ) -> int:
     """Map a large area; run it again to go on after an interruption."""
     _check_options(context, source, config, add, retry_failures=retry_failures, dry_run=dry_run)
-    metres, client = asked_metres(resolution), _client(scheduler)  # before anything is written
+    metres, client = (
+        asked_metres(resolution),
+        _connect_client(scheduler),
+    )  # before anything is written
     if config is not None or source is not None:
         if config is not None:
             options = job_options(config)
@@ -110,9 +113,9 @@ def map_(
                 "source": scene, "prompts": parsed(prompts), "model": model, "threshold": threshold,
                 "resolution": metres,
             }  # fmt: skip
-        job = _made(folder, options, dry_run=dry_run)
+        job = _create_job(folder, options, dry_run=dry_run)
     else:
-        job = _changed(folder, add, remove, threshold, metres, dry_run=dry_run)
+        job = _job_with_changed_prompts(folder, add, remove, threshold, metres, dry_run=dry_run)
     if dry_run:
         estimate = job.estimate()
         figures = {
@@ -205,7 +208,7 @@ def _check_options(
         saying.refuse(context, idle, "with --retry-failures, which asks only again what failed")
 
 
-def _made(folder: Path, options: dict[str, Any], *, dry_run: bool) -> Any:
+def _create_job(folder: Path, options: dict[str, Any], *, dry_run: bool) -> Any:
     from remotesam_geo import Job
     from remotesam_geo.remotesam.named import is_import, named_model
 
@@ -214,7 +217,7 @@ def _made(folder: Path, options: dict[str, Any], *, dry_run: bool) -> Any:
     return Job.create(folder, **options, dry_run=dry_run)
 
 
-def _changed(
+def _job_with_changed_prompts(
     folder: Path,
     add: list[str] | None,
     remove: list[str] | None,
@@ -234,7 +237,7 @@ def _changed(
     return job
 
 
-def _client(scheduler: str | None) -> Any:
+def _connect_client(scheduler: str | None) -> Any:
     if scheduler is None:
         return None
     try:

@@ -127,7 +127,7 @@ def engine(
         saying.refuse(context, {"rectangles"}, "on polygons, which are masks already")
         given = colours is Colours.given
         pictures, known, about = _of_scene(source, labels, label, where, cut, given=given)
-    steps = _steps(
+    steps = _labelling_steps(
         tuple(classes or known), (colours or Colours.measured).value, rectangles=rectangles, absent=absent,
         foreign=foreign, near=near, seed=seed,
     )  # fmt: skip
@@ -170,7 +170,7 @@ def _check_numbers_and_page(size: int | None, overlap: int, page: Path | None) -
         raise InputError(f"--page is {page}: there is no folder {page.parent}")
 
 
-def _steps(
+def _labelling_steps(
     classes: tuple[str, ...],
     colours: Any,
     *,

@@ -124,7 +124,7 @@ def table_of(frame: "pd.DataFrame", *, title: str, most: int = 20) -> None:
     for column in frame.columns:
         table.add_column(str(column))
     for row in frame.head(most).itertuples(index=False):
-        table.add_row(*(_cell(value) for value in row))
+        table.add_row(*(_table_cell(value) for value in row))
     console = _Output()
     console.print(table)
     if len(frame) > most:
@@ -139,7 +139,7 @@ def found(count: int, what: str) -> int:
     return NOTHING
 
 
-def _cell(value: object) -> str:
+def _table_cell(value: object) -> str:
     import pandas as pd
 
     if isinstance(value, float):

@@ -33,7 +33,7 @@ from .printing import MisuseError
 __all__ = ["app", "main"]
 
 
-def _leave(code: object, **_: object) -> None:
+def _exit_with(code: object, **_: object) -> None:
     """What a command returns is its exit code; the options before it are told as well."""
     raise typer.Exit(code if isinstance(code, int) else 0)
 
@@ -55,7 +55,7 @@ class _Group(TyperGroup):
 app = typer.Typer(
     name="remotesam-geo",
     cls=_Group,
-    result_callback=_leave,
+    result_callback=_exit_with,
     help="Ask a question in words, of any place on Earth, and get a table of features back.",
     no_args_is_help=True,
     add_completion=False,
@@ -66,16 +66,20 @@ for family in (tools, verbs, jobs, engine):
     family.register(app)
 
 
-def _version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> None:
     if wanted:
         print(__version__)  # noqa: T201
         raise typer.Exit
 
 
 @app.callback()
-def _options(
+def _program_options(
     version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Say the version and leave."
+        False,
+        "--version",
+        callback=_print_version,
+        is_eager=True,
+        help="Say the version and leave.",
     ),
 ) -> None:
     pass
@@ -86,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     said = Console(stderr=True, highlight=False, soft_wrap=True)
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, category, *_: (
-            said.print(f"[yellow]note:[/] {_plain(message)}")
+            said.print(f"[yellow]note:[/] {_plain_message(message)}")
             if issubclass(category, RemoteSAMWarning)
             else None
         )
@@ -99,25 +103,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
             said.print("stopped")
             return STOPPED
         except (RemoteSAMError, OSError) as error:
-            if _debugging():
+            if _wants_traceback():
                 raise
-            said.print(f"[red]error:[/] {_plain(error)}")
+            said.print(f"[red]error:[/] {_plain_message(error)}")
             return 2 if isinstance(error, MisuseError) else 1
         except Exception as error:
-            if _debugging():
+            if _wants_traceback():
                 raise
             said.print(
-                f"[red]error:[/] {type(error).__name__}: {_plain(error)} (unexpected: please report it, with what "
-                "REMOTESAM_GEO_DEBUG=1 and remotesam-geo doctor say)"
+                f"[red]error:[/] {type(error).__name__}: {_plain_message(error)} (unexpected: please report it, with "
+                "what REMOTESAM_GEO_DEBUG=1 and remotesam-geo doctor say)"
             )
     return 1
 
 
-def _debugging() -> bool:
+def _wants_traceback() -> bool:
     """Whether tracebacks are wanted."""
     return bool(os.environ.get("REMOTESAM_GEO_DEBUG"))
 
 
-def _plain(message: object) -> str:
+def _plain_message(message: object) -> str:
     """One line that rich takes as it is."""
     return " ".join(str(message).split()).replace("[", r"\[")

@@ -82,7 +82,7 @@ def _load_options(text: str | None, bbox: Bounds | None) -> dict[str, Any]:
     """The arguments of `load` that were given, by names that there are."""
     from remotesam_geo import load
 
-    options = _json(text, "--load")
+    options = _json_option(text, "--load")
     known = set(inspect.signature(load).parameters) - {"items", "policy", "geobox"}
     for name in options:
         if name not in known:
@@ -117,7 +117,7 @@ def table(path: Path) -> Any:
     return found
 
 
-def _json(text: str | None, name: str) -> dict[str, Any]:
+def _json_option(text: str | None, name: str) -> dict[str, Any]:
     if text is None:
         return {}
     try:

@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
             rich_help_panel="Models",
             context_settings=PASSED_ON,
             help=f"The same as python -m remotesam_geo.learning.{module}.",
-        )(_module(module))
+        )(_module_command(module))
     app.command("demo", rich_help_panel="First steps")(demo)
     app.command("doctor", rich_help_panel="First steps")(doctor)
 
@@ -143,18 +143,18 @@ def doctor(
     report: dict[str, Any] = {
         "remotesam_geo": __version__,
         "python": f"{sys.version.split()[0]} on {platform.platform()}",
-        **{name: _installed(name) for name in LIBRARIES},
-        **_devices(),
-        **_gdal(),
-        "model": _model(model),
+        **{name: _installed_version(name) for name in LIBRARIES},
+        **_device_facts(),
+        **_gdal_facts(),
+        "model": _weights_fact(model),
     }
     if online:
-        report["network"] = _network()
+        report["network"] = _network_facts()
     saying.result(report, as_json=as_json)
     return 0
 
 
-def _module(name: str) -> Any:
+def _module_command(name: str) -> Any:
     def command(context: typer.Context) -> int:
         module = importlib.import_module(f"remotesam_geo.learning.{name}.__main__")
         with saying.working():
@@ -164,14 +164,14 @@ def _module(name: str) -> Any:
     return command
 
 
-def _installed(name: str) -> str:
+def _installed_version(name: str) -> str:
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
 
 
-def _devices() -> dict[str, str]:
+def _device_facts() -> dict[str, str]:
     import torch
 
     from remotesam_geo.model.hardware import choose_device, choose_precision
@@ -184,7 +184,7 @@ def _devices() -> dict[str, str]:
     }
 
 
-def _gdal() -> dict[str, str]:
+def _gdal_facts() -> dict[str, str]:
     import pyogrio
     import pyproj
     import rasterio
@@ -200,7 +200,7 @@ def _gdal() -> dict[str, str]:
     }
 
 
-def _model(name: str) -> str:
+def _weights_fact(name: str) -> str:
     from remotesam_geo.errors import ModelError
     from remotesam_geo.model.weights import locate
 
@@ -211,7 +211,7 @@ def _model(name: str) -> str:
     return f"found: {found.folder or found}"
 
 
-def _network() -> dict[str, str]:
+def _network_facts() -> dict[str, str]:
     import urllib.error
     import urllib.request
 

@@ -65,13 +65,13 @@ ZONES = {
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     for verb, text in FEATURES.items():
-        app.command(verb, help=text, rich_help_panel="Questions")(_features(verb))
+        app.command(verb, help=text, rich_help_panel="Questions")(_feature_command(verb))
     app.command("ground", rich_help_panel="Questions")(ground)
     for verb, text in ZONES.items():
-        app.command(verb, help=text, rich_help_panel="Questions")(_zones(verb))
+        app.command(verb, help=text, rich_help_panel="Questions")(_zone_command(verb))
 
 
-def _features(verb: str) -> Any:
+def _feature_command(verb: str) -> Any:
     def command(
         source: Source,
         prompts: Prompts,
@@ -137,7 +137,7 @@ def ground(
         return told(found, prompts, out, as_json=as_json)
 
 
-def _zones(verb: str) -> Any:
+def _zone_command(verb: str) -> Any:
     def command(
         source: Source,
         prompts: Prompts,

@@ -111,7 +111,7 @@ def split_at_antimeridian(shape: BaseGeometry) -> BaseGeometry:
         cut = shapely.intersection(whole, shapely.box(turn - 180, -90, turn + 180, 90))
         # A cut that only touches the window leaves a line or a point behind.
         same = shapely.get_dimensions(cut) == shapely.get_dimensions(whole)
-        parts += [_moved(part, -turn) for part in cut[same & ~shapely.is_empty(cut)]]
+        parts += [_shifted_by_degrees(part, -turn) for part in cut[same & ~shapely.is_empty(cut)]]
     return shapely.union_all(parts)
 
 
@@ -129,14 +129,14 @@ def check_bbox(
     Returns:
         The same as floats.
     """
-    sides = [] if isinstance(bbox, str | bytes | Mapping | Set) else _members(bbox)
+    sides = [] if isinstance(bbox, str | bytes | Mapping | Set) else _first_members(bbox)
     if len(sides) != 4 or not all(
         isinstance(side, Real) and not isinstance(side, bool) for side in sides
     ):
         raise InputError(
             f"{name} must be four numbers (west, south, east, north) in degrees, not {bbox!r}"
         )
-    west, south, east, north = (_float(side) for side in sides)
+    west, south, east, north = (_finite_float(side) for side in sides)
     box = (west, south, east, north)
     if not all(map(math.isfinite, box)):
         raise InputError(f"{name} {box} has values that are no numbers")
@@ -166,7 +166,7 @@ def check_bbox(
     return box
 
 
-def _members(value: Any) -> list[Any]:
+def _first_members(value: Any) -> list[Any]:
     """The first members of what should be a list, none where it is no list."""
     try:
         return list(islice(value, 7))
@@ -174,7 +174,7 @@ def _members(value: Any) -> list[Any]:
         return []
 
 
-def _float(value: Real) -> float:
+def _finite_float(value: Real) -> float:
     try:
         return float(value)
     except OverflowError:
@@ -192,24 +192,24 @@ def _in_degrees(geometry: Any, name: str, degrees: CRS) -> BaseGeometry:
     if isinstance(geometry, BaseGeometry):
         return geometry
     if isinstance(geometry, Geometry):
-        return _reprojected(geometry.geom, geometry.crs, degrees) if geometry.crs else geometry.geom
+        return _to_degrees(geometry.geom, geometry.crs, degrees) if geometry.crs else geometry.geom
     if hasattr(geometry, "crs") and hasattr(geometry, "to_crs"):  # GeoDataFrame, GeoSeries
         if geometry.crs is None:
             raise InputError(f"{name}= has no CRS: set one, gdf.set_crs('EPSG:4326') for example")
         check_horizontal(geometry.crs, f"{name}=")
         for own in geometry.geometry.dropna():  # before they are joined, which GEOS may not survive
             _check_finite(own, name)
-        return _reprojected(geometry.geometry.union_all(), CRS(geometry.crs), degrees)
+        return _to_degrees(geometry.geometry.union_all(), CRS(geometry.crs), degrees)
     if hasattr(geometry, "__geo_interface__"):
         geometry = geometry.__geo_interface__
     if isinstance(geometry, Mapping):
-        return _geojson(geometry)
+        return _shape_of_geojson(geometry)
     raise InputError(
         f"{name}= must be shapely, GeoJSON, a GeoDataFrame or a GeoSeries, not {type(geometry)}"
     )
 
 
-def _reprojected(shape: BaseGeometry, crs: CRS, degrees: CRS) -> BaseGeometry:
+def _to_degrees(shape: BaseGeometry, crs: CRS, degrees: CRS) -> BaseGeometry:
     """A shape of any CRS in degrees; a projected one across the antimeridian stays in one piece."""
     if crs == degrees or shape.is_empty:
         return shape
@@ -229,10 +229,10 @@ def _reprojected(shape: BaseGeometry, crs: CRS, degrees: CRS) -> BaseGeometry:
         )
     if crs.geographic:
         return found
-    return shapely.union_all([_unwrapped(part) for part in shapely.get_parts(found)])
+    return shapely.union_all([_without_jumps(part) for part in shapely.get_parts(found)])
 
 
-def _unwrapped(part: BaseGeometry) -> BaseGeometry:
+def _without_jumps(part: BaseGeometry) -> BaseGeometry:
     """Undo jumps from 180 to -180 along each line of a part; a ring round a pole is closed over it."""
     if isinstance(part, shapely.Polygon):
         shell, *holes = (_unwrapped_line(ring) for ring in (part.exterior, *part.interiors))
@@ -241,7 +241,7 @@ def _unwrapped(part: BaseGeometry) -> BaseGeometry:
         part = shapely.Polygon(shell, holes)
         # Its middle in -180 to 180: longitudes then count on past that by no more than a turn.
         middle = (part.bounds[0] + part.bounds[2]) / 2
-        return _moved(part, -360 * np.floor((middle + 180) / 360))
+        return _shifted_by_degrees(part, -360 * np.floor((middle + 180) / 360))
     if isinstance(part, shapely.LineString):
         return shapely.LineString(_unwrapped_line(part))
     return part
@@ -256,11 +256,11 @@ def _unwrapped_line(line: BaseGeometry) -> npt.NDArray[np.float64]:
     return np.asarray(xy, dtype=np.float64)
 
 
-def _moved(shape: BaseGeometry, degrees: float) -> BaseGeometry:
+def _shifted_by_degrees(shape: BaseGeometry, degrees: float) -> BaseGeometry:
     return shapely.transform(shape, lambda xy: xy + np.array([degrees, 0.0]))
 
 
-def _geojson(geometry: Mapping[str, Any]) -> BaseGeometry:
+def _shape_of_geojson(geometry: Mapping[str, Any]) -> BaseGeometry:
     """A GeoJSON geometry, feature or collection as one shape."""
     features = geometry.get("features", [geometry])
     if not isinstance(features, list | tuple) or not features:
@@ -280,7 +280,7 @@ def _in_one_piece(shape: BaseGeometry) -> BaseGeometry:
     parts = shapely.get_parts(shape)
     if east - west <= 180 or len(parts) < 2:
         return shape
-    moved = [_moved(part, 360) if part.bounds[0] < 0 else part for part in parts]
+    moved = [_shifted_by_degrees(part, 360) if part.bounds[0] < 0 else part for part in parts]
     joined = shapely.union_all(moved)
     return joined if joined.bounds[2] - joined.bounds[0] < east - west else shape
 

@@ -47,7 +47,7 @@ def grid_of(scene: xr.Dataset | xr.DataArray, name: str = "this scene") -> GeoBo
         >>> grid_of(scene.odc.assign_crs("EPSG:32631")).boundingbox.bbox
         (0.0, 0.0, 30.0, 20.0)
     """
-    geobox = _geobox(scene, name)
+    geobox = _geobox_through_all(scene, name)
     if geobox is None and scene.odc.crs is not None:
         raise InputError(
             f"{name} has a CRS but no regular grid: its coordinates are missing, two-dimensional, or a single value "
@@ -86,14 +86,14 @@ def check_horizontal(crs: Any, name: str) -> None:
         )
 
 
-def _geobox(scene: xr.Dataset | xr.DataArray, name: str) -> GeoBox | GCPGeoBox | None:
+def _geobox_through_all(scene: xr.Dataset | xr.DataArray, name: str) -> GeoBox | GCPGeoBox | None:
     """The grid through all coordinates; odc-geo takes its step from the first two."""
     try:
         found: GeoBox | GCPGeoBox | None = scene.odc.geobox
         dims = scene.odc.spatial_dims
     except AffineError:  # two coordinates alike, or a stored transform without area
         for dim in spatial_dims(scene, relaxed=True) or ():
-            _axis(scene[dim], 1.0, name)
+            _evenly_spaced_axis(scene[dim], 1.0, name)
         raise InputError(
             f"the transform that {name} stores has pixels without area: write a new one with "
             "scene.rio.write_transform(scene.rio.transform(recalc=True))"
@@ -104,18 +104,20 @@ def _geobox(scene: xr.Dataset | xr.DataArray, name: str) -> GeoBox | GCPGeoBox |
     if y is None or x is None or y.ndim > 1 or x.ndim > 1:
         _check_curved(scene, found, name)
         return found
-    stored = _stored(scene)
+    stored = _stored_transform(scene)
     if stored is not None and (stored.b or stored.d):
         place = stored * _from_axes(_pixel_axis(x, name), _pixel_axis(y, name))
     else:
         steps = (None, None) if stored is None else (stored.a, stored.e)
-        place = _from_axes(_axis(x, steps[0], name), _axis(y, steps[1], name))
+        place = _from_axes(
+            _evenly_spaced_axis(x, steps[0], name), _evenly_spaced_axis(y, steps[1], name)
+        )
         if stored is not None:
-            place = _reconciled(scene, (x, y), place, stored, name)
+            place = _coordinates_on_stored_transform(scene, (x, y), place, stored, name)
     return GeoBox((y.size, x.size), place, scene.odc.crs)
 
 
-def _stored(scene: xr.Dataset | xr.DataArray) -> Affine | None:
+def _stored_transform(scene: xr.Dataset | xr.DataArray) -> Affine | None:
     """The transform that a scene stores beside its coordinates; the identity says that it has none."""
     text = "" if scene.odc.crs_coord is None else scene.odc.crs_coord.attrs.get("GeoTransform", "")
     try:
@@ -134,7 +136,7 @@ def _from_axes(x: tuple[float, float], y: tuple[float, float]) -> Affine:
     return Affine(x[1], 0.0, x[0] - x[1] / 2, 0.0, y[1], y[0] - y[1] / 2)
 
 
-def _numbers(axis: xr.DataArray, name: str) -> Floats:
+def _coordinate_numbers(axis: xr.DataArray, name: str) -> Floats:
     try:
         values = axis.values.astype(np.float64)
     except (TypeError, ValueError):
@@ -149,7 +151,7 @@ def _numbers(axis: xr.DataArray, name: str) -> Floats:
     return np.asarray(values)
 
 
-def _rounding(axis: xr.DataArray, values: Floats) -> float:
+def _coordinate_rounding(axis: xr.DataArray, values: Floats) -> float:
     """How far rounding to single precision (or less) may have moved a coordinate."""
     largest = np.float64(np.abs(values).max())
     if axis.dtype == np.float16:
@@ -159,9 +161,11 @@ def _rounding(axis: xr.DataArray, values: Floats) -> float:
     return float(np.spacing(exact)) / 2
 
 
-def _axis(axis: xr.DataArray, fallback: float | None, name: str) -> tuple[float, float]:
+def _evenly_spaced_axis(
+    axis: xr.DataArray, fallback: float | None, name: str
+) -> tuple[float, float]:
     """The first coordinate and the step of an axis, whose coordinates must be evenly spaced."""
-    values = _numbers(axis, name)
+    values = _coordinate_numbers(axis, name)
     dim, count = str(axis.name), len(values)
     if count == 1:
         if fallback is None:
@@ -171,7 +175,7 @@ def _axis(axis: xr.DataArray, fallback: float | None, name: str) -> tuple[float,
             )
         return float(values[0]), fallback
     step = float(values[-1] - values[0]) / (count - 1)
-    rounding = _rounding(axis, values)
+    rounding = _coordinate_rounding(axis, values)
     first = float(values[0])
     if rounding > 1e-3 * abs(step):  # the ends are rounded too: a line through all of them
         numbers = np.arange(count) - (count - 1) / 2
@@ -209,10 +213,10 @@ def _pixel_axis(axis: xr.DataArray, name: str) -> tuple[float, float]:
             f"of the CRS: one of them is wrong. Drop the coordinate, or write the transform that is right "
             "(scene.rio.write_transform)"
         )
-    return _axis(axis, 1.0, name)
+    return _evenly_spaced_axis(axis, 1.0, name)
 
 
-def _reconciled(
+def _coordinates_on_stored_transform(
     scene: xr.Dataset | xr.DataArray,
     axes: tuple[xr.DataArray, xr.DataArray],
     place: Affine,
@@ -231,8 +235,8 @@ def _reconciled(
         ((stored.c, stored.a), (stored.f, stored.e)),
         strict=True,
     ):
-        values = _numbers(axis, name)
-        slack = TOLERANCE + _rounding(axis, values) / abs(own_step)
+        values = _coordinate_numbers(axis, name)
+        slack = TOLERANCE + _coordinate_rounding(axis, values) / abs(own_step)
         times = round(step / own_step)
         # positions in pixels of the stored transform, of the first centre and of the last
         first = (edge + step / 2 - own_edge) / own_step

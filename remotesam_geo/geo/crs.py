@@ -61,7 +61,7 @@ class Body:
 
 def crs_of(geobox: GeoBox) -> CRS:
     """The CRS of a grid that has one."""
-    return _crs(str(geobox.crs))
+    return _cached_crs(str(geobox.crs))
 
 
 def body_of(crs: CRS) -> Body:
@@ -75,7 +75,7 @@ def body_of(crs: CRS) -> Body:
         >>> body_of(CRS("EPSG:3857")).degrees.to_string(), body_of(CRS("IAU_2015:30100")).earth
         ('EPSG:4326', False)
     """
-    return _body(crs.to_wkt())
+    return _body_of_wkt(crs.to_wkt())
 
 
 def name_of(crs: CRS) -> str:
@@ -95,7 +95,7 @@ def transformer(source: CRS, target: CRS) -> Transformer:
     Raises:
         InputError: PROJ knows no way between them.
     """
-    return _transformer(source.to_wkt(), target.to_wkt())
+    return _cached_transformer(source.to_wkt(), target.to_wkt())
 
 
 def near_meridian(longitude: F64, middle: float) -> F64:
@@ -106,7 +106,7 @@ def near_meridian(longitude: F64, middle: float) -> F64:
 
 def turn_of(crs: CRS) -> float | None:
     """What once around the body adds to x; None where x does not repeat itself."""
-    return _turn(crs.to_wkt())
+    return _full_turn_of_wkt(crs.to_wkt())
 
 
 def defined(crs: CRS, x: F64, y: F64, *, slack: float) -> Bools:
@@ -123,7 +123,7 @@ def defined(crs: CRS, x: F64, y: F64, *, slack: float) -> Bools:
     """
     geodetic = crs.geodetic_crs
     if geodetic is None:
-        raise _nowhere(crs)
+        raise _local_crs_error(crs)
     pole = 90 * np.pi / 180 / geodetic.axis_info[0].unit_conversion_factor * (1 + 1e-9)
     if crs == geodetic:
         return np.isfinite(x) & (np.abs(y) <= pole)
@@ -149,7 +149,7 @@ def undefined_pixels(geobox: GeoBox, box: Box) -> Bools | None:
     """
     if geobox.crs is None:
         return None
-    crs, slack = crs_of(geobox), 0.25 * _side(geobox)
+    crs, slack = crs_of(geobox), 0.25 * _pixel_side(geobox)
     rows, cols = (
         np.unique([*range(begin, end, CELL), end - 1]) + 0.5
         for begin, end in ((box.top, box.bottom), (box.left, box.right))
@@ -159,8 +159,8 @@ def undefined_pixels(geobox: GeoBox, box: Box) -> Bools | None:
         return None
     out = np.zeros(box.shape, np.bool_)
     # Each cell reaches from one corner pixel to the next; those whose corners agree are all one or the other.
-    for i, (top, bottom) in enumerate(_pairs(rows)):
-        for j, (left, right) in enumerate(_pairs(cols)):
+    for i, (top, bottom) in enumerate(_neighbouring_pairs(rows)):
+        for j, (left, right) in enumerate(_neighbouring_pairs(cols)):
             some = corners[i : i + 2, j : j + 2]
             here = (
                 slice(int(top) - box.top, int(bottom) - box.top + 1),
@@ -195,7 +195,7 @@ def only_defined(
     return np.where(nowhere[..., None], np.uint8(0), rgb), valid & ~nowhere
 
 
-def _pairs(values: F64) -> list[tuple[float, float]]:
+def _neighbouring_pairs(values: F64) -> list[tuple[float, float]]:
     return list(pairwise(values.tolist())) or [(values[0], values[0])]
 
 
@@ -205,18 +205,18 @@ def _defined_at(geobox: GeoBox, crs: CRS, rows: F64, cols: F64, slack: float) ->
     return defined(crs, a * col + b * row + c, d * col + e * row + f, slack=slack)
 
 
-def _side(geobox: GeoBox) -> float:
+def _pixel_side(geobox: GeoBox) -> float:
     """Side of a pixel in units of the CRS."""
     return float(np.sqrt(abs(geobox.affine.determinant)))
 
 
 @lru_cache(maxsize=256)
-def _crs(text: str) -> CRS:
+def _cached_crs(text: str) -> CRS:
     return CRS.from_user_input(text)
 
 
 @lru_cache(maxsize=256)
-def _transformer(source: str, target: str) -> Transformer:
+def _cached_transformer(source: str, target: str) -> Transformer:
     one, other = CRS.from_wkt(source), CRS.from_wkt(target)
     try:
         return Transformer.from_crs(one, other, always_xy=True)
@@ -227,11 +227,11 @@ def _transformer(source: str, target: str) -> Transformer:
 
 
 @lru_cache(maxsize=256)
-def _body(wkt: str) -> Body:
+def _body_of_wkt(wkt: str) -> Body:
     crs = CRS.from_wkt(wkt)
     ellipsoid, geodetic = crs.ellipsoid, crs.geodetic_crs
     if ellipsoid is None or geodetic is None:
-        raise _nowhere(crs)
+        raise _local_crs_error(crs)
     if crs.is_geocentric:
         raise InputError(
             f"{name_of(crs)!r} is geocentric, and rasters and tables need x and y on the ground: "
@@ -257,7 +257,7 @@ def _body(wkt: str) -> Body:
 
 
 @lru_cache(maxsize=256)
-def _turn(wkt: str) -> float | None:
+def _full_turn_of_wkt(wkt: str) -> float | None:
     crs = CRS.from_wkt(wkt)
     geodetic = crs.geodetic_crs
     if geodetic is None:
@@ -279,7 +279,7 @@ def _turn(wkt: str) -> float | None:
     return float(36 * np.median(steps))  # one of the steps may cross the seam
 
 
-def _nowhere(crs: CRS) -> InputError:
+def _local_crs_error(crs: CRS) -> InputError:
     return InputError(
         f"{name_of(crs)!r} is a local CRS, which says nothing of places on Earth: assign the CRS that the coordinates "
         "are in (scene.rio.write_crs, or crs= in open_raster)"

@@ -88,14 +88,14 @@ def footprints(grids: Sequence[GeoBox], crs: CRS | None) -> Floats:
             except ProjError:  # one of them is of another planet
                 continue
             x, y = x.reshape(edges[:, 0].shape), y.reshape(edges[:, 1].shape)
-            x = _unwrapped(x) if crs.geographic else x
+            x = _longitudes_past_180(x) if crs.geographic else x
         known = np.isfinite(x + y).all(axis=1, keepdims=True)
         found = np.stack([x.min(1), y.min(1), x.max(1), y.max(1)], axis=1)
         out[positions] = np.where(known, found, np.nan)
     return out
 
 
-def _unwrapped(longitudes: Floats) -> Floats:
+def _longitudes_past_180(longitudes: Floats) -> Floats:
     """Longitudes of rings that cross the antimeridian (N x points), counted on past 180."""
     with np.errstate(invalid="ignore"):
         crossing = np.max(longitudes, axis=1) - np.min(longitudes, axis=1) > 180
@@ -153,15 +153,15 @@ def majority_crs(grids: Iterable[GeoBox], note: Callable[[str], None]) -> CRS:
     counts = Counter(str(grid.crs) for grid in grids)
     ordered = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
     if len(ordered) > 1:
-        told = ", ".join(f"{_short(name)} ({count})" for name, count in ordered)
+        told = ", ".join(f"{_short_crs_name(name)} ({count})" for name, count in ordered)
         note(
-            f"the items lie in several CRSs: {told}. All are brought to {_short(ordered[0][0])}; "
+            f"the items lie in several CRSs: {told}. All are brought to {_short_crs_name(ordered[0][0])}; "
             "choose another with crs=."
         )
     return CRS(ordered[0][0])
 
 
-def _short(crs: str) -> str:
+def _short_crs_name(crs: str) -> str:
     return crs if len(crs) < 40 else f"{crs[:36]}..."
 
 
@@ -232,37 +232,41 @@ def scene_grid(
         size = ground_resolution(crs, resolution, middle)
     elif not own and natives:
         # None lies in this CRS: the ground resolution of most of them.
-        metres = Counter(round(_metres(grid), 6) for grid in natives)
+        metres = Counter(round(_pixel_metres(grid), 6) for grid in natives)
         size = ground_resolution(crs, metres.most_common(1)[0][0], middle)
-    grids = Counter((_pixel(grid), _phase(grid)) for grid in own if _divides(grid, size))
+    grids = Counter(
+        (_rounded_pixel_size(grid), _pixel_phase(grid)) for grid in own if _divides_grid(grid, size)
+    )
     if not grids:
         if size is None:
             raise InputError(
                 "the resolution of the items is not known: give resolution= in metres, and crs="
             )
-        return _snapped(extent, size, (0.0, 0.0), crs)
+        return _snapped_grid(extent, size, (0.0, 0.0), crs)
     most, _ = min(grids.items(), key=lambda entry: (-entry[1], entry[0]))
     # of those on the same pixels, one stands for all: the first, so that its own edges stay exact
-    anchor = next(grid.transform for grid in own if (_pixel(grid), _phase(grid)) == most)
+    anchor = next(
+        grid.transform for grid in own if (_rounded_pixel_size(grid), _pixel_phase(grid)) == most
+    )
     exact = (anchor.a, -anchor.e)
     same = size is None or all(
         math.isclose(a, b, rel_tol=1e-6) for a, b in zip(exact, size, strict=True)
     )
-    return _snapped(extent, exact if same or size is None else size, (anchor.c, anchor.f), crs)
+    return _snapped_grid(extent, exact if same or size is None else size, (anchor.c, anchor.f), crs)
 
 
-def _pixel(grid: GeoBox) -> tuple[float, float]:
+def _rounded_pixel_size(grid: GeoBox) -> tuple[float, float]:
     return round(grid.transform.a, 9), round(-grid.transform.e, 9)
 
 
-def _phase(grid: GeoBox) -> tuple[float, float]:
+def _pixel_phase(grid: GeoBox) -> tuple[float, float]:
     """Where pixel edges lie, as a fraction of a pixel from the CRS's origin, to a hundredth."""
     x = grid.transform.c / grid.transform.a % 1
     y = grid.transform.f / -grid.transform.e % 1
     return round(x, 2) % 1, round(y, 2) % 1
 
 
-def _divides(grid: GeoBox, size: tuple[float, float] | None) -> bool:
+def _divides_grid(grid: GeoBox, size: tuple[float, float] | None) -> bool:
     """Whether pixels of this size are whole blocks of the grid's own."""
     if size is None:
         return True
@@ -270,7 +274,7 @@ def _divides(grid: GeoBox, size: tuple[float, float] | None) -> bool:
     return all(ratio > 0.5 and abs(ratio - round(ratio)) < 1e-6 * ratio for ratio in ratios)
 
 
-def _metres(grid: GeoBox) -> float:
+def _pixel_metres(grid: GeoBox) -> float:
     """The ground size of a grid's pixels."""
     middle = grid.transform * (grid.shape[1] / 2, grid.shape[0] / 2)
     one = ground_resolution(crs_of(grid), 1.0, middle)[1]
@@ -278,7 +282,7 @@ def _metres(grid: GeoBox) -> float:
     return math.sqrt(abs(a * e - b * d)) / one
 
 
-def _snapped(
+def _snapped_grid(
     extent: Bounds, size: tuple[float, float], origin: tuple[float, float], crs: CRS
 ) -> GeoBox:
     """A grid over an extent whose pixel edges go through a place."""

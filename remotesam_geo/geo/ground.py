@@ -98,10 +98,10 @@ def pixel_size(geobox: GeoBox) -> PixelSize:
         (5.6, 11.1, False)
     """
     height, width = geobox.shape.yx
-    x, y = _sizes(geobox, np.array([width / 2]), np.array([height / 2]))
+    x, y = _pixel_sizes_at(geobox, np.array([width / 2]), np.array([height / 2]))
     if not (np.isfinite(x[0]) and np.isfinite(y[0])):
-        col, row = _lattice(geobox)
-        x, y = _sizes(geobox, col, row)
+        col, row = _lattice_of_pixels(geobox)
+        x, y = _pixel_sizes_at(geobox, col, row)
         known = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
         if not len(known):
             raise InputError(
@@ -116,7 +116,7 @@ def pixel_size(geobox: GeoBox) -> PixelSize:
 def middle_of(geobox: GeoBox, crs: CRS) -> float:
     """The x of the middle of a raster in another CRS, or of the nearest place defined there; NaN where none is."""
     own = crs_of(geobox)
-    col, row = _lattice(geobox)
+    col, row = _lattice_of_pixels(geobox)
     height, width = geobox.shape.yx
     order = np.argsort(np.hypot(col - width / 2, row - height / 2), kind="stable")
     a, b, c, d, e, f = geobox.affine[:6]
@@ -158,7 +158,7 @@ def plan_geobox(geobox: GeoBox, resolution: Resolution = "native") -> GeoBox:
             f"resolution={resolution!r} is coarser than the whole raster, about {width * size.x:,.4g} x "
             f"{height * size.y:,.4g} m: give metres a pixel, so that many pixels fit in it"
         )
-    x, y = _sizes(geobox, *_lattice(geobox))
+    x, y = _pixel_sizes_at(geobox, *_lattice_of_pixels(geobox))
     known = np.isfinite(x) & np.isfinite(y)
     ratio, metres = x[known] / y[known], np.sqrt(x[known] * y[known])
     exact = wanted / size.metres
@@ -170,7 +170,7 @@ def plan_geobox(geobox: GeoBox, resolution: Resolution = "native") -> GeoBox:
     square = size.square and bool(((ratio >= 1 / SQUARE) & (ratio <= SQUARE)).all())
     own = square and bool(factors)
     if not own:
-        plane = _plane(geobox, wanted)
+        plane = _grid_in_true_metres(geobox, wanted)
         if plane is not None:
             return plane
         if not size.square or resolution != "native" or crs_of(geobox).is_geographic:
@@ -205,7 +205,7 @@ def ground_area(geometries: NDArray[np.object_], crs: CRS) -> F64:
     """
     body = body_of(crs)
     to_degrees = transformer(crs, body.degrees)
-    step = LONG / _metres(crs)
+    step = LONG / _metres_a_crs_unit(crs)
     bounds = shapely.bounds(geometries)
     extent = np.maximum(bounds[:, 2] - bounds[:, 0], bounds[:, 3] - bounds[:, 1])
     wide = extent > step
@@ -230,14 +230,14 @@ def ground_area(geometries: NDArray[np.object_], crs: CRS) -> F64:
     return np.bincount(owner[part], areas, len(geometries)).astype(np.float64)
 
 
-def _lattice(geobox: GeoBox) -> tuple[F64, F64]:
+def _lattice_of_pixels(geobox: GeoBox) -> tuple[F64, F64]:
     """Columns and rows of places all over a raster, edges included."""
     height, width = geobox.shape.yx
     col, row = np.meshgrid(np.linspace(0, width, LATTICE), np.linspace(0, height, LATTICE))
     return col.ravel(), row.ravel()
 
 
-def _sizes(geobox: GeoBox, col: F64, row: F64) -> tuple[F64, F64]:
+def _pixel_sizes_at(geobox: GeoBox, col: F64, row: F64) -> tuple[F64, F64]:
     """Lengths of pixels on the ground along rows and columns, at places of a raster; NaN where it is not defined."""
     if geobox.crs is None:
         raise InputError(
@@ -247,7 +247,7 @@ def _sizes(geobox: GeoBox, col: F64, row: F64) -> tuple[F64, F64]:
     crs = crs_of(geobox)
     body = body_of(crs)
     side = float(np.sqrt(abs(geobox.affine.determinant)))
-    reach = float(np.clip(SPAN / (side * _metres(crs)), 0.5, 8.0))
+    reach = float(np.clip(SPAN / (side * _metres_a_crs_unit(crs)), 0.5, 8.0))
     ends = [(col - reach, row), (col + reach, row), (col, row - reach), (col, row + reach)]
     a, b, c, d, e, f = geobox.affine[:6]
     x, y = (
@@ -278,7 +278,7 @@ def _sizes(geobox: GeoBox, col: F64, row: F64) -> tuple[F64, F64]:
     return lengths[0] / spans[0], lengths[1] / spans[1]
 
 
-def _metres(crs: CRS) -> float:
+def _metres_a_crs_unit(crs: CRS) -> float:
     """About how many metres a unit of a CRS spans."""
     factor = float(crs.axis_info[0].unit_conversion_factor)
     return factor * body_of(crs).geod.a if crs.is_geographic else factor
@@ -293,12 +293,12 @@ def _north_up(geobox: GeoBox) -> GeoBox:
     return geobox
 
 
-def _plane(geobox: GeoBox, resolution: float) -> GeoBox | None:
+def _grid_in_true_metres(geobox: GeoBox, resolution: float) -> GeoBox | None:
     """A grid around a raster in the CRS that holds metres best, if one holds them within `TRUE`."""
-    longitude, latitude = _lonlat(geobox)
+    longitude, latitude = _lonlat_lattice(geobox)
     body = body_of(crs_of(geobox))
     best: tuple[float, str, float] | None = None
-    for number, plane in enumerate(_planes(longitude, latitude, body)):
+    for number, plane in enumerate(_conformal_projections(longitude, latitude, body)):
         metres = _metres_a_unit(CRS.from_user_input(plane), body, longitude, latitude)
         if not (np.isfinite(metres) & (metres > 0)).all():
             continue
@@ -314,7 +314,7 @@ def _plane(geobox: GeoBox, resolution: float) -> GeoBox | None:
     return None if best is None else _grid_in(best[1], geobox, resolution / best[2])
 
 
-def _planes(longitude: F64, latitude: F64, body: Body) -> Iterator[str]:
+def _conformal_projections(longitude: F64, latitude: F64, body: Body) -> Iterator[str]:
     """Conformal projections around places, local UTM first where there is one."""
     west, east = float(longitude.min()), float(longitude.max())
     south, north = float(latitude.min()), float(latitude.max())
@@ -360,9 +360,9 @@ def _grid_in(plane: str, geobox: GeoBox, pixel: float) -> GeoBox:
     ]
     low, high = np.full(2, np.inf), np.full(2, -np.inf)
     margin = np.zeros(2)
-    inner = _lattice(geobox)
+    inner = _lattice_of_pixels(geobox)
     for col, row in (*edges, inner):
-        x, y = _carried(geobox, col, row, CRS.from_user_input(plane))
+        x, y = _pixels_in_crs(geobox, col, row, CRS.from_user_input(plane))
         place = np.stack([x, y])
         place[:, ~np.isfinite(place).all(axis=0)] = np.nan
         if np.isnan(place).all():
@@ -380,7 +380,7 @@ def _grid_in(plane: str, geobox: GeoBox, pixel: float) -> GeoBox:
     return GeoBox(shape, Affine(pixel, 0, left * pixel, 0, -pixel, top * pixel), plane)
 
 
-def _carried(geobox: GeoBox, col: F64, row: F64, plane: CRS) -> tuple[F64, F64]:
+def _pixels_in_crs(geobox: GeoBox, col: F64, row: F64, plane: CRS) -> tuple[F64, F64]:
     """Places of a raster in another CRS; not finite where its own is not defined."""
     crs = crs_of(geobox)
     a, b, c, d, e, f = geobox.affine[:6]
@@ -391,16 +391,16 @@ def _carried(geobox: GeoBox, col: F64, row: F64, plane: CRS) -> tuple[F64, F64]:
     px, py = there.transform(x, y)
     # Pixels are looked up the other way, which between datums may lead elsewhere by some metres.
     step = np.stack([x, y]) - np.stack(back.transform(px, py))
-    small = (np.abs(step) <= DATUMS / _metres(crs)).all(axis=0)
+    small = (np.abs(step) <= DATUMS / _metres_a_crs_unit(crs)).all(axis=0)
     px, py = there.transform(*(np.stack([x, y]) + np.where(small, step, 0.0)))
     return np.where(known, px, np.nan), np.where(known, py, np.nan)
 
 
-def _lonlat(geobox: GeoBox) -> tuple[F64, F64]:
+def _lonlat_lattice(geobox: GeoBox) -> tuple[F64, F64]:
     """Longitudes and latitudes all over a raster where it is defined, counted on across the antimeridian."""
     crs = crs_of(geobox)
     degrees = body_of(crs).degrees
-    col, row = _lattice(geobox)
+    col, row = _lattice_of_pixels(geobox)
     a, b, c, d, e, f = geobox.affine[:6]
     x, y = a * col + b * row + c, d * col + e * row + f
     known = defined(crs, x, y, slack=0.25 * float(np.sqrt(abs(geobox.affine.determinant))))
@@ -413,7 +413,7 @@ def _lonlat(geobox: GeoBox) -> tuple[F64, F64]:
 
 def lonlat_span(geobox: GeoBox) -> str:
     """The longitudes and latitudes that a raster spans, in words."""
-    longitude, latitude = _lonlat(geobox)
+    longitude, latitude = _lonlat_lattice(geobox)
     return (
         f"longitudes {longitude.min():.4g} to {longitude.max():.4g}, latitudes {latitude.min():.4g} to "
         f"{latitude.max():.4g}"

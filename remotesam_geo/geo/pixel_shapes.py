@@ -37,12 +37,14 @@ def onto_grid(shapes: Geometries, crs: CRS, geobox: GeoBox) -> tuple[Geometries,
         They in pixels (n), empty where they lie elsewhere; and how much larger each is than what is returned of it (n),
         since polygons that the grid's CRS cannot hold are cut off some way around the grid.
     """
-    placed, finite = _onto(shapes, crs, geobox)
+    placed, finite = _polygons_to_pixels(shapes, crs, geobox)
     larger = np.ones(len(shapes))
     wrong = np.flatnonzero(~finite)
     if len(wrong):
-        cut = _areas(shapely.intersection(shapes[wrong], _around(geobox, crs)))
-        placed[wrong], finite = _onto(cut, crs, geobox)
+        cut = _only_polygons(
+            shapely.intersection(shapes[wrong], _surroundings_of_grid(geobox, crs))
+        )
+        placed[wrong], finite = _polygons_to_pixels(cut, crs, geobox)
         placed[wrong[~finite]] = shapely.MultiPolygon()
         some = shapely.area(cut) > 0
         larger[wrong[some]] = shapely.area(shapes[wrong[some]]) / shapely.area(cut[some])
@@ -72,7 +74,9 @@ def out_of_grid(shapes: Geometries, geobox: GeoBox, crs: CRS) -> Carried:
     )
 
 
-def _onto(shapes: Geometries, crs: CRS, geobox: GeoBox) -> tuple[Geometries, NDArray[np.bool_]]:
+def _polygons_to_pixels(
+    shapes: Geometries, crs: CRS, geobox: GeoBox
+) -> tuple[Geometries, NDArray[np.bool_]]:
     """Polygons in pixels, and which of them could be placed; the others are empty."""
     grid_crs = crs_of(geobox)
     kind, points, offsets = shapely.to_ragged_array(shapes)
@@ -80,10 +84,10 @@ def _onto(shapes: Geometries, crs: CRS, geobox: GeoBox) -> tuple[Geometries, NDA
     turn = turn_of(grid_crs)
     if crs != grid_crs:
         way = transformer(crs, grid_crs)
-        points, rings = _bent(points, rings, way, geobox, turn_of(crs))
+        points, rings = _bent_edges(points, rings, way, geobox, turn_of(crs))
         points = np.stack(way.transform(*points.T), axis=1)
         if turn is not None:
-            points[:, 0] = _untorn(points[:, 0], rings, turn)
+            points[:, 0] = _rings_past_antimeridian(points[:, 0], rings, turn)
     if turn is not None:
         points[:, 0] += _turns_to(geobox, points[:, 0], rings[offsets[1]], turn)
     a, b, c, d, e, f = (~geobox.affine)[:6]
@@ -98,7 +102,7 @@ def _onto(shapes: Geometries, crs: CRS, geobox: GeoBox) -> tuple[Geometries, NDA
     return placed, finite
 
 
-def _bent(
+def _bent_edges(
     points: F64, rings: I64, transformer: Transformer, geobox: GeoBox, turn: float | None
 ) -> tuple[F64, I64]:
     """Points along edges, as many as keep them within `STRAIGHT` of their course once projected."""
@@ -127,7 +131,7 @@ def _bent(
     return np.concatenate([along, points[-1:]]), np.append(place, len(edge) + 1)[rings]
 
 
-def _untorn(x: F64, rings: I64, turn: float) -> F64:
+def _rings_past_antimeridian(x: F64, rings: I64, turn: float) -> F64:
     """Rings that projecting has torn at the antimeridian, counted on past it."""
     out = x.copy()
     with np.errstate(invalid="ignore"):  # between places that could not be projected
@@ -152,7 +156,7 @@ def _turns_to(geobox: GeoBox, x: F64, parts: I64, turn: float) -> F64:
     )
 
 
-def _around(geobox: GeoBox, crs: CRS) -> BaseGeometry:
+def _surroundings_of_grid(geobox: GeoBox, crs: CRS) -> BaseGeometry:
     """The grid's surroundings in a CRS, as far again as it is large."""
     height, width = geobox.shape.yx
     corners = [geobox.affine * (x, y) for x in (-width, 2 * width) for y in (-height, 2 * height)]
@@ -168,7 +172,7 @@ def _around(geobox: GeoBox, crs: CRS) -> BaseGeometry:
     )
 
 
-def _areas(shapes: Geometries) -> Geometries:
+def _only_polygons(shapes: Geometries) -> Geometries:
     """What is left of cut polygons beside the lines and points along the cut."""
     parts, owner = shapely.get_parts(shapes, return_index=True)
     areas = shapely.get_type_id(parts) == shapely.GeometryType.POLYGON

@@ -83,7 +83,7 @@ def carry(
     kept = shapes.copy()
     cut = np.zeros(len(shapes), np.bool_)
     for index in np.flatnonzero(~good).tolist():
-        kept[index], placed[index], cut[index] = _mended(shapes[index], way)
+        kept[index], placed[index], cut[index] = _reprojected_part(shapes[index], way)
     return Carried(kept=kept, placed=placed, cut=cut)
 
 
@@ -193,7 +193,7 @@ class _Way:
         return points, rings
 
     def _split_once(self, points: F64, rings: I64) -> tuple[F64, I64]:
-        one, other, inner = _edges(points, rings)
+        one, other, inner = _ring_edges(points, rings)
         off = self.bow(points, *self.forward(*points.T))
         pieces = np.sqrt(np.where(np.isfinite(off), off, 0.0) / STRAIGHT)
         count = np.where(inner, np.clip(np.ceil(pieces), 1, PIECES), 1).astype(np.int64)
@@ -216,30 +216,30 @@ class _Way:
         _, points, (rings, _) = shapely.to_ragged_array(shapes)
         points, rings = self._split(points, rings)
         torn = self._torn(points, rings, *self.forward(*points.T)) > 0
-        one, other, inner = _edges(points, rings)
+        one, other, inner = _ring_edges(points, rings)
         cut = inner & (torn[:-1] | torn[1:])
         edges = shapely.linestrings(np.stack([one[cut], other[cut]], axis=1))
-        width = 2 * max(_finest(shape, self.pixel) for shape in shapes)
+        width = 2 * max(_finest_square(shape, self.pixel) for shape in shapes)
         strips = shapely.buffer(edges, width, quad_segs=1)
         return shapely.union_all(strips)
 
     def _torn(self, points: F64, rings: I64, x: F64, y: F64) -> I64:
         """Which points have no place, or begin an edge that leaves its course by much (1 or 0)."""
         torn = ~(np.isfinite(x) & np.isfinite(y))
-        _, _, inner = _edges(points, rings)
+        _, _, inner = _ring_edges(points, rings)
         off = self.bow(points, x, y)
         torn[:-1] |= inner & (off > TORN)
         return torn.astype(np.int64)
 
 
-def _edges(points: F64, rings: I64) -> tuple[F64, F64, Bools]:
+def _ring_edges(points: F64, rings: I64) -> tuple[F64, F64, Bools]:
     """Both ends of each step between points, and which steps are edges: not those from one ring to the next."""
     inner = np.ones(max(len(points) - 1, 0), np.bool_)
     inner[rings[1:-1] - 1] = False
     return points[:-1], points[1:], inner
 
 
-def _mended(
+def _reprojected_part(
     shape: BaseGeometry, way: _Way
 ) -> tuple[BaseGeometry | None, BaseGeometry | None, bool]:
     """What of a polygon goes over: it, its place, and whether a part was lost."""
@@ -253,7 +253,11 @@ def _mended(
             if good[0]:
                 return shape, placed[0], False
     area = areas_of(shapely.make_valid(shape))
-    kept = None if area is None else areas_of(shapely.intersection(area, _continuous(area, way)))
+    kept = (
+        None
+        if area is None
+        else areas_of(shapely.intersection(area, _squares_where_continuous(area, way)))
+    )
     if kept is None or area is None:
         return None, None, True
     for _ in range(2 * ROUNDS):
@@ -275,11 +279,11 @@ def _mended(
     return areas_of(kept), there, lost
 
 
-def _continuous(shape: BaseGeometry, way: _Way) -> BaseGeometry:
+def _squares_where_continuous(shape: BaseGeometry, way: _Way) -> BaseGeometry:
     """Squares that cover a polygon but for places where the way is not defined or not continuous."""
     left, bottom, right, top = shape.bounds
     side = max(right - left, top - bottom)
-    finest = _finest(shape, way.pixel)
+    finest = _finest_square(shape, way.pixel)
     largest = side / 64
     corner = np.array([[left, bottom]])
     good: list[Geometries] = []
@@ -297,7 +301,7 @@ def _continuous(shape: BaseGeometry, way: _Way) -> BaseGeometry:
         found = np.hypot(*way.miss(x.ravel(), y.ravel(), flat)).reshape(x.shape)
         there = flat[0].reshape(x.shape), flat[1].reshape(x.shape)
         known = np.isfinite(there[0]) & np.isfinite(there[1]) & (found <= way.slack)
-        smooth = known.all(axis=(1, 2)) & _smooth(*there)
+        smooth = known.all(axis=(1, 2)) & _steps_are_steady(*there)
         smooth &= side <= largest
         good.append(squares[smooth])
         half = side / 2
@@ -311,13 +315,13 @@ def _continuous(shape: BaseGeometry, way: _Way) -> BaseGeometry:
     return shapely.union_all(np.concatenate(good)) if good else shapely.Polygon()
 
 
-def _finest(shape: BaseGeometry, pixel: float) -> float:
+def _finest_square(shape: BaseGeometry, pixel: float) -> float:
     """Side of the smallest squares that a polygon is covered with."""
     left, bottom, right, top = shape.bounds
     return max(FINEST * pixel, float(max(right - left, top - bottom)) / MOST)
 
 
-def _smooth(x: F64, y: F64) -> Bools:
+def _steps_are_steady(x: F64, y: F64) -> Bools:
     """Whether places on lattices follow each other in steady steps (k x 5 x 5, twice, to k)."""
     out = np.ones(len(x), np.bool_)
     for axis in (1, 2):

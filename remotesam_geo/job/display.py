@@ -35,7 +35,7 @@ def job_card(
         [label, "; ".join(by_label[str(label)].expressions), *map(int, row)]
         for label, row in zip(status.index, status.to_numpy(), strict=True)
     ]
-    pictures = [_blocks(records, group) for group in every[:MOST]]
+    pictures = [_blocks_picture(records, group) for group in every[:MOST]]
     return card("Job", str(folder), table(["label", "asked as", *status.columns], rows), pictures)
 
 
@@ -49,13 +49,13 @@ def plan_card(told: Sequence[tuple[str, str]], footprints: gpd.GeoDataFrame) -> 
     pictures = []
     for resolution, own in list(footprints.groupby("resolution", sort=False))[:MOST]:
         boxes = own.bounds.to_numpy()[:, [0, 3, 2, 1]] * [1, -1, 1, -1]  # north is up
-        title = _at(resolution)
+        title = _resolution_words(resolution)
         kinds = np.zeros(len(own), np.int64)
         pictures.append(boxes_picture(boxes, kinds, {"windows": PLAIN}, title=title))
     return card("Plan", "", facts(dict(told)), pictures)
 
 
-def _blocks(records: Records, group: PlanGroup) -> str:
+def _blocks_picture(records: Records, group: PlanGroup) -> str:
     kept = layers(records.plan, group)
     known = [block for layer in kept for _, block in records.ledger.known(layer.key)]
     bad = {block for layer in kept for _, block, _ in records.ledger.misses(layer.key)}
@@ -66,9 +66,9 @@ def _blocks(records: Records, group: PlanGroup) -> str:
     kinds[np.isin(blocks, list(bad))] = 3
     cores = [group.grid.block_at(int(index)).core for index in blocks]
     boxes = np.array([[core.left, core.top, core.right, core.bottom] for core in cores], float)
-    title = f"blocks, {_at(group.resolution)}"
+    title = f"blocks, {_resolution_words(group.resolution)}"
     return boxes_picture(boxes.reshape(-1, 4), kinds, STATES, title=title)
 
 
-def _at(resolution: object) -> str:
+def _resolution_words(resolution: object) -> str:
     return "native resolution" if resolution == "native" else f"{resolution} m"

@@ -95,7 +95,7 @@ def ask_there(
     for wanted, blocks in lacking.items():
         work = work_of(records.plan, group, wanted, blocks, on_error, batch=batch)
         with records.ledger.together() as note:
-            for place, answer in _answers(work, wanted, sorted(blocks), opener, client):
+            for place, answer in _block_results(work, wanted, sorted(blocks), opener, client):
                 if answer is None and on_error == "raise":
                     raise JobError(
                         f"the workers that were given block {place[1]} of time {place[0]} died again and again: see "
@@ -108,7 +108,7 @@ def ask_there(
                 progress(outcome.windows)
 
 
-def _answers(
+def _block_results(
     work: Work,
     wanted: Sequence[StoredLayer],
     places: Sequence[Place],
@@ -126,20 +126,20 @@ def _answers(
     def send(place: Place) -> None:
         if client.status in CLOSED:
             raise _left_alone("the client of the cluster was closed")
-        errand = _errand(work, wanted, place, opener)
+        errand = _task_for_block(work, wanted, place, opener)
         key = f"remotesam-{uuid.uuid4().hex}"
-        future = client.submit(_answer, errand, key=key, pure=False)
+        future = client.submit(_run_block_task, errand, key=key, pure=False)
         flying[future] = place
         future.add_done_callback(finished.put)
 
     try:
         while waiting or suspects or flying:
-            while waiting and len(flying) < max(2, 2 * _threads(client)):
+            while waiting and len(flying) < max(2, 2 * _cluster_threads(client)):
                 send(waiting.popleft())
             if not flying:
                 # Alone: when a worker dies all that it holds is suspected, and only one of them need be to blame.
                 send(suspects.popleft())
-            future = _next(finished, client)
+            future = _next_future(finished, client)
             place = flying.pop(future)
             try:
                 result = future.result()
@@ -160,13 +160,13 @@ def _answers(
             client.cancel(list(flying))
 
 
-def _next(finished: "SimpleQueue[Any]", client: Any) -> Any:
+def _next_future(finished: "SimpleQueue[Any]", client: Any) -> Any:
     """The next future that is done.
 
     Raises:
         JobError: There was no worker for as long as this waits for one.
     """
-    patience, since = _patience(), time.monotonic()
+    patience, since = _wait_for_workers_seconds(), time.monotonic()
     while True:
         try:
             return finished.get(timeout=POLL)
@@ -174,7 +174,7 @@ def _next(finished: "SimpleQueue[Any]", client: Any) -> Any:
             pass
         if client.status in CLOSED:
             raise _left_alone("the client of the cluster was closed")
-        if _threads(client):
+        if _cluster_threads(client):
             since = time.monotonic()
         elif time.monotonic() - since >= patience:
             raise _left_alone(f"the cluster has had no worker for {patience:.0f} s")
@@ -187,7 +187,7 @@ def _left_alone(what: str) -> JobError:
     )
 
 
-def _patience() -> float:
+def _wait_for_workers_seconds() -> float:
     """Seconds to wait for a first or another worker."""
     import dask  # noqa: PLC0415 - behind an extra
 
@@ -195,7 +195,7 @@ def _patience() -> float:
     return PATIENCE if wanted is None else float(dask.utils.parse_timedelta(wanted))
 
 
-def _threads(client: Any) -> int:
+def _cluster_threads(client: Any) -> int:
     """Threads of all workers there are now; 0 where the scheduler cannot be reached."""
     try:
         return sum(client.nthreads().values())
@@ -212,7 +212,9 @@ class _BlockTask:
     opener: Opener
 
 
-def _errand(work: Work, wanted: Sequence[StoredLayer], place: Place, opener: Opener) -> _BlockTask:
+def _task_for_block(
+    work: Work, wanted: Sequence[StoredLayer], place: Place, opener: Opener
+) -> _BlockTask:
     block = work.grid.block_at(place[1])
     tiles = needed(work.grid, block.core, work.seam)
     region = reduce(Box.hull, (tile.window for tile in tiles)).common(work.grid.raster)
@@ -226,14 +228,14 @@ def _errand(work: Work, wanted: Sequence[StoredLayer], place: Place, opener: Ope
     )
 
 
-def _answer(errand: _BlockTask) -> BlockResult | RemoteSAMError:
+def _run_block_task(errand: _BlockTask) -> BlockResult | RemoteSAMError:
     """On a worker: read, ask, and give back bytes; or what went wrong, as the cluster itself would garble it."""
-    work, predict = errand.work, _opened(errand.opener)
+    work, predict = errand.work, _open_model_once(errand.opener)
     try:
         # In the task's own thread: a worker's threads take a task each, so that one reads while another asks.
         (outcome,) = run(work, predict, lambda answer: made(answer, work, errand.wanted), readers=0)
     except RemoteSAMError as error:
-        return _plain(error)
+        return _travelling_error(error)
     squeezed = [
         kept
         if isinstance(kept, bytes)
@@ -243,7 +245,7 @@ def _answer(errand: _BlockTask) -> BlockResult | RemoteSAMError:
     return replace(outcome, kept=tuple(squeezed))
 
 
-def _plain(error: RemoteSAMError) -> RemoteSAMError:
+def _travelling_error(error: RemoteSAMError) -> RemoteSAMError:
     """An error that travels: of a public type, with its text alone."""
     public = next(kind for kind in type(error).__mro__ if kind.__module__ == errors.__name__)
     told: RemoteSAMError = public(str(error))
@@ -286,13 +288,13 @@ def _given_up(work: Work, wanted: Sequence[StoredLayer], place: Place) -> BlockR
 _opening = Lock()
 
 
-def _opened(opener: Opener) -> Predict:
+def _open_model_once(opener: Opener) -> Predict:
     with _opening:
-        return _open(opener)
+        return _open_model(opener)
 
 
 @lru_cache(maxsize=2)
-def _open(opener: Opener) -> Predict:
+def _open_model(opener: Opener) -> Predict:
     """The model, once a process; one thread asks it at a time."""
     predict, turn = opener.open(), Lock()
 

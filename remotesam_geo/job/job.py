@@ -246,7 +246,7 @@ class Job:
                 raise JobError(
                     f"{path} was written by another version ({doc.get('remotesam_geo')}): create a new job"
                 )
-            if doc.pop("seal") != _seal(doc):
+            if doc.pop("seal") != _plan_seal(doc):
                 raise JobError(f"{path} is damaged, or was changed by hand. {RESTORE}")
             plan = Plan.from_json(doc["plan"])
             prompts = tuple(map(prompt_from_json, doc["prompts"]))
@@ -477,7 +477,7 @@ class Job:
         number_in("simplify", simplify, 0)
         number_in("smooth", smooth, 0, whole=True)
         options = FeatureOptions(
-            outline=_outline(verb, oriented=oriented),
+            outline=_outline_of_verb(verb, oriented=oriented),
             suppress=suppress,
             min_score=min_score,
             parts=parts,
@@ -498,7 +498,10 @@ class Job:
                 for each in self._groups
                 if (group := only(_with_thresholds(each, prompts), complete)).prompts
             ]
-            with _bar(None, "outlining", "block", progress) as bar, _quietly():
+            with (
+                _progress_bar(None, "outlining", "block", progress) as bar,
+                _without_georeference_warnings(),
+            ):
                 for group in wanted:
                     outline(
                         records, group, group.prompts, options.drawn, bar.update, partial=partial
@@ -593,11 +596,11 @@ class Job:
         on_error: OnError,
         progress: bool | None,
     ) -> pd.DataFrame:
-        with self._driving() as records, _quietly():
+        with self._driving() as records, _without_georeference_warnings():
             for group in self._groups:
                 check_stored(records, group)
             every = [(group, lacking(records, group)) for group in self._groups]
-            total = sum(_tiles(group, blocks) for group, blocks in every)
+            total = sum(_windows_left(group, blocks) for group, blocks in every)
             self._check_source(remote=total > 0)
             for group in self._groups:
                 self._make_room(records, group)
@@ -605,7 +608,7 @@ class Job:
                 # Before any work, so that a model that cannot travel costs none.
                 opener = None if client is None else self._model.for_workers()
                 done = sum(group.windows for group, _ in every) - total
-                with _bar(total, "predicting", "window", progress, done=done) as bar:
+                with _progress_bar(total, "predicting", "window", progress, done=done) as bar:
                     for group, blocks in every:
                         if client is None or opener is None:
                             ask_here(
@@ -791,11 +794,11 @@ class Job:
             "files": list(self._files),
             "plan": self.frozen.to_json(),
         }
-        doc["seal"] = _seal(doc)
+        doc["seal"] = _plan_seal(doc)
         replace_file(self.folder / PLAN, json.dumps(doc, indent=1).encode())
 
 
-def _seal(doc: Mapping[str, Any]) -> str:
+def _plan_seal(doc: Mapping[str, Any]) -> str:
     """A hash of all that a plan's file says."""
     return hashlib.sha256(json.dumps(doc, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -825,7 +828,7 @@ def _with_thresholds(group: PlanGroup, prompts: Sequence[Prompt]) -> PlanGroup:
     return replace(group, prompts=tuple(by_label[prompt.label] for prompt in group.prompts))
 
 
-def _outline(verb: str, *, oriented: bool) -> Outline:
+def _outline_of_verb(verb: str, *, oriented: bool) -> Outline:
     if oriented and verb != "detect":
         raise InputError(f"oriented=True turns boxes, and {verb!r} draws none: leave it out")
     if verb != "detect":
@@ -833,7 +836,7 @@ def _outline(verb: str, *, oriented: bool) -> Outline:
     return "oriented" if oriented else "box"
 
 
-def _tiles(group: PlanGroup, lacking: Todo) -> int:
+def _windows_left(group: PlanGroup, lacking: Todo) -> int:
     return sum(
         len(group.own(group.grid.block_at(block)))
         for blocks in lacking.values()
@@ -841,7 +844,9 @@ def _tiles(group: PlanGroup, lacking: Todo) -> int:
     )
 
 
-def _bar(left: int | None, what: str, unit: str, progress: bool | None, *, done: int = 0) -> Any:
+def _progress_bar(
+    left: int | None, what: str, unit: str, progress: bool | None, *, done: int = 0
+) -> Any:
     """A progress bar over what is left; it starts where the job stands."""
     show = (left or 0) >= LONG if progress is None else progress
     total = None if left is None else done + left
@@ -849,7 +854,7 @@ def _bar(left: int | None, what: str, unit: str, progress: bool | None, *, done:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def _without_georeference_warnings() -> Iterator[None]:
     """Without rasterio's word about arrays, which have no place of their own, in any thread."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)

@@ -178,7 +178,7 @@ class Ledger:
         with self._writing() as base:
             base.executemany(
                 "insert or replace into entries values (?, ?, ?, ?, ?, ?, ?, ?)",
-                [(*row, _checksum(self._plan, row)) for row in map(_row, new)],
+                [(*row, _row_checksum(self._plan, row)) for row in map(_row_of_record, new)],
             )
         for entry in new:
             self._layers.setdefault(entry.layer, {})[entry.moment, entry.block] = entry
@@ -281,12 +281,12 @@ class Ledger:
             "select layer, moment, block, windows, empty, digest, misses, checksum from entries"
         )
         for *row, checksum in rows:
-            if checksum != _checksum(self._plan, row):
+            if checksum != _row_checksum(self._plan, row):
                 raise DamagedLedgerError(
                     f"the ledger {self.path} is damaged: the row of layer {row[0]!r}, time {row[1]}, block {row[2]} is "
                     "not as it was written"
                 )
-            entry = _entry(row)
+            entry = _record_of_row(row)
             self._layers.setdefault(entry.layer, {})[entry.moment, entry.block] = entry
 
     def _of(self, layer: str) -> dict[Place, BlockRecord]:
@@ -324,7 +324,7 @@ class Ledger:
             what = f"cannot {doing} the ledger {self.path}: {error}."
             if code in _BUSY:
                 raise JobError(
-                    f"{what} Another program has held it for {PATIENCE:.0f} s{_driven(self.path)}. Wait for that "
+                    f"{what} Another program has held it for {PATIENCE:.0f} s{_driver_hint(self.path)}. Wait for that "
                     "program, or close it, and try again. The ledger is not damaged: do not delete it."
                 ) from error
             if code in _DAMAGED:
@@ -379,14 +379,14 @@ def _connect_to_look(path: Path | str) -> sqlite3.Connection:
     return base
 
 
-def _row(entry: BlockRecord) -> tuple[str, int, int, int, int, str, str]:
+def _row_of_record(entry: BlockRecord) -> tuple[str, int, int, int, int, str, str]:
     misses = json.dumps([[miss.tile, miss.cause, miss.attempts] for miss in entry.misses])
     return (
         entry.layer, entry.moment, entry.block, entry.windows, entry.empty, entry.digest, misses,
     )  # fmt: skip
 
 
-def _entry(row: list[Any]) -> BlockRecord:
+def _record_of_row(row: list[Any]) -> BlockRecord:
     layer, moment, block, windows, empty, digest, misses = row
     return BlockRecord(
         layer=layer,
@@ -402,7 +402,7 @@ def _entry(row: list[Any]) -> BlockRecord:
     )
 
 
-def _checksum(plan: str, row: Iterable[Any]) -> str:
+def _row_checksum(plan: str, row: Iterable[Any]) -> str:
     text = "\0".join([plan, *map(str, row)])
     return hashlib.blake2b(text.encode(errors="replace"), digest_size=8).hexdigest()
 
@@ -424,18 +424,18 @@ def lock(folder: Path) -> Iterator[bool]:
         ReadOnlyError: The folder cannot be written to.
     """
     note = folder / LOCK
-    with _held(folder):
+    with _hold_lock(folder):
         here = socket.gethostname()
-        left = _read(note)
+        left = _read_driver_note(note)
         if left is not None and left.get("host") != here:
             # Locks of files do not always reach other machines.
             raise JobError(
-                f"another driver works on {folder}: {_holder(folder)}. If that process is gone (its machine or "
+                f"another driver works on {folder}: {_driver_words(folder)}. If that process is gone (its machine or "
                 f"container was shut down, say), take over: delete {note}."
             )
         if left is not None:
             warnings.warn(
-                f"taking over {folder} from {_holder(folder)}: that process ended without releasing the lock",
+                f"taking over {folder} from {_driver_words(folder)}: that process ended without releasing the lock",
                 RemoteSAMWarning,
                 stacklevel=4,
             )
@@ -451,7 +451,7 @@ def lock(folder: Path) -> Iterator[bool]:
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[None]:
+def _hold_lock(folder: Path) -> Iterator[None]:
     """Hold the lock that the operating system frees when this process ends."""
     # The note is a file of its own: where locks are mandatory nobody could read a file that is locked.
     held = filelock.FileLock(folder / HELD)
@@ -459,7 +459,7 @@ def _held(folder: Path) -> Iterator[None]:
         held.acquire(timeout=0)
     except filelock.Timeout:
         raise JobError(
-            f"another driver works on {folder}: {_holder(folder)}. Wait for it, or end it: one at a time."
+            f"another driver works on {folder}: {_driver_words(folder)}. Wait for it, or end it: one at a time."
         ) from None
     except OSError as error:
         raise ReadOnlyError(
@@ -471,7 +471,7 @@ def _held(folder: Path) -> Iterator[None]:
         held.release()
 
 
-def _read(note: Path) -> dict[str, Any] | None:
+def _read_driver_note(note: Path) -> dict[str, Any] | None:
     """Who is noted as the driver; None where nobody is."""
     try:
         text = note.read_bytes()
@@ -489,12 +489,12 @@ def _read(note: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else {"host": socket.gethostname()}
 
 
-def _holder(folder: Path) -> str:
-    note = _read(folder / LOCK) or {}
+def _driver_words(folder: Path) -> str:
+    note = _read_driver_note(folder / LOCK) or {}
     named = [str(note.get(name, "unknown"))[:SHOWN] for name in ("process", "host")]
     begun = f"since {str(note['since'])[:SHOWN]}" if "since" in note else "since an unknown time"
     try:
-        age = _age(datetime.now(UTC) - datetime.fromisoformat(str(note.get("since"))))
+        age = _age_words(datetime.now(UTC) - datetime.fromisoformat(str(note.get("since"))))
     except (TypeError, ValueError):
         age = ""
     told = ", ".join(filter(None, (age and f"{age} ago", _last_written(folder))))
@@ -506,10 +506,10 @@ def _last_written(folder: Path) -> str:
         when = datetime.fromtimestamp((folder / "ledger.sqlite").stat().st_mtime, UTC)
     except OSError:
         return ""
-    return f"last entry {_age(datetime.now(UTC) - when)} ago"
+    return f"last entry {_age_words(datetime.now(UTC) - when)} ago"
 
 
-def _age(span: Any) -> str:
+def _age_words(span: Any) -> str:
     seconds = max(0.0, span.total_seconds())
     for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * size:
@@ -517,8 +517,8 @@ def _age(span: Any) -> str:
     return f"{seconds:.0f} s"
 
 
-def _driven(path: Path | str) -> str:
+def _driver_hint(path: Path | str) -> str:
     if path == ":memory:":
         return ""
     folder = Path(path).parent
-    return f"; the job's driver is {_holder(folder)}" if (folder / LOCK).exists() else ""
+    return f"; the job's driver is {_driver_words(folder)}" if (folder / LOCK).exists() else ""

@@ -65,7 +65,7 @@ class Store:
             about: What the array holds, as its attributes.
         """
         place = self.folder / layer / "zarr.json"
-        size = _largest(grid)
+        size = _largest_block_shape(grid)
         made: dict[str, Any] = {}
         zarr.create_array(
             zarr.storage.MemoryStore(made),
@@ -105,7 +105,7 @@ class Store:
             with writing(path):
                 path.unlink(missing_ok=True)
             return ""
-        padded = np.full(_largest(grid), NO_DATA, np.uint8)
+        padded = np.full(_largest_block_shape(grid), NO_DATA, np.uint8)
         height, width = codes.shape
         padded[:height, :width] = codes
         data = pa.compress(padded.data, codec="zstd", asbytes=True)
@@ -173,7 +173,7 @@ class Store:
         height, width = block.core.shape
         if not data:
             return np.full((height, width), NO_DATA, np.uint8)
-        size = _largest(grid)
+        size = _largest_block_shape(grid)
         try:
             padded = pa.decompress(data, size[0] * size[1], codec="zstd")
         except (OSError, pa.ArrowException) as error:
@@ -239,7 +239,7 @@ def _json_of(path: Path) -> Any:
 
 
 @lru_cache(maxsize=64)
-def _largest(grid: Grid) -> tuple[int, int]:
+def _largest_block_shape(grid: Grid) -> tuple[int, int]:
     """Height and width that every block fits into."""
     rows, cols = grid.blocks
     heights = (grid.block_at(row * cols).core.shape[0] for row in range(rows))

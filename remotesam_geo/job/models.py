@@ -72,10 +72,12 @@ class JobModel:
         if isinstance(self.opener, _Both):
             network, contours = self.opener.network, self.opener.contours
             return _Both(
-                network=_sent(network) if isinstance(network, _Given) else network,
-                contours=_sent(contours) if isinstance(contours, _Travelling) else contours,
+                network=_pickled_model(network) if isinstance(network, _Given) else network,
+                contours=_pickled_model(contours)
+                if isinstance(contours, _Travelling)
+                else contours,
             )
-        return _sent(self.opener) if isinstance(self.opener, _Given) else self.opener
+        return _pickled_model(self.opener) if isinstance(self.opener, _Given) else self.opener
 
 
 def asked(model: ModelLike, refine: Refine = None, known: Known | None = None) -> JobModel:
@@ -94,7 +96,7 @@ def asked(model: ModelLike, refine: Refine = None, known: Known | None = None) -
     recipe_there, weights_there = known or (None, None)
     kept = (recipe_there or {}).get("contours")
     contours = _open_contours(kept) if refine == "contours" and kept else contour_model(refine)
-    alone = _opened(model, "" if weights_there is None else weights_there.precision)
+    alone = _model_of_weights(model, "" if weights_there is None else weights_there.precision)
     if contours is None:
         return alone
     try:
@@ -103,7 +105,7 @@ def asked(model: ModelLike, refine: Refine = None, known: Known | None = None) -
         ModelError
     ):  # a network of this process alone has an identity no more than a function has
         recipe = None
-    identity = getattr(contours, "identity", "") if recipe is None else _identity(recipe)
+    identity = getattr(contours, "identity", "") if recipe is None else _contour_identity(recipe)
     if not identity:
         raise InputError(
             f"a job records what its contours depend on: give {contours!r} an attribute identity, a text"
@@ -117,7 +119,7 @@ def asked(model: ModelLike, refine: Refine = None, known: Known | None = None) -
         weights=replace(alone.weights, contours=str(identity)),
         recipe=None
         if alone.recipe is None or recipe is None
-        else {**alone.recipe, "contours": _portable(asdict(recipe))},
+        else {**alone.recipe, "contours": _portable_recipe(asdict(recipe))},
         contours=contours,
     )
 
@@ -129,7 +131,7 @@ def reopened(recipe: Mapping[str, Any], weights: ModelIdentity) -> JobModel:
         ModelError: It cannot be opened, or is another than the plan's.
     """
     if "registered" in recipe:
-        alone = _registered(str(recipe["registered"]))
+        alone = _registered_model(str(recipe["registered"]))
         if (alone.weights.identity, alone.weights.image_size) != (
             weights.identity,
             weights.image_size,
@@ -174,11 +176,11 @@ def reopened(recipe: Mapping[str, Any], weights: ModelIdentity) -> JobModel:
     )
 
 
-def _opened(model: ModelLike, precision: str) -> JobModel:
+def _model_of_weights(model: ModelLike, precision: str) -> JobModel:
     if is_import(model):
-        return _plain(_Named(name=str(model)).model(), _Named(name=str(model)))
+        return _model_of_object(_Named(name=str(model)).model(), _Named(name=str(model)))
     if isinstance(model, str) and model != "tiny" and registered(model) is not None:
-        return _registered(model)
+        return _registered_model(model)
     if isinstance(model, str | Path):
         model = named_model(
             model, precision="float32" if precision == "float32" else "bfloat16" if precision else "auto"
@@ -191,7 +193,7 @@ def _opened(model: ModelLike, precision: str) -> JobModel:
         )
     predictor = getattr(inner, "predictor", None)
     if predictor is None:
-        return _plain(inner, _Given(inner))
+        return _model_of_object(inner, _Given(inner))
     weights = ModelIdentity(
         identity=inner.identity,
         image_size=inner.image_size,
@@ -207,26 +209,26 @@ def _opened(model: ModelLike, precision: str) -> JobModel:
         model=inner,
         opener=_Weights(recipe=json.dumps(recipe)),
         weights=weights,
-        recipe={"network": _portable(recipe)},
+        recipe={"network": _portable_recipe(recipe)},
         batch=predictor.batch,
     )
 
 
-def _registered(name: str) -> JobModel:
-    made = _plain(registered_model(name), _Registered(name=name))
+def _registered_model(name: str) -> JobModel:
+    made = _model_of_object(registered_model(name), _Registered(name=name))
     return replace(made, recipe={"registered": name})
 
 
-def _plain(model: Model, opener: Opener) -> JobModel:
+def _model_of_object(model: Model, opener: Opener) -> JobModel:
     return JobModel(
         model=model,
         opener=opener,
-        weights=ModelIdentity(identity=str(model.identity), image_size=_side(model)),
+        weights=ModelIdentity(identity=str(model.identity), image_size=_image_side(model)),
         recipe=None,
     )
 
 
-def _side(model: Model) -> int:
+def _image_side(model: Model) -> int:
     try:
         return int(model.image_size)
     except (TypeError, ValueError) as error:
@@ -235,7 +237,7 @@ def _side(model: Model) -> int:
         ) from error
 
 
-def _portable(recipe: Mapping[str, Any]) -> dict[str, Any]:
+def _portable_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """A recipe without what belongs to this machine."""
     return {name: value for name, value in recipe.items() if name not in _MACHINE}
 
@@ -266,7 +268,7 @@ def _check_recipe(doc: Mapping[str, Any]) -> None:
         raise TypeError(f"its precision is {doc.get('precision')!r}")
 
 
-def _identity(recipe: "ContourRecipe") -> str:
+def _contour_identity(recipe: "ContourRecipe") -> str:
     """What a contour network's answers depend on."""
     return f"{recipe.weights} at {recipe.resolution} px in {recipe.precision}"
 
@@ -351,7 +353,7 @@ class _Sent:
         return made.predict if hasattr(made, "predict") else made
 
 
-def _sent(opener: "_Given | _Travelling") -> _Sent:
+def _pickled_model(opener: "_Given | _Travelling") -> _Sent:
     from distributed.protocol.pickle import dumps  # noqa: PLC0415 - behind an extra
 
     given = opener.given

@@ -149,9 +149,9 @@ class Plan:
         """
         if self.digest == other.digest:
             return
-        ours, theirs = dict(_leaves(self.to_json())), dict(_leaves(other.to_json()))
+        ours, theirs = dict(_json_leaves(self.to_json())), dict(_json_leaves(other.to_json()))
         different = [
-            f"{name} is {_short(ours.get(name))} there, {_short(theirs.get(name))} here"
+            f"{name} is {_short_value(ours.get(name))} there, {_short_value(theirs.get(name))} here"
             for name in sorted({*ours, *theirs})
             if ours.get(name) != theirs.get(name)
         ]
@@ -270,18 +270,18 @@ def prompt_from_json(doc: Mapping[str, Any]) -> Prompt:
     )
 
 
-def _leaves(doc: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+def _json_leaves(doc: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     """Every value of a JSON document by its path."""
     if isinstance(doc, Mapping):
         for key, value in doc.items():
-            yield from _leaves(value, f"{name}.{key}" if name else str(key))
+            yield from _json_leaves(value, f"{name}.{key}" if name else str(key))
     elif isinstance(doc, list) and any(isinstance(value, Mapping) for value in doc):
         for index, value in enumerate(doc):
-            yield from _leaves(value, f"{name}[{index}]")
+            yield from _json_leaves(value, f"{name}[{index}]")
     else:
         yield name, doc
 
 
-def _short(value: Any) -> str:
+def _short_value(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -43,18 +43,18 @@ def discard(records: Records, before: Sequence[PlanGroup], after: Sequence[PlanG
     )
     for key in sorted(had - needed):
         records.ledger.forget(key, list(records.ledger.known(key)))
-        _remove(records.store.folder / key)
-        _remove(records.parts / key)
+        _remove_folder(records.store.folder / key)
+        _remove_folder(records.parts / key)
     if not records.plan.keep_probabilities or not records.parts.is_dir():
         return
     expressions = {prompt.expressions for group in after for prompt in group.prompts}
     for folder in sorted(records.parts.iterdir()):
-        if _expressions(folder) not in expressions:
+        if _outlined_expressions(folder) not in expressions:
             records.ledger.forget(folder.name, list(records.ledger.known(folder.name)))
-            _remove(folder)
+            _remove_folder(folder)
 
 
-def _expressions(folder: Path) -> tuple[str, ...] | None:
+def _outlined_expressions(folder: Path) -> tuple[str, ...] | None:
     """What the parts in a folder were outlined for; None where they cannot be read: they are made again if needed."""
     try:
         first = next(folder.glob("*.parquet"), None)
@@ -63,7 +63,7 @@ def _expressions(folder: Path) -> tuple[str, ...] | None:
         return None
 
 
-def _remove(folder: Path) -> None:
+def _remove_folder(folder: Path) -> None:
     if not folder.exists():
         return
     # Out of the way in one step: a folder that is removed by half is never opened.

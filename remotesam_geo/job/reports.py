@@ -62,7 +62,7 @@ class Estimate:
     footprints: gpd.GeoDataFrame
 
     def __repr__(self) -> str:
-        about = "" if self.seconds is None else f", about {_duration(self.seconds)}"
+        about = "" if self.seconds is None else f", about {_duration_words(self.seconds)}"
         return (
             f"{self.windows:,} windows, {self.asks:,} asks, {self.pixels / 1e6:,.1f} million pixels to read, at most "
             f"{self.kept_bytes / 1e6:,.1f} MB to keep{about}"
@@ -76,7 +76,9 @@ class Estimate:
             ("to keep", f"at most {self.kept_bytes / 1e6:,.1f} MB"),
             (
                 "time",
-                "not measured" if self.seconds is None else f"about {_duration(self.seconds)}",
+                "not measured"
+                if self.seconds is None
+                else f"about {_duration_words(self.seconds)}",
             ),
         ]
         return plan_card(told, self.footprints)
@@ -99,8 +101,8 @@ def estimate(plan: Plan, every: Sequence[PlanGroup], predict: Predict | None) ->
         if plan.keep_probabilities:
             kept += own * len(group.expressions)
         if predict is not None:
-            seconds += _slower(group, predict) * tiles
-        tables.append(_footprints(group, plan.origin.geobox.crs))
+            seconds += _seconds_a_window(group, predict) * tiles
+        tables.append(_window_footprints(group, plan.origin.geobox.crs))
     return Estimate(
         windows=windows,
         asks=asks,
@@ -118,7 +120,7 @@ def state_of(records: Records, every: Sequence[PlanGroup]) -> pd.DataFrame:
         total = group.windows
         counts = [records.ledger.counts(layer.key) for layer in layers(records.plan, group)]
         for index, (prompt, members) in enumerate(zip(group.prompts, group.members, strict=True)):
-            own = [counts[each] for each in _asks(records.plan, group, index, members)]
+            own = [counts[each] for each in _layers_of_prompt(records.plan, group, index, members)]
             row = {name: sum(each[name] for each in own) for name in own[0]}
             rows[prompt.label] = {
                 "asks": total * len(own),
@@ -128,7 +130,9 @@ def state_of(records: Records, every: Sequence[PlanGroup]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("label")
 
 
-def _asks(plan: Plan, group: PlanGroup, index: int, members: Sequence[int]) -> Sequence[int]:
+def _layers_of_prompt(
+    plan: Plan, group: PlanGroup, index: int, members: Sequence[int]
+) -> Sequence[int]:
     """Which layers answer for the prompt of that index."""
     if not plan.keep_probabilities:
         return [index]
@@ -142,7 +146,9 @@ def failed_windows(records: Records, every: Sequence[PlanGroup]) -> gpd.GeoDataF
     for number, group in enumerate(every):
         kept = layers(records.plan, group)
         for index, (prompt, members) in enumerate(zip(group.prompts, group.members, strict=True)):
-            for layer in (kept[each] for each in _asks(records.plan, group, index, members)):
+            for layer in (
+                kept[each] for each in _layers_of_prompt(records.plan, group, index, members)
+            ):
                 for moment, block, miss in records.ledger.misses(layer.key):
                     row = rows.setdefault((number, moment, miss.tile), {"label": {}})
                     row["label"][prompt.label] = None
@@ -155,7 +161,7 @@ def failed_windows(records: Records, every: Sequence[PlanGroup]) -> gpd.GeoDataF
                         "state": "poison" if miss.attempts >= POISON else "failed",
                         "attempts": miss.attempts,
                         "cause": miss.cause,
-                        "geometry": _cores(group.grid, [miss.tile])[0],
+                        "geometry": _core_boxes(group.grid, [miss.tile])[0],
                         "group": number,
                     }
     columns = {
@@ -174,7 +180,8 @@ def failed_windows(records: Records, every: Sequence[PlanGroup]) -> gpd.GeoDataF
         columns=[*columns, "geometry", "group"],
     ).astype(columns)
     parts = [
-        _placed(table[table["group"] == number], group, crs) for number, group in enumerate(every)
+        _pixels_to_crs(table[table["group"] == number], group, crs)
+        for number, group in enumerate(every)
     ]
     return gpd.GeoDataFrame(pd.concat(parts, ignore_index=True)).drop(columns="group")
 
@@ -183,14 +190,14 @@ def warn_of_failures(missing: gpd.GeoDataFrame) -> None:
     """Say what ground has no answer."""
     if len(missing):
         warnings.warn(
-            f"{len(missing):,} windows failed, {_area(missing):,.0f} m2 of ground without an answer: failures() lists "
-            f"them; the first: {missing['cause'].iloc[0]}",
+            f"{len(missing):,} windows failed, {_windows_area(missing):,.0f} m2 of ground without an answer: "
+            f"failures() lists them; the first: {missing['cause'].iloc[0]}",
             RemoteSAMWarning,
             stacklevel=3,
         )
 
 
-def _area(windows: gpd.GeoDataFrame) -> float:
+def _windows_area(windows: gpd.GeoDataFrame) -> float:
     crs = windows.crs
     if crs is None:
         raise InputError("windows without a CRS have no area")
@@ -259,7 +266,7 @@ def joined(
     return gpd.GeoDataFrame(table)
 
 
-def _slower(group: PlanGroup, predict: Predict) -> float:
+def _seconds_a_window(group: PlanGroup, predict: Predict) -> float:
     """Seconds for the window in the middle: reading or asking, whichever takes longer."""
     tiles = range(len(group.grid)) if group.tiles is None else group.tiles
     tile = group.grid.tile(int(tiles[len(tiles) // 2]))
@@ -271,7 +278,7 @@ def _slower(group: PlanGroup, predict: Predict) -> float:
     return max(read - begin, time.perf_counter() - read)
 
 
-def _footprints(group: PlanGroup, crs: Any) -> gpd.GeoDataFrame:
+def _window_footprints(group: PlanGroup, crs: Any) -> gpd.GeoDataFrame:
     tiles = np.arange(len(group.grid)) if group.tiles is None else group.tiles
     row, col = np.divmod(tiles, group.grid.tiles[1])
     across, side = group.grid.blocks[1], group.grid.block
@@ -280,19 +287,19 @@ def _footprints(group: PlanGroup, crs: Any) -> gpd.GeoDataFrame:
             "tile": tiles,
             "block": row // side * across + col // side,
             "resolution": str(group.resolution),
-            "geometry": _cores(group.grid, tiles),
+            "geometry": _core_boxes(group.grid, tiles),
         }
     )
-    return _placed(table, group, crs)
+    return _pixels_to_crs(table, group, crs)
 
 
-def _cores(grid: Grid, tiles: Sequence[int] | np.ndarray[Any, Any]) -> Any:
+def _core_boxes(grid: Grid, tiles: Sequence[int] | np.ndarray[Any, Any]) -> Any:
     cores = [grid.tile(int(index)).core for index in tiles]
     sides = np.array([[core.left, core.top, core.right, core.bottom] for core in cores], float)
     return shapely.box(*sides.T) if cores else np.zeros(0, object)
 
 
-def _placed(table: pd.DataFrame, group: PlanGroup, crs: Any) -> gpd.GeoDataFrame:
+def _pixels_to_crs(table: pd.DataFrame, group: PlanGroup, crs: Any) -> gpd.GeoDataFrame:
     """Pixels of a group's grid as places in the scene's CRS."""
     target = CRS.from_user_input(str(crs))
     shapes = np.empty(len(table), object)
@@ -309,7 +316,7 @@ def _placed(table: pd.DataFrame, group: PlanGroup, crs: Any) -> gpd.GeoDataFrame
     ]
 
 
-def _duration(seconds: float) -> str:
+def _duration_words(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -45,10 +45,10 @@ def describe(origin: SourceRecipe, policy: ReadPolicy | None) -> list[File]:
     """
     if origin.store is not None:
         return [{"href": origin.store, "header": _store_header(Path(origin.store))}]
-    hrefs = _hrefs(origin)
+    hrefs = _recipe_hrefs(origin)
     remote = set(islice((href for href in hrefs if is_remote(href)), REMOTE))
     wanted = [href for href in hrefs if not is_remote(href) or href in remote]
-    return _headers({href: hrefs[href] for href in wanted}, policy)
+    return _read_headers({href: hrefs[href] for href in wanted}, policy)
 
 
 def changes(
@@ -69,40 +69,40 @@ def changes(
     if origin.store is not None:
         now: list[File] = [{"href": href, "header": _store_header(Path(href))} for href in before]
     else:
-        known = _hrefs(origin)
+        known = _recipe_hrefs(origin)
         wanted = [href for href in before if href in known and (remote or not is_remote(href))]
-        now = _headers({href: known[href] for href in wanted}, policy)
+        now = _read_headers({href: known[href] for href in wanted}, policy)
     lines = []
     for file in now:
         if file["header"] is None:
             if origin.store is not None and remote:  # chunks that are gone would be read as no data
                 lines.append(f"{file['href']} is gone, or cannot be read")
             continue
-        different = list(_differences(before[file["href"]], file["header"]))
+        different = list(_header_differences(before[file["href"]], file["header"]))
         if different:
             lines.append(f"{file['href']}: {'; '.join(different)}")
     return lines
 
 
-def _hrefs(origin: SourceRecipe) -> dict[str, str | None]:
+def _recipe_hrefs(origin: SourceRecipe) -> dict[str, str | None]:
     """Each address of a recipe, with the URL of the item that names it."""
     layers = () if origin.recipe is None else origin.recipe.layers
     return {source.href: layer.origin for layer in layers for source in layer.sources}
 
 
-def _headers(hrefs: Mapping[str, str | None], policy: ReadPolicy | None) -> list[File]:
+def _read_headers(hrefs: Mapping[str, str | None], policy: ReadPolicy | None) -> list[File]:
     def one(href: str) -> File:
         try:
             return {"href": href, "header": fingerprint(href, origin=hrefs[href], policy=policy)}
         except (ReadError, InputError):
             return {"href": href, "header": None}
 
-    with _pool(len(hrefs)) as pool:
+    with _header_threads(len(hrefs)) as pool:
         return list(pool.map(one, hrefs))
 
 
 @contextmanager
-def _pool(count: int) -> Iterator[ThreadPoolExecutor]:
+def _header_threads(count: int) -> Iterator[ThreadPoolExecutor]:
     pool = ThreadPoolExecutor(max(1, min(AT_ONCE, count)))
     try:
         yield pool
@@ -122,17 +122,17 @@ def _store_header(path: Path) -> dict[str, Any] | None:
         "crs": grid["crs"],
         "transform": grid["transform"],
         "sizes": {str(name): int(size) for name, size in scene.sizes.items()},
-        "types": {str(name): _type(array) for name, array in scene.data_vars.items()},
-        "bytes": _sizes(path),
+        "types": {str(name): _zarr_array_type(array) for name, array in scene.data_vars.items()},
+        "bytes": _chunk_sizes_digest(path),
     }
 
 
-def _type(array: xr.DataArray) -> str:
+def _zarr_array_type(array: xr.DataArray) -> str:
     fill = array.attrs.get("_FillValue", array.encoding.get("_FillValue"))
     return f"{array.dtype}, fill value {fill!r}"
 
 
-def _sizes(path: Path) -> str:
+def _chunk_sizes_digest(path: Path) -> str:
     """A digest of the names and sizes of a store's chunks, the first in order of their names."""
     mark, left = hashlib.sha256(), CHUNKS
     for folder, folders, names in os.walk(path):
@@ -149,7 +149,7 @@ def _sizes(path: Path) -> str:
     return mark.hexdigest()[:32]
 
 
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+def _header_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     for name in now:
         if name not in before or before[name] == now[name]:
             continue
@@ -158,7 +158,7 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[
         if name in ("bytes", "sample"):
             yield f"the content is another ({name} differ)"
         else:
-            yield f"{name} was {_shown(before[name])}, is {_shown(now[name])}"
+            yield f"{name} was {_short_header_value(before[name])}, is {_short_header_value(now[name])}"
 
 
 def _same_crs(one: str | None, other: str | None) -> bool:
@@ -168,7 +168,7 @@ def _same_crs(one: str | None, other: str | None) -> bool:
         return False
 
 
-def _shown(value: Any) -> str:
+def _short_header_value(value: Any) -> str:
     if isinstance(value, list):
         return f"({', '.join(map(str, value))})"
     text = str(value)

@@ -76,12 +76,12 @@ class SourceRecipe:
         rendered = render(scene, bands, stretch)
         source = None if store is None else scene_source(scene, bands=bands, stretch=stretch)
         return cls(
-            recipe=None if recipe is None else _absolute(recipe),
+            recipe=None if recipe is None else _with_absolute_paths(recipe),
             store=None if store is None else str(store.resolve()),
             digest="" if store is None else _metadata_digest(store),
             grid=None if store is None else grid_of(scene),
             moments=() if source is None else tuple(source.moments),
-            bands=_names(scene, bands),
+            bands=_rendered_band_names(scene, bands),
             stretch=rendered.attrs["stretch"],
         )
 
@@ -292,7 +292,9 @@ def _moment_from_json(doc: Mapping[str, Any]) -> Moment:
     )
 
 
-def _names(scene: xr.Dataset, bands: str | Sequence[str | int] | None) -> tuple[str, ...]:
+def _rendered_band_names(
+    scene: xr.Dataset, bands: str | Sequence[str | int] | None
+) -> tuple[str, ...]:
     """The bands that `render` takes, by name."""
     if isinstance(bands, str):
         return (bands,)
@@ -302,7 +304,7 @@ def _names(scene: xr.Dataset, bands: str | Sequence[str | int] | None) -> tuple[
     return rgb_of(names) or tuple(names)
 
 
-def _absolute(recipe: Recipe) -> Recipe:
+def _with_absolute_paths(recipe: Recipe) -> Recipe:
     """Files named from where they are, so that a job can be opened from another folder."""
 
     def place(href: str) -> str:

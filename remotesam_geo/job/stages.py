@@ -144,12 +144,12 @@ def part_key(plan: Plan, group: PlanGroup, prompt: Prompt, outline: Outline) -> 
 
 def todo(records: Records, group: PlanGroup) -> Todo:
     """What was not asked yet."""
-    every = {(moment, block) for moment in _moments(group) for block in group.blocks}
+    every = {(moment, block) for moment in _moment_numbers(group) for block in group.blocks}
     lacking: dict[tuple[int, int], list[StoredLayer]] = {}
     for layer in layers(records.plan, group):
         for place in every.difference(records.ledger.known(layer.key)):
             lacking.setdefault(place, []).append(layer)
-    return _together(lacking)
+    return _blocks_by_missing_layers(lacking)
 
 
 def again(records: Records, group: PlanGroup, most: int) -> Todo:
@@ -159,11 +159,11 @@ def again(records: Records, group: PlanGroup, most: int) -> Todo:
         places = {}
         for moment, block, miss in records.ledger.misses(layer.key):
             if miss.attempts < most:
-                for near in _affected(records.plan, group, block, miss.tile):
+                for near in _blocks_of_window(records.plan, group, block, miss.tile):
                     places[moment, near] = layer
         for place in places:
             lacking.setdefault(place, []).append(layer)
-    return _together(lacking)
+    return _blocks_by_missing_layers(lacking)
 
 
 def work_of(
@@ -220,7 +220,7 @@ def made(answer: BlockMap, work: Work, wanted: Sequence[StoredLayer]) -> BlockRe
                 pack(
                     found,
                     work.source.geobox,
-                    _told(layer.prompt, answer.moment, answer.block)
+                    _note_of_part(layer.prompt, answer.moment, answer.block)
                     | {"empty": empty, "misses": [[miss.tile, miss.cause] for miss in misses]},
                     layer.key,
                     answer.moment,
@@ -315,7 +315,7 @@ def check_stored(records: Records, group: PlanGroup) -> None:
     if damaged:
         warnings.warn(
             f"{len(damaged):,} stored files are damaged or missing, and their blocks are computed again: "
-            f"{_named(damaged)}",
+            f"{_file_names_words(damaged)}",
             RemoteSAMWarning,
             stacklevel=2,
         )
@@ -348,8 +348,11 @@ def outline(
     damaged: dict[Path, tuple[StoredLayer, Place]] = {}
     with Pool(READERS) as pool:
         for prompt, needs in zip(prompts, group.members, strict=True):
-            sketch = _sketch(records, group, prompt, kind, needs)
-            marks, known = _marks(records, sketch.all), records.ledger.known(sketch.key)
+            sketch = _sketch_of_prompt(records, group, prompt, kind, needs)
+            marks, known = (
+                _stored_block_marks(records, sketch.all),
+                records.ledger.known(sketch.key),
+            )
             stale = sorted(
                 item
                 for item in marks.items()
@@ -391,14 +394,16 @@ def pieces(
     """
     if records.plan.keep_probabilities:
         labels = [each.label for each in group.prompts]
-        sketch = _sketch(records, group, prompt, kind, group.members[labels.index(prompt.label)])
-        places, read = _marks(records, sketch.all), sketch.pieces
+        sketch = _sketch_of_prompt(
+            records, group, prompt, kind, group.members[labels.index(prompt.label)]
+        )
+        places, read = _stored_block_marks(records, sketch.all), sketch.pieces
     else:
         key = part_key(records.plan, group, prompt, "polygon")
         places = records.ledger.known(key)
 
         def read(item: tuple[Place, str]) -> Pieces:
-            piece = _unpacked(records, group, key, *item)
+            piece = _unpacked_pieces(records, group, key, *item)
             return _with_hulls(piece) if kind == "oriented" else piece
 
     damaged: list[Path] = []
@@ -419,7 +424,7 @@ def pieces(
 def rebuild(records: Records, group: PlanGroup) -> None:
     """Enter the stored files that agree with their own seals, for a ledger that was lost."""
     for layer in layers(records.plan, group):
-        for moment in _moments(group):
+        for moment in _moment_numbers(group):
             for index in group.blocks:
                 block = group.grid.block_at(index)
                 try:
@@ -510,7 +515,7 @@ class _Sketch:
             found = self._extracted(place, mark)
         except DamagedBlockError as error:
             return self._damaged(place, mark) or {error.path: (self.maps[0], place)}
-        told = _told(self.prompt, place[0], self.group.grid.block_at(place[1]))
+        told = _note_of_part(self.prompt, place[0], self.group.grid.block_at(place[1]))
         data = pack(found, self.group.source.geobox, told, self.key, *place, mark)
         _write_part(self.records, self.key, place, data)
         return BlockRecord(
@@ -526,7 +531,7 @@ class _Sketch:
         place, mark = item
         if self.records.ledger.known_as(self.key, place) == mark:
             try:
-                return _unpacked(self.records, self.group, self.key, place, mark)
+                return _unpacked_pieces(self.records, self.group, self.key, place, mark)
             except DamagedBlockError:
                 pass
         return self._extracted(place, mark)
@@ -557,7 +562,7 @@ class _Sketch:
         return damaged
 
 
-def _sketch(
+def _sketch_of_prompt(
     records: Records, group: PlanGroup, prompt: Prompt, kind: Outline, needs: Sequence[int]
 ) -> _Sketch:
     every = layers(records.plan, group)
@@ -581,7 +586,9 @@ def _is_whole(records: Records, key: str, item: tuple[Place, str]) -> bool:
     return True
 
 
-def _unpacked(records: Records, group: PlanGroup, key: str, place: Place, mark: str) -> Pieces:
+def _unpacked_pieces(
+    records: Records, group: PlanGroup, key: str, place: Place, mark: str
+) -> Pieces:
     """The components in a part."""
     data = _checked_part(records, key, place, mark)
     try:
@@ -615,7 +622,7 @@ def _part_bytes(path: Path) -> bytes:
 
 def _tell_damaged(paths: Sequence[Path], *, partial: bool) -> None:
     """Refuse to answer from damaged blocks; or warn that they are left out."""
-    told = f"{len(paths):,} stored files are damaged or missing: {_named(paths)}."
+    told = f"{len(paths):,} stored files are damaged or missing: {_file_names_words(paths)}."
     if not partial:
         raise JobError(f"{told} run() computes their blocks again, and nothing else.")
     warnings.warn(
@@ -625,7 +632,7 @@ def _tell_damaged(paths: Sequence[Path], *, partial: bool) -> None:
     )
 
 
-def _named(paths: Sequence[Path]) -> str:
+def _file_names_words(paths: Sequence[Path]) -> str:
     more = len(paths) - SHOWN
     named = ", ".join(map(str, sorted(paths)[:SHOWN]))
     return f"{named}{f' and {more:,} more' if more > 0 else ''}"
@@ -653,14 +660,16 @@ def _write_part(records: Records, key: str, place: tuple[int, int], data: bytes)
     replace_file(path, data)
 
 
-def _marks(records: Records, maps: Sequence[StoredLayer]) -> dict[tuple[int, int], str]:
+def _stored_block_marks(
+    records: Records, maps: Sequence[StoredLayer]
+) -> dict[tuple[int, int], str]:
     """The blocks that all of some maps have, each with a digest of what they hold."""
     known = [records.ledger.known(layer.key) for layer in maps]
     places = set.intersection(*(set(each) for each in known))
     return {place: "+".join(each[place] for each in known) for place in places}
 
 
-def _told(prompt: Prompt, moment: int, block: Block) -> dict[str, object]:
+def _note_of_part(prompt: Prompt, moment: int, block: Block) -> dict[str, object]:
     return {
         "label": prompt.label,
         "expressions": list(prompt.expressions),
@@ -670,11 +679,11 @@ def _told(prompt: Prompt, moment: int, block: Block) -> dict[str, object]:
     }
 
 
-def _moments(group: PlanGroup) -> range:
+def _moment_numbers(group: PlanGroup) -> range:
     return range(len(group.source.moments))
 
 
-def _together(lacking: Mapping[tuple[int, int], Sequence[StoredLayer]]) -> Todo:
+def _blocks_by_missing_layers(lacking: Mapping[tuple[int, int], Sequence[StoredLayer]]) -> Todo:
     """Blocks that lack the same layers are asked together."""
     found: dict[tuple[StoredLayer, ...], set[tuple[int, int]]] = {}
     for place, wanted in lacking.items():
@@ -682,7 +691,7 @@ def _together(lacking: Mapping[tuple[int, int], Sequence[StoredLayer]]) -> Todo:
     return {wanted: frozenset(places) for wanted, places in found.items()}
 
 
-def _affected(plan: Plan, group: PlanGroup, block: int, tile: int) -> Iterable[int]:
+def _blocks_of_window(plan: Plan, group: PlanGroup, block: int, tile: int) -> Iterable[int]:
     """The blocks whose maps a window has a share in."""
     if plan.seam == "paste":
         return [block]

@@ -65,18 +65,22 @@ class Exam:
 
     def scores(self) -> dict[str, float]:
         """The figures of the table."""
-        found = {f"{kind} mIoU": _mean(self.iou[kind]) for kind in KINDS}
-        found |= {f"{kind} mIoU, every instance": _mean(self.every[kind]) for kind in KINDS}
-        found |= {f"class mIoU, {name}": _mean(v) for name, v in sorted(self.by_class.items())}
-        found |= {f"{kind} answered empty": _mean(v) for kind, v in sorted(self.empty.items())}
-        found["class mIoU, whole picture"] = _mean(self.all_pixels)
-        found["class mIoU, shuffled prompts"] = _mean(self.shuffled)
+        found = {f"{kind} mIoU": _mean_or_nan(self.iou[kind]) for kind in KINDS}
+        found |= {f"{kind} mIoU, every instance": _mean_or_nan(self.every[kind]) for kind in KINDS}
+        found |= {
+            f"class mIoU, {name}": _mean_or_nan(v) for name, v in sorted(self.by_class.items())
+        }
+        found |= {
+            f"{kind} answered empty": _mean_or_nan(v) for kind, v in sorted(self.empty.items())
+        }
+        found["class mIoU, whole picture"] = _mean_or_nan(self.all_pixels)
+        found["class mIoU, shuffled prompts"] = _mean_or_nan(self.shuffled)
         for name, (answered, true, matched) in self.boxes.items():
             found[f"detection F1, {name}"] = 2 * float(matched) / max(1, int(answered + true))
         found["fewest objects"] = min(
             (self.fewest[k] for k in KINDS[1:] if k in self.fewest), default=0
         )
-        found["objects under 24 px"] = _mean([float(a < 24) for a in self.across])
+        found["objects under 24 px"] = _mean_or_nan([float(a < 24) for a in self.across])
         return found
 
 
@@ -112,30 +116,32 @@ def examine(
     for seed in range(first_seed, first_seed + scenes):
         view = scene(seed, sensor=sensor)
         exam.across += [one.across for one in view.instances]
-        asked = list(_questions(view, random.Random(seed), questions))  # noqa: S311
+        asked = list(_exam_questions(view, random.Random(seed), questions))  # noqa: S311
         for (kind, expression), chance in zip(
-            asked, _answers(asking, view, [e.text for _, e in asked]), strict=True
+            asked, _exam_probabilities(asking, view, [e.text for _, e in asked]), strict=True
         ):
             answer = chance > 0.5
             if kind not in KINDS:
                 exam.empty[kind].append(float(not answer.any()))
                 continue
             truth, every = expression.mask(view), view.mask(expression.every)
-            exam.iou[kind].append(_iou(answer, truth))
-            exam.every[kind].append(_iou(every, truth))
+            exam.iou[kind].append(_iou_of_masks(answer, truth))
+            exam.every[kind].append(_iou_of_masks(every, truth))
             count = len(expression.every)
             exam.fewest[kind] = min(exam.fewest.get(kind, count), count)
             if kind == "class":
                 exam.by_class[expression.name].append(exam.iou[kind][-1])
                 exam.all_pixels.append(float(truth.mean()))
                 _count_boxes(exam, chance, view, expression.name)
-        _shuffle(exam, asking, view)
+        _shuffled_classes(exam, asking, view)
         if progress and (seed + 1) % 50 == 0:
             print(seed + 1 - first_seed, "scenes", file=sys.stderr)  # noqa: T201
     return exam
 
 
-def _questions(view: WorldScene, rng: random.Random, most: int) -> Iterator[tuple[str, Expression]]:
+def _exam_questions(
+    view: WorldScene, rng: random.Random, most: int
+) -> Iterator[tuple[str, Expression]]:
     """Every class that is there; of the other kinds so many at most."""
     offered = tiny.offered(view, rng)
     for kind in sorted(offered):
@@ -144,7 +150,9 @@ def _questions(view: WorldScene, rng: random.Random, most: int) -> Iterator[tupl
             yield kind, expression
 
 
-def _answers(asking: _Asking, view: WorldScene, texts: Sequence[str]) -> NDArray[np.float32]:
+def _exam_probabilities(
+    asking: _Asking, view: WorldScene, texts: Sequence[str]
+) -> NDArray[np.float32]:
     """Probabilities, expressions x S x S."""
     tokens = asking.processor.tokenize(list(texts))
     text = asking.engine.encode(tokens.input_ids, tokens.attention_mask)
@@ -153,23 +161,23 @@ def _answers(asking: _Asking, view: WorldScene, texts: Sequence[str]) -> NDArray
     return chance
 
 
-def _shuffle(exam: Exam, asking: _Asking, view: WorldScene) -> None:
+def _shuffled_classes(exam: Exam, asking: _Asking, view: WorldScene) -> None:
     """Ask for one class and score against another that is there."""
     names = sorted({one.name for one in view.instances})
     if len(names) < 2:
         return
     others = [names[i - 1] for i in range(len(names))]
     texts = [f"{name} in the image" for name in others]
-    for name, chance in zip(names, _answers(asking, view, texts), strict=True):
-        exam.shuffled.append(_iou(chance > 0.5, view.mask(name)))
+    for name, chance in zip(names, _exam_probabilities(asking, view, texts), strict=True):
+        exam.shuffled.append(_iou_of_masks(chance > 0.5, view.mask(name)))
 
 
-def _iou(answer: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
+def _iou_of_masks(answer: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
     union = int((answer | truth).sum())
     return 1.0 if union == 0 else int((answer & truth).sum()) / union
 
 
-def _mean(values: Sequence[float]) -> float:
+def _mean_or_nan(values: Sequence[float]) -> float:
     return float(np.mean(values)) if len(values) else float("nan")
 
 
@@ -218,7 +226,7 @@ def pixel_classifier(
         view = scene(seed, sensor=sensor)
         classes = tiny.plane(view, "class").ravel()
         chosen = generator.choice(classes.size, 4000, replace=False)
-        features.append(_surroundings(view.rgb).reshape(classes.size, -1)[chosen])
+        features.append(_pixel_surroundings(view.rgb).reshape(classes.size, -1)[chosen])
         targets.append(classes[chosen])
     x = torch.from_numpy(np.concatenate(features))
     y = torch.from_numpy(np.concatenate(targets)).long()
@@ -239,14 +247,14 @@ def pixel_classifier(
     found = []
     for seed in range(tiny.EXAM_SEEDS, tiny.EXAM_SEEDS + test):
         view = scene(seed, sensor=sensor)
-        rows = (torch.from_numpy(_surroundings(view.rgb)).flatten(0, 1) - mean) / std
+        rows = (torch.from_numpy(_pixel_surroundings(view.rgb)).flatten(0, 1) - mean) / std
         answer = (rows @ weights[:-1] + weights[-1]).argmax(1).numpy().reshape(view.labels.shape)
         truth = tiny.plane(view, "class")
-        found += [_iou(answer == k, truth == k) for k in np.unique(truth) if k]
-    return _mean(found)
+        found += [_iou_of_masks(answer == k, truth == k) for k in np.unique(truth) if k]
+    return _mean_or_nan(found)
 
 
-def _surroundings(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _pixel_surroundings(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Colour, and mean and deviation of the 7 x 7 pixels round it: H x W x 9."""
     x = rgb.astype(np.float32) / 255
     mean = cv2.blur(x, (7, 7))

@@ -109,12 +109,14 @@ def telling_apart(
         return
     every, all_seen, side = list(some), list(seen), min(shape)
     kinds: tuple[tuple[RuleKind, Asked], ...] = (
-        ("colour", _colours(every, dice, palette)),
-        ("size", _sizes(every, dice)),
-        ("position", _positions(every, dice, shape)),
+        ("colour", _colour_expressions(every, dice, palette)),
+        ("size", _size_expressions(every, dice)),
+        ("position", _position_expressions(every, dice, shape)),
         (
             "relation",
-            _relations(every, all_seen, dice, side, _Landmarks(names, palette, tints or {})),
+            _relation_expressions(
+                every, all_seen, dice, side, _Landmarks(names, palette, tints or {})
+            ),
         ),
     )
     for kind, described in kinds:
@@ -135,16 +137,18 @@ class _Landmarks:
 Asked = Iterator[tuple[str, list[VisibleThing]]]
 
 
-def _noun(chosen: list[VisibleThing]) -> str:
+def _noun_of(chosen: list[VisibleThing]) -> str:
     return chosen[0].name if len(chosen) == 1 else chosen[0].plural
 
 
-def _colours(some: list[VisibleThing], dice: random.Random, palette: Sequence[str]) -> Asked:
+def _colour_expressions(
+    some: list[VisibleThing], dice: random.Random, palette: Sequence[str]
+) -> Asked:
     for colour in palette:
         chosen = [s for s in some if colour in s.colours]
         # One that may be called so, or otherwise, or whose colour is not known, leaves a doubt.
         if chosen and all(len(s.colours) == 1 for s in chosen) and all(s.colours for s in some):
-            noun = _noun(chosen)
+            noun = _noun_of(chosen)
             yield (
                 dice.choice(
                     (f"the {colour} {noun}", f"{colour} {noun}", f"the {noun} that is {colour}")
@@ -159,11 +163,11 @@ def _colours(some: list[VisibleThing], dice: random.Random, palette: Sequence[st
             )
 
 
-def _sizes(some: list[VisibleThing], dice: random.Random) -> Asked:
+def _size_expressions(some: list[VisibleThing], dice: random.Random) -> Asked:
     name = some[0].name
     for words, target, clear in (
-        (("largest", "biggest"), max(some, key=lambda s: s.least), _larger),
-        (("smallest",), min(some, key=lambda s: s.most), _smaller),
+        (("largest", "biggest"), max(some, key=lambda s: s.least), _is_larger),
+        (("smallest",), min(some, key=lambda s: s.most), _is_smaller),
     ):
         if not target.cut and all(clear(target, s) for s in some if s is not target):
             yield f"the {dice.choice(words)} {name}", [target]
@@ -172,18 +176,18 @@ def _sizes(some: list[VisibleThing], dice: random.Random) -> Asked:
         others = [s.across for s in some if s is not longest]
         if not longest.cut and longest.across >= 1.3 * max(others):
             yield f"the longest {name}", [longest]
-    yield from _groups(some, dice)
+    yield from _size_groups(some, dice)
 
 
-def _larger(one: VisibleThing, other: VisibleThing) -> bool:
+def _is_larger(one: VisibleThing, other: VisibleThing) -> bool:
     return one.least >= RATIO * other.most
 
 
-def _smaller(one: VisibleThing, other: VisibleThing) -> bool:
+def _is_smaller(one: VisibleThing, other: VisibleThing) -> bool:
     return other.least >= RATIO * one.most
 
 
-def _groups(some: list[VisibleThing], dice: random.Random) -> Asked:
+def _size_groups(some: list[VisibleThing], dice: random.Random) -> Asked:
     """Large ones and small ones, where they fall into two groups with nothing in between."""
     ordered = sorted(some, key=lambda s: s.least)
     for k in range(1, len(ordered)):
@@ -192,12 +196,14 @@ def _groups(some: list[VisibleThing], dice: random.Random) -> Asked:
             continue
         steps = [b.least / a.least for g in (small, large) for a, b in itertools.pairwise(g)]
         if len(some) > 2 and max(steps, default=1) <= RATIO:
-            yield f"the {dice.choice(('large', 'big'))} {_noun(large)}", large
-            yield f"the {dice.choice(('small', 'little'))} {_noun(small)}", small
+            yield f"the {dice.choice(('large', 'big'))} {_noun_of(large)}", large
+            yield f"the {dice.choice(('small', 'little'))} {_noun_of(small)}", small
             return
 
 
-def _positions(some: list[VisibleThing], dice: random.Random, shape: tuple[int, int]) -> Asked:
+def _position_expressions(
+    some: list[VisibleThing], dice: random.Random, shape: tuple[int, int]
+) -> Asked:
     size, sides = min(shape), (shape[1], shape[0])
     margin, name = MARGIN * size, some[0].name
     for axis, ends in enumerate((("leftmost", "rightmost"), ("topmost", "bottommost"))):
@@ -213,18 +219,20 @@ def _positions(some: list[VisibleThing], dice: random.Random, shape: tuple[int, 
         for word, sign in ((low, -1), (high, 1)):
             chosen = [s for s, o in zip(some, off, strict=True) if sign * o > 0]
             if chosen:
-                yield f"the {_noun(chosen)} in the {word} half of the image", chosen
-    yield from _corners(some, shape)
-    near = [s for s in some if _off(s, shape) < 0.16 * size]
-    if len(near) == 1 and all(_off(s, shape) > 0.3 * size for s in some if s is not near[0]):
+                yield f"the {_noun_of(chosen)} in the {word} half of the image", chosen
+    yield from _corner_expressions(some, shape)
+    near = [s for s in some if _distance_off_middle(s, shape) < 0.16 * size]
+    if len(near) == 1 and all(
+        _distance_off_middle(s, shape) > 0.3 * size for s in some if s is not near[0]
+    ):
         yield f"the {name} in the {dice.choice(('center', 'middle'))} of the image", near
 
 
-def _off(s: VisibleThing, shape: tuple[int, int]) -> float:
+def _distance_off_middle(s: VisibleThing, shape: tuple[int, int]) -> float:
     return max(abs(s.x - shape[1] / 2), abs(s.y - shape[0] / 2))
 
 
-def _corners(some: list[VisibleThing], shape: tuple[int, int]) -> Asked:
+def _corner_expressions(some: list[VisibleThing], shape: tuple[int, int]) -> Asked:
     (height, width), margin = shape, MARGIN * min(shape)
     for vertical in ("top", "bottom"):
         for side in ("left", "right"):
@@ -237,17 +245,17 @@ def _corners(some: list[VisibleThing], shape: tuple[int, int]) -> Asked:
                 elif min(dx, dy) > -margin:
                     clear = False
             if chosen and clear:
-                yield f"the {_noun(chosen)} in the {vertical} {side} corner", chosen
+                yield f"the {_noun_of(chosen)} in the {vertical} {side} corner", chosen
 
 
-def _relations(
+def _relation_expressions(
     some: list[VisibleThing],
     seen: list[VisibleThing],
     dice: random.Random,
     size: int,
     landmarks: _Landmarks,
 ) -> Asked:
-    for anchor, words in _anchors(some[0].name, seen, landmarks):
+    for anchor, words in _anchor_things(some[0].name, seen, landmarks):
         distance = [s.outline.distance(anchor.outline) for s in some]
         order = np.argsort(distance)
         name = some[0].name
@@ -256,10 +264,10 @@ def _relations(
             yield f"the {name} {word} to the {words}", [some[order[0]]]
         if distance[order[-1]] >= 1.25 * distance[order[-2]] + MARGIN * size:
             yield f"the {name} farthest from the {words}", [some[order[-1]]]
-        yield from _sides(some, anchor, words, MARGIN * size)
+        yield from _side_expressions(some, anchor, words, MARGIN * size)
 
 
-def _anchors(
+def _anchor_things(
     name: str, seen: list[VisibleThing], landmarks: _Landmarks
 ) -> Iterator[tuple[VisibleThing, str]]:
     """Things of other classes that their class, or class and colour, names alone."""
@@ -280,7 +288,9 @@ def _anchors(
                 yield alone[0], f"{colour} {other}"
 
 
-def _sides(some: list[VisibleThing], anchor: VisibleThing, words: str, margin: float) -> Asked:
+def _side_expressions(
+    some: list[VisibleThing], anchor: VisibleThing, words: str, margin: float
+) -> Asked:
     """Objects wholly on one side of the anchor, where none lies beside it."""
     x0, y0, x1, y1 = anchor.box
     for word, after in (
@@ -297,4 +307,4 @@ def _sides(some: list[VisibleThing], anchor: VisibleThing, words: str, margin: f
             sign * (p - middle) < -margin for p, gap in zip(place, after, strict=True) if gap < 0
         ]
         if sure and all(rest):
-            yield f"the {_noun(sure)} {word} the {words}", sure
+            yield f"the {_noun_of(sure)} {word} the {words}", sure

@@ -39,11 +39,11 @@ def tiles_in(geometry: Any, grid: Grid, geobox: GeoBox) -> NDArray[np.int64]:
     tiles = grid.touching(placed)
     if not len(tiles):
         raise InputError(
-            f"geometry= does not touch the scene: in degrees it spans {_degrees(shape)}, the scene "
+            f"geometry= does not touch the scene: in degrees it spans {_bounds_in_degrees(shape)}, the scene "
             f"{lonlat_span(geobox)}"
         )
     return tiles
 
 
-def _degrees(shape: BaseGeometry) -> str:
+def _bounds_in_degrees(shape: BaseGeometry) -> str:
     return ", ".join(f"{value:.4f}" for value in shape.bounds)

@@ -99,7 +99,9 @@ def survey(
     sums = None
     if zones is not None:
         sums = ZoneSums(zones=zones, grid=maps.grid, prompts=tuple(prompts), moments=moments)
-    finish = partial(_finished, prompts=prompts, members=members, options=options, zones=zones)
+    finish = partial(
+        _pieces_of_block, prompts=prompts, members=members, options=options, zones=zones
+    )
     outdone = dict.fromkeys((prompt.label for prompt in prompts), 0)
     valid = False
 
@@ -162,7 +164,7 @@ def gather(
     for (moment, index), features in sorted(parts.items()):
         if not features:
             continue
-        chosen, left_out = _chosen(features, options, grid.shape)
+        chosen, left_out = _wanted_features(features, options, grid.shape)
         label = prompts[index].label
         dropped[label] = dropped.get(label, Dropped()) + left_out
         found.append(Found(label=label, moment=moments[moment], features=chosen))
@@ -195,7 +197,7 @@ def warn_of_nothing(
         outdone = sum(one.outdone.get(label, 0) for one in surveys)
         if label in full:
             continue
-        removed = _removed(count, options)
+        removed = _removed_words(count, options)
         if removed:
             total = sum(vars(count).values())
             many = f"{total:,} components were" if total > 1 else "1 component was"
@@ -219,7 +221,7 @@ def warn_of_nothing(
         )
 
 
-def _removed(count: Dropped, options: FeatureOptions) -> list[str]:
+def _removed_words(count: Dropped, options: FeatureOptions) -> list[str]:
     """What removed components, and how many, as users name it."""
     causes = {
         f"min_score={options.min_score:g}": count.low_score,
@@ -258,7 +260,7 @@ def warn_of_giants(found: Sequence[Found], grid: Grid, geobox: GeoBox) -> None:
             )
 
 
-def _finished(
+def _pieces_of_block(
     answer: BlockMap,
     *,
     prompts: Sequence[Prompt],
@@ -311,7 +313,7 @@ def _all_hulls(parts: Sequence[Hulls]) -> Hulls:
     )
 
 
-def _chosen(
+def _wanted_features(
     parts: Sequence[Features], options: FeatureOptions, shape: tuple[int, int]
 ) -> tuple[Features, Dropped]:
     """The features of one map that are wanted, in the order of their first pixels, and what was dropped."""
@@ -341,12 +343,12 @@ def _chosen(
         min_score=options.min_score,
         min_area=options.min_area,
         suppress=options.suppress,
-        enclosed_by=_enclosers(wholes) if options.suppress == "enclosed" else None,
+        enclosed_by=_enclosing_features(wholes) if options.suppress == "enclosed" else None,
     )
     return features.take(keep[np.cumsum(begins) - 1]), dropped
 
 
-def _enclosers(features: Features) -> NDArray[np.int64]:
+def _enclosing_features(features: Features) -> NDArray[np.int64]:
     """The feature in a hole of which each one lies, the innermost, -1 for none."""
     out = np.full(len(features), -1, np.int64)
     if features.polygons is None:

@@ -166,7 +166,7 @@ def run(
         return finish(replace(found, codes=codes))
 
     with Pool(readers) as reading, Pool(readers) as finishing:
-        yield from finishing.map(finished, _predicted(work, predict, reading, progress))
+        yield from finishing.map(finished, _predict_blocks(work, predict, reading, progress))
 
 
 def windows(work: Work, predict: Predict, moment: int, block: Block) -> dict[int, Codes]:
@@ -176,10 +176,10 @@ def windows(work: Work, predict: Predict, moment: int, block: Block) -> dict[int
         ReadError: A read failed.
     """
     work = replace(work, on_error="raise")
-    read = _read(work, _BlockWindows(moment=moment, block=block, windows=work.own(block)))
+    read = _read_windows(work, _BlockWindows(moment=moment, block=block, windows=work.own(block)))
     return {
         tile.index: codes
-        for tile, codes, _ in _predict(work, predict, read.images)
+        for tile, codes, _ in _predict_windows(work, predict, read.images)
         if codes is not None
     }
 
@@ -205,7 +205,7 @@ class _BlockWindows:
     failed: tuple[tuple[Window, str], ...] = ()
 
 
-def _predicted(
+def _predict_blocks(
     work: Work, predict: Predict, reading: "Pool", progress: Callable[[int], object]
 ) -> Iterator[tuple[BlockMap, dict[int, Codes | None]]]:
     """Each block, still without codes, and the results of the windows that it needs; None for those that failed."""
@@ -213,7 +213,7 @@ def _predicted(
     causes: dict[int, str] = {}
     until: dict[int, list[int]] = {}  # blocks, and the tiles that none after them needs
     moment = 0
-    for read in reading.map(partial(_read, work), _to_read(work), eager=True):
+    for read in reading.map(partial(_read_windows, work), _to_read(work), eager=True):
         block = read.block
         if read.moment != moment:
             kept, causes, until, moment = {}, {}, {}, read.moment
@@ -222,7 +222,7 @@ def _predicted(
         for tile, cause in read.failed:
             kept[tile.index], causes[tile.index] = None, cause
         counted = work.counted(read.windows, moment)
-        for tile, codes, cause in _predict(work, predict, read.images):
+        for tile, codes, cause in _predict_windows(work, predict, read.images):
             kept[tile.index] = codes
             if cause:
                 causes[tile.index] = cause
@@ -267,14 +267,14 @@ def _to_read(work: Work) -> Iterator[_BlockWindows]:
             )
             asked[[tile.index for tile in tiles]] = True
             if waiting:
-                *rows, tiles = _rows(tiles)
+                *rows, tiles = _rows_of_windows(tiles)
                 for row in rows:
                     yield _BlockWindows(moment=moment, block=block, windows=row, last=False)
             waiting = waiting and not tiles
             yield _BlockWindows(moment=moment, block=block, windows=tiles)
 
 
-def _rows(tiles: tuple[Window, ...]) -> list[tuple[Window, ...]]:
+def _rows_of_windows(tiles: tuple[Window, ...]) -> list[tuple[Window, ...]]:
     """Tiles row by row; where there are none, one row of none."""
     return [tuple(row) for _, row in groupby(tiles, attrgetter("row"))] or [()]
 
@@ -292,7 +292,7 @@ def _last_block(grid: Grid, tile: Window, seam: Seam) -> int:
     return grid.block_of(grid.owners(corner)[0])
 
 
-def _read(work: Work, part: _BlockWindows) -> _BlockWindows:
+def _read_windows(work: Work, part: _BlockWindows) -> _BlockWindows:
     tiles = part.windows
     if not tiles:
         return part
@@ -305,7 +305,7 @@ def _read(work: Work, part: _BlockWindows) -> _BlockWindows:
         if len(tiles) == 1:
             return replace(part, failed=((tiles[0], redact_text(str(error))),))
         # One bad place must not cost all the windows: read one by one.
-        alone = [_read(work, replace(part, windows=(tile,))) for tile in tiles]
+        alone = [_read_windows(work, replace(part, windows=(tile,))) for tile in tiles]
         return replace(
             part,
             images=tuple(chain.from_iterable(one.images for one in alone)),
@@ -315,7 +315,7 @@ def _read(work: Work, part: _BlockWindows) -> _BlockWindows:
     return replace(part, images=tuple(image for image in images if image[2].any()))
 
 
-def _predict(
+def _predict_windows(
     work: Work, predict: Predict, images: Sequence[_Image]
 ) -> Iterator[tuple[Window, Codes | None, str]]:
     for start in range(0, len(images), work.batch):
@@ -328,7 +328,7 @@ def _predict(
                 raise
             if len(part) > 1:  # find the one that fails
                 for one in part:
-                    yield from _predict(work, predict, [one])
+                    yield from _predict_windows(work, predict, [one])
             else:
                 yield part[0][0], None, redact_text(f"{type(error).__name__}: {error}")
             continue
@@ -352,7 +352,9 @@ class Pool:
         self._broken = Event()
         # Not the executor of the standard library: it would keep a script that was broken off from ending.
         self._threads = [
-            Thread(target=_serve, args=(self._tasks, self._broken), name="remotesam", daemon=True)
+            Thread(
+                target=_serve_tasks, args=(self._tasks, self._broken), name="remotesam", daemon=True
+            )
             for _ in range(threads)
         ]
         for thread in self._threads:
@@ -375,7 +377,7 @@ class Pool:
 
         def begin(item: In) -> Future[Out]:
             future: Future[Out] = Future()
-            self._tasks.put(partial(_fulfil, future, work, item))
+            self._tasks.put(partial(_fulfil_task, future, work, item))
             return future
 
         begun, waiting = map(begin, items), deque[Future[Out]]()
@@ -403,14 +405,14 @@ class Pool:
             thread.join(max(0.0, until - time.monotonic()))
 
 
-def _serve(tasks: "SimpleQueue[Callable[[], None] | None]", broken: Event) -> None:
+def _serve_tasks(tasks: "SimpleQueue[Callable[[], None] | None]", broken: Event) -> None:
     while (task := tasks.get()) is not None:
         if not broken.is_set():
             task()
         del task  # and with it what it holds, while waiting for the next
 
 
-def _fulfil(future: "Future[Out]", work: Callable[[In], Out], item: In) -> None:
+def _fulfil_task(future: "Future[Out]", work: Callable[[In], Out], item: In) -> None:
     try:
         result = work(item)
     except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits for the result

@@ -127,7 +127,9 @@ def to_frame(
     """
     columns = columns_of(geobox)
     losses = _Losses()
-    parts = [_part(each, geobox, crs, options, losses) for each in found if len(each.features)]
+    parts = [
+        _rows_of_label(each, geobox, crs, options, losses) for each in found if len(each.features)
+    ]
     losses.warn(crs)
     nothing = pd.DataFrame(columns=["geometry", *columns])
     table = pd.concat(parts, ignore_index=True) if parts else nothing
@@ -167,15 +169,15 @@ class _Losses:
                 )
 
 
-def _part(
+def _rows_of_label(
     found: Found, geobox: GeoBox, crs: CRS | None, options: FeatureOptions, losses: _Losses
 ) -> gpd.GeoDataFrame:
     features = found.features
     # Pieces of one whole have its table entry, and stay in the order in which they came.
     features = features.take(np.lexsort(features.table.first.T[::-1]))
     table = features.table
-    drawn = _drawn(_outlines(features, options.outline), geobox, options)
-    ids = np.array(_ids(found, geobox, table.first), object)
+    drawn = _smoothed_outlines(_feature_outlines(features, options.outline), geobox, options)
+    ids = np.array(_feature_ids(found, geobox, table.first), object)
     height, width = geobox.shape.yx
     if crs is None:
         geometry = _on_grid(drawn, geobox.affine)
@@ -204,7 +206,7 @@ def _part(
     )
 
 
-def _outlines(features: Features, outline: Outline) -> NDArray[np.object_]:
+def _feature_outlines(features: Features, outline: Outline) -> NDArray[np.object_]:
     if outline == "polygon" and features.polygons is not None:
         return features.polygons
     if outline == "oriented" and features.hulls is not None:
@@ -212,7 +214,7 @@ def _outlines(features: Features, outline: Outline) -> NDArray[np.object_]:
     return np.asarray(shapely.polygons(upright(features.table.box)), object)
 
 
-def _drawn(
+def _smoothed_outlines(
     outlines: NDArray[np.object_], geobox: GeoBox, options: FeatureOptions
 ) -> NDArray[np.object_]:
     """Outlines in pixels, smoothed and simplified where that is wanted of polygons."""
@@ -261,7 +263,7 @@ def _on_grid(outlines: NDArray[np.object_], affine: Affine) -> NDArray[np.object
     return np.asarray(shapely.transform(outlines, place), object)
 
 
-def _ids(found: Found, geobox: GeoBox, first: NDArray[np.int64]) -> list[str]:
+def _feature_ids(found: Found, geobox: GeoBox, first: NDArray[np.int64]) -> list[str]:
     """Names that the same feature of the same plan keeps in another run."""
     # One CRS has many spellings: files write it out, users name it.
     crs = None if geobox.crs is None else geobox.crs.epsg or str(geobox.crs)

@@ -63,7 +63,7 @@ def probability_array(
         members: Which of the expressions belong to each prompt.
         about: How it was asked, as plain JSON.
     """
-    return as_probabilities(_maps(work, predict, members), work.source, prompts, about)
+    return as_probabilities(_prompt_maps(work, predict, members), work.source, prompts, about)
 
 
 def as_probabilities(
@@ -79,7 +79,7 @@ def as_probabilities(
     """
     labels = np.array([prompt.label for prompt in prompts], object)  # strings as Zarr knows them
     data = da.map_blocks(decode, codes, dtype=np.float32)  # type: ignore[no-untyped-call]
-    array = _array(data, source, ("prompt",), {"prompt": labels})
+    array = _map_array(data, source, ("prompt",), {"prompt": labels})
     array.name = "probability"
     array.attrs["remotesam"] = json.dumps(about)
     array.encoding = dict(ENCODING)
@@ -100,9 +100,9 @@ def class_array(
         best = [semantic(list(each), threshold=thresholds) for each in maps]
         return np.where(np.stack(best) == NOT_ANSWERED, np.int16(-1), best)
 
-    maps = _maps(work, predict, members)
+    maps = _prompt_maps(work, predict, members)
     data = da.map_blocks(classes, maps, dtype=np.int16, drop_axis=1)  # type: ignore[no-untyped-call]
-    array = _array(data, work.source, (), {})
+    array = _map_array(data, work.source, (), {})
     array.name = "class"
     labels = ["background", *(prompt.label for prompt in prompts)]
     array.attrs["flag_values"] = list(range(len(labels)))
@@ -200,7 +200,7 @@ def _noted_failures(
                 yield WindowFailure(moment=moment, tile=one["tile"], core=moved, cause=one["cause"])
 
 
-def _maps(work: Work, predict: Predict, members: Sequence[Sequence[int]]) -> "da.Array":
+def _prompt_maps(work: Work, predict: Predict, members: Sequence[Sequence[int]]) -> "da.Array":
     """Codes of each prompt (time, prompt, y, x), one chunk a block of the plan."""
     grid, moments = work.grid, range(len(work.source.moments))
     rows, cols = grid.blocks
@@ -237,7 +237,7 @@ def _maps(work: Work, predict: Predict, members: Sequence[Sequence[int]]) -> "da
     )
 
 
-def _array(
+def _map_array(
     data: "da.Array", source: PixelSource, dims: tuple[str, ...], coords: Mapping[str, Any]
 ) -> xr.DataArray:
     """Data (time, ..., y, x) on the plan's grid; without the dimension time where the scene has none."""

@@ -127,7 +127,7 @@ def extract(
     return Pieces(
         features=Features(
             table=pieces.table.moved(x=box.left, y=box.top),
-            polygons=_polygons(pieces, box) if outline == "polygon" else None,
+            polygons=_component_polygons(pieces, box) if outline == "polygon" else None,
             hulls=hulls(pieces).moved(x=box.left, y=box.top) if outline == "oriented" else None,
         ),
         parent=parent,
@@ -251,7 +251,9 @@ class Joiner:
         owner = np.concatenate([joined, group[~joins]])
         features = Features(
             table=table.take(owner),
-            polygons=np.concatenate([_union(pieces[joins], place, len(joined)), pieces[~joins]]),
+            polygons=np.concatenate(
+                [_union_by_group(pieces[joins], place, len(joined)), pieces[~joins]]
+            ),
             hulls=None,
         )
         return features.take(large[owner])
@@ -342,7 +344,7 @@ class _Frontier:
             self._parent[max(a, b)] = min(a, b)
 
 
-def _polygons(found: Components, box: Box) -> Geometries:
+def _component_polygons(found: Components, box: Box) -> Geometries:
     """Each component's polygon along pixel edges, in coordinates of the raster."""
     if not found.n:
         return np.zeros(0, object)
@@ -376,7 +378,7 @@ def gathered(parts: Geometries, owner: I64, n: int) -> Geometries:
     return np.asarray(shapely.normalize(out), object)
 
 
-def _union(polygons: Geometries, group: I64, n: int) -> Geometries:
+def _union_by_group(polygons: Geometries, group: I64, n: int) -> Geometries:
     """Polygons joined by group, to what the uncut raster would have given."""
     order = np.argsort(group, kind="stable")
     polygons, count = polygons[order], np.bincount(group, minlength=n)

@@ -114,16 +114,16 @@ def scene_source(
     rendered = render(scene, bands, stretch)
     native = grid_of(scene)
     plan = plan_geobox(native, resolution) if geobox is None else geobox
-    if plan != native and (recipe := _recipe(scene)) is not None:
+    if plan != native and (recipe := _recipe_of_scene(scene)) is not None:
         rendered = render(recipe.open(geobox=plan), bands, rendered.attrs["stretch"] or None)
         native = plan
     rgb, valid = rendered["rgb"], rendered["valid"]
-    space = _space(valid)
+    space = _spatial_dims_of(valid)
     dim = _date_dim(valid, space)
     rgb, valid = (_with_moments(array, dim) for array in (rgb, valid))
     return _SceneSource(
         geobox=plan,
-        moments=_moments(rendered, valid, dim),
+        moments=_moments_of_scene(rendered, valid, dim),
         rgb=rgb.transpose(..., *space, "band"),
         valid=valid.transpose(..., *space),
         resampling=None if plan == native else Resampling(source=native, target=plan),
@@ -159,14 +159,14 @@ def picture_source(rgb: NDArray[np.uint8], valid: NDArray[np.bool_]) -> PixelSou
     )
 
 
-def _recipe(scene: xr.Dataset | xr.DataArray) -> Recipe | None:
+def _recipe_of_scene(scene: xr.Dataset | xr.DataArray) -> Recipe | None:
     try:
         return Recipe.of(scene) if isinstance(scene, xr.Dataset) else None
     except InputError:  # it has none: its pixels are resampled here
         return None
 
 
-def _space(valid: xr.DataArray) -> tuple[str, str]:
+def _spatial_dims_of(valid: xr.DataArray) -> tuple[str, str]:
     found = spatial_dims(valid)
     y, x = found if found is not None else valid.dims[-2:]
     return str(y), str(x)
@@ -189,9 +189,11 @@ def _with_moments(array: xr.DataArray, dim: str | None) -> xr.DataArray:
     return array.rename({dim: "moment"}).transpose("moment", ...)
 
 
-def _moments(rendered: xr.Dataset, valid: xr.DataArray, dim: str | None) -> tuple[Moment, ...]:
+def _moments_of_scene(
+    rendered: xr.Dataset, valid: xr.DataArray, dim: str | None
+) -> tuple[Moment, ...]:
     times = dates_of(rendered, dim)
-    items = _along(rendered, "items", valid.sizes["moment"])
+    items = _coordinate_along(rendered, "items", valid.sizes["moment"])
     found = tuple(
         Moment(time=time, items="" if item is None else str(item))
         for time, item in zip(times, items, strict=True)
@@ -273,7 +275,7 @@ def utc(time: Any) -> np.datetime64:
         raise InputError(f"{time!r} is outside of the years 1678 to 2261") from error
 
 
-def _along(rendered: xr.Dataset, name: str, count: int) -> list[Any]:
+def _coordinate_along(rendered: xr.Dataset, name: str, count: int) -> list[Any]:
     if name not in rendered.coords:
         return [None] * count
     values = np.atleast_1d(rendered.coords[name].values)

@@ -91,9 +91,11 @@ def stitch(
             continue
         out[:, *core.within(box)] = codes[:, *core.within(tile.window)]
         if seam == "blend":
-            for piece, looks in _shared(core, list(_answered(grid.viewers(core), answers))):
+            for piece, looks in _parts_by_windows(
+                core, list(_answered_windows(grid.viewers(core), answers))
+            ):
                 here = out[:, *piece.within(box)]
-                np.copyto(here, _blend(piece, looks, grid.overlap), where=here < FAILED)
+                np.copyto(here, _blend_windows(piece, looks, grid.overlap), where=here < FAILED)
     return out
 
 
@@ -110,11 +112,11 @@ _Looks = Sequence[tuple[Window, Codes]]
 """Tiles and their answers, in plan order."""
 
 
-def _shared(core: Box, looks: _Looks) -> Iterator[tuple[Box, _Looks]]:
+def _parts_by_windows(core: Box, looks: _Looks) -> Iterator[tuple[Box, _Looks]]:
     """The parts of a core that several windows see, cut so that all of a part is seen by the same ones."""
     windows = [tile.window for tile, _ in looks]
-    ys = _cuts(core.top, core.bottom, [y for box in windows for y in (box.top, box.bottom)])
-    xs = _cuts(core.left, core.right, [x for box in windows for x in (box.left, box.right)])
+    ys = _cuts_between(core.top, core.bottom, [y for box in windows for y in (box.top, box.bottom)])
+    xs = _cuts_between(core.left, core.right, [x for box in windows for x in (box.left, box.right)])
     for top, bottom in pairwise(ys):
         for left, right in pairwise(xs):
             piece = Box(top=top, left=left, bottom=bottom, right=right)
@@ -123,11 +125,11 @@ def _shared(core: Box, looks: _Looks) -> Iterator[tuple[Box, _Looks]]:
                 yield piece, seeing
 
 
-def _cuts(start: int, stop: int, places: Sequence[int]) -> list[int]:
+def _cuts_between(start: int, stop: int, places: Sequence[int]) -> list[int]:
     return [start, *sorted({place for place in places if start < place < stop}), stop]
 
 
-def _blend(box: Box, looks: _Looks, overlap: int) -> Codes:
+def _blend_windows(box: Box, looks: _Looks, overlap: int) -> Codes:
     """The weighted means of windows that all see the whole of a box (P x h x w)."""
     # Windows beside each other weigh differently along x alone, those above each other along y: the rest cancels out.
     beside = len({tile.window.top for tile, _ in looks}) == 1
@@ -138,7 +140,7 @@ def _blend(box: Box, looks: _Looks, overlap: int) -> Codes:
     weight, one = np.zeros(box.shape, whole), np.ones(1, whole)
     for tile, codes in looks:
         rows, cols = box.within(tile.window)
-        part, ramp = codes[:, rows, cols], _ramp(codes.shape[-1], overlap).astype(whole)
+        part, ramp = codes[:, rows, cols], _blend_ramp(codes.shape[-1], overlap).astype(whole)
         share = np.outer(one if beside else ramp[rows], one if above else ramp[cols])
         known = part[0] < FAILED  # what is not known is known of no expression
         if not known.all():
@@ -154,7 +156,7 @@ def _blend(box: Box, looks: _Looks, overlap: int) -> Codes:
     return blended
 
 
-def _answered(
+def _answered_windows(
     tiles: Iterable[Window], answers: Mapping[int, Codes | None]
 ) -> Iterable[tuple[Window, Codes]]:
     for tile in tiles:
@@ -163,7 +165,7 @@ def _answered(
             yield tile, codes
 
 
-def _ramp(window: int, overlap: int) -> NDArray[np.int64]:
+def _blend_ramp(window: int, overlap: int) -> NDArray[np.int64]:
     """Whole weights along a window: rising over the overlap, level, falling again."""
     place = np.arange(window, dtype=np.int64)
     ramp: NDArray[np.int64] = np.minimum(np.minimum(place, window - 1 - place) + 1, max(overlap, 1))

@@ -114,7 +114,9 @@ class RemoteSAMConfig(PreTrainedConfig):
         if not isinstance(self.text_config, BertConfig):
             text = {} if self.text_config is None else self.text_config
             if not isinstance(text, Mapping):
-                _refuse(f"text_config={text!r}", "give a BertConfig or a mapping of its fields")
+                _refuse_setting(
+                    f"text_config={text!r}", "give a BertConfig or a mapping of its fields"
+                )
             _refuse_unknown(text, BertConfig, "text_config")
             self.text_config = BertConfig(**text)
         for name in ("widths", "depths", "heads", "image_mean", "image_std"):
@@ -140,22 +142,22 @@ class RemoteSAMConfig(PreTrainedConfig):
         for name in ("widths", "depths", "heads"):
             values = getattr(self, name)
             if len(values) != STAGES or not all(map(_is_count, values)):
-                _refuse(
+                _refuse_setting(
                     f"{name}={values}", f"the network has {STAGES} stages; give {STAGES} counts"
                 )
         for name in _COUNTS:
             value = getattr(self, name)
             if not _is_count(value):
-                _refuse(f"{name}={value!r}", "a whole number of at least 1 is needed")
+                _refuse_setting(f"{name}={value!r}", "a whole number of at least 1 is needed")
         if sum(self.depths) > MOST_BLOCKS:
-            _refuse(f"depths={self.depths}", f"at most {MOST_BLOCKS} blocks in all")
+            _refuse_setting(f"depths={self.depths}", f"at most {MOST_BLOCKS} blocks in all")
         self._check_numbers()
         if not 1 <= self.mlp_ratio * min(self.widths) <= LARGEST_COUNT:
-            _refuse(f"mlp_ratio={self.mlp_ratio!r}", "a positive ratio is needed")
+            _refuse_setting(f"mlp_ratio={self.mlp_ratio!r}", "a positive ratio is needed")
         if not 0 <= self.max_rotation <= 90:
-            _refuse(f"max_rotation={self.max_rotation!r}", "give degrees from 0 to 90")
+            _refuse_setting(f"max_rotation={self.max_rotation!r}", "give degrees from 0 to 90")
         if not len(self.image_mean) == len(self.image_std) == 3 or min(self.image_std) <= 0:
-            _refuse(
+            _refuse_setting(
                 f"image_mean={self.image_mean}, image_std={self.image_std}",
                 "three channels each, deviations positive",
             )
@@ -166,28 +168,28 @@ class RemoteSAMConfig(PreTrainedConfig):
         for name in ("mlp_ratio", "max_rotation", "norm_eps", "initializer_range"):
             value = getattr(self, name)
             if not _is_finite(value):
-                _refuse(f"{name}={value!r}", "a finite number is needed")
+                _refuse_setting(f"{name}={value!r}", "a finite number is needed")
         for name in ("image_mean", "image_std"):
             if not all(map(_is_finite, getattr(self, name))):
-                _refuse(f"{name}={getattr(self, name)}", "finite numbers are needed")
+                _refuse_setting(f"{name}={getattr(self, name)}", "finite numbers are needed")
 
     def _check_picture(self) -> None:
         step = self.patch_size << (STAGES - 1)
         if self.image_size % step:
             below = self.image_size // step * step
-            _refuse(
+            _refuse_setting(
                 f"image_size={self.image_size} is no multiple of {step} (patch_size="
                 f"{self.patch_size}, halved {STAGES - 1} times)",
                 f"use {below} or {below + step}" if below else f"use {step}",
             )
         for stage, (width, heads) in enumerate(zip(self.widths, self.heads, strict=True)):
             if width % heads:
-                _refuse(
+                _refuse_setting(
                     f"widths[{stage}]={width} cannot be shared among heads[{stage}]={heads}",
                     "each number of heads must divide the width of its stage",
                 )
             if width % self.reduction:
-                _refuse(
+                _refuse_setting(
                     f"widths[{stage}]={width} is no multiple of reduction={self.reduction}",
                     "the cross-scale interaction divides every width by it",
                 )
@@ -197,19 +199,21 @@ class RemoteSAMConfig(PreTrainedConfig):
         for name in _TEXT_COUNTS:
             value = getattr(text, name)
             if not _is_count(value):
-                _refuse(f"text_config.{name}={value!r}", "a whole number of at least 1 is needed")
+                _refuse_setting(
+                    f"text_config.{name}={value!r}", "a whole number of at least 1 is needed"
+                )
         if text.num_hidden_layers > MOST_BLOCKS:
-            _refuse(
+            _refuse_setting(
                 f"text_config.num_hidden_layers={text.num_hidden_layers}", f"at most {MOST_BLOCKS}"
             )
         if text.hidden_size % text.num_attention_heads:
-            _refuse(
+            _refuse_setting(
                 f"text_config.hidden_size={text.hidden_size} cannot be shared among "
                 f"num_attention_heads={text.num_attention_heads}",
                 "the number of heads must divide the width",
             )
         if self.max_tokens > text.max_position_embeddings:
-            _refuse(
+            _refuse_setting(
                 f"max_tokens={self.max_tokens} exceeds text_config.max_position_embeddings="
                 f"{text.max_position_embeddings}",
                 "shorten max_tokens or lengthen the text encoder",
@@ -225,7 +229,7 @@ def _refuse_unknown(given: Mapping[str, Any], kind: type[PreTrainedConfig], wher
         if name not in known and not name.startswith("_") and not hasattr(PreTrainedConfig, name)
     ]
     if unknown:
-        _refuse(
+        _refuse_setting(
             f"{where} knows no {', '.join(sorted(unknown))}",
             f"known are {', '.join(kind.__annotations__)} (or was the file written by a newer "
             f"version?)",
@@ -242,5 +246,5 @@ def _is_finite(value: object) -> bool:
     )  # false for NaN as well
 
 
-def _refuse(problem: str, remedy: str) -> NoReturn:
+def _refuse_setting(problem: str, remedy: str) -> NoReturn:
     raise ModelError(f"{problem}: {remedy}.")

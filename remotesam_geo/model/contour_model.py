@@ -154,15 +154,15 @@ class ContourModel:
         """
         check_compute(precision, batch)
         number_in("resolution", resolution, 1, whole=True)
-        found = _locate(source, revision, cache_dir, local_files_only)
+        found = _locate_contour_weights(source, revision, cache_dir, local_files_only)
         loaded = origin(
             found,
             {name: digest(tensor) for name, tensor in open_tensors(found.weights).items()},
             sha256,
         )
-        mean, std = _normalisation(found.weights.parent)
+        mean, std = _image_normalisation(found.weights.parent)
         model = cls(
-            _network(found.weights.parent),
+            _contour_network(found.weights.parent),
             resolution=resolution,
             image_mean=mean,
             image_std=std,
@@ -177,7 +177,7 @@ class ContourModel:
     def open(cls, recipe: ContourRecipe) -> "ContourModel":
         """The model of a recipe; this process opens it once, and keeps the last two."""
         with _opening:
-            return _open(recipe)
+            return _open_contour_model(recipe)
 
     @property
     def recipe(self) -> ContourRecipe:
@@ -236,7 +236,7 @@ class ContourModel:
         return to_codes(logits[:, 0].sigmoid()).cpu().numpy()
 
 
-def _locate(
+def _locate_contour_weights(
     source: str | PathLike[str] | None,
     revision: str | None,
     cache_dir: str | PathLike[str] | None,
@@ -273,7 +273,7 @@ def _locate(
     return LocalWeights(weights=folder / WEIGHTS_FILE, folder=folder, name=name, revision=revision)
 
 
-def _network(folder: Path) -> PreTrainedModel:
+def _contour_network(folder: Path) -> PreTrainedModel:
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         if config.num_labels != 1:
@@ -303,7 +303,7 @@ def _network(folder: Path) -> PreTrainedModel:
     return network  # type: ignore[no-any-return]
 
 
-def _normalisation(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _image_normalisation(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
     path = folder / PREPROCESSOR_FILE
     if not path.is_file():
         return IMAGE_MEAN, IMAGE_STD
@@ -322,7 +322,7 @@ _opening = Lock()
 
 
 @functools.lru_cache(maxsize=2)
-def _open(recipe: ContourRecipe) -> ContourModel:
+def _open_contour_model(recipe: ContourRecipe) -> ContourModel:
     return ContourModel.from_pretrained(
         recipe.source,
         revision=recipe.revision,

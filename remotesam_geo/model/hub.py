@@ -100,7 +100,7 @@ def fetch(
     commit = revision
     folder = place
     for name in (*release.files, *release.optional):
-        path = _file(
+        path = _cached_file(
             release,
             name,
             sha256=release.files.get(name) if revision is None else None,
@@ -120,7 +120,7 @@ def by_hand(release: Release) -> Path:
     return Path(constants.HF_HOME) / "remotesam_geo" / release.repo.rpartition("/")[2]
 
 
-def _file(
+def _cached_file(
     release: Release,
     name: str,
     *,
@@ -140,7 +140,7 @@ def _file(
             path = Path(cached)
             # The cache names a file by what the hub says it is: a link to its SHA-256.
             if sha256 and path.is_symlink() and path.readlink().name != sha256:
-                raise _another(release, name, path, path.readlink().name, sha256)
+                raise _wrong_version_error(release, name, path, path.readlink().name, sha256)
             return path
         if cached is not None and name in release.optional:  # known not to exist
             return None
@@ -157,16 +157,18 @@ def _file(
     except Exception as error:
         if name in release.optional and isinstance(error, EntryNotFoundError):
             return None
-        raise _unreachable(release, name, revision, cache_dir, error) from error
+        raise _unreachable_error(release, name, revision, cache_dir, error) from error
     if sha256 and (found := file_sha256(path)) != sha256:
         if path.is_symlink():
             (path.parent / path.readlink()).unlink()
         path.unlink()  # else the cache would hand it out the next time, unread
-        raise _another(release, name, path, found, sha256)
+        raise _wrong_version_error(release, name, path, found, sha256)
     return path
 
 
-def _another(release: Release, name: str, path: Path, found: str, known: str) -> ModelError:
+def _wrong_version_error(
+    release: Release, name: str, path: Path, found: str, known: str
+) -> ModelError:
     return ModelError(
         f"{path} is not the {name} that this version of remotesam_geo knows: its SHA-256 is "
         f"{found}, not {known}. If {release.repo} has a newer file that you trust, name it with "
@@ -174,7 +176,7 @@ def _another(release: Release, name: str, path: Path, found: str, known: str) ->
     )
 
 
-def _unreachable(
+def _unreachable_error(
     release: Release,
     name: str,
     revision: str,

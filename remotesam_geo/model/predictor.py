@@ -150,7 +150,7 @@ class Predictor:
     def open(cls, recipe: PredictorRecipe) -> "Predictor":
         """The predictor of a recipe; this process opens it once, and keeps the last two."""
         with _opening:
-            return _open(recipe)
+            return _open_predictor(recipe)
 
     @property
     def batch(self) -> int:
@@ -395,7 +395,7 @@ class Leaving:
         if targets[0].dtype == np.uint8:
             answers = to_codes(answers)
         if not self.cuda:
-            _fill(answers.cpu(), targets)
+            _fill_targets(answers.cpu(), targets)
             return
         host = torch.empty(answers.shape, dtype=answers.dtype, pin_memory=True)
         host.copy_(answers, non_blocking=True)
@@ -410,10 +410,10 @@ class Leaving:
             host, targets, arrived = self.waiting
             self.waiting = None
             arrived.synchronize()
-            _fill(host, targets)
+            _fill_targets(host, targets)
 
 
-def _fill(answers: Tensor, targets: list[NDArray[Any]]) -> None:
+def _fill_targets(answers: Tensor, targets: list[NDArray[Any]]) -> None:
     for answer, target in zip(answers.numpy(), targets, strict=True):
         target[...] = answer
 
@@ -444,7 +444,7 @@ _opening = Lock()
 
 
 @functools.lru_cache(maxsize=2)
-def _open(recipe: PredictorRecipe) -> Predictor:
+def _open_predictor(recipe: PredictorRecipe) -> Predictor:
     model = RemoteSAMModel.from_pretrained(
         recipe.source, revision=recipe.revision, sha256=recipe.weights
     )

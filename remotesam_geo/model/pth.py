@@ -75,7 +75,7 @@ def read_pth(path: Path) -> dict[str, Tensor]:
             content = torch.load(str(path), map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:
         raise ModelError(f"{path} is damaged: {_first_line(error)}") from error
-    weights = _weights(content, path)
+    weights = _weights_of_content(content, path)
     if sum(tensor.nbytes for tensor in weights.values()) > MOST_SHARED * path.stat().st_size:
         raise ModelError(
             f"{path} is no checkpoint: its tensors claim far more bytes than the file has. "
@@ -201,7 +201,7 @@ def _python_3_name(name: str) -> str:
     return f"{IMPORT_MAPPING.get(module, module)}.{attribute}" if attribute else name
 
 
-def _weights(content: Any, path: Path) -> dict[str, Tensor]:
+def _weights_of_content(content: Any, path: Path) -> dict[str, Tensor]:
     if not isinstance(content, dict):
         raise ModelError(f"{path} holds a {type(content).__name__}, not a dict of weights.")
     state = content.get("model", content)

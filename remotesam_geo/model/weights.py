@@ -187,11 +187,11 @@ def configuration(source: LocalWeights, config: RemoteSAMConfig | None) -> Remot
     except ModelError:
         raise
     except Exception as error:  # transformers checks fields with errors of many kinds
-        raise ModelError(f"{path} describes no network: {_brief(error)}") from error
+        raise ModelError(f"{path} describes no network: {_brief_error(error)}") from error
     return own if config is None else config
 
 
-def _brief(error: Exception) -> str:
+def _brief_error(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
@@ -218,7 +218,7 @@ def open_tensors(path: Path) -> State:
     return {name: tensor for name, tensor in found.items() if not DERIVED.search(name)}
 
 
-def _kinds(tensors: Mapping[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
+def _tensor_kinds(tensors: Mapping[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
     return {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
 
 
@@ -240,7 +240,7 @@ def stream(path: Path, expected: Mapping[str, Tensor]) -> Iterator[tuple[str, Te
     check(mapped, expected, path)
     if path.suffix != ".safetensors":
         check_sums(path)
-    kinds, names = _kinds(mapped), write_order(mapped)
+    kinds, names = _tensor_kinds(mapped), write_order(mapped)
     left = sum(tensor.nbytes for tensor in mapped.values())
     spare = max(left // 40, SPARE)
     while True:
@@ -256,7 +256,7 @@ def stream(path: Path, expected: Mapping[str, Tensor]) -> Iterator[tuple[str, Te
             return
         del mapped
         mapped = open_tensors(path)
-        if _kinds(mapped) != kinds:
+        if _tensor_kinds(mapped) != kinds:
             raise ModelError(f"{path} changed while it was read; load it again.")
 
 
@@ -315,7 +315,7 @@ def digest(tensor: Tensor) -> str:
     return f"{kind} {tuple(tensor.shape)} {hashlib.sha256(data).hexdigest()}"
 
 
-def _identity(digests: Mapping[str, str]) -> str:
+def _identity_of_digests(digests: Mapping[str, str]) -> str:
     text = "".join(f"{name} {line}\n" for name, line in sorted(digests.items()))
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -332,7 +332,7 @@ def weights_sha256(model: nn.Module) -> str:
         >>> weights_sha256(layer) == before
         False
     """
-    return _identity(
+    return _identity_of_digests(
         {
             name: digest(tensor)
             for name, tensor in model.state_dict().items()
@@ -352,7 +352,9 @@ def expected_tensors(
         with torch.device("meta"):
             return network(config).state_dict()
     except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError) as error:
-        raise ModelError(f"the configuration describes no network: {_brief(error)}") from error
+        raise ModelError(
+            f"the configuration describes no network: {_brief_error(error)}"
+        ) from error
 
 
 def read(
@@ -391,7 +393,7 @@ def origin(
     loaded: Mapping[str, str] | None = None,
 ) -> WeightsOrigin:
     """The identity that was found, held against the pinned one and the file's own record."""
-    found = _identity(digests)
+    found = _identity_of_digests(digests)
     if sha256 is not None and found != sha256.lower():
         raise ModelError(
             f"the weights of {source.weights} have the SHA-256 {found}, not the pinned {sha256}. "
@@ -409,7 +411,7 @@ def origin(
         source=source.name,
         revision=source.revision,
         sha256=found,
-        in_memory=found if loaded is None else _identity(loaded),
+        in_memory=found if loaded is None else _identity_of_digests(loaded),
     )
 
 

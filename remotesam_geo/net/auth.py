@@ -162,7 +162,7 @@ class PlanetaryComputer:
         return (
             (scheme, port) in (("https", 443), ("http", 80))
             and host.endswith(self.suffix)
-            and not {"sig", "se"} <= set(_query(href))
+            and not {"sig", "se"} <= set(_query_of_href(href))
         )
 
     def request(
@@ -174,7 +174,9 @@ class PlanetaryComputer:
         container = parts.path.lstrip("/").partition("/")[0]
         place = f"{self.endpoint}/{quote(account)}/{quote(container)}"
         stale = urlsplit(refused.url).query if refused is not None else None
-        token = _TOKENS.get(place, stale, lambda: _ask(place, transport, deadline), deadline)
+        token = _TOKENS.get(
+            place, stale, lambda: _ask_for_token(place, transport, deadline), deadline
+        )
         if not token:
             return Request(url=href)
         query = f"{parts.query}&{token}" if parts.query else token
@@ -188,14 +190,14 @@ class PlanetaryComputer:
         return error.status in (401, 403)
 
 
-def _query(href: str) -> dict[str, list[str]]:
+def _query_of_href(href: str) -> dict[str, list[str]]:
     try:
         return parse_qs(urlsplit(href).query)
     except ValueError:  # more parameters than Python takes apart: no signature looks like that
         return {}
 
 
-def _ask(place: str, transport: Transport, deadline: float) -> tuple[str, float]:
+def _ask_for_token(place: str, transport: Transport, deadline: float) -> tuple[str, float]:
     """A token and the second it ends; none for a container that the service does not know."""
     key = os.environ.get("PC_SDK_SUBSCRIPTION_KEY")
     secret = {"Ocp-Apim-Subscription-Key": key} if key else {}
@@ -205,12 +207,12 @@ def _ask(place: str, transport: Transport, deadline: float) -> tuple[str, float]
             if answer.status == 404:  # not one of its containers: public, or not ours to sign
                 return "", time.time() + 600
             check_status(answer, (200,))
-            return _token(body_of(answer, 1 << 16), place)
+            return _token_of_body(body_of(answer, 1 << 16), place)
 
     return retry(once, transport=transport, deadline=deadline)
 
 
-def _token(body: bytes, place: str) -> tuple[str, float]:
+def _token_of_body(body: bytes, place: str) -> tuple[str, float]:
     try:
         told = json.loads(body)
         ends = dt.datetime.fromisoformat(told["msft:expiry"])

@@ -146,14 +146,14 @@ class Transport:
             check_href(url, origin=url, trust=self.trust)
             at_home = at_home and origin(url) == first
             with self._one(
-                url, _fields(headers or {}, secret if at_home else {}), deadline, body
+                url, _request_headers(headers or {}, secret if at_home else {}), deadline, body
             ) as answer:
                 target = answer.headers.get("location")
                 if answer.status not in REDIRECTS or target is None:
                     yield answer
                     return
                 body = body if answer.status in (307, 308) else None
-            url = _redirected(url, target)
+            url = _redirect_target(url, target)
         raise ReadError(f"{redact(url)} redirects more than {MAX_REDIRECTS} times")
 
     @contextlib.contextmanager
@@ -167,7 +167,7 @@ class Transport:
 
         def pieces() -> Iterator[bytes]:
             nonlocal whole
-            while piece := _network(lambda: response.read1(1 << 18), url):
+            while piece := _network_step(lambda: response.read1(1 << 18), url):
                 yield piece
             if response.length:
                 raise TransientError(f"{redact(url)}: the answer was cut short")
@@ -175,11 +175,11 @@ class Transport:
 
         try:
             yield Response(
-                url=url, status=response.status, headers=_joined(response), pieces=pieces
+                url=url, status=response.status, headers=_response_headers(response), pieces=pieces
             )
         finally:
             if not whole and response.length is not None and response.length <= 1 << 14:
-                whole = _drained(response)  # an error page: read it and keep the connection
+                whole = _drain_response(response)  # an error page: read it and keep the connection
             response.close()
             if whole and not response.will_close:
                 self._keep(place, connection)
@@ -216,7 +216,7 @@ class Transport:
                 return response
 
             try:
-                return connection, _network(exchange, url)
+                return connection, _network_step(exchange, url)
             except TransientError as error:
                 connection.close()
                 # A kept connection that the server closed meanwhile is no failure of the server.
@@ -285,7 +285,7 @@ def _without_user(url: str) -> tuple[str, dict[str, str]]:
     return parts._replace(netloc=host).geturl(), own
 
 
-def _redirected(url: str, target: str) -> str:
+def _redirect_target(url: str, target: str) -> str:
     """Where a redirect leads.
 
     Raises:
@@ -305,7 +305,7 @@ def _redirected(url: str, target: str) -> str:
     return there
 
 
-def _fields(headers: Mapping[str, str], secret: Mapping[str, str]) -> dict[str, str]:
+def _request_headers(headers: Mapping[str, str], secret: Mapping[str, str]) -> dict[str, str]:
     """The headers of a request, names in lower case.
 
     Raises:
@@ -322,7 +322,7 @@ def _fields(headers: Mapping[str, str], secret: Mapping[str, str]) -> dict[str, 
     return fields
 
 
-def _joined(response: http.client.HTTPResponse) -> dict[str, str]:
+def _response_headers(response: http.client.HTTPResponse) -> dict[str, str]:
     """The headers of an answer, names in lower case."""
     values: dict[str, list[str]] = {}
     for name, value in response.getheaders():
@@ -341,7 +341,7 @@ def _check_protocol(response: http.client.HTTPResponse) -> None:
         raise http.client.HTTPException(f"the transfer encoding {coding[:40]!r} was not asked for")
 
 
-def _network(action: Callable[[], T], url: str) -> T:
+def _network_step(action: Callable[[], T], url: str) -> T:
     """Run one step on the network; what may pass becomes a TransientError."""
     try:
         return action()
@@ -362,11 +362,12 @@ def _network(action: Callable[[], T], url: str) -> T:
     except (OSError, http.client.HTTPException) as error:
         name = type(error).__name__
         raise TransientError(
-            f"{redact(url)}: the connection failed ({name}: {error})", repeats=_repeats(error, url)
+            f"{redact(url)}: the connection failed ({name}: {error})",
+            repeats=_times_to_repeat(error, url),
         ) from error
 
 
-def _repeats(error: BaseException, url: str) -> int | None:
+def _times_to_repeat(error: BaseException, url: str) -> int | None:
     """How often it helps to repeat what failed: once where the other side is there and answers wrongly."""
     if isinstance(error, ConnectionRefusedError):
         here = origin(url)[1] in LOOPBACK
@@ -376,7 +377,7 @@ def _repeats(error: BaseException, url: str) -> int | None:
     return 1 if isinstance(error, ssl.SSLError | http.client.HTTPException) else None
 
 
-def _drained(response: http.client.HTTPResponse) -> bool:
+def _drain_response(response: http.client.HTTPResponse) -> bool:
     try:
         while response.read1(1 << 14):
             pass

@@ -126,11 +126,11 @@ class Web:
             request.url, plain, secret=secret, deadline=deadline, body=body
         ) as answer:
             if answer.status != 200:
-                _refuse(answer)
-            return b"".join(_unpacked(answer))
+                _raise_for_status(answer)
+            return b"".join(_decompressed_body(answer))
 
 
-def _unpacked(answer: Response) -> Iterator[bytes]:
+def _decompressed_body(answer: Response) -> Iterator[bytes]:
     """The body, decompressed, up to a size that a page of a catalogue never has."""
     coding = answer.headers.get("content-encoding", "").lower()
     if coding not in ("", "identity", "gzip", "x-gzip"):
@@ -152,24 +152,24 @@ def _unpacked(answer: Response) -> Iterator[bytes]:
         raise TransientError(f"{redact(answer.url)}: the answer was cut short")
 
 
-def _refuse(answer: Response) -> None:
+def _raise_for_status(answer: Response) -> None:
     """Raise an error status, with what the service says about it."""
     try:
         check_status(answer, (200,))
     except ReadError as error:
         said = b""
         with contextlib.suppress(ReadError):  # what it says about its failure may fail as well
-            for piece in _unpacked(answer):
+            for piece in _decompressed_body(answer):
                 said += piece
                 if len(said) > 1 << 16:
                     break
-        text = _said(said)
+        text = _message_of_body(said)
         if text:
             error.args = (f"{error.args[0]}: {text}", *error.args[1:])
         raise
 
 
-def _said(body: bytes) -> str:
+def _message_of_body(body: bytes) -> str:
     """The part of an error's body that is meant for people."""
     text = body.decode("utf-8", "replace")
     try:

@@ -252,7 +252,7 @@ class RemoteFile:
                 flight.set_exception(ReadError("the read that fetched these bytes failed"))
 
     def _fetch_all(self, spans: Sequence[Span], deadline: float) -> dict[Span, bytes]:
-        runs = list(_merged(spans))
+        runs = list(_merged_spans(spans))
         bodies = self._fetch_each([run for run, _ in runs], deadline)
         return {
             span: body[span[0] - run[0] : span[1] - run[0]]
@@ -280,7 +280,7 @@ class RemoteFile:
             if answer.status == 416:
                 self._check_shrunk(answer)
             check_status(answer, (200, 206))
-            self._check_version(_version(answer))
+            self._check_version(_version_of_response(answer))
             if answer.status == 200:
                 raise TransientError(f"{self._name}: all of the file came for a part of it")
             first, last, size = _content_range(answer)
@@ -322,7 +322,7 @@ class RemoteFile:
                 self._key = f"{self.href}\n{self._version}\n{self.size}"
                 self._network.spool.put(self._key, held)
                 return held.read(0, PAGE)
-            self._version = _version(answer)
+            self._version = _version_of_response(answer)
             first, last, self.size = _content_range(answer)
             if first != 0 or last >= PAGE:
                 raise TransientError(
@@ -346,7 +346,7 @@ class RemoteFile:
         for piece in answer.pieces():
             held.write(held.size, piece)
             self._check_whole(held.size)
-        return held, _version(answer)
+        return held, _version_of_response(answer)
 
     def _take_same_whole(self, answer: Response) -> SpooledFile:
         """All of the file once more, where the server gives it only whole."""
@@ -415,13 +415,15 @@ class RemoteFile:
                     raise
                 except StatusError as error:
                     if renewals == RENEWALS or not learns(self.href, network.signers, error):
-                        raise ReadError(f"{error}{_advice(error, signed=refused)}") from error
+                        raise ReadError(
+                            f"{error}{_signer_advice(error, signed=refused)}"
+                        ) from error
                     refused, renewals = request, renewals + 1
 
         return retry(once, transport=network.transport, deadline=deadline)
 
 
-def _advice(error: StatusError, signed: Request | None) -> str:
+def _signer_advice(error: StatusError, signed: Request | None) -> str:
     if error.status not in (401, 403):
         return ""
     if signed is not None:
@@ -429,7 +431,7 @@ def _advice(error: StatusError, signed: Request | None) -> str:
     return "; the store may want a signature: pass a signer (HrefSigner, S3) in ReadPolicy"
 
 
-def _merged(spans: Sequence[Span]) -> Iterator[tuple[Span, list[Span]]]:
+def _merged_spans(spans: Sequence[Span]) -> Iterator[tuple[Span, list[Span]]]:
     """Runs of spans that lie close enough to be fetched as one, with their members."""
     members: list[Span] = []
     for span in sorted(spans):
@@ -499,7 +501,7 @@ def _content_range(answer: Response) -> tuple[int, int, int]:
     return first, last, size
 
 
-def _version(answer: Response) -> Version:
+def _version_of_response(answer: Response) -> Version:
     return Version(
         tag=answer.headers.get("etag", "").removeprefix("W/"),
         date=answer.headers.get("last-modified", ""),

@@ -146,21 +146,21 @@ class Connection(http.client.HTTPConnection):
         """Connect, as `http.client` asks for it."""
         place, clock = self._place, self.clock
         if place.proxy is None:
-            found = _addresses(place.host, place.port, clock.left(self._patience.connect))
+            found = _resolve_addresses(place.host, place.port, clock.left(self._patience.connect))
             for *_, address in found:
                 check_address(place.host, str(address[0]), self._trust)
             sock = self._first_that_connects(place.host, found)
         else:
             self._check_behind_proxy()
             host, port = place.proxy.host, place.proxy.port
-            found = _addresses(host, port, clock.left(self._patience.connect))
+            found = _resolve_addresses(host, port, clock.left(self._patience.connect))
             sock = self._first_that_connects(f"the proxy {host}", found)
         try:
             if place.proxy is not None and place.secure:
                 self._tunnel_through(sock, place.proxy)
             if place.secure:
                 sock.settimeout(clock.left(self._patience.connect))
-                sock = _tls().wrap_socket(sock, server_hostname=place.host)
+                sock = _tls_context().wrap_socket(sock, server_hostname=place.host)
         except BaseException:
             sock.close()
             raise
@@ -180,7 +180,9 @@ class Connection(http.client.HTTPConnection):
         """Judge the addresses of a host that the proxy resolves, where they are known here too."""
         place = self._place
         try:
-            found = _addresses(place.host, place.port, self.clock.left(self._patience.connect))
+            found = _resolve_addresses(
+                place.host, place.port, self.clock.left(self._patience.connect)
+            )
         except socket.gaierror:
             return  # names that only the proxy can resolve
         for *_, address in found:
@@ -230,7 +232,7 @@ class Connection(http.client.HTTPConnection):
             raise OSError(f"the proxy refuses a tunnel: {b' '.join(status)[:80]!r}")
 
 
-def _addresses(host: str, port: int, wait: float) -> Sequence[Any]:
+def _resolve_addresses(host: str, port: int, wait: float) -> Sequence[Any]:
     """Every address that a name stands for.
 
     The system's lookup cannot be given a time-out: it runs in a thread, which is left behind once the time is over.
@@ -261,7 +263,7 @@ def _addresses(host: str, port: int, wait: float) -> Sequence[Any]:
 
 
 @functools.cache
-def _tls() -> ssl.SSLContext:
+def _tls_context() -> ssl.SSLContext:
     # Authorities the user added (SSL_CERT_FILE and the system's) count beside the bundled ones.
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())
@@ -315,12 +317,12 @@ class Endpoint:
         here = host in LOOPBACK
         proxy = None
         if not here and not urllib.request.proxy_bypass(host):
-            proxy = _proxy(scheme)
+            proxy = _environment_proxy(scheme)
         port = parts.port if parts.port is not None else 443 if secure else 80
         return cls(host, port, secure, proxy)
 
 
-def _proxy(scheme: str) -> Proxy | None:
+def _environment_proxy(scheme: str) -> Proxy | None:
     """The proxy that the environment names for URLs of a scheme, or for all."""
     named = urllib.request.getproxies()
     kind = scheme if named.get(scheme) else "all"

@@ -62,7 +62,7 @@ def replacing(
         yield new
         _to_disk(new)
         place_of(target, **known)  # once more: writing takes its time
-        _swap(new, target, draft / OLD)
+        _swap_folders(new, target, draft / OLD)
         sync(target.parent)
         written = True
     except RemoteSAMError:
@@ -73,10 +73,10 @@ def replacing(
         raise _not_written(target, error) from error
     finally:
         if target.exists() or not (draft / OLD).exists():  # else it holds all that is left
-            _remove(draft, times=1 if written else 3)
+            _remove_draft(draft, times=1 if written else 3)
 
 
-def _remove(draft: Path, *, times: int) -> None:
+def _remove_draft(draft: Path, *, times: int) -> None:
     """Remove a draft until it stays away: threads of a broken write may still put there what they had begun."""
     gone = 0
     for _ in range(50):
@@ -92,7 +92,7 @@ def _not_written(target: Path, error: Exception) -> WriteError:
     return WriteError(f"cannot write {target}: {error}.{kept}")
 
 
-def _swap(new: Path, target: Path, aside: Path) -> None:
+def _swap_folders(new: Path, target: Path, aside: Path) -> None:
     if not (target.is_dir() or (new.is_dir() and target.exists())):
         new.replace(target)
         return

@@ -50,8 +50,9 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
     if not place.exists():
         raise InputError(f"there is no {str(path)!r}")
     readers = {
-        ".parquet": _parquet, ".geoparquet": _parquet, ".gpkg": _ogr, ".fgb": _ogr, ".geojson": _geojson,
-        ".json": _geojson, ".tif": _tiff, ".tiff": _tiff, ".zarr": _zarr,
+        ".parquet": _parquet_metadata, ".geoparquet": _parquet_metadata, ".gpkg": _ogr_metadata, ".fgb": _ogr_metadata,
+        ".geojson": _geojson_metadata, ".json": _geojson_metadata, ".tif": _tiff_tags, ".tiff": _tiff_tags,
+        ".zarr": _zarr_attributes,
     }  # fmt: skip
     reader = readers.get(place.suffix.lower())
     if reader is None:
@@ -63,17 +64,17 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
     return found
 
 
-def _parquet(path: Path) -> Mapping[str, Any]:
+def _parquet_metadata(path: Path) -> Mapping[str, Any]:
     first = min(path.glob("*.parquet"), default=path) if path.is_dir() else path
     stored = pq.read_schema(first).metadata or {}
     return {key.decode(): text.decode() for key, text in stored.items()}
 
 
-def _ogr(path: Path) -> Mapping[str, Any]:
+def _ogr_metadata(path: Path) -> Mapping[str, Any]:
     return pyogrio.read_info(path)["layer_metadata"] or {}
 
 
-def _geojson(path: Path) -> Mapping[str, Any]:
+def _geojson_metadata(path: Path) -> Mapping[str, Any]:
     with path.open(encoding="utf-8") as file:
         first = file.readline().rstrip()
         try:  # the first line of our own files says it all
@@ -83,13 +84,13 @@ def _geojson(path: Path) -> Mapping[str, Any]:
     return found
 
 
-def _tiff(path: Path) -> Mapping[str, Any]:
+def _tiff_tags(path: Path) -> Mapping[str, Any]:
     with rasterio.open(path) as file:
         tags: dict[str, str] = file.tags()
     return tags
 
 
-def _zarr(path: Path) -> Mapping[str, Any]:
+def _zarr_attributes(path: Path) -> Mapping[str, Any]:
     node = zarr.open(str(path), mode="r")
     if isinstance(node, zarr.Group):
         for _, array in node.arrays():

@@ -69,7 +69,7 @@ def write_cog(result: xr.DataArray, path: Path) -> None:
         result: From `probabilities` or `classmap`.
         path: The file.
     """
-    bands = _bands(result)
+    bands = _raster_bands(result)
     high, wide = bands.geobox.shape.yx
     profile = {
         "driver": "GTiff", "count": len(bands.names), "height": high, "width": wide, "dtype": bands.codes.dtype.name,
@@ -168,7 +168,9 @@ def open_probabilities(path: str | Path) -> xr.DataArray:
         raise InputError(f"{place.name!r} holds no probabilities: was it written by save?")
     (one,) = held
     # Through the byte: decoding by scale and offset rounds differently.
-    exact = one.copy(data=one.data.map_blocks(lambda part: decode(_codes(part)), dtype=np.float32))
+    exact = one.copy(
+        data=one.data.map_blocks(lambda part: decode(_codes_of_block(part)), dtype=np.float32)
+    )
     whole = exact.assign_coords(
         prompt=np.array([str(label) for label in one["prompt"].values], object)
     )
@@ -198,7 +200,7 @@ class _Bands:
     geobox: GeoBox
 
 
-def _bands(result: xr.DataArray) -> _Bands:
+def _raster_bands(result: xr.DataArray) -> _Bands:
     geobox = grid_of(result, "this map")
     y, x = (str(dim) for dim in result.odc.spatial_dims)
     order = [dim for dim in ("time", "prompt", y, x) if dim in result.dims]
@@ -209,14 +211,14 @@ def _bands(result: xr.DataArray) -> _Bands:
     data = da.asarray(result.transpose(*order).data)  # type: ignore[no-untyped-call]
     codes = data.reshape(-1, *data.shape[-2:])
     times = (
-        [_time(time) for time in np.atleast_1d(result["time"].values)]
+        [_time_text(time) for time in np.atleast_1d(result["time"].values)]
         if "time" in result.coords
         else [""]
     )
     if is_probabilities(result):
         labels = [str(label) for label in result["prompt"].values]
         return _Bands(
-            codes=codes.map_blocks(_codes, dtype=np.uint8),
+            codes=codes.map_blocks(_codes_of_block, dtype=np.uint8),
             names=[
                 (f"{label} {time}".strip(), {"prompt": label, **({"time": time} if time else {})})
                 for time in times
@@ -241,12 +243,12 @@ def _bands(result: xr.DataArray) -> _Bands:
     )  # fmt: skip
 
 
-def _codes(block: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+def _codes_of_block(block: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
     # Storage by whole steps brings the byte 0 back as half a step below zero.
     return encode(np.where((block < 0) & (block > -STEP), np.float32(0), block).astype(np.float32))
 
 
-def _time(value: np.datetime64) -> str:
+def _time_text(value: np.datetime64) -> str:
     return "" if np.isnat(value) else f"{pd.Timestamp(value).isoformat()}Z"
 
 

@@ -118,18 +118,18 @@ def result_item(
         ("when", when, datetime),
     ):
         instance_of(key, value, (kind, type(None)), f"a {kind.__name__}, or leave it out")
-    facts = [_facts(file) for file in files]
+    facts = [_file_facts(file) for file in files]
     made = read_provenance(files[0])
-    footprint = _footprint(made, files[0])
-    begin, end = _times([time for each in facts for time in each.times], origins, when)
+    footprint = _asked_footprint(made, files[0])
+    begin, end = _item_times([time for each in facts for time in each.times], origins, when)
     item = pystac.Item(
         id=name or files[0].stem,
         geometry=mapping(footprint),
-        bbox=_bbox(footprint),
+        bbox=_stac_bbox(footprint),
         datetime=begin if begin == end else None,
         start_datetime=None if begin == end else begin,
         end_datetime=None if begin == end else end,
-        properties={"remotesam": made, **_labels(facts)},
+        properties={"remotesam": made, **_label_fields(facts)},
     )
     item.stac_extensions = sorted(
         {uri for each in facts for uri in each.extensions} | ({LABEL} if "label:type" in item.properties else set())
@@ -257,7 +257,7 @@ def _derived_from(item: pystac.Item, extra: dict[str, Any]) -> pystac.Link:
     )  # fmt: skip
 
 
-def _labels(facts: Sequence[_Facts]) -> dict[str, Any]:
+def _label_fields(facts: Sequence[_Facts]) -> dict[str, Any]:
     """The label extension's fields, where there are labels."""
     tables = [each.counts for each in facts if each.counts is not None]
     maps = [each.classes for each in facts if each.classes is not None]
@@ -280,7 +280,7 @@ def _labels(facts: Sequence[_Facts]) -> dict[str, Any]:
     return fields
 
 
-def _facts(path: Path) -> _Facts:
+def _file_facts(path: Path) -> _Facts:
     if not path.exists():
         raise InputError(f"there is no {str(path)!r}")
     kind = path.suffix.lower()
@@ -333,13 +333,13 @@ def _of_tiff(path: Path) -> _Facts:
             "raster:bands": stored,
             "proj:shape": list(file.shape),
             "proj:transform": list(file.transform[:6]),
-            "proj:code": _code(file.crs),
+            "proj:code": _epsg_code(file.crs),
         }
     times = tuple(dict.fromkeys(pd.Timestamp(each["time"]) for each in bands if "time" in each))
     if "class_names" not in tags:
         return _Facts(asset=asset, extensions=(PROJECTION, RASTER), times=times)
     names = json.loads(tags["class_names"])
-    asset["classification:classes"] = _classes(names)
+    asset["classification:classes"] = _classification_classes(names)
     return _Facts(
         asset=asset, roles=("data", "labels", "labels-raster"), extensions=(CLASSIFICATION, PROJECTION, RASTER),
         classes=tuple(names), times=times,
@@ -352,25 +352,26 @@ def _of_zarr(path: Path) -> _Facts:
         if "flag_meanings" in array.attrs:
             names = str(array.attrs["flag_meanings"]).split()
             return _Facts(
-                asset={"classification:classes": _classes(names)}, roles=("data", "labels", "labels-raster"),
+                asset={"classification:classes": _classification_classes(names)},
+                roles=("data", "labels", "labels-raster"),
                 extensions=(CLASSIFICATION,), classes=tuple(names),
             )  # fmt: skip
     return _Facts()
 
 
-def _classes(names: Sequence[str]) -> list[dict[str, Any]]:
+def _classification_classes(names: Sequence[str]) -> list[dict[str, Any]]:
     return [
         {"value": value, "name": re.sub(r"[^0-9A-Za-z_-]+", "_", name), "description": name}
         for value, name in enumerate(names)
     ]
 
 
-def _code(crs: Any) -> str | None:
+def _epsg_code(crs: Any) -> str | None:
     code = None if crs is None else crs.to_epsg()
     return None if code is None else f"EPSG:{code}"
 
 
-def _footprint(made: Mapping[str, Any], path: Path) -> shapely.Geometry:
+def _asked_footprint(made: Mapping[str, Any], path: Path) -> shapely.Geometry:
     """What was asked, in degrees: the grids of all its questions."""
     grids = [
         GeoBox(group["grid"]["shape"], Affine(*group["transform"]), group["crs"])
@@ -385,7 +386,7 @@ def _footprint(made: Mapping[str, Any], path: Path) -> shapely.Geometry:
     return shapely.set_precision(shapely.union_all(shapes), 1e-7)
 
 
-def _bbox(footprint: shapely.Geometry) -> list[float]:
+def _stac_bbox(footprint: shapely.Geometry) -> list[float]:
     """West, south, east, north; west is larger than east across the antimeridian."""
     west, south, east, north = footprint.bounds
     parts = shapely.get_parts([footprint])
@@ -395,7 +396,7 @@ def _bbox(footprint: shapely.Geometry) -> list[float]:
     return [float(west), float(south), float(east), float(north)]
 
 
-def _times(
+def _item_times(
     found: Sequence[pd.Timestamp], sources: Sequence[pystac.Item], when: datetime | None
 ) -> tuple[datetime, datetime]:
     stated = (

@@ -56,7 +56,7 @@ def write_parquet(table: gpd.GeoDataFrame, path: Path, *, rows_a_part: int = ROW
             _one_parquet(table, new)
             return
         new.mkdir()
-        near = table.iloc[np.argsort(_hilbert(table), kind="stable")]
+        near = table.iloc[np.argsort(_hilbert_order(table), kind="stable")]
         for part, first in enumerate(range(0, len(near), rows_a_part)):
             _one_parquet(
                 near.iloc[first : first + rows_a_part], new / f"part-{part:05d}.parquet", table
@@ -115,8 +115,8 @@ def write_geojson(table: gpd.GeoDataFrame, path: Path) -> None:
             "GeoJSON holds longitudes and latitudes, and this table has no CRS (results of pictures are in pixels): "
             "write .parquet, .gpkg or .fgb, or place it with table.set_crs(...)"
         )
-    shapes = shapely.to_geojson(_rounded(in_degrees(table.geometry)))
-    rows = _rows(pd.DataFrame(table.drop(columns=table.geometry.name)))
+    shapes = shapely.to_geojson(_rounded_coordinates(in_degrees(table.geometry)))
+    rows = _json_rows(pd.DataFrame(table.drop(columns=table.geometry.name)))
     head: dict[str, Any] = {"type": "FeatureCollection"}
     for key, text in note_of(table).items():
         head[key] = json.loads(text) if key == KEY else text
@@ -154,7 +154,7 @@ def in_degrees(shapes: gpd.GeoSeries) -> NDArray[np.object_]:
     # What leaps from one side of the world to the other was torn by the change of CRS.
     torn = (bounds[:, 2] - bounds[:, 0] > 180) & (not own.is_geographic)
     for index in np.flatnonzero(polygons & (torn | ~np.isfinite(bounds).all(axis=1))):
-        placed[index] = _mended(shapes.iloc[index], own)
+        placed[index] = _rfc7946_polygon(shapes.iloc[index], own)
     bounds = shapely.bounds(placed)
     torn &= ~polygons
     if torn.any():
@@ -163,11 +163,11 @@ def in_degrees(shapes: gpd.GeoSeries) -> NDArray[np.object_]:
         )  # fmt: skip
         bounds = shapely.bounds(placed)
     for index in np.flatnonzero((bounds[:, 0] < -180) | (bounds[:, 2] > 180)):
-        placed[index] = _cut(placed[index])
+        placed[index] = _beyond_antimeridian(placed[index])
     return placed
 
 
-def _mended(shape: shapely.Geometry, crs: CRS) -> shapely.Geometry:
+def _rfc7946_polygon(shape: shapely.Geometry, crs: CRS) -> shapely.Geometry:
     """A polygon over a pole, across the antimeridian, or beyond where its CRS is defined, in degrees."""
     left, bottom, right, top = shape.bounds
     pixel = max(right - left, top - bottom) / 100
@@ -179,7 +179,7 @@ def _mended(shape: shapely.Geometry, crs: CRS) -> shapely.Geometry:
     return done.placed[0]
 
 
-def _cut(shape: shapely.Geometry) -> shapely.Geometry:
+def _beyond_antimeridian(shape: shapely.Geometry) -> shapely.Geometry:
     """What lies past the antimeridian, moved to where its longitudes are in -180..180."""
     parts: list[shapely.Geometry] = []
     for turn in (-1, 0, 1):
@@ -201,40 +201,40 @@ def shape_kind(shape: shapely.Geometry) -> str:
     return str(shape.geom_type).removeprefix("Multi")
 
 
-def _rounded(shapes: NDArray[np.object_]) -> NDArray[np.object_]:
+def _rounded_coordinates(shapes: NDArray[np.object_]) -> NDArray[np.object_]:
     """To seven decimals, valid as before, the outer ring anticlockwise; what would vanish stays as it is."""
     coarse = shapely.set_precision(shapes, STEP)
     whole = np.where(shapely.is_empty(coarse) & ~shapely.is_empty(shapes), shapes, coarse)
     return np.asarray(shapely.orient_polygons(whole), object)
 
 
-def _rows(columns: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def _json_rows(columns: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Rows as plain JSON: times in UTC, what is missing or not finite as null."""
     index = columns.index
     if index.nlevels > 1 or index.name is not None or not is_integer_dtype(index.dtype):
         columns = columns.reset_index()  # as geopandas does: other numbers of rows say nothing
-    plain = [_plain(columns.iloc[:, index]) for index in range(columns.shape[1])]
+    plain = [_plain_column(columns.iloc[:, index]) for index in range(columns.shape[1])]
     names = [str(name) for name in columns.columns]
     return (dict(zip(names, row, strict=True)) for row in zip(*plain, strict=True))
 
 
-def _plain(column: "pd.Series[Any]") -> list[Any]:
+def _plain_column(column: "pd.Series[Any]") -> list[Any]:
     if is_datetime64_any_dtype(column):
         utc = pd.to_datetime(column, utc=True)
         texts = [time.isoformat().replace("+00:00", "Z") for time in utc]
         return [None if gone else text for text, gone in zip(texts, utc.isna(), strict=True)]
     values = column.astype(object).tolist()
-    return [_value(value) for value in values]
+    return [_json_value(value) for value in values]
 
 
-def _value(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     missing = bool(is_scalar(value) and pd.isna(value))
     return None if missing or value in (np.inf, -np.inf) else value
 
 
-def _hilbert(table: gpd.GeoDataFrame) -> NDArray[np.uint64]:
+def _hilbert_order(table: gpd.GeoDataFrame) -> NDArray[np.uint64]:
     there = ~(table.geometry.isna() | table.geometry.is_empty).to_numpy()
     place = np.zeros(len(table), np.uint64)
     if there.any():
@@ -255,14 +255,14 @@ def _one_parquet(
         pa.field(name, pa.binary()),
         pa.array(plain[name].to_numpy(), pa.binary()),
     )
-    covering = _unused("bbox", arrow.column_names)
+    covering = _unused_name("bbox", arrow.column_names)
     sides = [pa.array(side, mask=np.isnan(side)) for side in bounds.T]
     corners = ["xmin", "ymin", "xmax", "ymax"]
     box = pa.StructArray.from_arrays(sides, corners, mask=pa.array(np.isnan(bounds).any(axis=1)))
     arrow = arrow.append_column(covering, box)
     column: dict[str, Any] = {
         "encoding": "WKB",
-        "geometry_types": _kinds(table if whole is None else whole),
+        "geometry_types": _geometry_kinds(table if whole is None else whole),
         "crs": None if table.crs is None else table.crs.to_json_dict(),
         "edges": "planar",
         "covering": {"bbox": {corner: [covering, corner] for corner in corners}},
@@ -287,13 +287,13 @@ def _one_parquet(
     )
 
 
-def _kinds(table: gpd.GeoDataFrame) -> list[str]:
+def _geometry_kinds(table: gpd.GeoDataFrame) -> list[str]:
     shapes = table.geometry.dropna()
     kinds = shapes.geom_type + np.where(shapes.has_z, " Z", "")
     return sorted(set(kinds))
 
 
-def _unused(name: str, taken: list[str]) -> str:
+def _unused_name(name: str, taken: list[str]) -> str:
     while name in taken:
         name = f"_{name}"
     return name

@@ -96,10 +96,10 @@ def source_of(
     Raises:
         InputError: There is no such time.
     """
-    return _source(subject(scene, bands, stretch), bands, stretch, time)
+    return _source_of_subject(subject(scene, bands, stretch), bands, stretch, time)
 
 
-def _source(
+def _source_of_subject(
     opened: Scene | PlainImage,
     bands: str | Sequence[str | int] | None,
     stretch: Any,
@@ -132,7 +132,7 @@ def backdrop(
         most: Pixels of its longer side.
     """
     opened = subject(scene, bands, stretch)
-    source, moment = _source(opened, bands, stretch, time)
+    source, moment = _source_of_subject(opened, bands, stretch, time)
     factor = max(source.geobox.shape.yx) / most
     if factor > 1 and not isinstance(opened, PlainImage):
         coarser = pixel_size(source.geobox).metres * factor

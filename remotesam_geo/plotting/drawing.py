@@ -86,7 +86,7 @@ def plot(
         _write_scores(ax, features, shapes, colour)
     if labels:
         counts = features["label"].value_counts()
-        _legend(ax, {f"{label} ({counts[label]:,})": colour[label] for label in labels})
+        _add_legend(ax, {f"{label} ({counts[label]:,})": colour[label] for label in labels})
     if ground.metres is not None:
         _scale_bar(ax, ground.geobox, ground.metres)
         _north_arrow(ax, ground.geobox)
@@ -123,16 +123,16 @@ def add_outlines(ax: "Axes", shapes: NDArray[np.object_], colour: str, line: flo
         # Not GeoSeries.plot, which draws the whole figure anew at each call.
         from matplotlib.collections import PathCollection  # noqa: PLC0415 - an extra
 
-        paths = [_path(shape) for shape in shapes[~tiny]]
+        paths = [_path_of_shape(shape) for shape in shapes[~tiny]]
         for face, edge, width in (
             ("none", (0, 0, 0, 0.5), line + 1),
-            ((*_rgb(colour), 0.15), colour, line),
+            ((*_rgb_of_hex(colour), 0.15), colour, line),
         ):
             drawn = PathCollection(paths, facecolors=face, edgecolors=edge, linewidths=width)
             ax.add_collection(drawn, autolim=False)
 
 
-def _path(shape: shapely.Geometry) -> Any:
+def _path_of_shape(shape: shapely.Geometry) -> Any:
     """The outlines of all parts of a shape as one path."""
     from matplotlib.path import Path  # noqa: PLC0415 - an extra
 
@@ -164,11 +164,11 @@ def _write_scores(
         row = features.iloc[index]
         ax.text(
             left, top, f"{row['score']:.2f}", color=colour[row["label"]], size=7, va="bottom", clip_on=True,
-            path_effects=_halo(1.5),
+            path_effects=_text_halo(1.5),
         )  # fmt: skip
 
 
-def _legend(ax: "Axes", entries: dict[str, str]) -> None:
+def _add_legend(ax: "Axes", entries: dict[str, str]) -> None:
     from matplotlib.patches import Patch  # noqa: PLC0415 - an extra
 
     legend = ax.legend(
@@ -194,7 +194,7 @@ def as_words(text: str) -> str:
     return f" {line}" if line.startswith("_") else line
 
 
-def _rgb(colour: str) -> tuple[float, ...]:
+def _rgb_of_hex(colour: str) -> tuple[float, ...]:
     return tuple(int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5))
 
 
@@ -209,7 +209,7 @@ def _scale_bar(ax: "Axes", geobox: GeoBox, metres: float) -> None:
     ax.text(
         left + pixels / 2, low - height * 0.012, f"{length:,.0f} m" if length < 5000 else f"{length / 1000:,.0f} km",
         color="white", ha="center", va="bottom", size=9,
-        path_effects=_halo(),
+        path_effects=_text_halo(),
     )  # fmt: skip
 
 
@@ -223,11 +223,11 @@ def _north_arrow(ax: "Axes", geobox: GeoBox) -> None:
     dx, dy = dx * length, dy * length
     ax.annotate(
         "N", xy=(x + dx / 2, y + dy / 2), xytext=(x - dx / 2, y - dy / 2), color="white", ha="center", va="center",
-        arrowprops={"arrowstyle": "-|>", "color": "white", "lw": 2}, path_effects=_halo(),
+        arrowprops={"arrowstyle": "-|>", "color": "white", "lw": 2}, path_effects=_text_halo(),
     )  # fmt: skip
 
 
-def _halo(line: float = 2.5) -> list[Any]:
+def _text_halo(line: float = 2.5) -> list[Any]:
     from matplotlib.patheffects import withStroke  # noqa: PLC0415 - an extra
 
     return [withStroke(linewidth=line, foreground="black")]

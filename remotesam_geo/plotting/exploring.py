@@ -123,8 +123,8 @@ def explore(
         )
     ground = None if scene is None else backdrop(scene, bands, stretch, time, MOST_PIXELS)
     geobox = _plain_ground(features) if ground is None else ground.geobox
-    data = {"title": title, **_place(ground, geobox), **_drawn(features, geobox)}
-    return Map(page=_page(title, data), height=height)
+    data = {"title": title, **_map_extent(ground, geobox), **_drawn_features(features, geobox)}
+    return Map(page=_html_page(title, data), height=height)
 
 
 def _plain_ground(features: gpd.GeoDataFrame) -> GeoBox:
@@ -145,7 +145,7 @@ def _plain_ground(features: gpd.GeoDataFrame) -> GeoBox:
     return GeoBox(shape, affine, crs)
 
 
-def _place(ground: Backdrop | None, geobox: GeoBox) -> dict[str, Any]:
+def _map_extent(ground: Backdrop | None, geobox: GeoBox) -> dict[str, Any]:
     high, wide = geobox.shape.yx
     crs = geobox.crs
     step = math.hypot(geobox.affine.a, geobox.affine.d)
@@ -160,17 +160,17 @@ def _place(ground: Backdrop | None, geobox: GeoBox) -> dict[str, Any]:
     }
 
 
-def _drawn(features: gpd.GeoDataFrame, geobox: GeoBox) -> dict[str, Any]:
+def _drawn_features(features: gpd.GeoDataFrame, geobox: GeoBox) -> dict[str, Any]:
     shapes = on_pixels(features, geobox)
     columns = [name for name in features.columns if name != features.geometry.name]
     codes, labels = labels_of(features)
-    texts = [[_text(value) for value in features[name].tolist()] for name in columns]
+    texts = [[_page_text(value) for value in features[name].tolist()] for name in columns]
     score = None
     if "score" in features:
         score = [None if pd.isna(one) else float(one) for one in features["score"]]
     kinds = set(shapely.get_dimensions(shapes).tolist())
     return {
-        "rings": [_rings(shape) for shape in shapes],
+        "rings": [_flat_rings(shape) for shape in shapes],
         "open": bool(kinds) and max(kinds) == 1,
         "label": codes,
         "labels": labels,
@@ -183,7 +183,7 @@ def _drawn(features: gpd.GeoDataFrame, geobox: GeoBox) -> dict[str, Any]:
     }
 
 
-def _rings(shape: shapely.Geometry | None) -> list[list[float]]:
+def _flat_rings(shape: shapely.Geometry | None) -> list[list[float]]:
     """Flat x, y of each ring of all parts, to a hundredth of a pixel."""
     if shape is None:
         return []
@@ -196,7 +196,7 @@ def _rings(shape: shapely.Geometry | None) -> list[list[float]]:
     return [np.round(shapely.get_coordinates(ring).ravel(), 2).tolist() for ring in rings]
 
 
-def _text(value: Any) -> str:
+def _page_text(value: Any) -> str:
     if value is None or (pd.api.types.is_scalar(value) and pd.isna(value)):
         return ""
     if isinstance(value, float):
@@ -211,7 +211,7 @@ def as_url(rgb: NDArray[np.uint8]) -> str:
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def _page(title: str, data: dict[str, Any]) -> str:
+def _html_page(title: str, data: dict[str, Any]) -> str:
     """The page, with its data as text that no parser takes for markup, and no script allowed but its own."""
     folder = resources.files(__package__)
     script = folder.joinpath("viewer.js").read_text("utf-8")

@@ -63,7 +63,7 @@ def explore_large(
         >>> type(explore_large(ships)).__name__
         'VBox'
     """
-    lonboard, widgets = _libraries()
+    lonboard, widgets = _lonboard_and_widgets()
     shown = features[features.geometry.notna() & ~features.geometry.is_empty]
     if features.crs is None:
         raise InputError(
@@ -80,15 +80,17 @@ def explore_large(
             "features[features['label'].isin([...])]"
         )
     layers = [
-        _layer(lonboard, shown[np.asarray(codes) == code], colour)
+        _polygon_layer(lonboard, shown[np.asarray(codes) == code], colour)
         for code, colour in enumerate(colours(len(labels)))
     ]
-    ground = [] if scene is None else [_ground(lonboard, scene, bands, stretch, time)]
+    ground = [] if scene is None else [_imagery_layer(lonboard, scene, bands, stretch, time)]
     chart = lonboard.Map([*ground, *layers], basemap=None, height=height)
-    return widgets.VBox([chart, *_switches(widgets, dict(zip(labels, layers, strict=True)))])
+    return widgets.VBox(
+        [chart, *_score_and_label_switches(widgets, dict(zip(labels, layers, strict=True)))]
+    )
 
 
-def _libraries() -> tuple[ModuleType, ModuleType]:
+def _lonboard_and_widgets() -> tuple[ModuleType, ModuleType]:
     try:
         import ipywidgets  # noqa: PLC0415 - an extra
         import lonboard  # noqa: PLC0415
@@ -99,7 +101,7 @@ def _libraries() -> tuple[ModuleType, ModuleType]:
     return lonboard, ipywidgets
 
 
-def _ground(
+def _imagery_layer(
     lonboard: ModuleType,
     scene: SceneLike,
     bands: str | Sequence[str | int] | None,
@@ -111,11 +113,11 @@ def _ground(
         raise InputError(
             "the features have a CRS and the scene is a picture without: give the scene that they were found in"
         )
-    bounds = _corners(ground.geobox)
+    bounds = _lonlat_corners(ground.geobox)
     return lonboard.BitmapLayer(image=as_url(ground.rgb), bounds=bounds, pickable=False)
 
 
-def _layer(lonboard: ModuleType, features: gpd.GeoDataFrame, colour: str) -> Any:
+def _polygon_layer(lonboard: ModuleType, features: gpd.GeoDataFrame, colour: str) -> Any:
     from lonboard.layer_extension import DataFilterExtension  # noqa: PLC0415 - an extra
 
     kinds = features.geom_type.isin(["Polygon", "MultiPolygon"])
@@ -133,19 +135,19 @@ def _layer(lonboard: ModuleType, features: gpd.GeoDataFrame, colour: str) -> Any
         line_width_min_pixels=1,
         auto_highlight=True,
         extensions=[DataFilterExtension(filter_size=1)],
-        get_filter_value=_scores(features),
+        get_filter_value=_scores_or_one(features),
         filter_range=[0.0, 1.0],
     )
 
 
-def _scores(features: gpd.GeoDataFrame) -> Any:
+def _scores_or_one(features: gpd.GeoDataFrame) -> Any:
     """From 0 to 1; what has no score is shown at any threshold."""
     if "score" not in features:
         return np.ones(len(features), np.float32)
     return pd.to_numeric(features["score"]).fillna(1.0).to_numpy(np.float32)
 
 
-def _switches(widgets: ModuleType, layers: Mapping[str, Any]) -> list["Widget"]:
+def _score_and_label_switches(widgets: ModuleType, layers: Mapping[str, Any]) -> list["Widget"]:
     """A range of scores, and a switch for each label beside its colour; they need no kernel."""
     scores = widgets.FloatRangeSlider(
         value=(0.0, 1.0), min=0.0, max=1.0, step=0.01, description="score", readout_format=".2f"
@@ -163,7 +165,7 @@ def _switches(widgets: ModuleType, layers: Mapping[str, Any]) -> list["Widget"]:
     return [scores, widgets.VBox(rows, layout=widgets.Layout(max_height="220px", overflow="auto"))]
 
 
-def _corners(geobox: GeoBox) -> list[list[float]]:
+def _lonlat_corners(geobox: GeoBox) -> list[list[float]]:
     """Longitude and latitude of the corners of a grid, in lonboard's order: as its picture is turned."""
     high, wide = geobox.shape.yx
     corners = gpd.GeoSeries(

@@ -88,8 +88,8 @@ def contact_sheet(
             ax.set_axis_off()
         for ax, index in zip(axes, block, strict=False):
             row = ranked.loc[index]
-            box = _around(shapes[index])
-            ax.imshow(_chip(source, box, _moment(source, row)))
+            box = _square_around(shapes[index])
+            ax.imshow(_pixels_of_chip(source, box, _moment_of_row(source, row)))
             moved = shapely.transform(
                 shapes[index], lambda xy, box=box: xy - [box.left + 0.5, box.top + 0.5]
             )
@@ -100,7 +100,7 @@ def contact_sheet(
     return figure
 
 
-def _around(shape: shapely.Geometry) -> Box:
+def _square_around(shape: shapely.Geometry) -> Box:
     """A square round a shape, half as wide again."""
     left, top, right, bottom = shape.bounds
     side = int(np.clip(round(1.5 * max(right - left, bottom - top)), LEAST, MOST))
@@ -108,7 +108,7 @@ def _around(shape: shapely.Geometry) -> Box:
     return Box(top=y, left=x, bottom=y + side, right=x + side)
 
 
-def _chip(source: PixelSource, box: Box, moment: int) -> NDArray[np.uint8]:
+def _pixels_of_chip(source: PixelSource, box: Box, moment: int) -> NDArray[np.uint8]:
     """The pixels of a box (h x w x 3), grey beyond the raster and where there are no data."""
     height, width = source.geobox.shape.yx
     inside = box.common(Box(top=0, left=0, bottom=height, right=width))
@@ -122,7 +122,7 @@ def _chip(source: PixelSource, box: Box, moment: int) -> NDArray[np.uint8]:
     return chip
 
 
-def _moment(source: PixelSource, row: "pd.Series[Any]") -> int:
+def _moment_of_row(source: PixelSource, row: "pd.Series[Any]") -> int:
     times = [moment.time for moment in source.moments]
     own = row.get("time")
     if own is None or pd.isna(own) or len(times) == 1:

@@ -138,7 +138,7 @@ class _Ear(logging.Handler):
 
 
 @functools.cache
-def _ear() -> _Ear:
+def _warning_listener() -> _Ear:
     ear = _Ear()
     logging.getLogger("rasterio._err").addHandler(ear)
     return ear
@@ -147,7 +147,7 @@ def _ear() -> _Ear:
 @contextmanager
 def damage() -> Iterator[None]:
     """What cannot be decoded inside, or only in part, is damaged."""
-    here = _ear().here
+    here = _warning_listener().here
     heard: list[str] = []
     here.heard = heard
     try:
@@ -157,14 +157,14 @@ def damage() -> Iterator[None]:
         CPLE_BaseError,
         UnicodeDecodeError,
     ) as error:  # some pass through rasterio
-        raise DamagedError(redact_text(_reason(error))) from error
+        raise DamagedError(redact_text(_gdal_reason(error))) from error
     finally:
         here.heard = None
     if heard:
         raise DamagedError(heard[0])
 
 
-def _reason(error: BaseException) -> str:
+def _gdal_reason(error: BaseException) -> str:
     """GDAL's own words, which rasterio keeps as the cause."""
     while error.__cause__ is not None:
         error = error.__cause__

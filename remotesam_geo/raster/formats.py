@@ -41,7 +41,7 @@ class TiffRaster:
     def __init__(self, file: RemoteFile, limits: Limits, ahead_bytes: int, deadline: float) -> None:
         self._file = file
         found = tiff.read_layout(lambda a, b: file.read(a, b, deadline), limits)
-        self._levels = _alike(found)
+        self._levels = _usable_levels_of_tiff(found)
         self._ahead = [ReadAhead(ahead_bytes) for _ in self._levels]
         first = self._levels[0]
         with (
@@ -88,9 +88,11 @@ class TiffRaster:
         later = None if scene is None else self._later(level, parts[0], spans, scene)
         ahead = [] if later is None else [s for part in blocks(later) for s in part.spans]
         ahead = [span for span in ahead if 0 < span[1] <= self._file.size]
-        found = _decoded(
+        found = _decode_blocks(
             parts,
-            _bodies(spans, self._file.size, lambda s: self._file.read_many(s, deadline, ahead)),
+            _block_bytes(
+                spans, self._file.size, lambda s: self._file.read_many(s, deadline, ahead)
+            ),
         )
         y, x = parts[0].origin
         inside = np.s_[:, top - y : bottom - y, left - x : right - x]
@@ -126,7 +128,7 @@ class TiffRaster:
         return None
 
 
-def _bodies(
+def _block_bytes(
     spans: Sequence[Span], size: int, read_many: Callable[[Sequence[Span]], list[bytes]]
 ) -> list[bytes]:
     """The bytes of each block; none for a block that the file leaves out."""
@@ -137,7 +139,7 @@ def _bodies(
     return [next(held) if span[1] else b"" for span in spans]
 
 
-def _decoded(parts: Sequence[tiff.BlockRange], bodies: Sequence[bytes]) -> list[Array]:
+def _decode_blocks(parts: Sequence[tiff.BlockRange], bodies: Sequence[bytes]) -> list[Array]:
     """All pixels of the blocks, their checksums verified."""
     found, at = [], 0
     for part in parts:
@@ -149,7 +151,7 @@ def _decoded(parts: Sequence[tiff.BlockRange], bodies: Sequence[bytes]) -> list[
     return found
 
 
-def _alike(levels: Sequence[tiff.Level]) -> tuple[tiff.Level, ...]:
+def _usable_levels_of_tiff(levels: Sequence[tiff.Level]) -> tuple[tiff.Level, ...]:
     """The full image and the overviews that can stand for it, whose numbers are of the same type."""
     kinds = [
         tuple(
@@ -167,7 +169,7 @@ def _alike(levels: Sequence[tiff.Level]) -> tuple[tiff.Level, ...]:
 
 
 @contextmanager
-def _explained(path: str) -> Iterator[None]:
+def _explained_open_errors(path: str) -> Iterator[None]:
     """Say what stands at a path that GDAL does not know as a raster."""
     try:
         yield
@@ -206,7 +208,7 @@ def _check_kind(file: DatasetReader) -> None:
         )
 
 
-def _read(file: DatasetReader, bands: Sequence[int], window: Window) -> Array:
+def _read_bands(file: DatasetReader, bands: Sequence[int], window: Window) -> Array:
     """Bands of an open file; of different types, in one that holds all of them."""
     if len({file.dtypes[band - 1] for band in bands}) == 1:
         planes: Array = file.read(list(bands), window=window)
@@ -222,7 +224,7 @@ class GdalRaster:
         self, source: "LocalPath | FetchedWhole", href: str, limits: Limits, deadline: float
     ) -> None:
         self._source = source
-        with damage(), _explained(local_path(href)), source.open(deadline) as file:
+        with damage(), _explained_open_errors(local_path(href)), source.open(deadline) as file:
             _check_kind(file)
             width = max(np.dtype(name).itemsize for name in file.dtypes)
             check_size(file.shape, file.count, file.block_shapes[0], width, limits)
@@ -278,7 +280,7 @@ class GdalRaster:
     ) -> Array:
         """Pixels of a file that was opened at a level."""
         del level
-        return _read(file, bands, window)
+        return _read_bands(file, bands, window)
 
     def _mask(self, file: DatasetReader, level: int, window: Window) -> Mask:
         del level
@@ -295,7 +297,7 @@ class LocalTiff(GdalRaster):
 
     def __init__(self, source: "LocalPath", href: str, limits: Limits, deadline: float) -> None:
         super().__init__(source, href, limits, deadline)
-        self._blocks, self._masks = _verifiable(source.path, limits)
+        self._blocks, self._masks = _verifiable_levels(source.path, limits)
 
     def _planes(
         self, file: DatasetReader, level: int, window: Window, bands: Sequence[int]
@@ -399,7 +401,7 @@ class Blocks:
         self._verified[at] = True
 
 
-def _verifiable(
+def _verifiable_levels(
     path: str, limits: Limits
 ) -> tuple[dict[tuple[int, int], Blocks], dict[tuple[int, int], Blocks]]:
     """The levels of a TIFF, and those of its mask, whose blocks carry checksums, by their shape."""

@@ -51,7 +51,7 @@ def source_window(
     xs, ys = (a * across + b * down + c).ravel(), (d * across + e * down + f).ravel()
     if target.crs != points.crs:
         xs, ys = crs_of(target).transformer_to_crs(CRS(points.crs))(xs, ys)
-    with GCPTransformer(_controls(points, 0, 0)) as transformer:
+    with GCPTransformer(_rasterio_gcps(points, 0, 0)) as transformer:
         rows, columns = transformer.rowcol(xs, ys, op=float)
     spans = []
     for found, length in ((np.asarray(rows), shape[0]), (np.asarray(columns), shape[1])):
@@ -86,7 +86,7 @@ def warp_by_points(
     rasterio.warp.reproject(
         stack,
         out,
-        gcps=_controls(points, *origin),
+        gcps=_rasterio_gcps(points, *origin),
         src_crs=points.crs,
         dst_transform=target.transform,
         dst_crs=str(target.crs),
@@ -100,6 +100,6 @@ def warp_by_points(
     return out[:-1], out[-1] > 0
 
 
-def _controls(points: Points, top: int, left: int) -> list[GroundControlPoint]:
+def _rasterio_gcps(points: Points, top: int, left: int) -> list[GroundControlPoint]:
     places = zip(points.rows, points.columns, points.xs, points.ys, strict=True)
     return [GroundControlPoint(row - top, column - left, x, y, 0.0) for row, column, x, y in places]

@@ -189,7 +189,7 @@ def info_of(
         gcps_crs=points_crs.to_wkt() if points_crs else None,
         has_rpcs=file.rpcs is not None,
         tags=file.tags(),
-        palette=_palette(file) if colors[0] == "palette" else (),
+        palette=_palette_of_file(file) if colors[0] == "palette" else (),
         subdatasets=tuple(file.subdatasets),
         bits=int(bits) if bits is not None and bits.isdecimal() else None,
         shape=shape,
@@ -199,7 +199,7 @@ def info_of(
     )
 
 
-def _palette(file: DatasetReader) -> tuple[tuple[int, int, int, int], ...]:
+def _palette_of_file(file: DatasetReader) -> tuple[tuple[int, int, int, int], ...]:
     try:
         entries = file.colormap(1)
     except ValueError:  # it says palette, and has none

@@ -144,7 +144,7 @@ def inspect(
         SourceError: It cannot be read, or is not opened on purpose.
     """
     policy = policy or ReadPolicy()
-    with _reported(AssetRef(origin=origin), href, "its header"):
+    with _reported_as_source_error(AssetRef(origin=origin), href, "its header"):
         return session(policy).raster(href, origin, deadline(policy), fresh=True).info
 
 
@@ -165,7 +165,7 @@ def fingerprint(
         SourceError: It cannot be read, or is not opened on purpose.
     """
     policy = policy or ReadPolicy()
-    with _reported(AssetRef(origin=origin), href, "its header"):
+    with _reported_as_source_error(AssetRef(origin=origin), href, "its header"):
         opened, until = session(policy), deadline(policy)
         opened.forget(href)
         info = opened.raster(href, origin, until).info
@@ -182,7 +182,7 @@ def fingerprint(
 
 
 @contextmanager
-def _reported(ref: AssetRef, href: str, window: str) -> Iterator[None]:
+def _reported_as_source_error(ref: AssetRef, href: str, window: str) -> Iterator[None]:
     """Whatever fails inside fails as a SourceError that names the source."""
     try:
         yield
@@ -260,7 +260,9 @@ class SceneReader:
         ref = ref if isinstance(ref, AssetRef) else AssetRef()
         bands = cfg.meta.driver_data if cfg.meta is not None else None
         try:
-            with _reported(ref, self.source.uri, f"window {_named(dst_geobox)}"):
+            with _reported_as_source_error(
+                ref, self.source.uri, f"window {_window_words(dst_geobox)}"
+            ):
                 if isinstance(bands, AssetBands):
                     roi, out = self._whole_pixels(cfg, dst_geobox, bands, ref)
                     out = out if selection is None else out[selection]
@@ -300,7 +302,7 @@ class SceneReader:
             grid = grid_of(raster.info, self.source.geobox)
             reading = Reading(raster, grid, bands, self.load.geobox, until)
             roi, planes, valid = reading.onto(target, cfg.resampling)
-            return roi, _finished(planes, valid, cfg, append_valid=bands.valid)
+            return roi, _typed_pixels(planes, valid, cfg, append_valid=bands.valid)
 
         return self._repeated(once, ref)
 
@@ -358,13 +360,15 @@ _SKIPPED: OrderedDict[tuple[str, str, int], None] = OrderedDict()
 _SKIPPED_LOCK = threading.Lock()
 
 
-def _named(target: GeoBox) -> str:
+def _window_words(target: GeoBox) -> str:
     left, bottom, right, top = target.boundingbox
     height, width = target.shape
     return f"{width} x {height} px at ({left:.10g}, {bottom:.10g}, {right:.10g}, {top:.10g})"
 
 
-def _finished(planes: Array, valid: Mask, cfg: RasterLoadParams, *, append_valid: bool) -> Array:
+def _typed_pixels(
+    planes: Array, valid: Mask, cfg: RasterLoadParams, *, append_valid: bool
+) -> Array:
     """The type and fill value asked for, and validity as a last plane."""
     dtype = planes.dtype if cfg.dtype is None else np.dtype(cfg.dtype)
     if not np.can_cast(planes.dtype, dtype, "safe"):

@@ -108,7 +108,7 @@ class Reading:
             if footprint(self.grid, target) is None:
                 return self._nothing()
             roi = slice(0, target.shape[0]), slice(0, target.shape[1])
-            scale = scale_of(self.grid, _size(target), target.crs)
+            scale = scale_of(self.grid, _pixel_size_of(target), target.crs)
         level = self._level(scale)
         planes, valid = self._resampled(level, self._at(level), target, resampling)
         if planes.dtype.kind == "f":  # sums of huge values may overflow
@@ -145,13 +145,15 @@ class Reading:
 
         Where they are too many at once: two halves of the target.
         """
-        scale = scale_of(self.grid, _size(target), target.crs)
+        scale = scale_of(self.grid, _pixel_size_of(target), target.crs)
         level = self._level(scale)
         grid = self._at(level)
         found = footprint(grid, target)
         if found is None:  # it just touches the full level, and not this one
             found = Footprint(rows=(0, 1), cols=(0, 1))
-        reach = KERNEL * math.ceil(max(scale_of(grid, _size(target), target.crs), 1.0)) + SPARE
+        reach = (
+            KERNEL * math.ceil(max(scale_of(grid, _pixel_size_of(target), target.crs), 1.0)) + SPARE
+        )
         rows, cols = (
             (max(low - reach, 0), min(high + reach, length))
             for (low, high), length in zip((found.rows, found.cols), grid.shape, strict=True)
@@ -219,7 +221,7 @@ class Reading:
         resampling: str,
     ) -> tuple[Array, Mask]:
         """Interpolate; where the target is coarser, average or take the majority."""
-        scale = scale_of(grid, _size(target), target.crs)
+        scale = scale_of(grid, _pixel_size_of(target), target.crs)
         coarser = scale > LEVEL_TOLERANCE
         averaged = coarser and resampling == "auto"
         # An average: first over whole blocks of source pixels, then over places between them.
@@ -365,7 +367,7 @@ def grid_of(info: RasterInfo, told: Any) -> GeoBox:
     raise ReadError("neither the raster nor its item says where on the ground it lies")
 
 
-def _size(target: GeoBox) -> Affine:
+def _pixel_size_of(target: GeoBox) -> Affine:
     """The pixel size of a grid, wherever it begins: alike for each of its parts."""
     a, b, _, d, e, _ = target.transform[:6]
     return Affine(a, b, 0.0, d, e, 0.0)

@@ -49,9 +49,14 @@ class ReadAhead:
             self._lately.append(area)
         weight = max(1.0, block_bytes) * (area.rows[1] - area.rows[0])
         more, (left, right) = int(self._limit / weight), area.cols
-        if any(_follows(area, before, scene) for before in lately):
+        if any(_follows_in_scan(area, before, scene) for before in lately):
             right = max(right, min(scene.cols[1], right + more))
-        elif any(_follows(_turned(area), _turned(before), _turned(scene)) for before in lately):
+        elif any(
+            _follows_in_scan(
+                _turned_upside_down(area), _turned_upside_down(before), _turned_upside_down(scene)
+            )
+            for before in lately
+        ):
             left = min(left, max(scene.cols[0], left - more))
         wide = Area(area.rows, (left, right))
         with self._lock:
@@ -59,13 +64,13 @@ class ReadAhead:
         return wide
 
 
-def _turned(area: Area) -> Area:
+def _turned_upside_down(area: Area) -> Area:
     """Seen upside down: dask begins with the last chunk."""
     (top, bottom), (left, right) = area.rows, area.cols
     return Area((-bottom, -top), (-right, -left))
 
 
-def _follows(area: Area, before: Area, scene: Area) -> bool:
+def _follows_in_scan(area: Area, before: Area, scene: Area) -> bool:
     """Whether an area continues a row of another, or begins the row below one that was finished."""
     (top, bottom), (left, _) = area.rows, area.cols
     to_the_right = before.rows == (top, bottom) and before.cols[0] < left <= before.cols[1]

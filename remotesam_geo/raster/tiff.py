@@ -158,16 +158,16 @@ def read_layout(read: Read, limits: Limits) -> tuple[Level, ...]:
     seen: set[int] = set()
     while place and place not in seen and len(seen) < MAX_DIRECTORIES:
         seen.add(place)
-        entries, place = _directory(counted, place, order, big=big)
+        entries, place = _read_directory(counted, place, order, big=big)
         kind = number_of(entries, SUBFILE, order, default=0)
         if not images or kind & 5:  # the picture itself, then its overviews and masks
-            images.append((kind, _level(entries, order, limits)))
+            images.append((kind, _level_of_tags(entries, order, limits)))
     if not images:
         raise DamagedError("the TIFF holds no image")
-    return _levels(images)
+    return _levels_of_images(images)
 
 
-def _levels(images: Sequence[tuple[int, Level]]) -> tuple[Level, ...]:
+def _levels_of_images(images: Sequence[tuple[int, Level]]) -> tuple[Level, ...]:
     masks = {level.shape: level for kind, level in images if kind & 4}
     first = images[0][1]
     found = [first] + [
@@ -179,21 +179,21 @@ def _levels(images: Sequence[tuple[int, Level]]) -> tuple[Level, ...]:
     if first.shape in masks:  # an overview without its mask would show what is masked
         found = [level for level in found if level.shape in masks]
     found = sorted(found, key=lambda level: level.shape, reverse=True)
-    return tuple(_replace(level, masks.get(level.shape)) for level in found)
+    return tuple(_level_with_mask(level, masks.get(level.shape)) for level in found)
 
 
-def _replace(level: Level, mask: Level | None) -> Level:
+def _level_with_mask(level: Level, mask: Level | None) -> Level:
     return Level(**{**level.__dict__, "mask": mask})
 
 
-def _directory(read: Read, place: int, order: str, *, big: bool) -> tuple[dict[int, Tag], int]:
+def _read_directory(read: Read, place: int, order: str, *, big: bool) -> tuple[dict[int, Tag], int]:
     """The tags of the directory at a place, and the place of the next."""
     head, size, pointer = (8, 20, "Q") if big else (2, 12, "I")
-    (count,) = struct.unpack(order + ("Q" if big else "H"), _exactly(read, place, head))
+    (count,) = struct.unpack(order + ("Q" if big else "H"), _read_exactly(read, place, head))
     if count > MAX_ENTRIES:
         raise RefusedError(f"the TIFF declares a directory of {count:,} tags")
     width = struct.calcsize(pointer)
-    body = _exactly(read, place + head, count * size + width)
+    body = _read_exactly(read, place + head, count * size + width)
     entries = {}
     for at in range(0, count * size, size):
         tag, kind = struct.unpack_from(order + "HH", body, at)
@@ -210,13 +210,13 @@ def _directory(read: Read, place: int, order: str, *, big: bool) -> tuple[dict[i
         if tag not in TABLES:  # which may be long: they are read where they are needed
             if length > MAX_VALUE_BYTES:
                 raise RefusedError(f"the TIFF declares {length:,} bytes for its tag {tag}")
-            data = _exactly(read, there, length)
+            data = _read_exactly(read, there, length)
         entries[tag] = Tag(kind=kind, count=number, data=data, place=there)
     (following,) = struct.unpack_from(order + pointer, body, count * size)
     return entries, following
 
 
-def _exactly(read: Read, start: int, length: int) -> bytes:
+def _read_exactly(read: Read, start: int, length: int) -> bytes:
     data = read(start, start + length)
     if len(data) != length:
         raise DamagedError(f"the TIFF ends before byte {start + length:,}, which it refers to")
@@ -241,7 +241,7 @@ def number_of(entries: Mapping[int, Tag], tag: int, order: str, default: int | N
     return default
 
 
-def _level(entries: Mapping[int, Tag], order: str, limits: Limits) -> Level:
+def _level_of_tags(entries: Mapping[int, Tag], order: str, limits: Limits) -> Level:
     shape = number_of(entries, HEIGHT, order), number_of(entries, WIDTH, order)
     tiled = TILE_WIDTH in entries
     block = (
@@ -303,8 +303,8 @@ def part(
     for plane in wanted:
         first = (plane * down + top) * across + left
         last = (plane * down + bottom - 1) * across + right
-        offsets = _slice(level.offsets, first, last, level.order, read)
-        counts = _slice(level.counts, first, last, level.order, read)
+        offsets = _slice_of_table(level.offsets, first, last, level.order, read)
+        counts = _slice_of_table(level.counts, first, last, level.order, read)
         for row in range(bottom - top):
             spans += [
                 (offsets[at], offsets[at] + counts[at]) if counts[at] else (0, 0)
@@ -325,7 +325,7 @@ def _check_lengths(level: Level, spans: Sequence[Span]) -> None:
         raise DamagedError(f"the TIFF declares {longest:,} bytes for a block of {decoded:,}")
 
 
-def _slice(entry: Tag, first: int, last: int, order: str, read: Read) -> tuple[int, ...]:
+def _slice_of_table(entry: Tag, first: int, last: int, order: str, read: Read) -> tuple[int, ...]:
     """Values of a table from one index up to another."""
     if entry.kind not in INTEGERS:
         raise DamagedError(f"the TIFF's table of blocks has the type {entry.kind}")
@@ -333,7 +333,7 @@ def _slice(entry: Tag, first: int, last: int, order: str, read: Read) -> tuple[i
     if entry.data is not None:
         data = entry.data[first * size : last * size]
     else:
-        data = _exactly(read, entry.place + first * size, (last - first) * size)
+        data = _read_exactly(read, entry.place + first * size, (last - first) * size)
     return struct.unpack(f"{order}{last - first}{INTEGERS[entry.kind]}", data)
 
 
@@ -353,10 +353,12 @@ def small_tiff(blocks: BlockRange, bodies: Sequence[bytes]) -> bytes:
     entries = {tag: level.entries[tag] for tag in DECODING if tag in level.entries}
     if level.separate:  # only the planes wanted
         entries |= _fewer_samples(level, blocks.planes)
-    entries |= _anywhere(level.order)
+    entries |= _placeholder_georeference(level.order)
     if numbers_of(entries, PHOTOMETRIC, level.order) == (4,):  # a mask is read as a picture
-        entries[PHOTOMETRIC] = _short(level.order, 1)
-    return _write(level.order, entries, (height, width), level.block, bodies, tiled=level.tiled)
+        entries[PHOTOMETRIC] = _short_tag(level.order, 1)
+    return _write_bigtiff(
+        level.order, entries, (height, width), level.block, bodies, tiled=level.tiled
+    )
 
 
 def header_tiff(level: Level) -> bytes:
@@ -364,13 +366,13 @@ def header_tiff(level: Level) -> bytes:
     order = level.order
     kept = (BITS, PHOTOMETRIC, SAMPLES, 320, EXTRA_SAMPLES, SAMPLE_FORMAT, *MEANING)
     entries = {tag: level.entries[tag] for tag in kept if tag in level.entries}
-    entries[COMPRESSION], entries[PLANAR] = _short(order, 1), _short(order, 1)
+    entries[COMPRESSION], entries[PLANAR] = _short_tag(order, 1), _short_tag(order, 1)
     if numbers_of(entries, PHOTOMETRIC, order) == (YCBCR,):  # JPEG's own affair: it decodes to RGB
-        entries[PHOTOMETRIC] = _short(order, RGB)
-    return _write(order, entries, (16, 16), (16, 16), [b""], tiled=True)
+        entries[PHOTOMETRIC] = _short_tag(order, RGB)
+    return _write_bigtiff(order, entries, (16, 16), (16, 16), [b""], tiled=True)
 
 
-def _anywhere(order: str) -> dict[int, Tag]:
+def _placeholder_georeference(order: str) -> dict[int, Tag]:
     """Some georeference: without one rasterio warns, and nobody asks these pixels where they are."""
     scale, tie = struct.pack(order + "3d", 2, 2, 0), bytes(48)
     return {
@@ -381,26 +383,26 @@ def _anywhere(order: str) -> dict[int, Tag]:
 
 def _fewer_samples(level: Level, planes: Sequence[int]) -> dict[int, Tag]:
     order, count = level.order, len(planes)
-    changed = {SAMPLES: _short(order, count), PHOTOMETRIC: _short(order, 1)}
+    changed = {SAMPLES: _short_tag(order, count), PHOTOMETRIC: _short_tag(order, 1)}
     for tag in (BITS, SAMPLE_FORMAT):
         values = numbers_of(level.entries, tag, order)
         if values:
-            changed[tag] = _short(order, *[values[min(p, len(values) - 1)] for p in planes])
-    changed[EXTRA_SAMPLES] = _short(order, *[0] * (count - 1))
+            changed[tag] = _short_tag(order, *[values[min(p, len(values) - 1)] for p in planes])
+    changed[EXTRA_SAMPLES] = _short_tag(order, *[0] * (count - 1))
     return changed
 
 
-def _short(order: str, *values: int) -> Tag:
+def _short_tag(order: str, *values: int) -> Tag:
     data = struct.pack(f"{order}{len(values)}H", *values)
     return Tag(kind=3, count=len(values), data=data)
 
 
-def _long8(order: str, *values: int) -> Tag:
+def _long8_tag(order: str, *values: int) -> Tag:
     data = struct.pack(f"{order}{len(values)}Q", *values)
     return Tag(kind=16, count=len(values), data=data)
 
 
-def _write(
+def _write_bigtiff(
     order: str,
     entries: Mapping[int, Tag],
     shape: tuple[int, int],
@@ -411,14 +413,17 @@ def _write(
 ) -> bytes:
     """A BigTIFF of one image: header, directory, values, blocks."""
     tags = {tag: entry for tag, entry in entries.items() if entry.count}
-    tags[HEIGHT], tags[WIDTH] = _long8(order, shape[0]), _long8(order, shape[1])
+    tags[HEIGHT], tags[WIDTH] = _long8_tag(order, shape[0]), _long8_tag(order, shape[1])
     if tiled:
-        tags[TILE_HEIGHT], tags[TILE_WIDTH] = _long8(order, block[0]), _long8(order, block[1])
+        tags[TILE_HEIGHT], tags[TILE_WIDTH] = (
+            _long8_tag(order, block[0]),
+            _long8_tag(order, block[1]),
+        )
     else:
-        tags[STRIP_ROWS] = _long8(order, block[0])
+        tags[STRIP_ROWS] = _long8_tag(order, block[0])
     places, lengths = (TILE_OFFSETS, TILE_COUNTS) if tiled else (STRIP_OFFSETS, STRIP_COUNTS)
-    tags[lengths] = _long8(order, *map(len, bodies))
-    tags[places] = _long8(order, *[0] * len(bodies))  # its length counts; its values come below
+    tags[lengths] = _long8_tag(order, *map(len, bodies))
+    tags[places] = _long8_tag(order, *[0] * len(bodies))  # its length counts; its values come below
 
     at = 16 + 8 + 20 * len(tags) + 8
     value_places = {}
@@ -431,7 +436,7 @@ def _write(
     for body in bodies:
         block_places.append(at if body else 0)
         at += len(body)
-    tags[places] = _long8(order, *block_places)
+    tags[places] = _long8_tag(order, *block_places)
 
     magic = b"II" if order == "<" else b"MM"
     out = [magic, struct.pack(order + "HHHQ", 43, 8, 0, 16), struct.pack(order + "Q", len(tags))]

@@ -110,7 +110,9 @@ class _Numbering:
 
     def places(self, source: GeoBox, cols: Floats, rows: Floats) -> tuple[Floats, Floats]:
         """Source columns and rows at columns and rows of the target."""
-        return _onto(source, self.crs, *_applied(self.transform, *np.meshgrid(cols, rows)))
+        return _source_pixels(
+            source, self.crs, *_apply_affine(self.transform, *np.meshgrid(cols, rows))
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,12 +132,12 @@ class _Lattice:
     bent: Mask
 
 
-def _applied(transform: Affine, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+def _apply_affine(transform: Affine, x: Floats, y: Floats) -> tuple[Floats, Floats]:
     a, b, c, d, e, f = transform[:6]
     return a * x + b * y + c, d * x + e * y + f
 
 
-def _onto(source: GeoBox, crs: CRS | None, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+def _source_pixels(source: GeoBox, crs: CRS | None, x: Floats, y: Floats) -> tuple[Floats, Floats]:
     """Pixel coordinates of a source for coordinates of a CRS; NaN where there are none."""
     if source.crs is not None and crs is not None and source.crs != crs:
         there = crs.transformer_to_crs(source.crs)(x, y)
@@ -145,7 +147,7 @@ def _onto(source: GeoBox, crs: CRS | None, x: Floats, y: Floats) -> tuple[Floats
             x = middle + (x - middle + 180.0) % 360.0 - 180.0
     known = np.isfinite(x) & np.isfinite(y)
     x, y = np.where(known, x, np.nan), np.where(known, y, np.nan)
-    return _applied(~source.transform, x, y)
+    return _apply_affine(~source.transform, x, y)
 
 
 @functools.lru_cache(maxsize=256)
@@ -164,7 +166,7 @@ def scale(source: GeoBox, target: Affine, crs: CRS | None) -> float:
         x, y = (np.asarray(values, dtype=float) for values in there)
     a, b, _, d, e, _ = target[:6]
     xs, ys = x + np.array([0, a, b]), y + np.array([0, d, e])
-    cols, rows = _onto(source, crs, xs, ys)
+    cols, rows = _source_pixels(source, crs, xs, ys)
     steps = np.hypot(cols[1:] - cols[0], rows[1:] - rows[0])
     return float(steps.min()) if np.isfinite(steps).all() and steps.min() > 0 else 1.0
 
@@ -185,7 +187,7 @@ def footprint(source: GeoBox, target: GeoBox) -> Footprint | None:
             np.arange(first, first + length + 1)
             for first, length in zip(numbering.first, numbering.shape, strict=True)
         ]
-    cols, rows = _places(numbering, lattice, corners[0], corners[1])
+    cols, rows = _source_places(numbering, lattice, corners[0], corners[1])
     if not np.isfinite(cols).any():
         return None
     spans = []
@@ -226,14 +228,14 @@ def warp(
     height, width = numbering.shape[0] * fine, numbering.shape[1] * fine
     out = np.zeros((len(pixels), height, width), pixels.dtype)
     known = np.zeros((height, width), bool)
-    take = _nearest if nearest else _bilinear
+    take = _sample_nearest if nearest else _sample_bilinear
     for top, left in itertools.product(range(0, height, TILE), range(0, width, TILE)):
         tile = slice(top, min(height, top + TILE)), slice(left, min(width, left + TILE))
         numbers = (
             first + (np.arange(part.start, part.stop) + 0.5) / fine
             for first, part in zip(numbering.first, tile, strict=True)
         )
-        places = _places(numbering, lattice, *numbers)
+        places = _source_places(numbering, lattice, *numbers)
         out[(slice(None), *tile)], known[tile] = take(pixels, valid, *places)
     return out, known
 
@@ -249,12 +251,12 @@ def covered(source: GeoBox, target: GeoBox) -> Mask:
             np.arange(first, first + length, dtype=np.float64)[part] + 0.5
             for first, length, part in zip(numbering.first, numbering.shape, tile, strict=True)
         )
-        cols, rows = _places(numbering, lattice, rows, cols)
-        found[tile] = _inside(cols + TIE, rows + TIE, source.shape.yx)
+        cols, rows = _source_places(numbering, lattice, rows, cols)
+        found[tile] = _inside_source(cols + TIE, rows + TIE, source.shape.yx)
     return found
 
 
-def _places(
+def _source_places(
     numbering: _Numbering, lattice: _Lattice, rows: Floats, cols: Floats
 ) -> tuple[Floats, Floats]:
     """Source columns and rows of a target's rows and columns, interpolated in the lattice."""
@@ -278,19 +280,19 @@ def _places(
     return found[0], found[1]
 
 
-def _inside(cols: Floats, rows: Floats, shape: tuple[int, int]) -> Mask:
+def _inside_source(cols: Floats, rows: Floats, shape: tuple[int, int]) -> Mask:
     return (cols >= 0) & (cols < shape[1]) & (rows >= 0) & (rows < shape[0])
 
 
-def _nearest(pixels: Array, valid: Mask, cols: Floats, rows: Floats) -> tuple[Array, Mask]:
+def _sample_nearest(pixels: Array, valid: Mask, cols: Floats, rows: Floats) -> tuple[Array, Mask]:
     cols, rows = cols + TIE, rows + TIE
-    inside = _inside(cols, rows, valid.shape)
+    inside = _inside_source(cols, rows, valid.shape)
     y, x = (np.where(inside, values, 0).astype(np.intp) for values in (rows, cols))
     return pixels[:, y, x], inside & valid[y, x]
 
 
-def _bilinear(pixels: Array, valid: Mask, cols: Floats, rows: Floats) -> tuple[Array, Mask]:
-    inside = _inside(cols, rows, valid.shape)
+def _sample_bilinear(pixels: Array, valid: Mask, cols: Floats, rows: Floats) -> tuple[Array, Mask]:
+    inside = _inside_source(cols, rows, valid.shape)
     if not inside.any():
         return np.zeros((len(pixels), *inside.shape), pixels.dtype), inside
     # Whole numbers of steps from the centre of the first pixel; OpenCV's tables know as many steps.
@@ -316,19 +318,19 @@ def _bilinear(pixels: Array, valid: Mask, cols: Floats, rows: Floats) -> tuple[A
     if not whole:  # what is not valid may be NaN, and NaN has its say even with a weight of zero
         planes = np.where(known, planes, np.zeros((), pixels.dtype))
     for band, plane in enumerate(planes):
-        out[band] = _as(pixels.dtype, sampled(plane.astype(native, copy=False)))
+        out[band] = _as_dtype(pixels.dtype, sampled(plane.astype(native, copy=False)))
     if not whole:  # near what is not valid only the rest counts
         weights = sampled(known.astype("float64"))
         lacking = inside & (weights < 1)
         share = np.maximum(weights[lacking], 1e-9)
         for band, plane in enumerate(planes):
             mean = sampled(plane.astype("float64"))[lacking] / share
-            out[band][lacking] = _as(pixels.dtype, mean)
+            out[band][lacking] = _as_dtype(pixels.dtype, mean)
     y, x = (np.where(inside, v, 0).astype(np.intp) for v in (rows, cols))
     return out, inside & valid[y, x]
 
 
-def _as(dtype: np.dtype[Any], values: Array) -> Array:
+def _as_dtype(dtype: np.dtype[Any], values: Array) -> Array:
     """Interpolated values in a type: whole numbers rounded, and none beyond the type's limits."""
     if values.dtype == dtype:
         return values

@@ -91,7 +91,7 @@ class RefinedModel:
     def _parsed(self, question: Question) -> tuple[Prompt, ...]:
         scene = question.scene
         if isinstance(scene, xr.DataArray) and is_probabilities(scene):
-            held = _chosen(scene, question.prompts)
+            held = _held_labels(scene, question.prompts)
             return parse_prompts(held, threshold=question.threshold, suggest=False)
         if question.prompts is None:
             raise InputError("prompts= is missing: say in words what to look for")
@@ -163,9 +163,9 @@ def features(
     run_id = uuid.uuid4().hex
     tables, results = [], []
     wanted: FeatureOptions | None = None
-    with _progress(groups, question) as advance:
+    with _progress_of_groups(groups, question) as advance:
         for group in groups:
-            wanted = _wanted(options, question, group, scene)
+            wanted = _options_for_scene(options, question, group, scene)
             result = survey(
                 group.maps, group.prompts, group.members, options=wanted, progress=advance
             )
@@ -195,7 +195,7 @@ def features(
     _warn_of_no_data([result.valid or bool(result.failures) for result in results])
     if wanted is not None:
         warn_of_nothing(prompts, results, wanted)
-    return _noted(joined, asker.about(groups), groups, results, run_id)
+    return _with_provenance(joined, asker.about(groups), groups, results, run_id)
 
 
 def over_zones(
@@ -240,14 +240,14 @@ def over_zones(
     frames, results = [], []
     wanted: FeatureOptions | None = None
     every = [group for groups, _ in looks for group in groups]
-    with _progress(every, question) as advance:
+    with _progress_of_groups(every, question) as advance:
         for groups, frame in looks:
             answers = []
             for group, placed in zip(
-                groups, _placed(groups, frame, native_crs(scene), columns), strict=True
+                groups, _zones_on_grids(groups, frame, native_crs(scene), columns), strict=True
             ):
                 if options is not None:
-                    wanted = _wanted(options, question, group, scene, contour_threshold)
+                    wanted = _options_for_scene(options, question, group, scene, contour_threshold)
                 answers.append(
                     survey(
                         group.maps,
@@ -274,7 +274,7 @@ def over_zones(
     _warn_of_no_data([result.valid or bool(result.failures) for result in results])
     if wanted is not None:
         warn_of_nothing(prompts, results, wanted)
-    return _noted(joined, asker.about(every), every, results, run_id)
+    return _with_provenance(joined, asker.about(every), every, results, run_id)
 
 
 def one_map(
@@ -298,7 +298,7 @@ def one_map(
     return group.maps.work, group.maps.predict, group.prompts, group.members, asker.about(groups)
 
 
-def _chosen(probabilities: xr.DataArray, prompts: PromptLike | None) -> list[Prompt]:
+def _held_labels(probabilities: xr.DataArray, prompts: PromptLike | None) -> list[Prompt]:
     """The labels of computed probabilities that are wanted."""
     held = {prompt.label: prompt for prompt in held_prompts(probabilities)}
     if prompts is None:
@@ -324,7 +324,7 @@ def _warn_of_view_words(prompts: Sequence[Prompt]) -> None:
                 )
 
 
-def _wanted(
+def _options_for_scene(
     options: FeatureOptions,
     question: Question,
     group: Group,
@@ -372,7 +372,7 @@ def _a_look_a_zone(
         )
 
 
-def _placed(
+def _zones_on_grids(
     groups: Sequence[Group],
     zones: gpd.GeoDataFrame | None,
     crs: CRS | None,
@@ -412,14 +412,16 @@ def _all_of(shape: tuple[int, int], group: Group) -> Zones:
 
 
 @contextmanager
-def _progress(groups: Sequence[Group], question: Question) -> Iterator[Callable[[int], object]]:
+def _progress_of_groups(
+    groups: Sequence[Group], question: Question
+) -> Iterator[Callable[[int], object]]:
     size = sum(group.maps.size for group in groups)
     show = size >= LONG if question.progress is None else question.progress
     with tqdm(total=size, desc="asking", unit="tile", disable=not show) as bar:
         yield bar.update
 
 
-def _noted(
+def _with_provenance(
     table: gpd.GeoDataFrame,
     about: dict[str, Any],
     groups: Sequence[Group],

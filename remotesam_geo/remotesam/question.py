@@ -245,17 +245,19 @@ def map_groups(
         _refuse_resolutions(
             prompts, f"view={question.view!r} has the resolution that follows from its size"
         )
-        geobox = _view(place, model.image_size, around)
+        geobox = _view_grid(place, model.image_size, around)
         if around is None:
             warn_of_sizes(prompts, metres=pixel_size(geobox).metres, window=model.image_size)
         source = scene_source(scene, bands=question.bands, stretch=question.stretch, geobox=geobox)
-        return (_asked(model, source, prompts, replace(question, geometry=None), contours),)
+        return (
+            _group_of_prompts(model, source, prompts, replace(question, geometry=None), contours),
+        )
     by_metres = list(by_resolution(prompts, place, model.image_size))
     for metres, group in by_metres:  # before the first pixel is read
         side = pixel_size(plan_geobox(place)).metres if metres == "native" else float(metres)
         warn_of_sizes(group, metres=side, window=model.image_size)
     groups = tuple(
-        _asked(
+        _group_of_prompts(
             model,
             scene_source(scene, bands=question.bands, stretch=question.stretch, resolution=metres),
             group,
@@ -264,11 +266,11 @@ def map_groups(
         )
         for metres, group in by_metres
     )
-    _announce(groups)
+    _announce_work(groups)
     return groups
 
 
-def _asked(
+def _group_of_prompts(
     model: Model,
     source: PixelSource,
     prompts: Sequence[Prompt],
@@ -301,7 +303,7 @@ def _asked(
     )
 
 
-def _view(place: GeoBox, size: int, around: BaseGeometry | None) -> GeoBox:
+def _view_grid(place: GeoBox, size: int, around: BaseGeometry | None) -> GeoBox:
     plan = plan_geobox(place)
     if around is None:
         return square_round(plan, size)
@@ -318,7 +320,7 @@ def _refuse_resolutions(prompts: Sequence[Prompt], reason: str) -> None:
             )
 
 
-def _announce(groups: Sequence[Group]) -> None:
+def _announce_work(groups: Sequence[Group]) -> None:
     times = len(groups[0].maps.moments)
     if times > 1:
         log.info("%d times over one place: each is answered apart", times)
@@ -351,7 +353,7 @@ def _picture_group(
     _refuse_resolutions(prompts, "a picture has no metres")
     if question.tiles:
         source = picture_source(picture.rgb, picture.valid)
-        return _asked(model, source, prompts, replace(question, view="map"), contours)
+        return _group_of_prompts(model, source, prompts, replace(question, view="map"), contours)
     height, width = picture.valid.shape
     size = model.image_size
     if max(height, width) > 2 * size:
@@ -362,11 +364,11 @@ def _picture_group(
             stacklevel=5,
         )
     expressions, members = distinct_expressions(prompts)
-    square = _resized(picture.rgb, (size, size))[None]
+    square = _resized_image(picture.rgb, (size, size))[None]
     answers = exactly(model, square, expressions)[0]
     if contours is not None:
         answers = np.concatenate([answers, decode(contour_codes(contours, square))])
-    maps = np.stack([_resized(answer, (height, width)) for answer in answers])
+    maps = np.stack([_resized_image(answer, (height, width)) for answer in answers])
     maps[:, ~picture.valid] = 0
 
     def read(_: int, place: tuple[slice, slice]) -> NDArray[np.float32]:
@@ -385,7 +387,7 @@ def _picture_group(
     )
 
 
-def _resized(array: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
+def _resized_image(array: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
     """To another height and width, bilinear and anti-aliased, as the network was trained."""
     if array.shape[:2] == shape:
         return array

@@ -134,14 +134,16 @@ def _of_dataset(scene: xr.Dataset, bands: Sequence[str | int] | None) -> Colors:
         if len(bands) == 1 and scene[names[0]].ndim > 2 and _band_dim(scene[names[0]]):
             return _of_array(scene[names[0]], None)
         if len(bands) not in (1, 3):
-            raise _ambiguous(names)
+            raise _ambiguous_bands_error(names)
     if len(bands) not in (1, 3) or not all(name in names for name in bands):
         raise InputError(
             f"no bands {list(bands)} to make a picture of; there is: {', '.join(names)}. "
             "Name three, bands=['red', 'green', 'blue'], or one for grey."
         )
-    planes = [_plane(scene[name]) for name in (bands if len(bands) == 3 else [*bands] * 3)]
-    return _checked(planes, [scene[name] for name in (VALID, "alpha") if name in scene.data_vars])
+    planes = [_color_band(scene[name]) for name in (bands if len(bands) == 3 else [*bands] * 3)]
+    return _checked_colors(
+        planes, [scene[name] for name in (VALID, "alpha") if name in scene.data_vars]
+    )
 
 
 def _of_array(array: xr.DataArray, bands: Sequence[str | int] | None) -> Colors:
@@ -149,19 +151,19 @@ def _of_array(array: xr.DataArray, bands: Sequence[str | int] | None) -> Colors:
     if dim is None:
         if bands is not None:
             raise InputError(f"bands={list(bands)}: the array {array.dims} has no band dimension")
-        return _checked([_plane(array)] * 3, [])
-    labels = _labels(array, dim)
+        return _checked_colors([_color_band(array)] * 3, [])
+    labels = _band_labels(array, dim)
     count = len(labels)
-    places = _places(labels, bands)
-    planes = [_plane(array.isel({dim: place}, drop=True)) for place in places]
+    places = _band_positions(labels, bands)
+    planes = [_color_band(array.isel({dim: place}, drop=True)) for place in places]
     alpha = [labels.index(name) for name in ("alpha", "a") if name in labels]
     masks = [array.isel({dim: place}, drop=True) for place in alpha]
     if count == 4 and not alpha and not any(isinstance(label, str) for label in labels):
         log.info("the fourth band is taken as near infrared and left out; name it 'alpha' if it is")
-    return _checked(planes, masks)
+    return _checked_colors(planes, masks)
 
 
-def _labels(array: xr.DataArray, dim: str) -> list[str | int]:
+def _band_labels(array: xr.DataArray, dim: str) -> list[str | int]:
     """Names of the bands as the array has them, else their numbers from 1."""
     count = array.sizes[dim]
     if dim in array.coords and array.coords[dim].dtype.kind in "UOT":
@@ -172,7 +174,7 @@ def _labels(array: xr.DataArray, dim: str) -> list[str | int]:
     return list(range(1, count + 1))
 
 
-def _places(labels: list[str | int], bands: Sequence[str | int] | None) -> list[int]:
+def _band_positions(labels: list[str | int], bands: Sequence[str | int] | None) -> list[int]:
     if bands is None:
         if (colors := rgb_of([name for name in labels if isinstance(name, str)])) is not None:
             bands = colors
@@ -181,7 +183,7 @@ def _places(labels: list[str | int], bands: Sequence[str | int] | None) -> list[
         elif len(labels) in (3, 4):
             return [0, 1, 2]
         else:
-            raise _ambiguous(labels)
+            raise _ambiguous_bands_error(labels)
     places = []
     for band in bands:
         if isinstance(band, str) and band.lower() in labels:
@@ -196,7 +198,7 @@ def _places(labels: list[str | int], bands: Sequence[str | int] | None) -> list[
     return places * 3 if len(places) == 1 else places
 
 
-def _ambiguous(names: Sequence[str | int]) -> InputError:
+def _ambiguous_bands_error(names: Sequence[str | int]) -> InputError:
     return InputError(
         f"the scene has {len(names)} bands, and it is not known which are red, green and blue; there is: "
         f"{', '.join(map(str, names))}. Name three of them in this order, bands=[...], or one for grey"
@@ -205,7 +207,7 @@ def _ambiguous(names: Sequence[str | int]) -> InputError:
 
 def _band_dim(array: xr.DataArray) -> str | None:
     """The dimension of colours: neither of the spatial two, nor time."""
-    space = _space(array)
+    space = _spatial_dims_of_colors(array)
     rest = [
         str(dim)
         for dim in array.dims
@@ -222,7 +224,7 @@ def _band_dim(array: xr.DataArray) -> str | None:
     return next(iter(named or rest), None)
 
 
-def _space(array: xr.DataArray) -> tuple[str, str]:
+def _spatial_dims_of_colors(array: xr.DataArray) -> tuple[str, str]:
     found = spatial_dims(array)
     if found is None:
         others = [str(dim) for dim in array.dims if str(dim).lower() not in (*BAND_DIMS, "time")]
@@ -232,13 +234,13 @@ def _space(array: xr.DataArray) -> tuple[str, str]:
     return str(found[0]), str(found[1])
 
 
-def _plane(array: xr.DataArray) -> ColorBand:
+def _color_band(array: xr.DataArray) -> ColorBand:
     if array.dtype.kind not in "uif":
         raise InputError(f"band {array.name} holds {array.dtype}, which is no picture")
     attrs = array.attrs
     nodata = attrs.get("nodata", attrs.get("_FillValue"))
     return ColorBand(
-        data=array.transpose(..., *_space(array)),
+        data=array.transpose(..., *_spatial_dims_of_colors(array)),
         scale=float(attrs.get("scale_factor", 1.0)),
         offset=float(attrs.get("add_offset", 0.0)),
         nodata=None if nodata is None else float(nodata),
@@ -246,7 +248,7 @@ def _plane(array: xr.DataArray) -> ColorBand:
     )
 
 
-def _checked(planes: Sequence[ColorBand], masks: Sequence[xr.DataArray]) -> Colors:
+def _checked_colors(planes: Sequence[ColorBand], masks: Sequence[xr.DataArray]) -> Colors:
     first = planes[0].data
     if any(plane.data.dims != first.dims or plane.data.shape != first.shape for plane in planes):
         shapes = [dict(plane.data.sizes) for plane in planes]

@@ -35,12 +35,12 @@ def variables_of(picks: Sequence[Pick], *, rescale: bool) -> tuple[Variable, ...
         InputError: The items' numbers cannot share a variable.
     """
     return tuple(
-        _variable(name, [pick.bands[name] for pick in picks], picks, rescale=rescale)
+        _variable_of_bands(name, [pick.bands[name] for pick in picks], picks, rescale=rescale)
         for name in picks[0].bands
     )
 
 
-def _variable(
+def _variable_of_bands(
     name: str, bands: Sequence[Band], picks: Sequence[Pick], *, rescale: bool
 ) -> Variable:
     dtypes = {band.dtype for band in bands}
@@ -103,7 +103,7 @@ def layer_of(
         InputError: The item lacks the quality band that the mask needs.
     """
     item = pick.item
-    sources = [*_masks(pick, mask)]
+    sources = [*_cloud_mask_bands(pick, mask)]
     by_asset: dict[str, list[tuple[int, Band]]] = defaultdict(list)
     for position, variable in enumerate(variables):
         band = pick.bands[variable.name]
@@ -115,8 +115,10 @@ def layer_of(
                 asset=asset,
                 indexes=tuple(band.index for _, band in entries),
                 variables=tuple(position for position, _ in entries),
-                scales=tuple(_or(band.scale, 1.0) for _, band in entries) if rescale else (),
-                offsets=tuple(_or(band.offset, 0.0) for _, band in entries) if rescale else (),
+                scales=tuple(_value_or(band.scale, 1.0) for _, band in entries) if rescale else (),
+                offsets=tuple(_value_or(band.offset, 0.0) for _, band in entries)
+                if rescale
+                else (),
                 nodata=nodata,
                 grid=item.grid(asset) if pick.trusted else None,
             )
@@ -132,11 +134,11 @@ def layer_of(
     )
 
 
-def _or(value: float | None, default: float) -> float:
+def _value_or(value: float | None, default: float) -> float:
     return default if value is None else value
 
 
-def _masks(pick: Pick, mask: Masked) -> list[FileBands]:
+def _cloud_mask_bands(pick: Pick, mask: Masked) -> list[FileBands]:
     item = pick.item
     if mask is None:
         return []
@@ -181,7 +183,7 @@ def groups_of(
     everything = range(len(picks))
     if mosaic == "latest":
         # newest first; of one time, in the order given; without a time last
-        order = sorted(everything, key=lambda i: _age(picks[i]))
+        order = sorted(everything, key=lambda i: _newest_first(picks[i]))
         return (), (tuple(order),)
     if mosaic is not None:
         return (), (tuple(everything),)
@@ -194,18 +196,18 @@ def groups_of(
     longitude, _ = grids.pixel_center(geobox)
     shift = np.timedelta64(int(longitude / 15), "h")
     by_key: dict[Any, list[int]] = defaultdict(list)
-    for index in sorted(everything, key=lambda i: (_time(picks[i]), i)):
-        time = _time(picks[index])
+    for index in sorted(everything, key=lambda i: (_time_of_pick(picks[i]), i)):
+        time = _time_of_pick(picks[index])
         by_day = (time + shift).astype("datetime64[D]")
         by_key[{"item": index, "time": time}.get(groupby, by_day)].append(index)
     groups = tuple(tuple(group) for group in by_key.values())
-    return tuple(str(_time(picks[group[0]])) for group in groups), groups
+    return tuple(str(_time_of_pick(picks[group[0]])) for group in groups), groups
 
 
-def _time(pick: Pick) -> np.datetime64:
+def _time_of_pick(pick: Pick) -> np.datetime64:
     return np.datetime64("NaT") if pick.item.time is None else pick.item.time
 
 
-def _age(pick: Pick) -> int:
+def _newest_first(pick: Pick) -> int:
     time = pick.item.time
     return 1 if time is None else -int(time.astype("datetime64[us]").astype("int64"))

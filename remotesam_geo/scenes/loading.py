@@ -106,7 +106,7 @@ def load(
     if crs is not None and not (isinstance(crs, str) and crs.lower() == "utm"):
         crs = crs_of_user(crs)
     _check_arguments(groupby, mosaic, resolution, geobox, (bbox, geometry, crs, resolution))
-    area = area_of_interest(bbox, geometry) if geobox is None else _area(geobox)
+    area = area_of_interest(bbox, geometry) if geobox is None else _area_of_geobox(geobox)
     headers = Headers(policy or ReadPolicy())
 
     left = LeftOut()
@@ -126,12 +126,12 @@ def load(
     target = (
         grids.crs_of(geobox) if geobox is not None else _target_crs(crs, picks, area, notes.append)
     )
-    bounds = _bounds(picks, target)
+    bounds = _bounds_of_picks(picks, target)
     if geobox is None:
         natives = [pick.grid for pick in picks if pick.grid is not None]
         extent = grids.extent_of(area, bounds, target)
         geobox = grids.scene_grid(natives, extent, target, resolution)
-    picks, boxes = _touching(picks, bounds, geobox, notes.append)
+    picks, boxes = _picks_on_grid(picks, bounds, geobox, notes.append)
 
     rescale = needs_units(picks) if rescale is None else rescale
     variables = variables_of(picks, rescale=rescale)
@@ -179,7 +179,7 @@ def _check_arguments(
         raise InputError("geobox= has no CRS: items can be loaded onto a georeferenced grid only")
 
 
-def _area(geobox: GeoBox) -> BaseGeometry:
+def _area_of_geobox(geobox: GeoBox) -> BaseGeometry:
     (bounds,) = grids.footprints([geobox], LONLAT)
     return shapely.box(*bounds)
 
@@ -193,12 +193,12 @@ def _target_crs(
             raise InputError("the CRS of the items is not known: give crs= and resolution=")
         return grids.majority_crs(known, note)
     if isinstance(crs, str) and crs.lower() == "utm":
-        longitude, latitude = _middle(picks, area)
+        longitude, latitude = _middle_lonlat(picks, area)
         return CRS(f"EPSG:{CRS.utm(longitude, latitude).epsg}")
     return CRS(crs)
 
 
-def _middle(picks: Sequence[Pick], area: BaseGeometry | None) -> tuple[float, float]:
+def _middle_lonlat(picks: Sequence[Pick], area: BaseGeometry | None) -> tuple[float, float]:
     """Longitude and latitude of the middle of the area, else of the first item."""
     if area is not None:
         west, south, east, north = area.bounds
@@ -209,7 +209,7 @@ def _middle(picks: Sequence[Pick], area: BaseGeometry | None) -> tuple[float, fl
     return (west + east + (360 if west > east else 0)) / 2, (south + north) / 2
 
 
-def _bounds(picks: Sequence[Pick], crs: CRS) -> npt.NDArray[np.float64]:
+def _bounds_of_picks(picks: Sequence[Pick], crs: CRS) -> npt.NDArray[np.float64]:
     """Where every pick lies, N x 4: by its grid, or by its item's bounds with a margin."""
     shapes = []
     for pick in picks:
@@ -224,7 +224,7 @@ def _bounds(picks: Sequence[Pick], crs: CRS) -> npt.NDArray[np.float64]:
     return grids.footprints(shapes, crs)
 
 
-def _touching(
+def _picks_on_grid(
     picks: Sequence[Pick],
     bounds: npt.NDArray[np.float64],
     geobox: GeoBox,
@@ -292,14 +292,14 @@ def _median_chunk(
 ) -> tuple[int, int]:
     """Chunks so small that all the items under one of them fit in memory."""
     pixel = sum(np.dtype(variable.dtype).itemsize + 4 for variable in variables)
-    deep = _deepest(geobox, bounds)
+    deep = _most_items_over_a_place(geobox, bounds)
     side = min(chunk)
     while side > 64 and side * side * pixel * deep > _MEDIAN_BYTES:
         side //= 2
     return min(side, chunk[0]), min(side, chunk[1])
 
 
-def _deepest(geobox: GeoBox, bounds: Sequence[Bounds]) -> int:
+def _most_items_over_a_place(geobox: GeoBox, bounds: Sequence[Bounds]) -> int:
     """The most items over one place, counted on a coarse lattice."""
     box = geobox.boundingbox
     xs = np.linspace(box.left, box.right, 33)

@@ -91,14 +91,14 @@ def open_raster(
     if not (_NO_FILE.match(href) or path_of("path", href).exists()):
         raise ReadError(f"there is no file {str(Path(href).absolute())!r}")
     info = inspect(href, policy=policy or ReadPolicy())
-    _check(info)
-    palette = bool(info.palette) and (bands is None or set(_values(bands)) <= set(RGB))
+    _check_placement(info)
+    palette = bool(info.palette) and (bands is None or set(_band_values(bands)) <= set(RGB))
     if palette:
         info = replace(
             info, dtypes=("uint8",) * 3, colors=RGB, descriptions=("",) * 3, nodata=(None,) * 3,
             scales=(1.0,) * 3, offsets=(0.0,) * 3, bits=None,
         )  # fmt: skip
-    chosen = _choose(info, bands)
+    chosen = _choose_bands(info, bands)
     notes: list[str] = []
     if info.subdatasets:
         listed = ", ".join(info.subdatasets[1:4])
@@ -111,14 +111,14 @@ def open_raster(
             f"{info.href} holds numbers of {info.bits} bits, from 0 to {2**info.bits - 1}, which are nearly black in a "
             f"picture: give stretch=(0, {2**info.bits - 1}) where it is rendered or asked"
         )
-    source_grid, points, geobox = _placement(info, crs, notes)
+    source_grid, points, geobox = _placement_of_file(info, crs, notes)
     if nodata == "file" and info.white_is_nodata:
         nodata = None
         notes.append(
             f"{info.href} calls 255 no data, but has 8-bit colours, in which 255 is white; it is read "
             "as white. If it does mean no data here, say nodata=255."
         )
-    variables = _variables(info, chosen, nodata, rescale=rescale)
+    variables = _variables_of_file(info, chosen, nodata, rescale=rescale)
     source = FileBands(
         href=href,
         indexes=tuple(chosen.values()),
@@ -158,7 +158,7 @@ def open_raster(
     ).open(policy=policy)
 
 
-def _check(info: RasterInfo) -> None:
+def _check_placement(info: RasterInfo) -> None:
     if info.has_rpcs and info.transform is None and not info.gcps:
         raise InputError(
             f"{info.href} is placed by rational polynomials (RPC), which need the height of the ground: "
@@ -166,11 +166,11 @@ def _check(info: RasterInfo) -> None:
         )
 
 
-def _values(bands: Sequence[str | int] | Mapping[str, int]) -> Iterable[str | int]:
+def _band_values(bands: Sequence[str | int] | Mapping[str, int]) -> Iterable[str | int]:
     return bands.values() if isinstance(bands, Mapping) else bands
 
 
-def _choose(
+def _choose_bands(
     info: RasterInfo, bands: Sequence[str | int] | Mapping[str, int] | None
 ) -> dict[str, int]:
     """Variable names to numbers of bands."""
@@ -192,7 +192,7 @@ def _choose(
     return chosen
 
 
-def _placement(
+def _placement_of_file(
     info: RasterInfo, crs: Any, notes: list[str]
 ) -> tuple[GeoBox | None, Points | None, GeoBox]:
     """The file's grid where it has to be told, its control points, and the grid of the scene."""
@@ -255,7 +255,7 @@ def _by_points(
     return pixels, points, GeoBox((height, width), transform, points.crs)
 
 
-def _variables(
+def _variables_of_file(
     info: RasterInfo,
     chosen: Mapping[str, int],
     nodata: float | str | None,

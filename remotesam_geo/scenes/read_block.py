@@ -85,13 +85,13 @@ def read_block(
     driver = SceneDriver() if policy is None else SceneDriver(policy=policy)
     reader = _Reader(recipe, driver)
     return (
-        _median(reader, geobox, order)
+        _median_of_items(reader, geobox, order)
         if recipe.mosaic == "median"
-        else _first(reader, geobox, order)
+        else _first_valid(reader, geobox, order)
     )
 
 
-def _first(reader: "_Reader", geobox: GeoBox, order: Sequence[int]) -> ScenePart:
+def _first_valid(reader: "_Reader", geobox: GeoBox, order: Sequence[int]) -> ScenePart:
     """Every pixel from the first item that has it."""
     recipe, block = reader.recipe, reader.empty(geobox)
     arrays = list(block.bands.values())
@@ -112,7 +112,7 @@ def _first(reader: "_Reader", geobox: GeoBox, order: Sequence[int]) -> ScenePart
     return block
 
 
-def _median(reader: "_Reader", geobox: GeoBox, order: Sequence[int]) -> ScenePart:
+def _median_of_items(reader: "_Reader", geobox: GeoBox, order: Sequence[int]) -> ScenePart:
     """Every band's median over the items that are valid there."""
     block = reader.empty(geobox)
     found = [reader.layer(index, geobox) for index in order]
@@ -157,7 +157,7 @@ class _Reader:
                 break
             values, known = self._source(layer, source, geobox)
             if not source.variables:
-                valid &= ~_cloudy(values[0], source, known)
+                valid &= ~_cloudy_pixels(values[0], source, known)
                 continue
             valid &= known
             for position, plane in enumerate(source.variables):
@@ -247,7 +247,7 @@ def _same_turn(geobox: GeoBox, bounds: Bounds) -> GeoBox:
     return GeoBox(geobox.shape, Affine.translation(-turn, 0) * geobox.transform, geobox.crs)
 
 
-def _cloudy(values: Array, source: "FileBands", known: Mask) -> Mask:
+def _cloudy_pixels(values: Array, source: "FileBands", known: Mask) -> Mask:
     if source.cloud_bits:
         cloudy = np.bitwise_and(values.astype("int64"), source.cloud_bits) != 0
     else:

@@ -135,7 +135,7 @@ class Recipe:
                 "scene.to_zarr(path) and use that."
             )
         recipe, marks, _ = noted
-        changed = _changes(scene, marks)
+        changed = _changes_since_load(scene, marks)
         if changed:
             raise InputError(
                 f"this scene was changed after it was loaded ({changed}), so its recipe would give "
@@ -148,7 +148,7 @@ class Recipe:
 
     def attach(self, scene: "xr.Dataset", policy: "ReadPolicy | None") -> "xr.Dataset":
         """Note the recipe on the scene that was made from it, and how it is read."""
-        scene.encoding[_KEY] = (self, _marks(scene), policy)
+        scene.encoding[_KEY] = (self, _marks_of_scene(scene), policy)
         return scene
 
     def open(
@@ -237,7 +237,7 @@ class Recipe:
         return doc
 
     def _to_plain(self) -> dict[str, Any]:
-        return {"version": VERSION, **_plain(self)}
+        return {"version": VERSION, **_plain_json(self)}
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -259,7 +259,7 @@ class Recipe:
         try:
             return cls(
                 geobox=grid_from_json(doc["geobox"]),
-                layers=tuple(_layer(layer) for layer in doc["layers"]),
+                layers=tuple(_layer_from_json(layer) for layer in doc["layers"]),
                 times=tuple(doc["times"]),
                 groups=tuple(tuple(group) for group in doc["groups"]),
                 variables=tuple(Variable(**variable) for variable in doc["variables"]),
@@ -287,7 +287,7 @@ def as_fill(nodata: float | None, dtype: npt.DTypeLike) -> float | None:
     return float(nodata)
 
 
-def _plain(value: Any) -> Any:
+def _plain_json(value: Any) -> Any:
     """A recipe's values as JSON has them; what is left at its default stays out of sources."""
     if isinstance(value, GeoBox):
         return grid_to_json(value)
@@ -295,65 +295,65 @@ def _plain(value: Any) -> Any:
         return asdict(value)
     if isinstance(value, FileBands | Layer):
         return {
-            spec.name: _plain(found)
+            spec.name: _plain_json(found)
             for spec in fields(value)
             if (found := getattr(value, spec.name)) != spec.default
         }
     if isinstance(value, Recipe | Variable):
-        return {spec.name: _plain(getattr(value, spec.name)) for spec in fields(value)}
+        return {spec.name: _plain_json(getattr(value, spec.name)) for spec in fields(value)}
     if isinstance(value, tuple | list):
-        return [_plain(part) for part in value]
+        return [_plain_json(part) for part in value]
     if isinstance(value, Mapping):
-        return {str(key): _plain(part) for key, part in value.items()}
+        return {str(key): _plain_json(part) for key, part in value.items()}
     if isinstance(value, np.generic):
         return value.item()
     return value
 
 
-def _layer(doc: Mapping[str, Any]) -> Layer:
+def _layer_from_json(doc: Mapping[str, Any]) -> Layer:
     known = dict(doc)
     known["bounds"] = tuple(doc["bounds"])
     known["tiles"] = tuple((row, column) for row, column in doc.get("tiles", ()))
-    known["sources"] = tuple(_source(source) for source in doc["sources"])
+    known["sources"] = tuple(_file_bands_from_json(source) for source in doc["sources"])
     return Layer(**known)
 
 
-def _source(doc: Mapping[str, Any]) -> FileBands:
-    known: dict[str, Any] = _tupled(doc)
+def _file_bands_from_json(doc: Mapping[str, Any]) -> FileBands:
+    known: dict[str, Any] = _lists_to_tuples(doc)
     if "grid" in doc:
         known["grid"] = grid_from_json(doc["grid"])
     if "points" in doc:
-        known["points"] = Points(**_tupled(doc["points"]))
+        known["points"] = Points(**_lists_to_tuples(doc["points"]))
     return FileBands(**known)
 
 
-def _tupled(doc: Mapping[str, Any]) -> dict[str, Any]:
+def _lists_to_tuples(doc: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tuple(part) if isinstance(part, list) else part for key, part in doc.items()}
 
 
-def _marks(scene: "xr.Dataset") -> dict[str, Any]:
+def _marks_of_scene(scene: "xr.Dataset") -> dict[str, Any]:
     """What pins a scene to its recipe: names of graphs, attributes, coordinates."""
     return {
         "variables": {
-            str(name): (variable.data.name, _attrs(variable.attrs))
+            str(name): (variable.data.name, _attrs_text(variable.attrs))
             for name, variable in scene.data_vars.items()
         },
         "layers": frozenset(
             layer for variable in scene.data_vars.values() for layer in variable.data.dask.layers
         ),
-        "coords": {str(dim): _values(scene.coords[dim]) for dim in scene.dims},
+        "coords": {str(dim): _coordinate_digest(scene.coords[dim]) for dim in scene.dims},
     }
 
 
-def _attrs(attrs: Mapping[Any, Any]) -> str:
+def _attrs_text(attrs: Mapping[Any, Any]) -> str:
     return repr(sorted((str(key), repr(value)) for key, value in attrs.items()))
 
 
-def _values(coordinate: "xr.DataArray") -> str:
+def _coordinate_digest(coordinate: "xr.DataArray") -> str:
     return hashlib.sha256(np.ascontiguousarray(coordinate.values).tobytes()).hexdigest()
 
 
-def _changes(scene: "xr.Dataset", marks: Mapping[str, Any]) -> str:
+def _changes_since_load(scene: "xr.Dataset", marks: Mapping[str, Any]) -> str:
     """What differs between a scene and the one that its recipe was noted on, "" for nothing."""
     if not scene.data_vars:
         return "it has no variables left"
@@ -369,9 +369,9 @@ def _changes(scene: "xr.Dataset", marks: Mapping[str, Any]) -> str:
                 layer.startswith(_MOVED) for layer in added
             ):
                 return f"{name!r} was computed with or cut"
-        if _attrs(variable.attrs) != attrs:
+        if _attrs_text(variable.attrs) != attrs:
             return f"the attributes of {name!r} differ"
     for dim in scene.dims:
-        if marks["coords"].get(str(dim)) != _values(scene.coords[dim]):
+        if marks["coords"].get(str(dim)) != _coordinate_digest(scene.coords[dim]):
             return f"the coordinates {dim!r} differ"
     return ""

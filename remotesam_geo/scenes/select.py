@@ -125,7 +125,7 @@ def pick_bands(
         asked = "red, green and blue" if names is None else ", ".join(names)
         note(
             f"{len(without)} of {len(items)} items lack {asked} and are left out: "
-            f"{_listed([item.id for item in without])}"
+            f"{_listed_names([item.id for item in without])}"
         )
     taken = {VALID, SOURCE} & set(picks[0].bands)
     if taken:
@@ -141,18 +141,18 @@ def near(picks: Sequence[Pick], area: BaseGeometry | None) -> list[Pick]:
     """The picks that may lie in an area of interest, as far as their items say."""
     if area is None:
         return list(picks)
-    boxes = np.array([_box(pick.item.bbox) for pick in picks])
+    boxes = np.array([_bbox_past_180(pick.item.bbox) for pick in picks])
     kept = grids.overlaps(boxes, area.bounds, LONLAT) | np.isnan(boxes).any(axis=1)
     if not kept.any():
         within = (*np.nanmin(boxes[:, :2], axis=0), *np.nanmax(boxes[:, 2:], axis=0))
         raise InputError(
-            f"none of the {len(picks)} items overlaps the area {_rounded(area.bounds)}; they lie "
-            f"within {_rounded(within)} (west, south, east, north in degrees)"
+            f"none of the {len(picks)} items overlaps the area {_rounded_bounds(area.bounds)}; they lie "
+            f"within {_rounded_bounds(within)} (west, south, east, north in degrees)"
         )
     return [pick for pick, keep in zip(picks, kept, strict=True) if keep]
 
 
-def _box(bbox: Bounds | None) -> Bounds:
+def _bbox_past_180(bbox: Bounds | None) -> Bounds:
     if bbox is None:
         return (math.nan,) * 4
     west, south, east, north = bbox
@@ -167,14 +167,16 @@ def fill_types(picks: Sequence[Pick], headers: Headers) -> list[Pick]:
     filled = []
     for pick in picks:
         bands = {
-            name: band if band.dtype else _typed(band, headers.look(pick.item, band.asset), pick)
+            name: band
+            if band.dtype
+            else _typed_band(band, headers.look(pick.item, band.asset), pick)
             for name, band in pick.bands.items()
         }
         filled.append(replace(pick, bands=bands))
     return filled
 
 
-def _typed(band: Band, header: RasterInfo, pick: Pick) -> Band:
+def _typed_band(band: Band, header: RasterInfo, pick: Pick) -> Band:
     if band.index > len(header.dtypes):
         raise InputError(
             f"asset {band.asset} of {pick.item.id} has {len(header.dtypes)} bands, no band {band.index}"
@@ -203,14 +205,14 @@ def place(
     Returns:
         The picks, with their grids.
     """
-    told = [_finest(pick.item.grid(key) for key in pick.assets) for pick in picks]
+    told = [_finest_grid(pick.item.grid(key) for key in pick.assets) for pick in picks]
     wrong = grids.misplaced(told, [pick.item.bbox for pick in picks])
     told = [None if lost else grid for grid, lost in zip(told, wrong, strict=True)]
     if any(wrong):
         names = [pick.item.id for pick, lost in zip(picks, wrong, strict=True) if lost]
         note(
             f"the projection of {len(names)} items lies elsewhere than their bbox; their files are "
-            f"asked instead: {_listed(names)}"
+            f"asked instead: {_listed_names(names)}"
         )
     told = _believe_local_files(picks, told, headers, note)
     unknown = [
@@ -258,7 +260,7 @@ def _believe_local_files(
 
 
 def _file_grid(pick: Pick, headers: Headers) -> GeoBox | None:
-    grid = _finest(headers.of(pick, key).geobox for key in pick.assets)
+    grid = _finest_grid(headers.of(pick, key).geobox for key in pick.assets)
     return None if grid is None else grids.tidied(grid)
 
 
@@ -288,7 +290,7 @@ def _own_grid(pick: Pick, headers: Headers) -> GeoBox:
     )
 
 
-def _finest(found: Iterable[GeoBox | None]) -> GeoBox | None:
+def _finest_grid(found: Iterable[GeoBox | None]) -> GeoBox | None:
     known = [grid for grid in found if grid is not None]
     return min(known, key=_pixel_area) if known else None
 
@@ -298,10 +300,10 @@ def _pixel_area(grid: GeoBox) -> float:
     return float(abs(a * e - b * d))
 
 
-def _listed(names: Sequence[str]) -> str:
+def _listed_names(names: Sequence[str]) -> str:
     shown = ", ".join(names[:3])
     return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
 
 
-def _rounded(bounds: Sequence[float]) -> tuple[float, ...]:
+def _rounded_bounds(bounds: Sequence[float]) -> tuple[float, ...]:
     return tuple(round(float(value), 4) for value in bounds)

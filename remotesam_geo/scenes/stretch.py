@@ -95,7 +95,7 @@ def choose_limits(
             return Stretch(limits=(REFLECTANCE,) * 3, of=REFLECTANCE_UNIT)
     if stretch is None or (isinstance(stretch, str) and stretch == "percentiles"):
         with warnings.catch_warnings():  # reading threads leave the process's filters as they like
-            found = _percentiles(scene, colors, policy)
+            found = _percentile_stretch(scene, colors, policy)
         if found.of == NOTHING:
             log.info(
                 "the sample of the scene holds no valid pixel: it has no limits to be stretched between"
@@ -172,12 +172,12 @@ def in_numbers(limits: Stretch, units: Sequence[tuple[float, float]]) -> list[tu
     ]
 
 
-def _percentiles(
+def _percentile_stretch(
     scene: xr.Dataset | xr.DataArray, colors: Colors, policy: ReadPolicy | None
 ) -> Stretch:
-    sample = _overview(scene, colors, policy)
+    sample = _overview_pixels(scene, colors, policy)
     if sample is None:
-        sample = _windows(colors)
+        sample = _sample_windows(colors)
     if sample.shape[1] == 0:
         return Stretch(limits=((0.0, 1.0),) * 3, of=NOTHING)
     low, high = np.percentile(sample, PERCENTILES, axis=1)
@@ -191,7 +191,7 @@ def _percentiles(
     return Stretch(limits=(red, green, blue), of=of)
 
 
-def _overview(
+def _overview_pixels(
     scene: xr.Dataset | xr.DataArray, colors: Colors, policy: ReadPolicy | None
 ) -> Array | None:
     """A small version of every time of a scene with a recipe, its valid pixels: 3 x n."""
@@ -221,7 +221,7 @@ def _overview(
         return np.concatenate(list(pool.map(read, range(max(1, len(recipe.times))))), axis=1)
 
 
-def _windows(colors: Colors) -> Array:
+def _sample_windows(colors: Colors) -> Array:
     """Small windows spread over the scene, wherever its chunks are; their valid pixels: 3 x n."""
     first = colors.planes[0].data
     picked: dict[Any, Array] = {}

@@ -26,25 +26,25 @@ def without_secrets(recipe: "Recipe", policy: ReadPolicy | None) -> "Recipe":
         InputError: An address holds a secret that no signer makes again.
     """
     policy = ReadPolicy() if policy is None else policy
-    layers = tuple(_without(layer, policy.signers) for layer in recipe.layers)
+    layers = tuple(_layer_without_secrets(layer, policy.signers) for layer in recipe.layers)
     clean = replace(recipe, layers=layers)
     clean.to_dict()  # refuses what is left
     return clean
 
 
-def _without(layer: "Layer", signers: Sequence["Signer"]) -> "Layer":
+def _layer_without_secrets(layer: "Layer", signers: Sequence["Signer"]) -> "Layer":
     return replace(
         layer,
         origin=stripped(layer.origin)
         if layer.origin and secrets_in(layer.origin)
         else layer.origin,
         sources=tuple(
-            replace(source, href=_unsigned(source.href, signers)) for source in layer.sources
+            replace(source, href=_unsigned_href(source.href, signers)) for source in layer.sources
         ),
     )
 
 
-def _unsigned(href: str, signers: Sequence["Signer"]) -> str:
+def _unsigned_href(href: str, signers: Sequence["Signer"]) -> str:
     if not secrets_in(href):
         return href
     bare = stripped(href)

@@ -188,15 +188,15 @@ def search_api(api: Api, question: Query, left: LeftOut) -> list[Document]:
         limit=min(PAGE_ITEMS, question.max_items or PAGE_ITEMS),
         collections=None if question.collections is None else list(question.collections),
         bbox=question.bbox,
-        intersects=_geojson(question),
+        intersects=_geojson_of_query(question),
         datetime=interval_text(question.interval),
         ids=None if question.ids is None else list(question.ids),
         query=None if question.query is None else dict(question.query),
         filter=dict(question.filter) if isinstance(question.filter, Mapping) else question.filter,
-        sortby=_sortby(question) if sorts else None,
+        sortby=_sortby_of_query(question) if sorts else None,
     )
     try:
-        docs = _collect(search, question, api)
+        docs = _collect_documents(search, question, api)
     except StatusSearchError as error:
         if error.status in _UNKNOWN:
             _check_collections(api, question, set(), left)
@@ -205,13 +205,13 @@ def search_api(api: Api, question: Query, left: LeftOut) -> list[Document]:
     return docs if sorts else question.order(docs)[: question.max_items]
 
 
-def _collect(search: ItemSearch, question: Query, api: Api) -> list[Document]:
+def _collect_documents(search: ItemSearch, question: Query, api: Api) -> list[Document]:
     docs: list[Document] = []
     # Short searches stay quiet; it is the long ones that leave one wondering.
     with tqdm(desc="Searching", unit=" items", delay=QUIET_SECONDS, leave=False) as progress:
         for page in search.pages_as_dicts():
             docs += page["features"]
-            matched = _matched(page)
+            matched = _number_matched(page)
             progress.total = min(matched, question.max_items or MAX_ITEMS) if matched else None
             progress.update(len(page["features"]))
             if len(docs) > max(MAX_ITEMS, question.max_items or 0):
@@ -222,7 +222,7 @@ def _collect(search: ItemSearch, question: Query, api: Api) -> list[Document]:
     return docs
 
 
-def _matched(page: Document) -> int:
+def _number_matched(page: Document) -> int:
     """How many items a page says there are, for progress only; 0 where it does not say."""
     context = page.get("context")
     for said in (
@@ -234,14 +234,14 @@ def _matched(page: Document) -> int:
     return 0
 
 
-def _geojson(question: Query) -> Document | None:
+def _geojson_of_query(question: Query) -> Document | None:
     if question.area is None or question.bbox is not None:
         return None
     shape: Document = shapely.geometry.mapping(question.area)
     return shape
 
 
-def _sortby(question: Query) -> list[dict[str, str]] | None:
+def _sortby_of_query(question: Query) -> list[dict[str, str]] | None:
     return [
         {"field": field, "direction": "desc" if falling else "asc"}
         for field, falling in question.sortby

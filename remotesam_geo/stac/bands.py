@@ -52,7 +52,7 @@ def choose_bands(item: Item, names: Sequence[str] | None, look: Look) -> Chosen 
     Raises:
         InputError: An asset that is wanted is malformed; the message names item, asset and field.
     """
-    chosen = _picture(item, look) if names is None else _named(item, names, look)
+    chosen = _picture_bands(item, look) if names is None else _bands_by_names(item, names, look)
     if chosen is None:
         return None
     for band in chosen.values():
@@ -60,15 +60,15 @@ def choose_bands(item: Item, names: Sequence[str] | None, look: Look) -> Chosen 
     return {name: sensors.complete(band, item) for name, band in chosen.items()}
 
 
-def _named(item: Item, names: Sequence[str], look: Look) -> dict[str, Band] | None:
+def _bands_by_names(item: Item, names: Sequence[str], look: Look) -> dict[str, Band] | None:
     """The bands of some names, None where one of them is missing."""
     chosen: dict[str, Band] = {}
     for name in names:
         _check_asset(item, name)
         if name in item.assets:
-            chosen |= _asset(item, name, look)
+            chosen |= _asset_bands(item, name, look)
             continue
-        band = _find(item, name)
+        band = _find_band(item, name)
         if band is None:
             return None
         chosen[name] = band
@@ -127,7 +127,9 @@ def unknown_bands(names: Sequence[str] | None, items: Sequence[Item]) -> InputEr
             f"found no red, green and blue in the items ({kinds}). There is: {shown}. "
             "Name the bands with bands=[...]."
         )
-    missing = [name for name in names if all(_find(item, name) is None for item in items)] or names
+    missing = [
+        name for name in names if all(_find_band(item, name) is None for item in items)
+    ] or names
     hints = []
     for name in missing:
         near = difflib.get_close_matches(name, there, n=1)
@@ -173,14 +175,14 @@ def band_names(header: Header) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _picture(item: Item, look: Look) -> dict[str, Band] | None:
+def _picture_bands(item: Item, look: Look) -> dict[str, Band] | None:
     """Red, green and blue by common name, else those of a `visual` or of the only raster."""
     found = _by_common_name(item, RGB)
     if found is None:
         key = _picture_asset(item)
         if key is None:
             return None
-        bands = _asset(item, key, look)
+        bands = _asset_bands(item, key, look)
         if not set(RGB) <= set(bands):
             return None
         found = {name: bands[name] for name in RGB}
@@ -195,7 +197,7 @@ def _picture_asset(item: Item) -> str | None:
     return rasters[0] if len(rasters) == 1 else None
 
 
-def _asset(item: Item, key: str, look: Look) -> dict[str, Band]:
+def _asset_bands(item: Item, key: str, look: Look) -> dict[str, Band]:
     """All bands of an asset, by common name where each has one."""
     bands = described(item, key)
     if len(bands) == 1:
@@ -216,11 +218,11 @@ def _asset(item: Item, key: str, look: Look) -> dict[str, Band]:
     }
 
 
-def _find(item: Item, name: str) -> Band | None:
+def _find_band(item: Item, name: str) -> Band | None:
     found = _by_common_name(item, (name,))
     if found is not None:
         return found[name]
-    for key in sorted(item.rasters, key=lambda key: _rank(item, key)):
+    for key in sorted(item.rasters, key=lambda key: _rank_of_asset(item, key)):
         for band in item.bands(key):
             if band.name == name:
                 return band
@@ -239,7 +241,7 @@ def _by_common_name(item: Item, names: Sequence[str]) -> dict[str, Band] | None:
     for key in item.rasters:
         for band in described(item, key):
             if band.common_name in names:
-                ranked.setdefault(_rank(item, key), {}).setdefault(band.common_name, band)
+                ranked.setdefault(_rank_of_asset(item, key), {}).setdefault(band.common_name, band)
     for rank in sorted(ranked):
         if len(ranked[rank]) == len(set(names)):
             return {name: ranked[rank][name] for name in names}
@@ -249,7 +251,7 @@ def _by_common_name(item: Item, names: Sequence[str]) -> dict[str, Band] | None:
     return {name: together[name] for name in names} if len(together) == len(set(names)) else None
 
 
-def _rank(item: Item, key: str) -> tuple[float, ...]:
+def _rank_of_asset(item: Item, key: str) -> tuple[float, ...]:
     """Lower is better: no previews, assets of few bands, GeoTIFF before JPEG 2000, fine before coarse."""
     asset = item.assets[key]
     return (

@@ -110,8 +110,8 @@ def near_matches(name: str, known: Iterable[str], *, most: int = 5) -> list[str]
     """
     plain: dict[str, list[str]] = {}
     for candidate in known:
-        plain.setdefault(_letters(candidate), []).append(candidate)
-    wanted = _letters(name)
+        plain.setdefault(_letters_of_name(candidate), []).append(candidate)
+    wanted = _letters_of_name(name)
     close = get_close_matches(wanted, plain, n=most, cutoff=0.6)
     inside = [
         key for key in plain if min(len(key), len(wanted)) > 2 and (wanted in key or key in wanted)
@@ -120,7 +120,7 @@ def near_matches(name: str, known: Iterable[str], *, most: int = 5) -> list[str]
     return list(dict.fromkeys(ranked))[:most]
 
 
-def _letters(name: str) -> str:
+def _letters_of_name(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 

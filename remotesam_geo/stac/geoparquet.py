@@ -46,19 +46,19 @@ def encode(docs: Sequence[Document]) -> bytes:
     Returns:
         The file.
     """
-    rows = [_row(doc) for doc in docs]
+    rows = [_row_of_document(doc) for doc in docs]
     names = dict.fromkeys([*_TOP, *(name for row in rows for name in row if _is_name(name))])
-    columns = {name: _column(name, [row.get(name) for row in rows]) for name in names}
+    columns = {name: _arrow_column(name, [row.get(name) for row in rows]) for name in names}
     table = pa.table({name: column for name, column in columns.items() if column is not None})
-    returned = [_document(row) for row in table.to_pylist()]
+    returned = [_document_of_row(row) for row in table.to_pylist()]
     exact = [
-        None if _text(back) == _text(doc) else _text(doc, ordered=True)
+        None if _document_text(back) == _document_text(doc) else _document_text(doc, ordered=True)
         for back, doc in zip(returned, docs, strict=True)
     ]
     if any(exact):
         table = table.append_column(EXACT, pa.array(exact, pa.large_string()))
     file = io.BytesIO()
-    table = table.replace_schema_metadata(_metadata(docs, table.column_names))
+    table = table.replace_schema_metadata(_geoparquet_metadata(docs, table.column_names))
     pq.write_table(table, file, compression="zstd", write_page_checksum=True)
     return file.getvalue()
 
@@ -88,9 +88,9 @@ def decode(data: bytes, place: str, left: LeftOut) -> list[Document]:
             f"{redact(place)} has several columns of one name: {', '.join(names[:12])}"
         )
     docs = []
-    for number, row in enumerate(_rows(table, left, place), start=1):
+    for number, row in enumerate(_table_rows(table, left, place), start=1):
         try:
-            docs.append(_exact(row.pop(EXACT, None)) or _document(row))
+            docs.append(_exact_json(row.pop(EXACT, None)) or _document_of_row(row))
         except _ROW_RAISES as error:
             left.whole(f"row {number} of {redact(place)}", f"{type(error).__name__}: {error}")
     return docs
@@ -103,7 +103,7 @@ _ROW_RAISES = (
 _ARROW_RAISES = (pa.ArrowException, OSError, ValueError, OverflowError, TypeError, LookupError)
 
 
-def _rows(table: pa.Table, left: LeftOut, place: str) -> list[dict[str, Any]]:
+def _table_rows(table: pa.Table, left: LeftOut, place: str) -> list[dict[str, Any]]:
     """The rows of a table; columns that cannot be read are left out."""
     columns: dict[str, list[Any]] = {}
     for name in table.column_names:
@@ -116,17 +116,17 @@ def _rows(table: pa.Table, left: LeftOut, place: str) -> list[dict[str, Any]]:
     ]
 
 
-def _exact(text: Any) -> Document | None:
+def _exact_json(text: Any) -> Document | None:
     return None if text is None else read_json(str(text).encode(), EXACT)
 
 
-def _text(doc: Mapping[str, Any], *, ordered: bool = False) -> str:
+def _document_text(doc: Mapping[str, Any], *, ordered: bool = False) -> str:
     """One text for equal items; the order of fields is no part of JSON, save that of the assets."""
     assets = [] if ordered else [list(doc.get("assets") or {})]
     return json.dumps([doc, *assets] if assets else doc, sort_keys=not ordered)
 
 
-def _row(doc: Document) -> dict[str, Any]:
+def _row_of_document(doc: Document) -> dict[str, Any]:
     row = {name: doc.get(name) for name in _TOP if name not in ("geometry", "bbox")}
     geometry, box = doc.get("geometry"), doc.get("bbox")
     if geometry and not geometry_fault(geometry):
@@ -136,31 +136,31 @@ def _row(doc: Document) -> dict[str, Any]:
     others = {key: value for key, value in doc.items() if key not in (*_TOP, "properties")}
     for name, value in {**others, **(doc.get("properties") or {})}.items():
         if name not in row and name not in (*_TOP, EXACT):
-            row[name] = _moment(value) if name in _TIMES else value
+            row[name] = _moment_of(value) if name in _TIMES else value
     return row
 
 
-def _moment(value: Any) -> datetime | None:
+def _moment_of(value: Any) -> datetime | None:
     try:
         return parse_time(value)
     except ValueError:
         return None
 
 
-def _column(name: str, values: list[Any]) -> pa.Array | None:
+def _arrow_column(name: str, values: list[Any]) -> pa.Array | None:
     if name == "geometry":
         return pa.array(values, pa.binary())
     if name == "datetime" or (name in _TIMES and any(values)):
         return pa.array(values, pa.timestamp("us", tz="UTC"))
-    return _array(values)
+    return _arrow_array(values)
 
 
-def _array(values: list[Any]) -> pa.Array | None:
+def _arrow_array(values: list[Any]) -> pa.Array | None:
     """Values as Arrow; None where there is nothing to hold, text where they are of many kinds."""
     there = [value for value in values if value is not None]
     if there and all(isinstance(value, dict) for value in there):
         keys = dict.fromkeys(key for value in there for key in value if _is_name(key))
-        fields = {key: _array([(value or {}).get(key) for value in values]) for key in keys}
+        fields = {key: _arrow_array([(value or {}).get(key) for value in values]) for key in keys}
         held = {key: array for key, array in fields.items() if array is not None}
         if not held:
             return None
@@ -172,15 +172,15 @@ def _array(values: list[Any]) -> pa.Array | None:
         array = pa.array(values)
     except (pa.ArrowException, OverflowError, UnicodeEncodeError):
         return pa.array([None if value is None else json.dumps(value) for value in values])
-    return array if _storable(array.type) else None
+    return array if _parquet_can_store(array.type) else None
 
 
-def _storable(kind: pa.DataType) -> bool:
+def _parquet_can_store(kind: pa.DataType) -> bool:
     """Whether Parquet can hold a type: not one of structs without fields."""
     if pa.types.is_struct(kind):
         fields = [kind.field(i).type for i in range(kind.num_fields)]
-        return bool(fields) and all(map(_storable, fields))
-    return not pa.types.is_list(kind) or _storable(kind.value_type)
+        return bool(fields) and all(map(_parquet_can_store, fields))
+    return not pa.types.is_list(kind) or _parquet_can_store(kind.value_type)
 
 
 def _is_name(key: str) -> bool:
@@ -188,13 +188,13 @@ def _is_name(key: str) -> bool:
     return key.isascii() or key.encode("utf-8", "replace").decode() == key
 
 
-def _document(row: dict[str, Any]) -> Document:
+def _document_of_row(row: dict[str, Any]) -> Document:
     doc: Document = {"type": "Feature", "stac_version": "1.0.0", "stac_extensions": []}
-    filled = {name: _json(value) for name, value in row.items() if value is not None}
+    filled = {name: _json_of_arrow(value) for name, value in row.items() if value is not None}
     doc |= {
         name: filled[name] for name in ("stac_version", "stac_extensions", "id") if name in filled
     }
-    doc["geometry"] = _geometry(row.get("geometry"))
+    doc["geometry"] = _geometry_of(row.get("geometry"))
     box = filled.get("bbox")
     if isinstance(box, dict):
         sides = _SIDES[6 if "zmin" in box else 4]
@@ -212,7 +212,7 @@ def _document(row: dict[str, Any]) -> Document:
     return doc
 
 
-def _geometry(value: Any) -> Document | None:
+def _geometry_of(value: Any) -> Document | None:
     if value is None:
         return None
     shape = shapely.from_wkb(value)
@@ -220,20 +220,20 @@ def _geometry(value: Any) -> Document | None:
     return found
 
 
-def _json(value: Any) -> Any:
+def _json_of_arrow(value: Any) -> Any:
     """A value of Arrow as JSON has it; absent fields are left out."""
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, dict):
-        return {key: _json(inner) for key, inner in value.items() if inner is not None}
+        return {key: _json_of_arrow(inner) for key, inner in value.items() if inner is not None}
     if isinstance(value, list):
-        return [_json(inner) for inner in value]
+        return [_json_of_arrow(inner) for inner in value]
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     return value
 
 
-def _metadata(docs: Iterable[Document], names: list[str]) -> dict[str, str]:
+def _geoparquet_metadata(docs: Iterable[Document], names: list[str]) -> dict[str, str]:
     """What GeoParquet and stac-geoparquet want said of a file."""
     geometry: dict[str, Any] = {"encoding": "WKB", "geometry_types": []}
     if "bbox" in names:

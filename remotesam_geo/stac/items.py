@@ -103,12 +103,12 @@ class Item:
     def bands(self, key: str) -> tuple[Band, ...]:
         """Bands of an asset, none where the item does not describe them; malformed fields count as missing."""
         if key not in self._bands:
-            self._bands[key] = tuple(_bands(key, self.assets[key], self.properties))
+            self._bands[key] = tuple(_bands_of_asset(key, self.assets[key], self.properties))
         return self._bands[key]
 
     def grid(self, key: str) -> GeoBox | None:
         """Grid of an asset, or None where the item does not give all of CRS, shape and transform."""
-        return _grid(self.assets[key], self.properties)
+        return _asset_grid(self.assets[key], self.properties)
 
     def href(self, key: str) -> str:
         """Where an asset is: absolute, a plain path for a file of this machine."""
@@ -117,14 +117,14 @@ class Item:
 
     def roles(self, key: str) -> set[str]:
         """Roles of an asset."""
-        return _roles(self.assets[key])
+        return _asset_roles(self.assets[key])
 
     def pixel_size(self, key: str) -> float:
         """Size of an asset's pixels, in whatever unit it is given; infinite where that is malformed."""
         asset = self.assets[key]
         given = asset.get("proj:transform")
         if given is not None:
-            numbers = _finite(given)
+            numbers = _finite_numbers(given)
             return abs(numbers[0]) if numbers else math.inf
         given = asset.get("gsd", self.properties.get("gsd"))
         if given is None:
@@ -143,12 +143,12 @@ class Item:
         return (
             self.unusable[key]
             if key in self.unusable
-            else _fault(self.assets[key], self.properties)
+            else _asset_pixel_fault(self.assets[key], self.properties)
         )
 
     def doubt(self, key: str) -> str:
         """A malformed field that an asset can be read without, "" where there is none."""
-        return _doubt(self.assets[key], self.properties)
+        return _asset_place_fault(self.assets[key], self.properties)
 
 
 def read_items(items: Any, left: LeftOut | None = None) -> tuple[Item, ...]:
@@ -171,7 +171,7 @@ def read_items(items: Any, left: LeftOut | None = None) -> tuple[Item, ...]:
         ['a']
     """
     noted = LeftOut() if left is None else left
-    read = [_read_item(doc, position, noted) for position, doc in enumerate(_documents(items))]
+    read = [_read_item(doc, position, noted) for position, doc in enumerate(_item_documents(items))]
     found = tuple(item for item in read if item is not None)
     if read and not found:
         raise InputError(f"none of the items can be used: {noted}")
@@ -185,7 +185,7 @@ def read_items(items: Any, left: LeftOut | None = None) -> tuple[Item, ...]:
     return found
 
 
-def _documents(items: Any) -> Iterator[Mapping[str, Any]]:
+def _item_documents(items: Any) -> Iterator[Mapping[str, Any]]:
     if hasattr(items, "to_dict") and hasattr(items, "assets"):  # one pystac item
         items = [items]
     elif isinstance(items, Mapping):
@@ -219,7 +219,7 @@ def _read_item(doc: Mapping[str, Any], position: int, left: LeftOut) -> Item | N
     return Item(
         id=clean["id"] or f"item-{position + 1}",
         collection=clean.get("collection") or "",
-        time=_time(clean["properties"]),
+        time=_time_of_item(clean["properties"]),
         origin=str(own[0]["href"]) if own else None,
         properties=clean["properties"],
         assets=clean["assets"],
@@ -228,7 +228,7 @@ def _read_item(doc: Mapping[str, Any], position: int, left: LeftOut) -> Item | N
     )
 
 
-def _time(properties: Mapping[str, Any]) -> np.datetime64 | None:
+def _time_of_item(properties: Mapping[str, Any]) -> np.datetime64 | None:
     """The first of datetime, start and end that is there; one without a zone is taken as UTC."""
     for key in TIMES:
         if properties.get(key) is not None:
@@ -257,30 +257,32 @@ def _in_degrees(box: Sequence[float]) -> bool:
     return all(abs(x) <= 540 for x in box[::2]) and all(abs(y) <= 90.5 for y in box[1::2])
 
 
-def _roles(asset: Mapping[str, Any]) -> set[str]:
+def _asset_roles(asset: Mapping[str, Any]) -> set[str]:
     roles = asset.get("roles") or asset.get("role") or []
-    listed = [roles] if isinstance(roles, str) else _listed(roles)
+    listed = [roles] if isinstance(roles, str) else _listed_members(roles)
     return {role for role in listed if isinstance(role, str)}
 
 
 def _is_raster(asset: Mapping[str, Any]) -> bool:
     media, href = str(asset.get("type") or ""), str(asset.get("href") or "")
-    if not href or "metadata" in _roles(asset):
+    if not href or "metadata" in _asset_roles(asset):
         return False
     if media:
         return _RASTER_TYPE.match(media.lower()) is not None
     return _RASTER_NAME.search(urlsplit(href).path) is not None
 
 
-def _listed(value: Any) -> list[Any]:
+def _listed_members(value: Any) -> list[Any]:
     """The members of a list, however a table or a caller has it; none where it is no list."""
     return list(value) if isinstance(value, list | tuple | np.ndarray) else []
 
 
-def _bands(key: str, asset: Mapping[str, Any], properties: Mapping[str, Any]) -> Iterator[Band]:
+def _bands_of_asset(
+    key: str, asset: Mapping[str, Any], properties: Mapping[str, Any]
+) -> Iterator[Band]:
     """Bands from `bands` (STAC 1.1), `eo:bands` and `raster:bands` (1.0), whichever are there."""
-    named = _mappings(asset.get("bands")) or _eo_bands(asset, properties)
-    typed = _mappings(asset.get("raster:bands"))
+    named = _mappings_in(asset.get("bands")) or _eo_bands(asset, properties)
+    typed = _mappings_in(asset.get("raster:bands"))
     count = max(len(named), len(typed))
     if count == 0 and any(name in asset for name in ("data_type", "eo:common_name", "nodata")):
         count = 1
@@ -295,23 +297,27 @@ def _bands(key: str, asset: Mapping[str, Any], properties: Mapping[str, Any]) ->
             index=position + 1,
             name=name,
             common_name=_common_name(own, asset if count == 1 else {}, name),
-            dtype=_dtype(own.get("data_type") or asset.get("data_type")),
-            nodata=_number(own.get("nodata", asset.get("nodata"))),
-            scale=_number(own.get("raster:scale", own.get("scale", asset.get("raster:scale")))),
-            offset=_number(own.get("raster:offset", own.get("offset", asset.get("raster:offset")))),
+            dtype=_numpy_dtype(own.get("data_type") or asset.get("data_type")),
+            nodata=_number_of_field(own.get("nodata", asset.get("nodata"))),
+            scale=_number_of_field(
+                own.get("raster:scale", own.get("scale", asset.get("raster:scale")))
+            ),
+            offset=_number_of_field(
+                own.get("raster:offset", own.get("offset", asset.get("raster:offset")))
+            ),
         )
 
 
-def _mappings(value: Any) -> list[Mapping[str, Any]]:
+def _mappings_in(value: Any) -> list[Mapping[str, Any]]:
     """The members of a list; what is no mapping among them says nothing."""
-    return [one if isinstance(one, Mapping) else {} for one in _listed(value)]
+    return [one if isinstance(one, Mapping) else {} for one in _listed_members(value)]
 
 
 def _eo_bands(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """`eo:bands` of an asset; early items give positions in the item's own list instead."""
-    listed = _mappings(properties.get("eo:bands"))
+    listed = _mappings_in(properties.get("eo:bands"))
     resolved: list[Mapping[str, Any]] = []
-    for band in _listed(asset.get("eo:bands")):
+    for band in _listed_members(asset.get("eo:bands")):
         if isinstance(band, Mapping):
             resolved.append(band)
         elif isinstance(band, int) and 0 <= band < len(listed):
@@ -330,7 +336,7 @@ def _common_name(own: Mapping[str, Any], asset: Mapping[str, Any], name: str) ->
     return (_WORDS | _LETTERS).get(name.lower()) or _WORDS.get(first[0] if first else "", "")
 
 
-def _dtype(value: Any) -> str:
+def _numpy_dtype(value: Any) -> str:
     """A NumPy type of numbers, "" for what is none ("cint16", "other")."""
     try:
         found = np.dtype(str(value or ""))
@@ -339,7 +345,7 @@ def _dtype(value: Any) -> str:
     return str(found) if found.kind in "iufc" else ""
 
 
-def _number(value: Any) -> float | None:
+def _number_of_field(value: Any) -> float | None:
     """A number, which JSON may have had to write as text ("nan")."""
     if value is None or isinstance(value, bool):
         return None
@@ -349,7 +355,7 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def _fault(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> str:
+def _asset_pixel_fault(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> str:
     """The first malformed field that what the pixels mean depends on."""
     for name in ("bands", "eo:bands", "raster:bands"):
         value = asset.get(name)
@@ -360,7 +366,7 @@ def _fault(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> str:
         for position, band in enumerate(value):
             said = band
             if name == "eo:bands" and type(band) is int:  # a position in the item's own list
-                said = dict(enumerate(_listed(properties.get(name)))).get(band, {})
+                said = dict(enumerate(_listed_members(properties.get(name)))).get(band, {})
             if not isinstance(said, Mapping):
                 return f"{name}[{position}] is {shown(said)}, not an object"
             if fault := _value_fault(said):
@@ -389,7 +395,7 @@ def _value_fault(source: Mapping[str, Any]) -> str:
         value = source.get(key)
         if value is None:
             continue
-        number = _number(value)
+        number = _number_of_field(value)
         if number is None or (key != "nodata" and not math.isfinite(number)):
             return f"{key} is {shown(value)}, not a number"
         if number == 0 and key.endswith("scale"):
@@ -397,14 +403,14 @@ def _value_fault(source: Mapping[str, Any]) -> str:
     return ""
 
 
-def _doubt(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> str:
+def _asset_place_fault(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> str:
     """The first malformed field that says only where an asset lies, which its file knows, or what it is for."""
     lengths = {"proj:shape": (2,), "proj:transform": (6, 9), "proj:bbox": (4, 6)}
     for key, allowed in lengths.items():
         value = asset.get(key)
         if value is None:
             value = properties.get(key)
-        if value is not None and len(_numbers(asset, properties, key)) not in allowed:
+        if value is not None and len(_asset_numbers(asset, properties, key)) not in allowed:
             return f"{key} is {shown(value)}"
     for key, kind in (("type", str), ("gsd", int | float), ("roles", list | tuple | str)):
         value = asset.get(key)
@@ -413,11 +419,11 @@ def _doubt(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> str:
     return ""
 
 
-def _grid(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> GeoBox | None:
-    crs = _crs(asset, properties)
-    shape = _numbers(asset, properties, "proj:shape")
-    transform = _numbers(asset, properties, "proj:transform")
-    bounds = _numbers(asset, {}, "proj:bbox")
+def _asset_grid(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> GeoBox | None:
+    crs = _asset_crs(asset, properties)
+    shape = _asset_numbers(asset, properties, "proj:shape")
+    transform = _asset_numbers(asset, properties, "proj:transform")
+    bounds = _asset_numbers(asset, {}, "proj:bbox")
     if crs is None or len(shape) != 2:
         return None
     if len(transform) in {6, 9}:
@@ -432,12 +438,14 @@ def _grid(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> GeoBox | N
     return GeoBox((int(shape[0]), int(shape[1])), affine, crs)
 
 
-def _numbers(asset: Mapping[str, Any], properties: Mapping[str, Any], key: str) -> list[float]:
+def _asset_numbers(
+    asset: Mapping[str, Any], properties: Mapping[str, Any], key: str
+) -> list[float]:
     """Numbers that the asset gives, else the item; none where neither does, or where they are malformed."""
     found = asset.get(key)
     if found is None:
         found = properties.get(key)
-    numbers = _finite(found)
+    numbers = _finite_numbers(found)
     if key == "proj:shape" and not all(
         1 <= side <= LARGEST_SIDE and side.is_integer() for side in numbers
     ):
@@ -445,14 +453,14 @@ def _numbers(asset: Mapping[str, Any], properties: Mapping[str, Any], key: str) 
     return numbers
 
 
-def _finite(value: Any) -> list[float]:
+def _finite_numbers(value: Any) -> list[float]:
     """A list of finite numbers, none where it is something else."""
-    numbers = [_number(one) for one in _listed(value)]
+    numbers = [_number_of_field(one) for one in _listed_members(value)]
     finite = [one for one in numbers if one is not None and math.isfinite(one)]
     return finite if len(finite) == len(numbers) else []
 
 
-def _crs(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> CRS | None:
+def _asset_crs(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> CRS | None:
     """The CRS that asset or item name; None where there is none, or none that PROJ knows."""
     for place in (asset, properties):
         for key in ("proj:code", "proj:epsg", "proj:wkt2", "proj:projjson"):
@@ -460,7 +468,7 @@ def _crs(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> CRS | None:
             if value is None or value == "":
                 continue
             try:
-                return CRS(_epsg(value) if key == "proj:epsg" else value)
+                return CRS(_epsg_text(value) if key == "proj:epsg" else value)
             except (CRSError, ValueError, TypeError, OverflowError, LookupError, AttributeError):
                 continue
         if place is asset and "proj:code" in asset and asset["proj:code"] is None:
@@ -468,7 +476,7 @@ def _crs(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> CRS | None:
     return None
 
 
-def _epsg(value: Any) -> str:
+def _epsg_text(value: Any) -> str:
     """A code that may have become a float or text on its way through tables."""
     return f"EPSG:{int(str(value).upper().removeprefix('EPSG:').removesuffix('.0'))}"
 

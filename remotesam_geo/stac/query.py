@@ -92,14 +92,14 @@ class Query:
                 f"max_items must be a whole number from 1, or None for all, not {max_items!r}"
             )
         return cls(
-            collections=_names(collections, "collections"),
+            collections=_id_names(collections, "collections"),
             bbox=plain,
             area=split,
             interval=read_interval(when),
-            query=_query(query),
-            filter=_filter(cql),
-            ids=_names(ids, "ids"),
-            sortby=_sortby(sortby),
+            query=_parsed_query(query),
+            filter=_parsed_filter(cql),
+            ids=_id_names(ids, "ids"),
+            sortby=_parsed_sortby(sortby),
             max_items=max_items,
         )
 
@@ -120,7 +120,7 @@ class Query:
         first, last = self.interval
         if first is None and last is None:
             return True
-        start, end = _times(doc)
+        start, end = _item_interval(doc)
         if start is None and end is None:
             return False
         return (last is None or start is None or start <= last) and (
@@ -130,7 +130,7 @@ class Query:
     def _is_there(self, doc: Document) -> bool:
         if self.area is None:
             return True
-        footprint = _footprint(doc)
+        footprint = _item_footprint(doc)
         return footprint is not None and bool(shapely.intersects(self.area, footprint))
 
     def order(self, docs: Iterable[Document]) -> list[Document]:
@@ -144,7 +144,7 @@ class Query:
         return ordered
 
 
-def _names(value: str | Sequence[str] | None, what: str) -> tuple[str, ...] | None:
+def _id_names(value: str | Sequence[str] | None, what: str) -> tuple[str, ...] | None:
     if value is None:
         return None
     if not isinstance(value, str) and (
@@ -160,7 +160,7 @@ def _names(value: str | Sequence[str] | None, what: str) -> tuple[str, ...] | No
     return names
 
 
-def _query(value: Any) -> Mapping[str, Any] | None:
+def _parsed_query(value: Any) -> Mapping[str, Any] | None:
     """STAC's query; comparisons written as text become one, their numbers numbers."""
     if value is None:
         return None
@@ -182,13 +182,13 @@ def _query(value: Any) -> Mapping[str, Any] | None:
                 "{'eo:cloud_cover': {'lt': 20}}"
             )
         name, operator, text = found.groups()
-        asked.setdefault(name, {})[_OPERATORS[operator]] = _operand(text)
+        asked.setdefault(name, {})[_OPERATORS[operator]] = _query_operand(text)
     if not asked:
         raise InputError("query is empty, which asks for nothing; leave it out to ask for all")
     return asked
 
 
-def _operand(text: str) -> Any:
+def _query_operand(text: str) -> Any:
     try:
         operand = json.loads(text)
     except (ValueError, RecursionError):
@@ -197,7 +197,7 @@ def _operand(text: str) -> Any:
     return operand if finite else text
 
 
-def _filter(value: Mapping[str, Any] | str | None) -> Mapping[str, Any] | str | None:
+def _parsed_filter(value: Mapping[str, Any] | str | None) -> Mapping[str, Any] | str | None:
     if value is None:
         return None
     if isinstance(value, str) and value.strip():
@@ -216,7 +216,7 @@ def _as_json(value: Mapping[str, Any], what: str) -> Mapping[str, Any]:
     return value
 
 
-def _sortby(value: str | Sequence[Any] | None) -> tuple[tuple[str, bool], ...]:
+def _parsed_sortby(value: str | Sequence[Any] | None) -> tuple[tuple[str, bool], ...]:
     """Fields and whether each falls, of "-datetime", a list of such, or STAC's own dictionaries."""
     if value is None:
         return ()
@@ -259,14 +259,14 @@ def read_interval(value: Any) -> Interval:
         parts = list(value) if isinstance(value, list | tuple) else [value]
     if len(parts) > 2 or not parts or (isinstance(value, str) and not value):
         raise InputError(f"datetime {value!r} must be one time, or a start and an end")
-    spans = [_span(part, value) for part in parts]
+    spans = [_span_of_time(part, value) for part in parts]
     first, last = spans[0][0], spans[-1][1]
     if first is not None and last is not None and first > last:
         raise InputError(f"datetime {value!r} ends before it begins")
     return first, last
 
 
-def _span(part: Any, whole: Any) -> Interval:
+def _span_of_time(part: Any, whole: Any) -> Interval:
     """All the time that one end of an interval covers: a year from its first tick to its last."""
     if part is None or (isinstance(part, str) and part.strip() in ("", "..")):
         return None, None
@@ -293,8 +293,8 @@ def _span(part: Any, whole: Any) -> Interval:
         ) from None
 
 
-def _moment(doc: Document, key: str) -> datetime | None:
-    value = _properties(doc).get(key)
+def _moment_of_item(doc: Document, key: str) -> datetime | None:
+    value = _item_properties(doc).get(key)
     if value is None:
         return None
     try:
@@ -303,21 +303,21 @@ def _moment(doc: Document, key: str) -> datetime | None:
         raise MalformedError(f"its {key} {shown(value)} is not a time") from None
 
 
-def _properties(doc: Document) -> Mapping[str, Any]:
+def _item_properties(doc: Document) -> Mapping[str, Any]:
     """What an item says of itself, nothing where that is malformed."""
     properties = doc.get("properties")
     return properties if isinstance(properties, Mapping) else {}
 
 
-def _times(doc: Document) -> Interval:
+def _item_interval(doc: Document) -> Interval:
     """First and last moment of an item: its own range, else its one time."""
-    start, end = _moment(doc, "start_datetime"), _moment(doc, "end_datetime")
+    start, end = _moment_of_item(doc, "start_datetime"), _moment_of_item(doc, "end_datetime")
     if start is None and end is None:
-        start = end = _moment(doc, "datetime")
+        start = end = _moment_of_item(doc, "datetime")
     return start, end
 
 
-def _footprint(doc: Document) -> BaseGeometry | None:
+def _item_footprint(doc: Document) -> BaseGeometry | None:
     """Where an item is: its geometry, else its bbox; None where it has neither.
 
     Raises:
@@ -351,12 +351,12 @@ def _sort_key(doc: Document, field: str) -> Any:
         value: Any = doc.get(name)
     elif name in TIMES:
         try:
-            moment = _moment(doc, name)
+            moment = _moment_of_item(doc, name)
         except MalformedError:
             moment = None
         value = None if moment is None else moment.timestamp()
     else:
-        value = _properties(doc).get(name)
+        value = _item_properties(doc).get(name)
     if value is None or value != value:  # noqa: PLR0124 - NaN differs from itself
         return None
     if isinstance(value, int | float):

@@ -52,8 +52,8 @@ def save_items(items: Iterable[Any], path: str | os.PathLike[str]) -> Path:
         items = [items]
     if isinstance(items, str | bytes) or not isinstance(items, Iterable):
         raise InputError(f"items must be items or an item collection, not {shown(items)}")
-    docs = [_unsigned(_checked(item)) for item in items]
-    if any(is_signed(href) for doc in docs for href in _hrefs(doc)):
+    docs = [_unsigned_item(_checked_item(item)) for item in items]
+    if any(is_signed(href) for doc in docs for href in _asset_hrefs(doc)):
         warnings.warn(
             f"hrefs saved in {target.name} carry signatures, which are secret and end: search again "
             "for unsigned ones",
@@ -74,7 +74,7 @@ def save_items(items: Iterable[Any], path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def _checked(item: Any) -> Document:
+def _checked_item(item: Any) -> Document:
     """An item as a document that JSON can hold.
 
     Raises:
@@ -90,12 +90,12 @@ def _checked(item: Any) -> Document:
     return {**doc, "assets": doc.get("assets") or {}}
 
 
-def _hrefs(doc: Document) -> list[str]:
+def _asset_hrefs(doc: Document) -> list[str]:
     assets = doc["assets"].values() if isinstance(doc["assets"], dict) else ()
     return [asset["href"] for asset in assets if not asset_fault(asset)]
 
 
-def _unsigned(doc: Document) -> Document:
+def _unsigned_item(doc: Document) -> Document:
     """The item without the Planetary Computer's signatures, which are made anew at each read."""
     if not isinstance(doc["assets"], dict):
         return doc

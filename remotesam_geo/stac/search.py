@@ -81,7 +81,7 @@ def search(
         sortby=sortby,
         max_items=max_items,
     )
-    place = _place(catalog)
+    place = _catalog_place(catalog)
     left = LeftOut()
     with Web(place if is_remote(place) else None, headers, policy) as web:
         page = open_page(place, web, left)
@@ -96,7 +96,7 @@ def search(
     return pystac.ItemCollection(items, clone_items=False)
 
 
-def _place(catalog: str | Path) -> str:
+def _catalog_place(catalog: str | Path) -> str:
     """The URL or path that a catalogue is known by."""
     if isinstance(catalog, str) and catalog in CATALOGS:
         return CATALOGS[catalog].url

@@ -60,11 +60,11 @@ def open_page(place: str, web: Web, left: LeftOut) -> Page:
         MalformedError: It is not there, or is something else.
         SearchError: It cannot be read.
     """
-    data = web.get(place) if is_remote(place) else _read(place)
+    data = web.get(place) if is_remote(place) else _read_place(place)
     if data[:4] == b"PAR1":
         page = Page(place=place, items=geoparquet.decode(data, place, left))
     else:
-        page = _sorted_out(_parse(data, place, left), place)
+        page = _sorted_out(_parse_documents(data, place, left), place)
     if is_remote(place):
         for doc in page.items:
             if isinstance(doc, dict):
@@ -72,7 +72,7 @@ def open_page(place: str, web: Web, left: LeftOut) -> Page:
     return page
 
 
-def _read(place: str) -> bytes:
+def _read_place(place: str) -> bytes:
     path = Path(place)
     try:
         if path.exists() and not path.is_file():  # reading a device or a pipe may never end
@@ -86,13 +86,13 @@ def _read(place: str) -> bytes:
         raise SearchError(f"cannot read the catalogue {place}: {error.strerror}") from error
 
 
-def _parse(data: bytes, place: str, left: LeftOut) -> Document:
+def _parse_documents(data: bytes, place: str, left: LeftOut) -> Document:
     """JSON, or one item a line."""
     try:
         return read_json(data, place)
     except MalformedError:
         lines = [line for line in data.splitlines() if line.strip()]
-        docs = [_line(line) for line in lines]
+        docs = [_parse_line(line) for line in lines]
         if len(docs) < 2 or docs[0] is None:
             raise
         for number, doc in enumerate(docs, start=1):
@@ -101,7 +101,7 @@ def _parse(data: bytes, place: str, left: LeftOut) -> Document:
         return {"type": "FeatureCollection", "features": [doc for doc in docs if doc is not None]}
 
 
-def _line(line: bytes) -> Document | None:
+def _parse_line(line: bytes) -> Document | None:
     try:
         return read_json(line, "a line")
     except MalformedError:
@@ -156,7 +156,7 @@ def search_files(page: Page, question: Query, web: Web, left: LeftOut) -> list[D
     known: set[str] = set()
     found: list[Document] = []
     enough = None if question.sortby else question.max_items
-    with closing(_items(page, question, known, web, left)) as docs:
+    with closing(_items_below(page, question, known, web, left)) as docs:
         for doc in docs:
             known.add(str(doc.get("collection") or ""))
             try:
@@ -179,7 +179,7 @@ def search_files(page: Page, question: Query, web: Web, left: LeftOut) -> list[D
     return question.order(found)[: question.max_items]
 
 
-def _items(
+def _items_below(
     page: Page, question: Query, known: set[str], web: Web, left: LeftOut
 ) -> Generator[Document]:
     """All items below a page, level by level, in the order of the links.
@@ -211,7 +211,7 @@ def _items(
                     left.whole("a file of the catalogue", str(here))
                     continue
                 yield from _of_page(here, parent, left)
-                for place, name in _targets(here, parent, question, known, left):
+                for place, name in _link_targets(here, parent, question, known, left):
                     targets.setdefault(place, name)
             places = [place for place in targets if place not in visited]
             visited.update(places)
@@ -240,7 +240,7 @@ def _of_page(page: Page, parent: str, left: LeftOut) -> Iterator[Document]:
         yield doc
 
 
-def _targets(
+def _link_targets(
     here: Page, parent: str, question: Query, known: set[str], left: LeftOut
 ) -> Iterator[tuple[str, str]]:
     """Where a catalogue leads: places, each with the collection it belongs to."""
@@ -256,12 +256,12 @@ def _targets(
         if not wanted and link["rel"] != "child":
             continue
         try:
-            yield _resolved(str(link["href"]), place), name
+            yield _resolved_link(str(link["href"]), place), name
         except MalformedError as error:
             left.whole(f"a link of {redact(place)}", str(error))
 
 
-def _resolved(href: str, place: str) -> str:
+def _resolved_link(href: str, place: str) -> str:
     """Where a link leads. From the network it leads to the network, never to a file.
 
     Raises:

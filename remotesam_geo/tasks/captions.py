@@ -104,29 +104,31 @@ def caption(
         instance_of("a label", label, str, "words")
         check_array(f"objects[{label!r}]", centres, "numbers", ("n", 2))
     cells = {
-        label: _cells(centres, shape, grid, north or 0.0)
+        label: _cells_of_objects(centres, shape, grid, north or 0.0)
         for label, centres in objects.items()
         if len(centres)
     }
     if not cells:
         return f"The {subject} shows nothing of what was asked for."
-    amounts = [_amount(label, len(where)) for label, where in cells.items()]
+    amounts = [_amount_words(label, len(where)) for label, where in cells.items()]
     wheres = []
     for label, where in cells.items():
         one = len(where) == 1
         pronoun = "it" if one else "they"
-        name = pronoun if len(cells) == 1 else f"the {_noun(label, one=one)}"
+        name = pronoun if len(cells) == 1 else f"the {_noun_for(label, one=one)}"
         wheres.append(
-            f"{name} {'is' if one else 'are'} {_places(where, subject, north is not None)}"
+            f"{name} {'is' if one else 'are'} {_places_words(where, subject, north is not None)}"
         )
     # A list of places within a list of objects needs the stronger mark.
     places = (
-        _listed(wheres) if not any(" and " in clause for clause in wheres) else "; ".join(wheres)
+        _listed_words(wheres)
+        if not any(" and " in clause for clause in wheres)
+        else "; ".join(wheres)
     )
-    return f"The {subject} shows {_listed(amounts)}. {places[0].upper()}{places[1:]}."
+    return f"The {subject} shows {_listed_words(amounts)}. {places[0].upper()}{places[1:]}."
 
 
-def _cells(centres: F64, shape: tuple[int, int], grid: int, north: float) -> list[Cell]:
+def _cells_of_objects(centres: F64, shape: tuple[int, int], grid: int, north: float) -> list[Cell]:
     """The region of each object."""
     height, width = shape
     x, y = (
@@ -142,13 +144,13 @@ def _cells(centres: F64, shape: tuple[int, int], grid: int, north: float) -> lis
     return list(zip(row.tolist(), column.tolist(), strict=True))
 
 
-def _places(cells: list[Cell], subject: str, compass: bool) -> str:
+def _places_words(cells: list[Cell], subject: str, compass: bool) -> str:
     """Where the objects of one label are."""
     names, lines = (_COMPASS_PLACES, _COMPASS_LINES) if compass else (_PLACES, _LINES)
     counted = Counter(cells)
     (most, share), *_ = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
     if len(counted) <= 2:
-        return _listed([names[cell] for cell in sorted(counted)])
+        return _listed_words([names[cell] for cell in sorted(counted)])
     rows, columns = {row for row, _ in counted}, {column for _, column in counted}
     if len(rows) == 1:
         return lines["row"][rows.pop()]
@@ -157,20 +159,20 @@ def _places(cells: list[Cell], subject: str, compass: bool) -> str:
     if 2 * share > len(cells):
         return f"mostly {names[most]}"
     if len(counted) == 3:
-        return _listed([names[cell] for cell in sorted(counted)])
+        return _listed_words([names[cell] for cell in sorted(counted)])
     return f"spread over the {subject}"
 
 
-def _amount(label: str, n: int) -> str:
-    noun = _noun(label, one=n == 1)
+def _amount_words(label: str, n: int) -> str:
+    noun = _noun_for(label, one=n == 1)
     if n == 1:
-        return f"{_article(noun)} {noun}"
+        return f"{_article_of(noun)} {noun}"
     if n <= len(_NUMBERS) + 1:
         return f"{_NUMBERS[n - 2]} {noun}"
     return f"{'several' if n <= _SEVERAL else 'many'} {noun}"
 
 
-def _noun(label: str, *, one: bool) -> str:
+def _noun_for(label: str, *, one: bool) -> str:
     several = plural(label)
     if several == label and not _COUNTED.search(label):
         return f"area of {label}" if one else f"areas of {label}"
@@ -179,12 +181,12 @@ def _noun(label: str, *, one: bool) -> str:
     return label if one else several
 
 
-def _article(noun: str) -> str:
+def _article_of(noun: str) -> str:
     if _SPELT_OUT.match(noun):
         return "an" if noun[0] in "AEFHILMNORSX" else "a"
     return "an" if _VOWEL_SOUND.match(noun) and not _CONSONANT_SOUND.match(noun) else "a"
 
 
-def _listed(items: list[str]) -> str:
+def _listed_words(items: list[str]) -> str:
     """One, two and three."""
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"

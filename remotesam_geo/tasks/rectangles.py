@@ -70,7 +70,7 @@ def hulls(found: Regions) -> Hulls:
     # Each run has corners above and below.
     y = np.concatenate([found.row, found.row + 1])
     region, left, right = (np.tile(value, 2) for value in (found.region, found.start, found.stop))
-    return _hulls(region, y, left, right, found.n)
+    return _hulls_of_stretches(region, y, left, right, found.n)
 
 
 def merge_hulls(parts: Sequence[Hulls], group: I64, n: int) -> Hulls:
@@ -96,7 +96,7 @@ def merge_hulls(parts: Sequence[Hulls], group: I64, n: int) -> Hulls:
     check_groups(group, size.size, n)
     points = np.concatenate([part.points for part in parts])
     x, y = points[:, 0], points[:, 1]
-    return _hulls(np.repeat(group, size), y, x, x, n)
+    return _hulls_of_stretches(np.repeat(group, size), y, x, x, n)
 
 
 def smallest_rectangles(around: Hulls) -> F64:
@@ -126,7 +126,7 @@ def smallest_rectangles(around: Hulls) -> F64:
         step = max(1, _PRODUCTS // int(corner_count) ** 2)
         for chunk in np.split(same, range(step, same.size, step)):
             index = around.begin[chunk][:, None] + np.arange(corner_count)
-            corners[chunk] = _rectangles(around.points[index])
+            corners[chunk] = _smallest_rectangles_of(around.points[index])
     return corners
 
 
@@ -185,7 +185,7 @@ def upright(box: I64) -> F64:
     return box[:, [[0, 1], [2, 1], [2, 3], [0, 3]]].astype(np.float64)
 
 
-def _rectangles(points: I64) -> F64:
+def _smallest_rectangles_of(points: I64) -> F64:
     """The smallest rectangles round k hulls of h corners each (k x h x 2 to k x 4 x 2)."""
     origin = points[:, :1]
     points = points - origin  # small numbers: products stay exact
@@ -212,7 +212,7 @@ def _rectangles(points: I64) -> F64:
     return np.stack([u * x - v * y, u * y + v * x], axis=2) + origin
 
 
-def _hulls(region: I64, y: I64, left: I64, right: I64, n: int) -> Hulls:
+def _hulls_of_stretches(region: I64, y: I64, left: I64, right: I64, n: int) -> Hulls:
     """The convex hulls of n regions, given stretches of them on lines of pixel corners (m)."""
     if not region.size:
         return Hulls(points=np.zeros((0, 2), np.int64), begin=np.zeros(n + 1, np.int64))
@@ -230,7 +230,7 @@ def _hulls(region: I64, y: I64, left: I64, right: I64, n: int) -> Hulls:
     )
     region, y = line // span, line % span + low
     chain = np.concatenate([region, region + n])
-    chain, x, y = _convex(chain, x, np.concatenate([y, y]))
+    chain, x, y = _convex_chain(chain, x, np.concatenate([y, y]))
     # Clockwise from the top: down the right chain, then up the left one. A left and a right end differ, since a
     # region has width.
     mirrored = chain >= n
@@ -243,7 +243,7 @@ def _hulls(region: I64, y: I64, left: I64, right: I64, n: int) -> Hulls:
     )
 
 
-def _convex(chain: I64, x: I64, y: I64) -> tuple[I64, I64, I64]:
+def _convex_chain(chain: I64, x: I64, y: I64) -> tuple[I64, I64, I64]:
     """Keep of each chain (sorted by y) the points that bulge to the left; they come back unsorted.
 
     A point that does not bulge between two others of its chain is no corner of the hull, so all such points may go

@@ -72,7 +72,9 @@ class Regions:
         height, width = self.shape
         flat = self.row * width
         value = values[self.region].astype(dtype)
-        return _fill(height * width, flat + self.start, flat + self.stop, value).reshape(self.shape)
+        return _fill_stretches(height * width, flat + self.start, flat + self.stop, value).reshape(
+            self.shape
+        )
 
     def edge(self, side: Side) -> I64:
         """The regions along one edge of the picture: each pixel's region, -1 for none (H or W).
@@ -88,7 +90,7 @@ class Regions:
             edge[self.row[runs]] = self.region[runs]
             return edge
         runs = self.row == (0 if side == "top" else height - 1)
-        return _fill(width, self.start[runs], self.stop[runs], self.region[runs] + 1) - 1
+        return _fill_stretches(width, self.start[runs], self.stop[runs], self.region[runs] + 1) - 1
 
     def rim(self) -> I64:
         """The regions that touch an edge of the picture, in order."""
@@ -181,7 +183,7 @@ def components(
         inside = above(values, steps)
         if outline is not None:
             inside &= ~above(outline, contour_steps)
-        row, start, stop = _runs(inside)
+        row, start, stop = _runs_of_mask(inside)
         if row.size:
             parts = in_parts(values[inside])  # the pixels of the runs, one run after the other
             begin = np.cumsum(stop - start) - (stop - start)
@@ -190,7 +192,7 @@ def components(
         top += len(values)
     row, start, stop, total, peak = (np.concatenate(column) for column in zip(*found, strict=True))
 
-    region, n = _connect(row, start, stop, reach=1)
+    region, n = _connect_runs(row, start, stop, reach=1)
     first = least(np.arange(row.size), region, n)
     low, high = least(start, region, n), most(stop, region, n)
     return Components(
@@ -233,7 +235,7 @@ def background(found: Regions) -> Background:
     stop[before], start[before + 1] = found.start, found.stop
     real = start < stop
     row, start, stop = row[real], start[real], stop[real]
-    region, n = _connect(row, start, stop, reach=0)
+    region, n = _connect_runs(row, start, stop, reach=0)
     number = np.full(real.size, -1, np.int64)
     number[real] = region
     beside = np.concatenate(
@@ -250,7 +252,7 @@ def background(found: Regions) -> Background:
     )
 
 
-def _runs(inside: NDArray[np.bool_]) -> tuple[I64, I64, I64]:
+def _runs_of_mask(inside: NDArray[np.bool_]) -> tuple[I64, I64, I64]:
     """Row, first column and column after the last of each run of a mask, row by row."""
     height, width = inside.shape
     # A false pixel between the rows (and before the first) ends each run at its row's end.
@@ -262,7 +264,7 @@ def _runs(inside: NDArray[np.bool_]) -> tuple[I64, I64, I64]:
     return row, start - row * (width + 1), stop - row * (width + 1)
 
 
-def _connect(row: I64, start: I64, stop: I64, *, reach: int) -> tuple[I64, int]:
+def _connect_runs(row: I64, start: I64, stop: I64, *, reach: int) -> tuple[I64, int]:
     """Number the runs that hang together: across corners too (`reach` 1) or along sides only (0)."""
     runs = row.size
     if not runs:
@@ -282,7 +284,7 @@ def _connect(row: I64, start: I64, stop: I64, *, reach: int) -> tuple[I64, int]:
     return number_parts(graph)
 
 
-def _fill(length: int, start: I64, stop: I64, value: NDArray[Whole]) -> NDArray[Whole]:
+def _fill_stretches(length: int, start: I64, stop: I64, value: NDArray[Whole]) -> NDArray[Whole]:
     """A line of zeros with a value in each of some separate stretches."""
     # Each value is switched on and off again and a running sum holds it between; wrapping in the differences does
     # no harm, for the sums fit.

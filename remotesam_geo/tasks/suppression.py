@@ -45,9 +45,9 @@ def inner_boxes(corners: F64, score: F64) -> Bools:
     """
     _check(corners, score)
     inner = np.zeros(len(corners), np.bool_)
-    rank = _ranks(score)
+    rank = _score_ranks(score)
     low, high = corners.min(axis=1), corners.max(axis=1)
-    for near, around in _near(corners):
+    for near, around in _boxes_that_meet(corners):
         inside = (low[near] >= low[around]).all(axis=1) & (high[near] <= high[around]).all(axis=1)
         one, other = near[inside], around[inside]
         mutual = (low[one] == low[other]).all(axis=1) & (high[one] == high[other]).all(axis=1)
@@ -87,24 +87,24 @@ def inner_drawings(corners: I64, score: F64, shape: tuple[int, int]) -> Bools:
     low, high = corners.min(axis=1), corners.max(axis=1)
     uncut = ((low >= 0) & (high < np.array(shape[::-1]))).all(axis=1)
     for box in np.flatnonzero(~uncut):  # what of it lies on the canvas
-        (canvas,), begin = _drawn(corners[[box]], shape)
+        (canvas,), begin = _drawings_of_boxes(corners[[box]], shape)
         *place, width, height = cv2.boundingRect(canvas)
         low[box] = begin + place
         high[box] = low[box] + [width - 1, height - 1]
     inner: Bools = (area == 0) | (high < low).any(axis=1)
     boxes = np.flatnonzero(~inner)
     corners, low, high, uncut = corners[boxes], low[boxes], high[boxes], uncut[boxes]
-    rank = _ranks(score[boxes])
-    for near, around in _near(corners.astype(np.float64)):
+    rank = _score_ranks(score[boxes])
+    for near, around in _boxes_that_meet(corners.astype(np.float64)):
         held = (low[near] >= low[around]).all(axis=1) & (high[near] <= high[around]).all(axis=1)
         one, other = near[held], around[held]
-        depth = _depth(corners[one], corners[other])
+        depth = _depth_of_corners(corners[one], corners[other])
         inside = depth >= _SURE
         unsure = ~inside & ~(uncut[one] & (depth < -_SURE))
         drops = inside.copy()
         for at in np.flatnonzero(unsure).tolist():
             i, j = int(one[at]), int(other[at])
-            (mine, its), _ = _drawn(corners[[i, j]], shape)
+            (mine, its), _ = _drawings_of_boxes(corners[[i, j]], shape)
             equal = bool((mine == its).all())
             drops[at] = rank[i] > rank[j] if equal else not (mine > its).any()
         inner[boxes[one[drops]]] = True
@@ -131,11 +131,11 @@ def overlapping_boxes(corners: F64, score: F64, *, iou: float = 0.5) -> Bools:
     """
     _check(corners, score)
     number_in("iou", iou, 0, 1)
-    rank = _ranks(score)
+    rank = _score_ranks(score)
     shape = shapely.polygons(corners)
     area = shapely.area(shape)
     pairs = [np.zeros((0, 2), np.int64)]
-    for one, other in _near(corners):
+    for one, other in _boxes_that_meet(corners):
         once = rank[one] < rank[other]
         better, worse = one[once], other[once]
         # The overlap is at most the smaller box: few pairs need geometry.
@@ -162,14 +162,14 @@ def _check(
     check_array("score", score, "numbers", (len(corners),), (0, FAR))
 
 
-def _ranks(score: F64) -> I64:
+def _score_ranks(score: F64) -> I64:
     """0 for the best score; equal scores in order."""
     rank = np.empty(score.size, np.int64)
     rank[np.argsort(-score, kind="stable")] = np.arange(score.size)
     return rank
 
 
-def _near(corners: F64) -> Iterator[tuple[I64, I64]]:
+def _boxes_that_meet(corners: F64) -> Iterator[tuple[I64, I64]]:
     """Pairs of different boxes whose bounding boxes meet, in both orders."""
     low, high = corners.min(axis=1), corners.max(axis=1)
     bounds = shapely.box(low[:, 0], low[:, 1], high[:, 0], high[:, 1])
@@ -181,7 +181,7 @@ def _near(corners: F64) -> Iterator[tuple[I64, I64]]:
         yield one[different], other[different]
 
 
-def _depth(inner: I64, outer: I64) -> F64:
+def _depth_of_corners(inner: I64, outer: I64) -> F64:
     """How deep the corners of each box lie inside its partner, at least, in pixels; negative outside (m).
 
     NaN where the partner is no convex polygon, as cut corners may leave thin boxes.
@@ -197,7 +197,7 @@ def _depth(inner: I64, outer: I64) -> F64:
     return np.where(convex, (inward / length).min(axis=1, initial=np.inf), np.nan)
 
 
-def _drawn(boxes: I64, shape: tuple[int, int]) -> tuple[list[NDArray[np.uint8]], I64]:
+def _drawings_of_boxes(boxes: I64, shape: tuple[int, int]) -> tuple[list[NDArray[np.uint8]], I64]:
     """Drawings of boxes on the part of the canvas around all of them, and where that part begins (x, y)."""
     low = np.maximum(boxes.min(axis=(0, 1)), 0)
     high = np.minimum(boxes.max(axis=(0, 1)) + 1, np.array(shape[::-1]))

@@ -87,12 +87,12 @@ def candidates(
     same = old_label[one] == new_label[other]
     one, other = one[same], other[same]
     reach = tolerance[one]
-    step = _centres(old)[one] - _centres(new)[other]
+    step = _centres_of(old)[one] - _centres_of(new)[other]
     distance = np.hypot(*step.T)
     raw = overlap(old[one], new[other])
     pull = step * np.minimum(1.0, reach / np.maximum(distance, 1e-300))[:, None]
     aligned = np.maximum(raw, overlap(old[one], moved(new[other], pull)))
-    small = np.maximum(_across(old)[one], _across(new)[other]) <= SMALL * reach
+    small = np.maximum(_diameter_of(old)[one], _diameter_of(new)[other]) <= SMALL * reach
     near = (distance <= reach) & (small | (aligned >= ALIKE))
     score = np.maximum(
         np.where(raw >= OVERLAP, raw, 0.0), np.where(near, 1 - distance / (2 * reach), 0.0)
@@ -128,7 +128,7 @@ def assign(old: I64, new: I64, score: F64) -> I64:
     # Each neighbourhood apart: the pairs of one are those of its earlier members.
     order = np.argsort(part[old], kind="stable")
     cuts = np.flatnonzero(np.diff(part[old][order])) + 1
-    chosen = [_best(old, new, score, pairs) for pairs in np.split(order, cuts)]
+    chosen = [_best_assignment(old, new, score, pairs) for pairs in np.split(order, cuts)]
     return np.sort(np.concatenate(chosen))
 
 
@@ -154,7 +154,7 @@ def estimate_shift(
     Returns:
         x and y.
     """
-    start, end = _centres(old), _centres(new)
+    start, end = _centres_of(old), _centres_of(new)
     one, other = shapely.STRtree(shapely.points(end)).query(
         shapely.points(start), predicate="dwithin", distance=reach
     )
@@ -166,7 +166,7 @@ def estimate_shift(
     enough = max(FEW, AGREE * min(len(old), len(new)))
     if len(steps) < enough:
         return np.zeros(2)
-    shift = _crowd(steps, agree)
+    shift = _densest_step(steps, agree)
     for _ in range(3):  # to the middle of those that agree
         close = np.hypot(*(steps - shift).T) <= agree
         if close.sum() < enough:
@@ -175,7 +175,7 @@ def estimate_shift(
     return np.asarray(shift, np.float64)
 
 
-def _crowd(steps: F64, agree: float) -> F64:
+def _densest_step(steps: F64, agree: float) -> F64:
     """Where steps lie closest together, the nearest to none if several such places tie."""
     cells = np.rint(steps / agree).astype(np.int64)
     places, votes = np.unique(cells, axis=0, return_counts=True)
@@ -196,7 +196,7 @@ def moved(geometries: Geometries, steps: F64) -> Geometries:
     return np.asarray(shapely.set_coordinates(geometries.copy(), points + every[of]), object)
 
 
-def _best(old: I64, new: I64, score: F64, pairs: I64) -> I64:
+def _best_assignment(old: I64, new: I64, score: F64, pairs: I64) -> I64:
     if len(pairs) == 1:
         return pairs
     rows, row = np.unique(old[pairs], return_inverse=True)
@@ -209,11 +209,11 @@ def _best(old: I64, new: I64, score: F64, pairs: I64) -> I64:
     return np.asarray(chosen[chosen >= 0], np.int64)
 
 
-def _centres(geometries: Geometries) -> F64:
+def _centres_of(geometries: Geometries) -> F64:
     return np.asarray(shapely.get_coordinates(shapely.centroid(geometries)), np.float64)
 
 
-def _across(geometries: Geometries) -> F64:
+def _diameter_of(geometries: Geometries) -> F64:
     """Diameter of the disc of the same area."""
     return np.asarray(np.sqrt(4 / np.pi * shapely.area(geometries)), np.float64)
 

@@ -104,19 +104,19 @@ def match_over_time(
         >>> match_over_time(frame, tolerance=2).state.tolist()
         ['first', 'persisted', 'appeared']
     """
-    _check(gdf, tolerance, max_shift, same, visible)
+    _check_match_arguments(gdf, tolerance, max_shift, same, visible)
     plane = Plane.of(gdf)
-    table, shapes = _sorted(gdf, plane)
+    table, shapes = _sorted_rows(gdf, plane)
     at = table["time"].to_numpy().astype("datetime64[ns]")
-    times, parts = _times(at, observed, gdf, plane)
-    metres = _tolerance(gdf) if tolerance is None else float(tolerance)
+    times, parts = _observation_times(at, observed, gdf, plane)
+    metres = _default_tolerance(gdf) if tolerance is None else float(tolerance)
     course = Course(
         looks=Looks(parts),
         shapes=shapes,
         label=np.unique(table["label"], return_inverse=True)[1].astype(np.int64),
         when=np.searchsorted(times, at),
         scale=plane.scale(shapes),
-        names=_names(table),
+        names=_track_names(table),
         shift=np.zeros((len(times), 2)),
         tolerance=metres,
         max_shift=SHIFT * metres if max_shift is None else float(max_shift),
@@ -125,10 +125,10 @@ def match_over_time(
     )
     for time in range(len(times)):
         course.step(time)
-    return _frame(gdf, table, times, course)
+    return _tracked_frame(gdf, table, times, course)
 
 
-def _check(
+def _check_match_arguments(
     gdf: gpd.GeoDataFrame,
     tolerance: float | None,
     max_shift: float | None,
@@ -175,7 +175,7 @@ def _check(
     number_in("tolerance", 1 if tolerance is None else tolerance, 0, open_low=True)
 
 
-def _tolerance(gdf: gpd.GeoDataFrame) -> float:
+def _default_tolerance(gdf: gpd.GeoDataFrame) -> float:
     if gdf.empty:
         return PIXELS  # of no consequence: nothing was found, and nothing moves
     if "resolution" not in gdf.columns or not (gdf["resolution"] > 0).any():
@@ -186,7 +186,7 @@ def _tolerance(gdf: gpd.GeoDataFrame) -> float:
     return PIXELS * float(gdf["resolution"].max())
 
 
-def _sorted(gdf: gpd.GeoDataFrame, plane: Plane) -> tuple[pd.DataFrame, Geometries]:
+def _sorted_rows(gdf: gpd.GeoDataFrame, plane: Plane) -> tuple[pd.DataFrame, Geometries]:
     """Rows in an order of their own, so that the order they come in changes nothing; and their shapes in the plane."""
     which, times = pd.factorize(gdf["time"], use_na_sentinel=False)
     at = np.array([utc(time) for time in times], "datetime64[ns]")[which]
@@ -208,7 +208,7 @@ def _sorted(gdf: gpd.GeoDataFrame, plane: Plane) -> tuple[pd.DataFrame, Geometri
 _SHAPE, _PLACE = "__shape__", "__place__"
 
 
-def _names(table: pd.DataFrame) -> list[str]:
+def _track_names(table: pd.DataFrame) -> list[str]:
     """What each row's track is called if it begins with it."""
     if "id" in table.columns:
         names = table["id"].astype(str).tolist()
@@ -225,13 +225,13 @@ def _names(table: pd.DataFrame) -> list[str]:
     ]
 
 
-def _times(
+def _observation_times(
     at: NDArray[np.datetime64], observed: ObservedLike | None, gdf: gpd.GeoDataFrame, plane: Plane
 ) -> tuple[NDArray[np.datetime64], list[Geometries] | None]:
     """All times there are, and what was seen at each."""
     if observed is None:
         return np.unique(at), None
-    seen = _observed(observed, gdf)
+    seen = _observed_polygons(observed, gdf)
     times = np.array(sorted(seen), "datetime64[ns]")
     unknown = np.setdiff1d(at, times)
     if len(unknown):
@@ -242,7 +242,9 @@ def _times(
     return times, [plane.lay(seen[time]) for time in times]
 
 
-def _observed(observed: ObservedLike, gdf: gpd.GeoDataFrame) -> dict[np.datetime64, Geometries]:
+def _observed_polygons(
+    observed: ObservedLike, gdf: gpd.GeoDataFrame
+) -> dict[np.datetime64, Geometries]:
     """Polygons that do not overlap, by time, in the objects' CRS."""
     if isinstance(observed, xr.Dataset | xr.DataArray):
         area = observed_area(observed)
@@ -265,7 +267,9 @@ def _observed(observed: ObservedLike, gdf: gpd.GeoDataFrame) -> dict[np.datetime
             )
         placed = observed if gdf.crs is None else observed.to_crs(gdf.crs)
         at = np.array([utc(time) for time in placed["time"]], "datetime64[ns]")
-        return {time: _apart(placed.geometry.array[at == time]) for time in np.unique(at)}
+        return {
+            time: _without_overlaps(placed.geometry.array[at == time]) for time in np.unique(at)
+        }
     if isinstance(observed, Mapping):
         for geometry in observed.values():
             instance_of(
@@ -274,18 +278,18 @@ def _observed(observed: ObservedLike, gdf: gpd.GeoDataFrame) -> dict[np.datetime
                 shapely.Geometry,
                 "the geometry that was seen at that time",
             )
-        return {utc(time): _apart([geometry]) for time, geometry in observed.items()}
+        return {utc(time): _without_overlaps([geometry]) for time, geometry in observed.items()}
     raise InputError(
         f"observed is a {type(observed).__name__}: give the scene, a GeoDataFrame with time and geometry, or a mapping "
         "from time to geometry"
     )
 
 
-def _apart(geometries: Any) -> Geometries:
+def _without_overlaps(geometries: Any) -> Geometries:
     return np.asarray(shapely.get_parts(shapely.union_all(np.asarray(geometries, object))), object)
 
 
-def _frame(
+def _tracked_frame(
     gdf: gpd.GeoDataFrame, table: pd.DataFrame, times: NDArray[np.datetime64], course: Course
 ) -> gpd.GeoDataFrame:
     """All rows with the columns of the objects, in the order of time, label and track."""

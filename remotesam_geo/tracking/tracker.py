@@ -107,7 +107,9 @@ class Course:
         out.loc[new, "track"] = known.track[old]
         out.loc[new, "last"] = self.when[known.row[old]]
         out.loc[new, "iou"] = overlap(known.shapes[old], shapes[new])
-        out.loc[new, "moved_m"] = _distance(known.shapes[old], shapes[new]) / self.scale[rows[new]]
+        out.loc[new, "moved_m"] = (
+            _centroid_distance(known.shapes[old], shapes[new]) / self.scale[rows[new]]
+        )
         for piece, (state, parents) in relations.states.items():
             names = sorted(set(known.track[list(parents)]))
             out.loc[piece, ["state", "parents"]] = state, " ".join(names)
@@ -199,9 +201,9 @@ class Course:
         # In pieces and parts are those that nothing better was found for.
         piece = (of_new >= INSIDE) & ((partner_new[new] == -1) | (partner_new[new] == old))
         part = (of_old >= INSIDE) & ((partner_old[old] == -1) | (partner_old[old] == new))
-        for one, others in _groups(old, new, of_old, clear & piece):
+        for one, others in _whole_and_parts(old, new, of_old, clear & piece):
             relations.add("split", parents=[one], pieces=others)
-        for one, others in _groups(new, old, of_new, clear & part):
+        for one, others in _whole_and_parts(new, old, of_new, clear & part):
             relations.add("merged", parents=others, pieces=[one])
 
         cut = np.flatnonzero(~clear & (of_new >= INSIDE) & (partner_new[new] == -1))
@@ -281,7 +283,7 @@ class _Relations:
             self.states[piece] = state, earlier | set(parents)
 
 
-def _groups(one: I64, other: I64, share: F64, fits: Bools) -> list[tuple[int, list[int]]]:
+def _whole_and_parts(one: I64, other: I64, share: F64, fits: Bools) -> list[tuple[int, list[int]]]:
     """Each that two or more others make up together, with those."""
     fits = fits & (share >= PIECE)
     one, other, share = one[fits], other[fits], share[fits]
@@ -293,5 +295,5 @@ def _groups(one: I64, other: I64, share: F64, fits: Bools) -> list[tuple[int, li
     ]
 
 
-def _distance(one: Geometries, other: Geometries) -> F64:
+def _centroid_distance(one: Geometries, other: Geometries) -> F64:
     return np.asarray(shapely.distance(shapely.centroid(one), shapely.centroid(other)), np.float64)

@@ -90,7 +90,7 @@ class Vocabulary:
         self._spellings: dict[str, tuple[str, Category]] = {}  # what is known by each spelling
         self._children: dict[str | None, list[str]] = {None: []}
         for category in categories:
-            _check(category, self._categories)
+            _check_category(category, self._categories)
             for name in (category.name, *category.synonyms):
                 _, other = self._spellings.setdefault(spelling(name), (name, category))
                 if other is not category:
@@ -169,13 +169,13 @@ class Vocabulary:
         if found := self._spellings.get(spelled) or self._plurals.get(spelled):
             return (found[0],)
         most = 2 if len(spelled) >= 8 else 1
-        letters = _letters(spelled)
+        letters = _letter_bits(spelled)
         ranked = sorted(
             (distance, written != category.name, abs(len(key) - len(spelled)), written)
             for key, mask, written, category in self._candidates
             if abs(len(key) - len(spelled)) <= most
             and (mask ^ letters).bit_count() <= 2 * most  # one slip changes two letters at most
-            and (distance := _slips(spelled, key, most)) <= most
+            and (distance := _edit_distance(spelled, key, most)) <= most
         )
         return tuple(dict.fromkeys(row[-1] for row in ranked))[:limit]
 
@@ -202,7 +202,7 @@ class Vocabulary:
     @cached_property
     def _candidates(self) -> list[tuple[str, int, str, Category]]:
         return [
-            (key, _letters(key), *found)
+            (key, _letter_bits(key), *found)
             for spellings in (self._spellings, self._plurals)
             for key, found in spellings.items()
         ]
@@ -309,7 +309,7 @@ def auto_resolution(label: str, window: int = WINDOW) -> float | None:
     fewest = FEWEST_PIXELS_OF_WIDTH if category.kind == "linear" else FEWEST_PIXELS
     most = MOST_PIXELS * window / WINDOW
     smallest, largest = category.size
-    return _round(sqrt(smallest / fewest * largest / most))
+    return _round_size(sqrt(smallest / fewest * largest / most))
 
 
 def category_within(text: str) -> Category | None:
@@ -328,14 +328,14 @@ def category_within(text: str) -> Category | None:
     return None
 
 
-def _round(metres: float) -> float:
+def _round_size(metres: float) -> float:
     """The nearest of 1, 1.5, 2, 3, 5, 7 times a power of ten, by ratio."""
     power = 10.0 ** floor(log10(metres))
     near = min(ROUND, key=lambda step: abs(log(step * power / metres)))
     return float(f"{near * power:.6g}")
 
 
-def _check(category: Category, known: dict[str, Category]) -> None:
+def _check_category(category: Category, known: dict[str, Category]) -> None:
     smallest, largest = category.size
     if not 0 < smallest <= largest or not isfinite(largest):
         raise InputError(f"{category.name!r} has the size {category.size}: 0 < smallest <= largest")
@@ -350,7 +350,7 @@ def _check(category: Category, known: dict[str, Category]) -> None:
             )
 
 
-def _letters(text: str) -> int:
+def _letter_bits(text: str) -> int:
     """The set of letters of a text, as bits."""
     mask = 0
     for letter in text:
@@ -358,7 +358,7 @@ def _letters(text: str) -> int:
     return mask
 
 
-def _slips(a: str, b: str, most: int) -> int:
+def _edit_distance(a: str, b: str, most: int) -> int:
     """The least number of slips from one text to the other; more than `most` is not counted on.
 
     A slip is a letter inserted, lost, replaced, or exchanged with its neighbour (optimal string

@@ -80,7 +80,7 @@ def warn_of_unknown_words(
             continue
         if known is None:
             known = [each.name for each in vocabulary() if not unknown_words(each.name)]
-        near = _nearest(prompt.label, asked, known, unknown_words)
+        near = _nearest_known_name(prompt.label, asked, known, unknown_words)
         hint = f" Did you mean {near!r}?" if near else ""
         listed = (
             f" Classes it has words for: {', '.join(known)}." if 0 < len(known) <= LISTED else ""
@@ -132,7 +132,7 @@ def _size_doubt(expression: str, metres: float, window: int) -> str | None:
     return None
 
 
-def _nearest(
+def _nearest_known_name(
     label: str, asked: str, known: Sequence[str], unknown_words: Callable[[str], Sequence[str]]
 ) -> str | None:
     """The known name of the category or of a broader one, else a known synonym, else what is spelled alike."""

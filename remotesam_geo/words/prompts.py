@@ -65,7 +65,7 @@ class Prompt:
 
     def __post_init__(self) -> None:
         check_resolutions(self.resolution)
-        object.__setattr__(self, "label", _words(self.label, "a label"))
+        object.__setattr__(self, "label", _words_of_text(self.label, "a label"))
         said: object = self.expressions
         if isinstance(said, str) or not isinstance(said, Sequence):
             raise InputError(
@@ -73,11 +73,15 @@ class Prompt:
             )
         if not self.expressions:
             raise InputError(f"{self.label!r} has no expression: give at least one")
-        texts = tuple(_words(text, f"an expression of {self.label!r}") for text in self.expressions)
+        texts = tuple(
+            _words_of_text(text, f"an expression of {self.label!r}") for text in self.expressions
+        )
         object.__setattr__(self, "expressions", texts)
-        object.__setattr__(self, "threshold", _threshold(self.threshold, self.label))
+        object.__setattr__(self, "threshold", _rounded_threshold(self.threshold, self.label))
         object.__setattr__(
-            self, "resolution", _resolution(self.resolution, f"resolution of {self.label!r}")
+            self,
+            "resolution",
+            _checked_resolution(self.resolution, f"resolution of {self.label!r}"),
         )
 
 
@@ -131,7 +135,7 @@ def parse_prompts(
     check_resolutions(resolution)
     if template is not None and "{name}" not in template:
         raise InputError(f"the template {template!r} has no place for the class: write '{{name}}'")
-    pairs = _pairs(prompts)
+    pairs = _label_expression_pairs(prompts)
     if not pairs:
         raise InputError(f"no prompt in {prompts!r}: name at least one thing to look for")
     labels = _distinct_labels(label for label, _ in pairs)
@@ -146,7 +150,7 @@ def parse_prompts(
             expressions = (template.replace("{name}", label) if template else label,)
             own = None
             if template is not None and suggest:
-                _suggest(label)
+                _suggest_name(label)
         else:
             expressions, own = said, None
         limit: object = thresholds.get(label, own.threshold if own else DEFAULT_THRESHOLD)
@@ -155,8 +159,8 @@ def parse_prompts(
             Prompt(
                 label=label,
                 expressions=expressions,
-                threshold=_threshold(limit, label),
-                resolution=_resolution(metres, f"resolution of {label!r}"),
+                threshold=_rounded_threshold(limit, label),
+                resolution=_checked_resolution(metres, f"resolution of {label!r}"),
             )
         )
     for prompt in parsed:
@@ -203,12 +207,17 @@ def distinct_expressions(
     return tuple(asked), tuple(answers)
 
 
-def _pairs(prompts: PromptLike) -> list[tuple[str, tuple[str, ...] | Prompt | None]]:
+def _label_expression_pairs(
+    prompts: PromptLike,
+) -> list[tuple[str, tuple[str, ...] | Prompt | None]]:
     """Label and what to ask under it; None for a bare name."""
     if isinstance(prompts, str | Prompt):
         prompts = [prompts]
     if isinstance(prompts, Mapping):
-        return [(_words(label, "a label"), _texts(label, said)) for label, said in prompts.items()]
+        return [
+            (_words_of_text(label, "a label"), _expressions_of_label(label, said))
+            for label, said in prompts.items()
+        ]
     several: object = prompts
     if isinstance(several, bytes) or not isinstance(several, Iterable):
         raise InputError(
@@ -216,12 +225,14 @@ def _pairs(prompts: PromptLike) -> list[tuple[str, tuple[str, ...] | Prompt | No
             f"expression"
         )
     return [
-        (prompt.label, prompt) if isinstance(prompt, Prompt) else (_words(prompt, "a prompt"), None)
+        (prompt.label, prompt)
+        if isinstance(prompt, Prompt)
+        else (_words_of_text(prompt, "a prompt"), None)
         for prompt in prompts
     ]
 
 
-def _texts(label: object, said: object) -> tuple[str, ...]:
+def _expressions_of_label(label: object, said: object) -> tuple[str, ...]:
     if isinstance(said, str):
         return (said,)
     if isinstance(said, Iterable) and not isinstance(said, Mapping | bytes):
@@ -229,7 +240,7 @@ def _texts(label: object, said: object) -> tuple[str, ...]:
     raise InputError(f"{label!r} maps to {said!r}: give its expression, or a list of expressions")
 
 
-def _words(text: object, what: str) -> str:
+def _words_of_text(text: object, what: str) -> str:
     if not isinstance(text, str):
         raise InputError(f"{what} is {text!r} of type {type(text).__name__}: give a text")
     if not any(character.isalnum() for character in text):
@@ -237,21 +248,21 @@ def _words(text: object, what: str) -> str:
     return " ".join(text.split())
 
 
-def _same(label: str) -> tuple[str, ...]:
+def _comparable_label(label: str) -> tuple[str, ...]:
     return tuple(basic_words(" ".join(label.split())))
 
 
 def _distinct_labels(labels: Iterable[str]) -> tuple[str, ...]:
     seen: dict[tuple[str, ...], str] = {}
     for label in labels:
-        if first := seen.get(_same(label)):
+        if first := seen.get(_comparable_label(label)):
             raise InputError(
                 f"the label {label!r} is there twice"
                 + (f" (also as {first!r})" if first != label else "")
                 + ": give each label once, and several expressions of one label as a list, "
                 + f"{{{first!r}: [...]}}"
             )
-        seen[_same(label)] = label
+        seen[_comparable_label(label)] = label
     return tuple(seen.values())
 
 
@@ -263,10 +274,10 @@ def _by_label(
         return {}
     if not isinstance(given, Mapping):
         return dict.fromkeys(labels, given)
-    known = {_same(label): label for label in labels}
+    known = {_comparable_label(label): label for label in labels}
     values: dict[str, Value] = {}
     for label, value in given.items():
-        key = _same(label) if isinstance(label, str) else ()
+        key = _comparable_label(label) if isinstance(label, str) else ()
         if key not in known:
             near = get_close_matches(str(label), labels, n=1)
             raise InputError(
@@ -291,15 +302,15 @@ def check_resolutions(resolution: object) -> None:
     """
     if isinstance(resolution, Mapping):
         for label, value in resolution.items():
-            _resolution(value, f"resolution of {label!r}")
+            _checked_resolution(value, f"resolution of {label!r}")
     else:
-        _resolution(resolution, "resolution")
+        _checked_resolution(resolution, "resolution")
 
 
-def _threshold(value: object, label: str) -> float:
+def _rounded_threshold(value: object, label: str) -> float:
     if not _is_number(value):
         raise InputError(f"the threshold of {label!r} is {value!r}: give a number from 0 to 1")
-    number = _float(value)
+    number = _finite_number(value)
     if not 0 <= number <= 1:
         raise InputError(
             f"the threshold of {label!r} is {value!r}: give a number from 0 to 1 in steps of 0.005"
@@ -313,7 +324,7 @@ def _threshold(value: object, label: str) -> float:
     return steps / STEPS
 
 
-def _float(value: float) -> float:
+def _finite_number(value: float) -> float:
     try:
         return float(value)
     except OverflowError:  # a whole number beyond all floats
@@ -324,14 +335,14 @@ def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, Real) and type(value).__name__ not in ("bool", "bool_")
 
 
-def _resolution(value: object, name: str) -> Resolution:
+def _checked_resolution(value: object, name: str) -> Resolution:
     if value is None:
         return None
     if isinstance(value, str):
         if value in ("auto", "native"):
             return "auto" if value == "auto" else None
     elif _is_number(value):
-        metres = _float(value)
+        metres = _finite_number(value)
         if isfinite(metres) and metres > 0:
             return metres
     raise InputError(
@@ -340,7 +351,7 @@ def _resolution(value: object, name: str) -> Resolution:
     )
 
 
-def _suggest(name: str) -> None:
+def _suggest_name(name: str) -> None:
     known = vocabulary()
     if known.has_spelling(name) or len(name) < SHORTEST_MISTAKE:
         return

@@ -167,9 +167,9 @@ def run(folder, capsys, monkeypatch):
     monkeypatch.setattr(
         remotesam_geo.model, "convert", spied("convert", type("Origin", (), {"sha256": "0"}))
     )
-    monkeypatch.setattr(jobs, "_client", lambda place: place and f"a client of {place}")
-    monkeypatch.setattr(tools, "_model", spied("model", "found"))
-    monkeypatch.setattr(tools, "_network", lambda: {"here": "reached"})
+    monkeypatch.setattr(jobs, "_connect_client", lambda place: place and f"a client of {place}")
+    monkeypatch.setattr(tools, "_weights_fact", spied("model", "found"))
+    monkeypatch.setattr(tools, "_network_facts", lambda: {"here": "reached"})
     monkeypatch.setattr(
         verbs, "opened_model", lambda name: calls.append(name) or Spy(calls, "model", dict.fromkeys(CONTEXTS, FOUND))
     )  # fmt: skip

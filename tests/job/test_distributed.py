@@ -187,15 +187,15 @@ def test_a_run_waits_for_workers_but_not_for_ever(tmp_path, raster, monkeypatch)
 
 def test_the_patience_is_that_of_dask_where_it_is_set():
     with dask.config.set({"distributed.scheduler.no-workers-timeout": "2 minutes"}):
-        assert asking._patience() == 120
-    assert asking._patience() == asking.PATIENCE
+        assert asking._wait_for_workers_seconds() == 120
+    assert asking._wait_for_workers_seconds() == asking.PATIENCE
 
 
 def test_a_block_that_is_given_up_ends_a_run_that_skips_nothing(tmp_path, raster, monkeypatch):
     def give_up(work, wanted, places, opener, client):
         yield places[0], None
 
-    monkeypatch.setattr(asking, "_answers", give_up)
+    monkeypatch.setattr(asking, "_block_results", give_up)
     job = make_job(tmp_path, raster)
     with pytest.raises(JobError, match="workers that were given block 0"):
         job.run(SimpleNamespace(asynchronous=False))

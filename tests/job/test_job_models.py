@@ -114,7 +114,7 @@ def test_a_job_made_from_python_code_is_resumed_from_python_only(tmp_path, raste
 
 def sealed(folder, change):
     """A plan that somebody else wrote: its hashes fit what it says."""
-    from remotesam_geo.job.job import _seal
+    from remotesam_geo.job.job import _plan_seal
     from remotesam_geo.job.plan import Plan
 
     path = folder / "plan.json"
@@ -123,7 +123,7 @@ def sealed(folder, change):
     change(doc)
     with contextlib.suppress(ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
         doc["hash"] = Plan.from_json(doc["plan"]).digest
-    doc["seal"] = _seal(doc)
+    doc["seal"] = _plan_seal(doc)
     path.write_text(json.dumps(doc))
 
 
@@ -177,10 +177,10 @@ def test_a_model_that_cannot_travel_costs_no_work(tmp_path, raster):
 
 
 def test_an_object_travels_once_and_opens_once(raster, tmp_path):
-    from remotesam_geo.job.distributed import _open
+    from remotesam_geo.job.distributed import _open_model
 
     job = Job.create(tmp_path, open_raster(raster), PROMPTS, Colours())
     one, other = job._model.for_workers(), job._model.for_workers()
     assert one == other
     assert hash(one) == hash(other)
-    assert _open(one) is _open(other)
+    assert _open_model(one) is _open_model(other)

@@ -151,7 +151,7 @@ def test_the_plan_does_not_depend_on_the_machine(tmp_path, monkeypatch):
         monkeypatch.setattr(Predictor, "_fitting_batch", lambda _: pairs)
         chosen = lambda name, _: precision if name == "auto" else name  # noqa: E731
         monkeypatch.setattr(predictor, "choose_precision", chosen)
-        predictor._open.cache_clear()
+        predictor._open_predictor.cache_clear()
 
     machine("float32", 1)
     raster = write_raster(tmp_path / "small.tif", shape=(60, 60))
@@ -166,7 +166,7 @@ def test_the_plan_does_not_depend_on_the_machine(tmp_path, monkeypatch):
     found = Job.open(tmp_path / "job")
     assert found._model.batch == 4
     assert found.run()["waiting"].eq(0).all()
-    predictor._open.cache_clear()
+    predictor._open_predictor.cache_clear()
 
 
 SIGNED = [

@@ -319,7 +319,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _forget():
     yield
-    module._open.cache_clear()
+    module._open_predictor.cache_clear()
 
 
 def opened(folder, **options) -> Predictor:

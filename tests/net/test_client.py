@@ -142,7 +142,7 @@ def test_a_certificate_that_nobody_signed_is_an_error_at_once(secure):
 def test_faults_under_tls(secure, monkeypatch):
     server, certificate = secure
     context = ssl.create_default_context(cafile=certificate)
-    monkeypatch.setattr(sockets, "_tls", lambda: context)
+    monkeypatch.setattr(sockets, "_tls_context", lambda: context)
     faults = (Stall(0), None, Truncate(5000), Stall(3000), Reset(100), Reset())
     server.script("/a.tif", *faults)
     planes, _ = rasters.read(f"{server.url}/a.tif", GRID, policy=rasters.HASTY_POLICY)

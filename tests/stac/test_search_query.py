@@ -16,7 +16,7 @@ from remotesam_geo.errors import InputError, SearchError
 from remotesam_geo.geo.areas import shape_in_degrees, split_at_antimeridian
 from remotesam_geo.stac.catalogs import CATALOGS, near_matches
 from remotesam_geo.stac.query import Query, interval_text, read_interval
-from remotesam_geo.stac.search import _place
+from remotesam_geo.stac.search import _catalog_place
 from tests.stac.api_server import thing
 
 
@@ -26,8 +26,11 @@ def utc(*parts):
 
 class TestCatalogs:
     def test_names_lead_to_urls(self):
-        assert _place("planetary-computer") == "https://planetarycomputer.microsoft.com/api/stac/v1"
-        assert all(_place(name).startswith("https://") for name in CATALOGS)
+        assert (
+            _catalog_place("planetary-computer")
+            == "https://planetarycomputer.microsoft.com/api/stac/v1"
+        )
+        assert all(_catalog_place(name).startswith("https://") for name in CATALOGS)
 
     @pytest.mark.parametrize(
         ("name", "told"),

@@ -183,7 +183,9 @@ def read_isaid(
             continue
         path = classes.path.with_name(f"{classes.path.stem.removesuffix(COLOURS)}{IDS}.png")
         with log.passing(on_error, path.name):
-            things = _instances(path, classes, example.picture, limits) if path.is_file() else ()
+            things = (
+                _isaid_instances(path, classes, example.picture, limits) if path.is_file() else ()
+            )
             yield Example(
                 picture=example.picture,
                 classes=classes,
@@ -195,7 +197,7 @@ def read_isaid(
         log.warn(f"reading {Path(maps).name}")
 
 
-def _instances(
+def _isaid_instances(
     path: Path, classes: ClassMap, picture: Picture, limits: SizeLimits
 ) -> tuple[Thing, ...]:
     drawn = Picture.of(path.name, path, limits=limits)
@@ -225,13 +227,15 @@ def _instances(
 
 def write_loveda(examples: Iterable[Example], folder: Path | str) -> int:
     """Write class maps as one part of LoveDA has them; the number of pictures written."""
-    return _write(examples, Path(folder) / "images_png", Path(folder) / "masks_png", LOVEDA, None)
+    return _write_class_maps(
+        examples, Path(folder) / "images_png", Path(folder) / "masks_png", LOVEDA, None
+    )
 
 
 def write_potsdam(examples: Iterable[Example], folder: Path | str) -> int:
     """Write class maps in the colours of Potsdam, as `images` and `labels`; the number of pictures written."""
     folder, colors = Path(folder), tuple(POTSDAM.values())
-    return _write(examples, folder / "images", folder / "labels", tuple(POTSDAM), colors)
+    return _write_class_maps(examples, folder / "images", folder / "labels", tuple(POTSDAM), colors)
 
 
 def write_isaid(examples: Iterable[Example], folder: Path | str) -> int:
@@ -250,12 +254,12 @@ def write_isaid(examples: Iterable[Example], folder: Path | str) -> int:
             color[pixels] = ISAID[thing.label]
             ids[pixels] = (number & 255, number >> 8 & 255, number >> 16)
         for array, suffix in ((color, COLOURS), (ids, IDS)):
-            _save(array, folder / "maps" / f"{Path(name).stem}{suffix}.png")
+            _save_image(array, folder / "maps" / f"{Path(name).stem}{suffix}.png")
         count += 1
     return count
 
 
-def _write(
+def _write_class_maps(
     examples: Iterable[Example],
     images: Path,
     maps: Path,
@@ -276,11 +280,11 @@ def _write(
         else:
             table = np.array([*colors, (0, 0, 0)], np.uint8)
             values = table[np.where(classes == UNKNOWN, len(colors), classes)]
-        _save(values, maps / f"{Path(name).stem}.png")
+        _save_image(values, maps / f"{Path(name).stem}.png")
         count += 1
     return count
 
 
-def _save(array: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], path: Path) -> None:
+def _save_image(array: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(array).save(path)

@@ -82,13 +82,13 @@ def read_coco(
             things = []
             for annotation in of[key]:
                 with log.passing(on_error, name):
-                    things.append(_thing(annotation, picture, names, limits))
+                    things.append(_thing_of_annotation(annotation, picture, names, limits))
             yield Example(picture=picture, things=tuple(things), split=split, source=source)
     if faults is None:
         log.warn(f"reading {labels.name}")
 
 
-def _thing(
+def _thing_of_annotation(
     row: dict[str, Any], picture: Picture, names: dict[Any, str], limits: SizeLimits
 ) -> Thing:
     label = listed(names, row.get("category_id"))

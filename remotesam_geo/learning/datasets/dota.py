@@ -53,13 +53,13 @@ def read_dota(
                 if not line.strip() or line.split(":", 1)[0].strip().lower() in HEADERS:
                     continue
                 with log.passing(on_error, f"{path.name}, line {position}"):
-                    things.append(_thing(line, picture))
+                    things.append(_thing_of_line(line, picture))
             yield Example(picture=picture, things=tuple(things), split=split, source=source)
     if faults is None:
         log.warn(f"reading {folder.name}")
 
 
-def _thing(line: str, picture: Picture) -> Thing:
+def _thing_of_line(line: str, picture: Picture) -> Thing:
     fields = line.split()
     if len(fields) not in (9, 10):
         raise DamageError(

@@ -117,11 +117,11 @@ def _cut_triplets(
     known = tuple(dict.fromkeys(labels)) if classes is None else tuple(classes)
     if unknown := sorted(set(labels) - set(known)):
         raise InputError(f"the features have the labels {unknown}, which are none of {list(known)}")
-    for picture, masks, _ in _chips(
+    for picture, masks, _ in _cut_chips(
         scene, features, columns, size=size, overlap=overlap, resolution=resolution, empty=empty, bands=bands,
         stretch=stretch, name=name,
     ):  # fmt: skip
-        yield from _asked(
+        yield from _triplets_of_chip(
             picture,
             masks,
             labels,
@@ -207,7 +207,7 @@ def _cut_examples(
     name: str,
     skip: Container[str],
 ) -> Iterator[Example]:
-    for picture, masks, cut in _chips(
+    for picture, masks, cut in _cut_chips(
         scene, features, [label, *attributes], size=size, overlap=overlap, resolution=resolution, empty=empty,
         bands=bands, stretch=stretch, name=name, skip=skip,
     ):  # fmt: skip
@@ -228,7 +228,7 @@ def _cut_examples(
         yield Example(picture=picture, things=tuple(things), source=name)
 
 
-def _chips(
+def _cut_chips(
     scene: xr.Dataset | xr.DataArray,
     features: gpd.GeoDataFrame,
     columns: Sequence[str],
@@ -247,7 +247,7 @@ def _chips(
     polygons = _in_pixels(features, columns, source.geobox.crs, ~source.geobox.affine)
     tree = shapely.STRtree(polygons)
     grid = Grid(shape=source.geobox.shape.yx, window=size, overlap=overlap)
-    crs = _named(CRS.from_user_input(str(source.geobox.crs)))
+    crs = _short_crs_of_chip(CRS.from_user_input(str(source.geobox.crs)))
     for moment in range(len(source.moments)):
         for window in (tile.window for tile in grid):
             chip = f"{name}/{moment}_{window.top}_{window.left}"
@@ -256,20 +256,20 @@ def _chips(
             )
             if chip in skip or (not near.size and not empty):
                 continue
-            inner = window.common(_whole(grid.shape))
+            inner = window.common(_box_of_shape(grid.shape))
             if inner is None:
                 continue
             rgb, valid = source.read(inner, moment)
             if not valid.any():
                 continue
-            rgb, valid = (_padded(array, inner, window) for array in (rgb, valid))
+            rgb, valid = (_padded_chip(array, inner, window) for array in (rgb, valid))
             place = GroundPlace(
                 crs=crs,
                 transform=tuple(
                     (source.geobox.affine * Affine.translation(window.left, window.top))[:6]
                 ),
             )
-            burnt = {int(k): _burnt(polygons[k], window) for k in near}
+            burnt = {int(k): _rasterized_polygon(polygons[k], window) for k in near}
             yield (
                 Picture(name=chip, content=rgb, shape=(size, size), place=place),
                 {k: pixels & valid for k, pixels in burnt.items()},
@@ -306,17 +306,17 @@ def _in_pixels(
     return np.asarray(shapely.transform(here, moved), object)
 
 
-def _named(crs: CRS) -> str:
+def _short_crs_of_chip(crs: CRS) -> str:
     """A CRS as short as can be: it is written with every chip."""
     known = crs.to_authority(min_confidence=100)
     return crs.to_wkt() if known is None else ":".join(known)
 
 
-def _whole(shape: tuple[int, int]) -> Box:
+def _box_of_shape(shape: tuple[int, int]) -> Box:
     return Box(top=0, left=0, bottom=shape[0], right=shape[1])
 
 
-def _padded(array: NDArray[Any], inner: Box, window: Box) -> NDArray[Any]:
+def _padded_chip(array: NDArray[Any], inner: Box, window: Box) -> NDArray[Any]:
     """A chip of full size, where the scene is smaller than one."""
     if inner == window:
         return array
@@ -325,7 +325,7 @@ def _padded(array: NDArray[Any], inner: Box, window: Box) -> NDArray[Any]:
     return whole
 
 
-def _burnt(polygon: Any, window: Box) -> NDArray[np.bool_]:
+def _rasterized_polygon(polygon: Any, window: Box) -> NDArray[np.bool_]:
     return np.asarray(
         rasterio.features.rasterize(
             [polygon],
@@ -337,7 +337,7 @@ def _burnt(polygon: Any, window: Box) -> NDArray[np.bool_]:
     )
 
 
-def _asked(
+def _triplets_of_chip(
     picture: Picture,
     masks: Mapping[int, NDArray[np.bool_]],
     labels: Sequence[str],

@@ -71,13 +71,13 @@ def read_published(
         DamageError: Something is missing, damaged or hostile.
     """
     folder = Path(folder)
-    pictures = _pictures(folder) if images is None else Path(images)
+    pictures = _picture_folder(folder) if images is None else Path(images)
     log = Faults() if faults is None else faults
     refs = load_plain_pickle(label_bytes(folder / REFS, limits))
     instances = label_json(folder / INSTANCES, limits)
     if not isinstance(refs, list):
         raise DamageError("label file", f"{REFS} holds a {type(refs).__name__}, not a list")
-    shapes, names = _tables(instances)
+    shapes, names = _name_tables(instances)
     annotations = {
         row["id"]: row
         for row in entry(instances, "annotations", list, INSTANCES)
@@ -85,7 +85,7 @@ def read_published(
     }
     for number, ref in enumerate(refs):
         with log.passing(on_error, f"reference {number} of {REFS}"):
-            if not _wanted(entry(ref, "split", str, "a reference"), split):
+            if not _split_is_wanted(entry(ref, "split", str, "a reference"), split):
                 continue
             name = entry(ref, "file_name", str, "a reference")
             image_id = ref.get("image_id")
@@ -104,7 +104,7 @@ def read_published(
             # An annotation of something absent has no part; nothing is drawn for it.
             some = bool(annotation.get("segmentation"))
             mask = (
-                _mask(annotation["segmentation"], picture, overlaps, limits)
+                _mask_of_segmentation(annotation["segmentation"], picture, overlaps, limits)
                 if some
                 else Mask.empty(picture.shape)
             )
@@ -116,7 +116,7 @@ def read_published(
                     picture=picture,
                     expression=expression,
                     mask=mask if there else Mask.empty(picture.shape),
-                    kind=_kind(expression, label, there=there),
+                    kind=_kind_of_expression(expression, label, there=there),
                     label=label,
                     source=source,
                     split=ref["split"],
@@ -254,18 +254,18 @@ def load_plain_pickle(data: bytes) -> Any:
         ) from error
 
 
-def _pictures(folder: Path) -> Path:
+def _picture_folder(folder: Path) -> Path:
     own = folder / "JPEGImages"
     return own if own.is_dir() else folder
 
 
-def _wanted(own: str, split: str | None) -> bool:
+def _split_is_wanted(own: str, split: str | None) -> bool:
     if split is None:
         return True
     return "test" in own if split == "test" else own == split
 
 
-def _tables(instances: Any) -> tuple[dict[Any, tuple[int, int]], dict[Any, str]]:
+def _name_tables(instances: Any) -> tuple[dict[Any, tuple[int, int]], dict[Any, str]]:
     shapes = {}
     for row in entry(instances, "images", list, INSTANCES):
         height = entry(row, "height", int, "an image")
@@ -280,7 +280,7 @@ def _tables(instances: Any) -> tuple[dict[Any, tuple[int, int]], dict[Any, str]]
     return shapes, names
 
 
-def _mask(
+def _mask_of_segmentation(
     segmentation: Any, picture: Picture, overlaps: Literal["keep", "drop"], limits: SizeLimits
 ) -> Mask:
     if overlaps == "keep" or not isinstance(segmentation, list) or len(segmentation) == 1:
@@ -289,7 +289,7 @@ def _mask(
     return Mask.of(np.sum([part.pixels() for part in parts], axis=0) == 1)
 
 
-def _kind(expression: str, label: str, *, there: bool) -> Kind:
+def _kind_of_expression(expression: str, label: str, *, there: bool) -> Kind:
     if not there:
         return "one-to-zero"
     of_class = bool(label) and expression == CLASS_TEMPLATE.replace("{name}", label)

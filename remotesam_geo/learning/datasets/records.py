@@ -103,7 +103,7 @@ class Picture:
                 )
             shape = (content.shape[0], content.shape[1])
         else:
-            with _opened(name, content) as opened:
+            with _open_image(name, content) as opened:
                 shape = (opened.height, opened.width)
         limits.check_size(shape, f"the picture {name!r}")
         return cls(name=name, content=content, shape=shape, place=place)
@@ -123,7 +123,7 @@ class Picture:
                 raise DamageError(
                     "picture", f"the file {path} of the picture {self.name!r} is damaged"
                 )
-        with _opened(self.name, content) as opened:
+        with _open_image(self.name, content) as opened:
             if (opened.height, opened.width) != self.shape:
                 raise DamageError(
                     "picture",
@@ -148,7 +148,7 @@ class Picture:
             Image.fromarray(self.content).save(buffer, "PNG")
             return buffer.getvalue(), ".png"
         data = self._bytes()
-        with _opened(self.name, data) as opened:
+        with _open_image(self.name, data) as opened:
             extension = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif"}
             return data, extension.get(str(opened.format), f".{str(opened.format).lower()}")
 
@@ -164,7 +164,7 @@ class Picture:
             ) from error
 
 
-def _opened(name: str, content: Path | bytes) -> Image.Image:
+def _open_image(name: str, content: Path | bytes) -> Image.Image:
     try:
         with warnings.catch_warnings():
             # Our own limit is stricter than the one that Pillow warns of, or the user's own choice.
@@ -241,7 +241,7 @@ class ClassMap:
         Raises:
             DamageError: The file is missing, damaged, or holds a value that means nothing.
         """
-        with _opened(self.path.name, self.path) as opened:
+        with _open_image(self.path.name, self.path) as opened:
             limits.check_size((opened.height, opened.width), f"the class map {self.path.name!r}")
             try:
                 values = np.asarray(opened if self.colors is None else opened.convert("RGB"))

@@ -53,12 +53,12 @@ class Mask:
         runs = np.diff(edges)
         if flat.size and flat[0]:
             runs = np.concatenate([[0], runs])
-        return cls(shape=(height, width), counts=_pack(runs))
+        return cls(shape=(height, width), counts=_pack_runs(runs))
 
     @classmethod
     def empty(cls, shape: tuple[int, int]) -> Self:
         """No pixel of a picture of this shape."""
-        return cls(shape=shape, counts=_pack(np.array([shape[0] * shape[1]])))
+        return cls(shape=shape, counts=_pack_runs(np.array([shape[0] * shape[1]])))
 
     @classmethod
     def of_polygons(
@@ -82,9 +82,11 @@ class Mask:
         size = shape[0] * shape[1]
         parts = []
         for polygon in polygons:
-            edges = np.concatenate([[0], _switches(_corners(polygon, shape), shape), [size]])
+            edges = np.concatenate(
+                [[0], _polygon_switches(_polygon_corners(polygon, shape), shape), [size]]
+            )
             runs = np.diff(edges)
-            parts.append(cls(shape=shape, counts=_pack(runs[:-1] if runs[-1] == 0 else runs)))
+            parts.append(cls(shape=shape, counts=_pack_runs(runs[:-1] if runs[-1] == 0 else runs)))
         return cls.union(parts)
 
     @classmethod
@@ -135,7 +137,7 @@ class Mask:
         Raises:
             DamageError: The text is no packed run lengths of the mask's shape.
         """
-        return _unpack(self.counts, self.shape)
+        return _unpack_runs(self.counts, self.shape)
 
     @property
     def area(self) -> int:
@@ -181,15 +183,15 @@ def _runs_of(part: Mapping[str, Any], shape: tuple[int, int], limits: SizeLimits
             type(run) is int and 0 <= run < 1 << 40 for run in counts
         ):
             raise DamageError("run lengths", f"run lengths are {short(counts)}")
-        counts = _pack(np.array(counts, np.int64))
+        counts = _pack_runs(np.array(counts, np.int64))
     if isinstance(counts, bytes):
         counts = counts.decode("ascii", "replace")
     if not isinstance(counts, str):
         raise DamageError("run lengths", f"run lengths are {short(counts)}")
-    return _pack(_unpack(counts, shape))  # so that equal masks have equal text
+    return _pack_runs(_unpack_runs(counts, shape))  # so that equal masks have equal text
 
 
-def _pack(runs: NDArray[np.integer]) -> str:
+def _pack_runs(runs: NDArray[np.integer]) -> str:
     """Numbers as text, five bits a character; from the fourth on the difference to the last but one."""
     values = runs.astype(np.int64)
     values[3:] -= runs[1:-2]
@@ -204,7 +206,7 @@ def _pack(runs: NDArray[np.integer]) -> str:
     return bytes((bits + 32 * more + 48)[used].astype(np.uint8)).decode("ascii")
 
 
-def _unpack(text: str, shape: tuple[int, int]) -> I64:
+def _unpack_runs(text: str, shape: tuple[int, int]) -> I64:
     pixels = shape[0] * shape[1]
     if len(text) > LONGEST * (pixels + 1):
         raise DamageError(
@@ -231,7 +233,7 @@ def _unpack(text: str, shape: tuple[int, int]) -> I64:
     return values
 
 
-def _corners(polygon: Sequence[float], shape: tuple[int, int]) -> NDArray[np.float64]:
+def _polygon_corners(polygon: Sequence[float], shape: tuple[int, int]) -> NDArray[np.float64]:
     try:
         corners = np.asarray(polygon, np.float64)
     except (TypeError, ValueError):
@@ -243,12 +245,13 @@ def _corners(polygon: Sequence[float], shape: tuple[int, int]) -> NDArray[np.flo
     side = max(shape)
     if not ((corners >= -side) & (corners <= 2 * side)).all():  # false for NaN as well
         raise DamageError(
-            "outside", f"a polygon reaches {_far(corners)}, far outside its picture of {shape}"
+            "outside",
+            f"a polygon reaches {_farthest_coordinate(corners)}, far outside its picture of {shape}",
         )
     return corners.reshape(-1, 2)
 
 
-def _switches(corners: NDArray[np.float64], shape: tuple[int, int]) -> I64:
+def _polygon_switches(corners: NDArray[np.float64], shape: tuple[int, int]) -> I64:
     """Where one polygon begins and ends, among the pixels counted column by column, by the rule of COCO.
 
     The outline is drawn on a grid five times as fine; wherever it passes from one column of pixels' centres to the
@@ -290,5 +293,5 @@ def _switches(corners: NDArray[np.float64], shape: tuple[int, int]) -> I64:
     return np.asarray(places[times % 2 == 1], np.int64)
 
 
-def _far(corners: NDArray[np.float64]) -> float:
+def _farthest_coordinate(corners: NDArray[np.float64]) -> float:
     return float(corners[int(np.argmax(np.nan_to_num(np.abs(corners), nan=np.inf)))])

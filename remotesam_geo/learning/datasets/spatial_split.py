@@ -81,7 +81,9 @@ def place_split(
         raise InputError(
             f"a chip of {east - west:.0f} m on squares of {square:g} m: choose larger squares"
         )
-    sides = {_side(column, row, square, shares, seed) for column in columns for row in rows}
+    sides = {
+        _split_of_square(column, row, square, shares, seed) for column in columns for row in rows
+    }
     return sides.pop() if len(sides) == 1 else None
 
 
@@ -107,7 +109,7 @@ def split_by_place(
         picture = triplet.picture
         if known is None or known[0] is not picture:
             if picture.place is None:
-                known = picture, _drawn(picture.name, shares, seed)
+                known = picture, _drawn_split(picture.name, shares, seed)
             else:
                 split = place_split(
                     picture.place, picture.shape, shares=shares, square=square, seed=seed
@@ -122,11 +124,13 @@ def _to_map(crs: str) -> Transformer:
     return Transformer.from_crs(crs, MAP, always_xy=True)
 
 
-def _side(column: int, row: int, square: float, shares: Mapping[str, float], seed: int) -> str:
-    return _drawn(f"{column} {row} {square!r}", shares, seed)
+def _split_of_square(
+    column: int, row: int, square: float, shares: Mapping[str, float], seed: int
+) -> str:
+    return _drawn_split(f"{column} {row} {square!r}", shares, seed)
 
 
-def _drawn(name: str, shares: Mapping[str, float], seed: int) -> str:
+def _drawn_split(name: str, shares: Mapping[str, float], seed: int) -> str:
     digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
     place, upto = int.from_bytes(digest[:8], "big") / (1 << 64), 0.0
     for split, share in shares.items():

@@ -85,13 +85,13 @@ def write_store(
                 named = triplet.picture, _write_once(triplet.picture, folder / IMAGES)
             if writer is None:
                 writer = pq.ParquetWriter(
-                    folder / _part(len(counts)),
+                    folder / _part_file_name(len(counts)),
                     SCHEMA,
                     compression="zstd",
                     write_page_checksum=True,
                 )
                 counts.append(0)
-            rows.append(_row(triplet, named[1]))
+            rows.append(_row_of_triplet(triplet, named[1]))
             counts[-1] += 1
             if len(rows) == GROUP or counts[-1] == shard:
                 writer.write_table(pa.Table.from_pylist(rows, SCHEMA))
@@ -141,12 +141,12 @@ class TripletStore(Sequence[Triplet]):
             raise DamageError("store", f"{self.folder / ABOUT} is damaged")
         self._groups: list[tuple[int, int, int]] = []  # part, group in it, rows
         for part, expected in enumerate(counts):
-            with _named(part):
+            with _named_part_errors(part):
                 about_part = self._file(part).metadata
             rows = [about_part.row_group(g).num_rows for g in range(about_part.num_row_groups)]
             if sum(rows) != expected:
                 raise DamageError(
-                    "store", f"{_part(part)} holds {sum(rows)} triplets, not {expected}"
+                    "store", f"{_part_file_name(part)} holds {sum(rows)} triplets, not {expected}"
                 )
             self._groups += [(part, g, n) for g, n in enumerate(rows)]
         self._length = sum(counts)
@@ -183,20 +183,22 @@ class TripletStore(Sequence[Triplet]):
                 yield triplet
 
     def _file(self, part: int) -> pq.ParquetFile:
-        file = pq.ParquetFile(self.folder / _part(part), page_checksum_verification=True)
+        file = pq.ParquetFile(self.folder / _part_file_name(part), page_checksum_verification=True)
         if file.schema_arrow.names != SCHEMA.names:
-            raise DamageError("store", f"{_part(part)} has the columns {file.schema_arrow.names}")
+            raise DamageError(
+                "store", f"{_part_file_name(part)} has the columns {file.schema_arrow.names}"
+            )
         return file
 
     def _rows(self, number: int) -> list[dict[str, Any]]:
         if number not in self._tables:
             part, group, expected = self._groups[number]
-            with _named(part):
+            with _named_part_errors(part):
                 rows = self._file(part).read_row_group(group).cast(SCHEMA).to_pylist()
             if len(rows) != expected or any(
                 row[name] is None for row in rows for name in SCHEMA.names
             ):
-                raise DamageError("store", f"{_part(part)} is damaged: it lacks values")
+                raise DamageError("store", f"{_part_file_name(part)} is damaged: it lacks values")
             self._tables[number] = rows
             while len(self._tables) > KEPT:
                 self._tables.popitem(last=False)
@@ -230,17 +232,17 @@ class TripletStore(Sequence[Triplet]):
 
 
 @contextlib.contextmanager
-def _named(part: int) -> Iterator[None]:
+def _named_part_errors(part: int) -> Iterator[None]:
     """Name the part in what goes wrong; Arrow checks a file where it is first used."""
     try:
         yield
     except (OSError, pa.ArrowException, ValueError, OverflowError, LookupError, TypeError) as error:
         if isinstance(error, DamageError):
             raise
-        raise DamageError("store", f"{_part(part)} cannot be read: {error}") from error
+        raise DamageError("store", f"{_part_file_name(part)} cannot be read: {error}") from error
 
 
-def _part(number: int) -> str:
+def _part_file_name(number: int) -> str:
     return f"part-{number:05}.parquet"
 
 
@@ -257,7 +259,7 @@ def _write_once(picture: Picture, folder: Path) -> str:
     return name
 
 
-def _row(triplet: Triplet, picture: str) -> dict[str, Any]:
+def _row_of_triplet(triplet: Triplet, picture: str) -> dict[str, Any]:
     place = triplet.picture.place
     height, width = triplet.picture.shape
     return {

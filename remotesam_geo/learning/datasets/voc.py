@@ -53,14 +53,14 @@ def read_voc(
         MissingExtraError: defusedxml is not installed.
     """
     log = Faults() if faults is None else faults
-    for path in _files(Path(labels)):
+    for path in _annotation_files(Path(labels)):
         with log.passing(on_error, path.name):
-            root = _parsed(path, limits)
-            picture = _picture(root, path, Path(images), limits)
+            root = _parse_xml(path, limits)
+            picture = _picture_of_annotation(root, path, Path(images), limits)
             things = []
             for position, element in enumerate(root.iter("object")):
                 with log.passing(on_error, f"{path.name}, object {position}"):
-                    things.append(_thing(element, picture, str(position)))
+                    things.append(_thing_of_element(element, picture, str(position)))
             yield Example(picture=picture, things=tuple(things), split=split, source=source)
     if faults is None:
         log.warn(f"reading {Path(labels).name}")
@@ -103,19 +103,19 @@ def read_rsvg(
             )
         numbers.add(int(line))
     place = 0
-    for path in _files(folder / "Annotations"):
-        root = _parsed(path, limits)  # unreadable, it would shift the numbers: never passed over
+    for path in _annotation_files(folder / "Annotations"):
+        root = _parse_xml(path, limits)  # unreadable, it would shift the numbers: never passed over
         objects = list(root.iter("object"))
         chosen = {k: element for k, element in enumerate(objects, place) if k in numbers}
         place += len(objects)
         if not chosen:
             continue
         with log.passing(on_error, path.name):
-            picture = _picture(root, path, folder / "JPEGImages", limits)
+            picture = _picture_of_annotation(root, path, folder / "JPEGImages", limits)
             things = []
             for k, element in chosen.items():
                 with log.passing(on_error, f"{path.name}, object {k}"):
-                    things.append(_thing(element, picture, str(k), described=True))
+                    things.append(_thing_of_element(element, picture, str(k), described=True))
             yield Example(picture=picture, things=tuple(things), split=split, source=source)
     if numbers and max(numbers) >= place:
         raise DamageError(
@@ -131,7 +131,7 @@ def write_voc(examples: Iterable[Example], folder: Path | str) -> int:
     """Write things as `Annotations/*.xml` beside `JPEGImages/`; the number of pictures written."""
     folder, count = Path(folder), 0
     for example in examples:
-        _write(example, folder, [""] * len(example.things))
+        _write_annotation(example, folder, [""] * len(example.things))
         count += 1
     return count
 
@@ -150,7 +150,7 @@ def write_rsvg(examples: Iterable[Example], folder: Path | str) -> int:
         one_each = Example(
             picture=example.picture, things=tuple(thing for thing, _ in said), split=example.split
         )
-        _write(one_each, folder, [text for _, text in said])
+        _write_annotation(one_each, folder, [text for _, text in said])
         splits.setdefault(example.split or "train", []).extend(range(place, place + len(said)))
         place += len(said)
     for split, numbers in splits.items():
@@ -158,14 +158,14 @@ def write_rsvg(examples: Iterable[Example], folder: Path | str) -> int:
     return place
 
 
-def _files(folder: Path) -> list[Path]:
+def _annotation_files(folder: Path) -> list[Path]:
     files = sorted(folder.glob("*.xml"))
     if not files:
         raise DamageError("missing labels", f"there is no .xml file in {folder}")
     return files
 
 
-def _parsed(path: Path, limits: SizeLimits) -> Any:
+def _parse_xml(path: Path, limits: SizeLimits) -> Any:
     try:
         from defusedxml import DefusedXmlException  # noqa: PLC0415 - an extra
         from defusedxml.ElementTree import ParseError, fromstring  # noqa: PLC0415
@@ -183,12 +183,14 @@ def _parsed(path: Path, limits: SizeLimits) -> Any:
         raise DamageError("label file", f"{path.name} is no XML: {error}") from error
 
 
-def _picture(root: Any, path: Path, images: Path, limits: SizeLimits) -> Picture:
+def _picture_of_annotation(root: Any, path: Path, images: Path, limits: SizeLimits) -> Picture:
     name = (root.findtext("filename") or "").strip() or f"{path.stem}.jpg"
     return opened_picture(images, name, limits)
 
 
-def _thing(element: Any, picture: Picture, place: str, *, described: bool = False) -> Thing:
+def _thing_of_element(
+    element: Any, picture: Picture, place: str, *, described: bool = False
+) -> Thing:
     label = (element.findtext("name") or "").strip()
     said = " ".join((element.findtext("description") or "").split())
     if not label or (described and not said):
@@ -206,7 +208,7 @@ def _thing(element: Any, picture: Picture, place: str, *, described: bool = Fals
     )
 
 
-def _write(example: Example, folder: Path, said: list[str]) -> None:
+def _write_annotation(example: Example, folder: Path, said: list[str]) -> None:
     name = write_picture(example.picture, folder / "JPEGImages")
     height, width = example.picture.shape
     lines = [

@@ -159,7 +159,7 @@ class Oracle:
 
     def __post_init__(self) -> None:
         for one in self.data:
-            key = _key(one.picture.read())
+            key = _picture_key(one.picture.read())
             own = self._known.setdefault(key, {})
             if isinstance(one, Triplet):
                 own[one.expression] = one.mask
@@ -178,7 +178,7 @@ class Oracle:
 
     def answers(self, picture: RGB, expressions: Sequence[str]) -> Iterator[Chances]:
         """The truth; nothing for what it does not know."""
-        known = self._known.get(_key(picture), {})
+        known = self._known.get(_picture_key(picture), {})
         for expression in expressions:
             mask = known.get(expression)
             yield (
@@ -193,7 +193,7 @@ class Oracle:
 
     def _lines_of(self, picture: RGB) -> RGB:
         owner = np.zeros(picture.shape[:2], np.int64)
-        for number, mask in enumerate(self._lines.get(_key(picture), ()), start=1):
+        for number, mask in enumerate(self._lines.get(_picture_key(picture), ()), start=1):
             owner[mask.pixels()] = number
         line = np.zeros(owner.shape, np.bool_)
         for down, across in ((0, 1), (1, 0), (1, 1), (1, -1)):
@@ -219,5 +219,5 @@ def _class_mask(example: Example, label: str) -> Mask:
     return Mask.empty(shape)
 
 
-def _key(picture: RGB) -> bytes:
+def _picture_key(picture: RGB) -> bytes:
     return hashlib.sha256(repr(picture.shape).encode() + picture.tobytes()).digest()

@@ -120,20 +120,20 @@ class Benchmark:
 
 def _known_labels(data: Data, classes: Mapping[str, tuple[str, ...]]) -> Data:
     """Labels in the spelling of the classes: copies of a data set differ in capitals and hyphens."""
-    known = {_letters(label): label for label in classes}
+    known = {_only_letters(label): label for label in classes}
     for one in data:
         if isinstance(one, Triplet):
             yield one
             continue
         things = tuple(
-            replace(thing, label=known.get(_letters(thing.label), thing.label))
+            replace(thing, label=known.get(_only_letters(thing.label), thing.label))
             for thing in one.things
         )
-        counts = {known.get(_letters(label), label): n for label, n in one.counts.items()}
+        counts = {known.get(_only_letters(label), label): n for label, n in one.counts.items()}
         yield replace(one, things=things, counts=counts)
 
 
-def _letters(label: str) -> str:
+def _only_letters(label: str) -> str:
     return "".join(letter for letter in label.lower() if letter.isalnum())
 
 
@@ -141,15 +141,15 @@ def _as_is(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
     return asked_as(list(names), spelling="as is")
 
 
-def _asked(names: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+def _asked_as(names: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     return {label: _as_is([asked])[asked] for label, asked in names.items()}
 
 
-def _prior(asked: Mapping[str, str], prior: Mapping[str, int]) -> dict[str, int]:
+def _label_priors(asked: Mapping[str, str], prior: Mapping[str, int]) -> dict[str, int]:
     return {label: prior[name] for label, name in asked.items() if name in prior}
 
 
-def _rrsis(folder: Path, on_error: OnError) -> Data:
+def _read_rrsis(folder: Path, on_error: OnError) -> Data:
     images = folder / "images" / "rrsisd" / "JPEGImages"
     labels = folder / "rrsisd"
     return read_published(
@@ -160,35 +160,35 @@ def _rrsis(folder: Path, on_error: OnError) -> Data:
     )
 
 
-def _dior(folder: Path, on_error: OnError) -> Data:
+def _read_dior(folder: Path, on_error: OnError) -> Data:
     return read_coco(
         folder / "Annotations" / "DIOR_test.json", folder / "JPEGImages", on_error=on_error
     )
 
 
-def _dota(folder: Path, on_error: OnError) -> Data:
+def _read_dota_files(folder: Path, on_error: OnError) -> Data:
     labels = next(
         (folder / n for n in ("labelTxt", "annfiles") if (folder / n).is_dir()), folder / "labelTxt"
     )
     return read_dota(labels, folder / "images", on_error=on_error)
 
 
-def _isaid(folder: Path, on_error: OnError) -> Data:
+def _read_isaid_files(folder: Path, on_error: OnError) -> Data:
     return read_isaid(folder / "images", folder / "maps", on_error=on_error)
 
 
-def _colours(folder: Path, on_error: OnError) -> Data:
+def _read_potsdam_files(folder: Path, on_error: OnError) -> Data:
     return read_potsdam(folder / "images", folder / "labels", on_error=on_error)
 
 
-def _deepglobe(folder: Path, on_error: OnError) -> Data:
+def _read_deepglobe(folder: Path, on_error: OnError) -> Data:
     return read_class_maps(
         folder / "images", folder / "labels", tuple(DEEPGLOBE), colors=tuple(DEEPGLOBE.values()),
         unknown=((0, 0, 0),), on_error=on_error,
     )  # fmt: skip
 
 
-def _counts(folder: Path, on_error: OnError) -> Data:
+def _read_count_files(folder: Path, on_error: OnError) -> Data:
     return read_counts(folder / "counts.json", folder / "images", on_error=on_error)
 
 
@@ -205,12 +205,12 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     for row in (
         Benchmark(
             name="rrsis-d", task="referring", data="RRSIS-D test",
-            layout="`refs(unc).p`, `instances.json`, `JPEGImages/`, or as published", read=_rrsis, classes={},
+            layout="`refs(unc).p`, `instances.json`, `JPEGImages/`, or as published", read=_read_rrsis, classes={},
             published={"oIoU": 80.04, "mIoU": 71.75, "Pr@0.5": 84.46, "Pr@0.7": 66.25, "Pr@0.9": 29.62},
         ),
         Benchmark(
             name="risbench", task="referring", data="RISBench test", layout="brought to the layout of RRSIS-D",
-            read=_rrsis, classes={}, published={"oIoU": 75.93, "mIoU": 71.46, "Pr@0.5": 79.16},
+            read=_read_rrsis, classes={}, published={"oIoU": 75.93, "mIoU": 71.46, "Pr@0.5": 79.16},
         ),
         Benchmark(
             name="refsegrs", task="referring", data="RefSegRS test",
@@ -219,20 +219,20 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             published={"oIoU": 75.49, "mIoU": 65.79},
         ),
         Benchmark(
-            name="isaid-semantic", task="semantic", data="iSAID", layout=_ISAID_LAYOUT, read=_isaid,
+            name="isaid-semantic", task="semantic", data="iSAID", layout=_ISAID_LAYOUT, read=_read_isaid_files,
             classes=_THINGS, published={"mIoU": 64.72},
         ),
         Benchmark(
             name="potsdam", task="semantic", data="Potsdam", layout="`images/`, `labels/` (colours)",
-            read=_colours, classes=_as_is(_LAND), published={"mF1": 91.80},
+            read=_read_potsdam_files, classes=_as_is(_LAND), published={"mF1": 91.80},
         ),
         Benchmark(
             name="vaihingen", task="semantic", data="Vaihingen (unseen)", layout="`images/`, `labels/` (colours)",
-            read=_colours, classes=_as_is(_LAND), published={"mIoU": 46.0},
+            read=_read_potsdam_files, classes=_as_is(_LAND), published={"mIoU": 46.0},
         ),
         Benchmark(
             name="deepglobe", task="semantic", data="DeepGlobe land cover (unseen)",
-            layout="`images/`, `labels/` (colours)", read=_deepglobe, classes=_as_is(DEEPGLOBE),
+            layout="`images/`, `labels/` (colours)", read=_read_deepglobe, classes=_as_is(DEEPGLOBE),
             published={"mIoU": 60.5},
         ),
         Benchmark(
@@ -242,44 +242,46 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             published={"AP50": 74.36, "mIoU": 65.07},
         ),
         Benchmark(
-            name="dior-labels", task="multi-label", data="DIOR", layout=_DIOR_LAYOUT, read=_dior,
+            name="dior-labels", task="multi-label", data="DIOR", layout=_DIOR_LAYOUT, read=_read_dior,
             classes=_as_is(DIOR), published={"accuracy": 94},
         ),
         Benchmark(
-            name="dota-labels", task="multi-label", data="DOTA v2", layout=_DOTA_LAYOUT, read=_dota,
-            classes=_asked(DOTA), published={"accuracy": 95},
+            name="dota-labels", task="multi-label", data="DOTA v2", layout=_DOTA_LAYOUT, read=_read_dota_files,
+            classes=_asked_as(DOTA), published={"accuracy": 95},
         ),
         Benchmark(
-            name="dior-counting", task="counting", data="DIOR", layout=_COUNTS_LAYOUT, read=_counts,
-            classes=_asked(DIOR_COUNTED), published={"accuracy": 62.0}, prior=_prior(DIOR_COUNTED, DIOR_PRIOR),
+            name="dior-counting", task="counting", data="DIOR", layout=_COUNTS_LAYOUT, read=_read_count_files,
+            classes=_asked_as(DIOR_COUNTED), published={"accuracy": 62.0},
+            prior=_label_priors(DIOR_COUNTED, DIOR_PRIOR),
         ),
         Benchmark(
-            name="dota-counting", task="counting", data="DOTA v2", layout=_COUNTS_LAYOUT, read=_counts,
-            classes=_asked(_DOTA_COUNTED), published={"accuracy": 40.9}, prior=_prior(_DOTA_COUNTED, DOTA_PRIOR),
+            name="dota-counting", task="counting", data="DOTA v2", layout=_COUNTS_LAYOUT, read=_read_count_files,
+            classes=_asked_as(_DOTA_COUNTED), published={"accuracy": 40.9},
+            prior=_label_priors(_DOTA_COUNTED, DOTA_PRIOR),
         ),
         Benchmark(
-            name="dior", task="detection", data="DIOR", layout=_DIOR_LAYOUT, read=_dior, classes=_as_is(DIOR),
+            name="dior", task="detection", data="DIOR", layout=_DIOR_LAYOUT, read=_read_dior, classes=_as_is(DIOR),
             published={"AP50": 62.74},
         ),
         Benchmark(
-            name="isaid", task="detection", data="iSAID", layout=_ISAID_LAYOUT, read=_isaid, classes=_THINGS,
+            name="isaid", task="detection", data="iSAID", layout=_ISAID_LAYOUT, read=_read_isaid_files, classes=_THINGS,
             published={"AP50": 34.41},
         ),
         Benchmark(
-            name="dota", task="detection", data="DOTA v2", layout=_DOTA_LAYOUT, read=_dota, classes=_asked(DOTA),
-            published={"AP50": 20.17},
+            name="dota", task="detection", data="DOTA v2", layout=_DOTA_LAYOUT, read=_read_dota_files,
+            classes=_asked_as(DOTA), published={"AP50": 20.17},
         ),
         Benchmark(
             name="dior-oriented", task="oriented", data="DIOR", layout=_DOTA_LAYOUT + " (DIOR-R as DOTA)",
-            read=_dota, classes=_as_is(DIOR), published={"AP50": 55.22},
+            read=_read_dota_files, classes=_as_is(DIOR), published={"AP50": 55.22},
         ),
         Benchmark(
-            name="isaid-oriented", task="oriented", data="iSAID", layout=_ISAID_LAYOUT, read=_isaid,
+            name="isaid-oriented", task="oriented", data="iSAID", layout=_ISAID_LAYOUT, read=_read_isaid_files,
             classes=_THINGS, published={"AP50": 34.58},
         ),
         Benchmark(
-            name="dota-oriented", task="oriented", data="DOTA v2", layout=_DOTA_LAYOUT, read=_dota,
-            classes=_asked(DOTA), published={"AP50": 18.21},
+            name="dota-oriented", task="oriented", data="DOTA v2", layout=_DOTA_LAYOUT, read=_read_dota_files,
+            classes=_asked_as(DOTA), published={"AP50": 18.21},
         ),
         Benchmark(
             name="ucm-captions", task="captioning", data="UCM-Captions test", layout="`dataset.json`, `images/`",

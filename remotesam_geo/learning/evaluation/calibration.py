@@ -121,11 +121,11 @@ def calibrate(
         )
     crs = CRS.from_user_input(str(source.geobox.crs))
     polygons = truth.geometry.to_crs(crs)
-    judged = _area(geometry, truth, crs)
+    judged = _judged_area(geometry, truth, crs)
     size = asked.image_size
     grid = Grid(shape=source.geobox.shape.yx, window=size, overlap=2 * round(overlap * size / 2))
     expressions, members = distinct_expressions(parsed)
-    pixels = _box(judged, source.geobox, grid.shape)
+    pixels = _pixel_box(judged, source.geobox, grid.shape)
     tiles = np.array(
         [tile.index for tile in grid if tile.core.common(pixels) is not None], np.int64
     )
@@ -134,13 +134,15 @@ def calibrate(
 
     def count(answer: BlockMap) -> dict[str, ChanceCounts]:
         box = answer.block.core
-        inside = _burnt([judged], source.geobox, box)
+        inside = _rasterized_truth([judged], source.geobox, box)
         found = {}
         for prompt, own in zip(parsed, members, strict=True):
             # Codes 254 and 255 mark what was not answered: the largest of several keeps the mark.
             codes = answer.codes[list(own)].max(axis=0)
             shapes = [p for p, name in zip(polygons, labels, strict=True) if name == prompt.label]
-            found[prompt.label] = chance_counts(codes, _burnt(shapes, source.geobox, box), inside)
+            found[prompt.label] = chance_counts(
+                codes, _rasterized_truth(shapes, source.geobox, box), inside
+            )
         return found
 
     for part in run(work, asked.predict, count, readers=1):
@@ -153,7 +155,7 @@ def calibrate(
     return Calibration(points={n: own.best() for n, own in counts.items()}, chances=counts)
 
 
-def _area(
+def _judged_area(
     area: BaseGeometry | gpd.GeoDataFrame | None, truth: gpd.GeoDataFrame, crs: CRS
 ) -> BaseGeometry:
     """Where the truth is complete, in the CRS of the pixels."""
@@ -168,7 +170,7 @@ def _area(
     return shapely.box(west - wide, south - tall, east + wide, north + tall)
 
 
-def _box(area: BaseGeometry, geobox: Any, shape: tuple[int, int]) -> Box:
+def _pixel_box(area: BaseGeometry, geobox: Any, shape: tuple[int, int]) -> Box:
     """The pixels round an area.
 
     Raises:
@@ -188,7 +190,7 @@ def _box(area: BaseGeometry, geobox: Any, shape: tuple[int, int]) -> Box:
     return found
 
 
-def _burnt(shapes: Sequence[BaseGeometry], geobox: Any, box: Box) -> NDArray[np.bool_]:
+def _rasterized_truth(shapes: Sequence[BaseGeometry], geobox: Any, box: Box) -> NDArray[np.bool_]:
     part = geobox[box.top : box.bottom, box.left : box.right]
     if not shapes:
         return np.zeros(box.shape, np.bool_)

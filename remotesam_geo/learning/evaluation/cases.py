@@ -75,7 +75,7 @@ class Cases:
         shape = (rgb.shape[0], rgb.shape[1])
         found, truth = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
         texts = []
-        for label, expression, mask in _asked(unit, setting):
+        for label, expression, mask in _expressions_of_unit(unit, setting):
             (chance,) = asked.answers(rgb, [expression])
             answer = resized(chance, shape) > setting.threshold_of(label)
             if answer.any() or mask.any():
@@ -84,7 +84,7 @@ class Cases:
                 texts.append(expression)
         scale = SIDE / max(shape)
         size = (max(1, round(shape[1] * scale)), max(1, round(shape[0] * scale)))
-        painted = Image.fromarray(_painted(rgb, found, truth)).resize(size)
+        painted = Image.fromarray(_painted_answer(rgb, found, truth)).resize(size)
         said = "; ".join(texts)[:100]
         ImageDraw.Draw(painted).text(
             (4, 4), said, fill="white", stroke_width=2, stroke_fill="black"
@@ -92,7 +92,9 @@ class Cases:
         return painted
 
 
-def _asked(unit: Unit, setting: Setting) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
+def _expressions_of_unit(
+    unit: Unit, setting: Setting
+) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
     shape = unit.picture.shape
     if unit.example is None:
         for triplet in unit.triplets:
@@ -114,7 +116,7 @@ def _asked(unit: Unit, setting: Setting) -> Iterator[tuple[str, str, NDArray[np.
             yield label, expression, mask
 
 
-def _painted(
+def _painted_answer(
     rgb: NDArray[np.uint8], found: NDArray[np.bool_], truth: NDArray[np.bool_]
 ) -> NDArray[np.uint8]:
     painted = rgb.astype(np.float32)

@@ -55,11 +55,11 @@ def weigh_detection(
         chance = ask.of_class(label, setting)
         own = [thing for thing in example.things if thing.label == label]
         by_label[label] = {
-            "true": [_corners(thing) if oriented else thing.box for thing in own],
+            "true": [_thing_corners(thing) if oriented else thing.box for thing in own],
             "difficult": [thing.difficult for thing in own],
             "crowd": [thing.crowd for thing in own],
             "found": {
-                str(limit): _found(
+                str(limit): _found_boxes(
                     objects_of(chance, contour, label, limit, setting, oriented=oriented), oriented
                 )
                 for limit in (setting.threshold_of(label), *setting.thresholds)
@@ -89,12 +89,12 @@ def objects_of(
     )
 
 
-def _found(objects: Detections, oriented: bool) -> Row:
+def _found_boxes(objects: Detections, oriented: bool) -> Row:
     boxes = objects.corners.round(3) if oriented else objects.boxes
     return {"boxes": boxes.tolist(), "score": objects.score.tolist()}
 
 
-def _corners(thing: Thing) -> list[tuple[float, float]]:
+def _thing_corners(thing: Thing) -> list[tuple[float, float]]:
     if thing.corners is not None:
         return list(thing.corners)
     if thing.mask is not None and thing.mask.area:
@@ -170,7 +170,7 @@ def judge_grounding(rows: Sequence[Row], setting: Setting) -> Evidence:
         whole = GroundingScore(published=setting.published)
         parts: dict[str, GroundingScore] = {}
         quality = {}
-        for place, (key, one) in enumerate(_each(rows)):
+        for place, (key, one) in enumerate(_each_expression(rows)):
             label = one["label"]
             found = one["found"][str(setting.threshold_of(label) if limit is None else limit)]
             whole.add(place, found, one["true"])
@@ -189,7 +189,7 @@ def judge_grounding(rows: Sequence[Row], setting: Setting) -> Evidence:
     )
 
 
-def _each(rows: Iterable[Row]) -> Iterator[tuple[str, Row]]:
+def _each_expression(rows: Iterable[Row]) -> Iterator[tuple[str, Row]]:
     for row in rows:
         for number, one in enumerate(row["asked"]):
             yield f"{row['key']}.{number}", one

@@ -28,22 +28,28 @@ NOTHING = "(none)"
 
 def ask_expressions(unit: Unit, setting: Setting) -> list[str]:
     """The expressions that are referred by."""
-    return [expression for _, expression, _ in _expressions(unit, setting)]
+    return [expression for _, expression, _ in _expressions_of_picture(unit, setting)]
 
 
 def weigh_referring(unit: Unit, ask: PicturePredictor, setting: Setting) -> Row:
     """Pixels by probability and truth, for each expression."""
-    asked = list(_expressions(unit, setting))
+    asked = list(_expressions_of_picture(unit, setting))
     chances = ask.maps([expression for _, expression, _ in asked])
     return {
         "asked": [
-            {"label": label, "expression": expression, "chances": _packed(chance, ask.mask(mask()))}
+            {
+                "label": label,
+                "expression": expression,
+                "chances": _packed_counts(chance, ask.mask(mask())),
+            }
             for (label, expression, mask), chance in zip(asked, chances, strict=True)
         ]
     }
 
 
-def _expressions(unit: Unit, setting: Setting) -> Iterator[tuple[str, str, Callable[[], Bools]]]:
+def _expressions_of_picture(
+    unit: Unit, setting: Setting
+) -> Iterator[tuple[str, str, Callable[[], Bools]]]:
     """Label, expression and truth of what is asked of a picture."""
     if unit.example is None:
         for triplet in unit.triplets:
@@ -63,10 +69,10 @@ def _class_truths(example: Example, setting: Setting) -> Iterator[tuple[str, Cal
     for label in setting.classes:
         own = [thing for thing in example.things if thing.label == label]
         if own:
-            yield label, partial(_union, own, example.picture.shape)
+            yield label, partial(_union_mask, own, example.picture.shape)
 
 
-def _union(things: Sequence[Thing], shape: tuple[int, int]) -> Bools:
+def _union_mask(things: Sequence[Thing], shape: tuple[int, int]) -> Bools:
     whole = np.zeros(shape, np.bool_)
     for thing in things:
         whole |= thing.pixels(shape).pixels()
@@ -81,7 +87,7 @@ def judge_referring(rows: Sequence[Row], setting: Setting) -> Evidence:
     quality = {}
     for row in rows:
         for number, one in enumerate(row["asked"]):
-            counts = _unpacked(one["chances"])
+            counts = _unpacked_counts(one["chances"])
             step = threshold_steps(setting.threshold_of(one["label"]))
             common, every = counts.counts(step)
             score.add_counts(common, every)
@@ -114,7 +120,7 @@ def weigh_semantic(unit: Unit, ask: PicturePredictor, setting: Setting) -> Row:
     for name in asked:
         chance = ask.of_class(name, setting)
         maps.append(chance)
-        chances[name] = _packed(chance, truth == names.index(name), truth != UNKNOWN)
+        chances[name] = _packed_counts(chance, truth == names.index(name), truth != UNKNOWN)
     limits = [setting.threshold_of(name) for name in asked]
     if setting.published:
         # Every class decides for itself, and of those that claim a pixel the last one has it.
@@ -175,11 +181,13 @@ def judge_semantic(rows: Sequence[Row], setting: Setting) -> Evidence:
         score.add_counts(confusion)
         quality[row["key"]] = float(np.diag(confusion).sum() / max(1, confusion.sum()))
         for label, packed in row["chances"].items():
-            chances[label] = chances.get(label, ChanceCounts.none()) + _unpacked(packed)
+            chances[label] = chances.get(label, ChanceCounts.none()) + _unpacked_counts(packed)
     return Evidence(scores=score.scores(), chances=chances, quality=quality)
 
 
-def _packed(chance: Chances, truth: Bools, known: Bools | None = None) -> list[list[list[int]]]:
+def _packed_counts(
+    chance: Chances, truth: Bools, known: Bools | None = None
+) -> list[list[list[int]]]:
     """The counts that are not 0, as pairs of code and number."""
     counts = chance_counts(np.ascontiguousarray(chance), truth, known)
     return [
@@ -188,7 +196,7 @@ def _packed(chance: Chances, truth: Bools, known: Bools | None = None) -> list[l
     ]
 
 
-def _unpacked(packed: Sequence[Sequence[Sequence[int]]]) -> ChanceCounts:
+def _unpacked_counts(packed: Sequence[Sequence[Sequence[int]]]) -> ChanceCounts:
     parts = []
     for pairs in packed:
         part = np.zeros(FULL + 1, np.int64)

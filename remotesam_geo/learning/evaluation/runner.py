@@ -88,9 +88,9 @@ def evaluate(
     """
     one_of("on_error", on_error, get_args(OnError))
     one_of("progress", progress, (True, False))
-    chosen, asked = _task(task), answerer(model)
-    _check(chosen, setting, folder, part, cases)
-    about = _about(task, name, asked, setting, contours)
+    chosen, asked = _task_by_name(task), answerer(model)
+    _check_arguments(chosen, setting, folder, part, cases)
+    about = _about_evaluation(task, name, asked, setting, contours)
     kept = _EvidenceFile(None if folder is None else Path(folder), about, part)
     done = {row["position"]: row["key"] for row in kept.rows}
     drawn = Cases(Path(folder), cases) if folder is not None and cases else None
@@ -109,12 +109,14 @@ def evaluate(
                     kept.pass_over(unit, damage.kind)
                 raise
 
-    shown = tqdm(_units(data), desc=task, unit="picture", disable=not progress)
-    todo = (unit for unit in shown if unit.position % part[1] == part[0] and _new(unit, done))
+    shown = tqdm(_units_of_data(data), desc=task, unit="picture", disable=not progress)
+    todo = (
+        unit for unit in shown if unit.position % part[1] == part[0] and _is_new_unit(unit, done)
+    )
     try:
-        for unit, seen in _seen(todo, chosen, asked, setting, passing):
+        for unit, seen in _predict_units(todo, chosen, asked, setting, passing):
             with passing(unit):
-                row = _row(chosen, unit, seen, setting, contours)
+                row = _evidence_row(chosen, unit, seen, setting, contours)
                 kept.add(row)
                 if drawn is not None:
                     drawn.offer(chosen, row, setting, unit=unit, asked=asked)
@@ -125,10 +127,10 @@ def evaluate(
             f"no picture was evaluated: the data are empty, or all of them damaged {dict(faults.counts)}"
         )
     faults.warn(f"evaluating {name or task}")
-    return _report(kept.rows, setting, about, _counted(kept.passed))
+    return _report_of_rows(kept.rows, setting, about, _passed_over_counts(kept.passed))
 
 
-def _check(
+def _check_arguments(
     task: Task, setting: Setting, folder: Path | str | None, part: tuple[int, int], cases: int
 ) -> None:
     if cases and folder is None:
@@ -175,26 +177,26 @@ def judge(folder: Path | str) -> Report:
             stacklevel=2,
         )
     try:
-        setting = Setting(**_tuples(about["setting"]))
-        return _report(rows, setting, about, _counted(passed))
+        setting = Setting(**_setting_with_tuples(about["setting"]))
+        return _report_of_rows(rows, setting, about, _passed_over_counts(passed))
     except (LookupError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise JobError(f"the evidence in {folder} is damaged: {error!r}; evaluate again") from error
 
 
-def _counted(passed: Mapping[int, str]) -> dict[str, int]:
+def _passed_over_counts(passed: Mapping[int, str]) -> dict[str, int]:
     """Pictures that were passed over, by kind."""
     return dict(sorted(Counter(passed.values()).items()))
 
 
-def _task(name: str) -> Task:
+def _task_by_name(name: str) -> Task:
     if name not in TASKS:
         raise InputError(f"there is no task {name!r}; there are {', '.join(TASKS)}")
     return TASKS[name]
 
 
-def _units(data: Iterable[Example] | Iterable[Triplet]) -> Iterator[Unit]:
+def _units_of_data(data: Iterable[Example] | Iterable[Triplet]) -> Iterator[Unit]:
     """A unit for each example, and for triplets of one picture that follow each other."""
     position, waiting = 0, list[Triplet]()
     for one in data:
@@ -219,7 +221,7 @@ class _Seen:
     answers: Callable[[Sequence[str]], Iterable[Chances]]
 
 
-def _seen(
+def _predict_units(
     units: Iterable[Unit],
     task: Task,
     asked: Answerer,
@@ -240,13 +242,13 @@ def _seen(
                 continue
             waiting.append((unit, rgb, wanted))
             if sum(len(some) for _, _, some in waiting) >= FULL_BATCH:
-                yield from _together(asked, each, waiting)
+                yield from _predict_together(asked, each, waiting)
                 waiting = []
     if waiting:
-        yield from _together(asked, each, waiting)
+        yield from _predict_together(asked, each, waiting)
 
 
-def _together(
+def _predict_together(
     asked: Answerer, each: Any, waiting: Sequence[tuple[Unit, NDArray[np.uint8], Sequence[str]]]
 ) -> Iterator[tuple[Unit, _Seen]]:
     maps = each([rgb for _, rgb, _ in waiting], [wanted for _, _, wanted in waiting])
@@ -258,26 +260,26 @@ def _together(
         )
 
 
-def _new(unit: Unit, done: Mapping[int, str]) -> bool:
+def _is_new_unit(unit: Unit, done: Mapping[int, str]) -> bool:
     """Whether a picture was not asked yet.
 
     Raises:
         JobError: Another one was asked in its place.
     """
     before = done.get(unit.position)
-    if before is not None and before != _key(unit):
+    if before is not None and before != _unit_key(unit):
         raise JobError(
-            f"the picture {_key(unit)!r} was {before!r} when this run began: the data have changed, "
+            f"the picture {_unit_key(unit)!r} was {before!r} when this run began: the data have changed, "
             "choose another folder"
         )
     return before is None
 
 
-def _key(unit: Unit) -> str:
+def _unit_key(unit: Unit) -> str:
     return f"{unit.position:06} {unit.picture.name}"
 
 
-def _row(
+def _evidence_row(
     task: Task, unit: Unit, seen: _Seen, setting: Setting, contours: Contours | None
 ) -> dict[str, Any]:
     size = seen.size
@@ -294,16 +296,16 @@ def _row(
     evidence = task.weigh(unit, PicturePredictor(shape=shape, maps=maps, contours=lines), setting)
     left = Counter(thing.label for thing in unit.example.things) if unit.example else Counter[str]()
     unasked = {label: times for label, times in left.items() if label not in setting.classes}
-    return {"position": unit.position, "key": _key(unit), "unasked": unasked, **evidence}
+    return {"position": unit.position, "key": _unit_key(unit), "unasked": unasked, **evidence}
 
 
-def _report(
+def _report_of_rows(
     rows: Sequence[dict[str, Any]],
     setting: Setting,
     about: dict[str, Any],
     passed_over: dict[str, int],
 ) -> Report:
-    task = _task(about["task"])
+    task = _task_by_name(about["task"])
     ordered = sorted(rows, key=lambda row: row["position"])
     unasked: Counter[str] = Counter()
     for row in ordered:
@@ -323,7 +325,7 @@ def _report(
 # --- evidence on disk ----------------------------------------------------------------------------
 
 
-def _about(
+def _about_evaluation(
     task: str, name: str, asked: Answerer, setting: Setting, contours: Contours | None
 ) -> dict[str, Any]:
     return {
@@ -378,7 +380,7 @@ class _EvidenceFile:
     def pass_over(self, unit: Unit, kind: str) -> None:
         """Note that a picture is passed over."""
         self.passed[unit.position] = kind
-        self._write({"position": unit.position, "key": _key(unit), PASSED: kind})
+        self._write({"position": unit.position, "key": _unit_key(unit), PASSED: kind})
 
     def _write(self, row: dict[str, Any]) -> None:
         if self._file is not None:
@@ -431,7 +433,7 @@ def _read_evidence(path: Path) -> tuple[list[dict[str, Any]], dict[int, str], in
     return list(rows.values()), passed, whole
 
 
-def _tuples(said: dict[str, Any]) -> dict[str, Any]:
+def _setting_with_tuples(said: dict[str, Any]) -> dict[str, Any]:
     """A setting read back from JSON, which knows lists only."""
     classes = {label: tuple(texts) for label, texts in said["classes"].items()}
     return said | {

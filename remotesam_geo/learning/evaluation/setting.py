@@ -103,12 +103,12 @@ def asked_as(
     """
     one_of("spelling", spelling, get_args(Spelling))
     return {
-        label: (template.replace("{name}", _plain(label) if spelling == "plain" else label),)
+        label: (template.replace("{name}", _plain_label(label) if spelling == "plain" else label),)
         for label in labels
     }
 
 
-def _plain(label: str) -> str:
+def _plain_label(label: str) -> str:
     words = label.replace("_", " ").replace("-", " ").strip().lower()
     known = vocabulary()
     category = known.get(words)

@@ -31,7 +31,7 @@ def weigh_labels(unit: Unit, ask: PicturePredictor, setting: Setting) -> Row:
     return {"scores": scores, "true": [label for label in true if label in setting.classes]}
 
 
-def _mixed(pair: Sequence[float], balance: float) -> float:
+def _balanced_score(pair: Sequence[float], balance: float) -> float:
     return balance * pair[0] + (1 - balance) * pair[1]
 
 
@@ -45,7 +45,7 @@ def judge_multi_label(rows: Sequence[Row], setting: Setting) -> Evidence:
                 [
                     label
                     for label, pair in row["scores"].items()
-                    if _mixed(pair, balance)
+                    if _balanced_score(pair, balance)
                     > (setting.threshold_of(label) if threshold is None else threshold)
                 ],
                 row["true"],
@@ -56,7 +56,7 @@ def judge_multi_label(rows: Sequence[Row], setting: Setting) -> Evidence:
     quality = {}
     for row in rows:
         right = sum(
-            (_mixed(pair, balance) > setting.threshold_of(label)) == (label in row["true"])
+            (_balanced_score(pair, balance) > setting.threshold_of(label)) == (label in row["true"])
             for label, pair in row["scores"].items()
         )
         quality[row["key"]] = right / max(1, len(row["scores"]))
@@ -86,9 +86,9 @@ def judge_single_label(rows: Sequence[Row], setting: Setting) -> Evidence:
     judged = [row for row in rows if row["true"]]
 
     def best(row: Row, threshold: float | None, balance: float) -> str | None:
-        label, pair = max(row["scores"].items(), key=lambda one: _mixed(one[1], balance))
+        label, pair = max(row["scores"].items(), key=lambda one: _balanced_score(one[1], balance))
         limit = setting.threshold_of(label) if threshold is None else threshold
-        return label if _mixed(pair, balance) >= limit else None
+        return label if _balanced_score(pair, balance) >= limit else None
 
     def at(threshold: float | None, balance: float) -> Scores:
         score = SingleLabelScore(list(setting.classes))
@@ -98,8 +98,10 @@ def judge_single_label(rows: Sequence[Row], setting: Setting) -> Evidence:
 
     balance = SINGLE_LABEL_BALANCE if setting.balance is None else setting.balance
     quality = {
-        row["key"]: _mixed(row["scores"][row["true"][0]], balance)
-        - max((_mixed(p, balance) for label, p in row["scores"].items() if label != row["true"][0]), default=0.0)
+        row["key"]: _balanced_score(row["scores"][row["true"][0]], balance)
+        - max(
+            (_balanced_score(p, balance) for label, p in row["scores"].items() if label != row["true"][0]), default=0.0
+        )
         for row in judged
     }  # fmt: skip
     return Evidence(

@@ -121,7 +121,7 @@ class Captioned:
     def __call__(self, material: Material, rng: random.Random) -> Iterator[Triplet | Refused]:  # noqa: ARG002 - nothing is drawn
         """One-to-one, or one-to-many where several known things are meant; and what was refused."""
         rgb = material.rgb
-        patches = _patches((rgb.shape[0], rgb.shape[1]), self.side, self.overlap)
+        patches = _patches_of_picture((rgb.shape[0], rgb.shape[1]), self.side, self.overlap)
         said: list[tuple[_Patch, str, str]] = []
         for patch in patches:
             reply = read_reply(self._written(rgb, patch), classes=self.classes, words=self.words)
@@ -139,7 +139,7 @@ class Captioned:
             if reason:
                 yield Refused(what="one-to-one", reason=reason)
             else:
-                yield _triplet(material, patch, label, text, mask)
+                yield _captioned_triplet(material, patch, label, text, mask)
 
     def _written(self, rgb: Pixels, patch: "_Patch") -> str:
         x0, y0, x1, y1 = patch
@@ -164,21 +164,21 @@ class Captioned:
 _Patch = tuple[int, int, int, int]
 
 
-def _patches(shape: tuple[int, int], side: int, overlap: int) -> list[_Patch]:
+def _patches_of_picture(shape: tuple[int, int], side: int, overlap: int) -> list[_Patch]:
     """Patches of one size that cover a picture, x0, y0, x1, y1; evenly spread, none beyond the border."""
     height, width = (min(side, length) for length in shape)
-    tops, lefts = (_starts(length, side, overlap) for length in shape)
+    tops, lefts = (_patch_starts(length, side, overlap) for length in shape)
     return [(x, y, x + width, y + height) for y in tops for x in lefts]
 
 
-def _starts(length: int, side: int, overlap: int) -> list[int]:
+def _patch_starts(length: int, side: int, overlap: int) -> list[int]:
     if length <= side:
         return [0]
     count = -(-(length - overlap) // (side - overlap))
     return [round(k * (length - side) / (count - 1)) for k in range(count)]
 
 
-def _triplet(
+def _captioned_triplet(
     material: Material, patch: _Patch, label: str, text: str, mask: NDArray[np.bool_]
 ) -> Triplet:
     example = material.example

@@ -35,7 +35,7 @@ def colours_of(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> frozenset[str
         >>> sorted(colours_of(roof, np.ones((8, 8), bool)))
         ['red']
     """
-    inner = _inner(mask)
+    inner = _mask_without_rim(mask)
     if not inner.any():
         return frozenset(PALETTE)
     lab = cv2.cvtColor((rgb[inner][None] / 255).astype(np.float32), cv2.COLOR_RGB2LAB)[0]
@@ -43,33 +43,33 @@ def colours_of(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> frozenset[str
     spread = np.linalg.norm(lab - middle, axis=1)
     if np.mean(spread < 22) < SAME:
         return frozenset(PALETTE)
-    return _names(*(float(value) for value in middle))
+    return _names_of_lightness(*(float(value) for value in middle))
 
 
-def _inner(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _mask_without_rim(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Without the rim, whose pixels are half of the ground; all of it where nothing else is left."""
     core = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(np.bool_)
     return core if core.sum() >= max(9, mask.sum() // 8) else mask
 
 
-def _names(lightness: float, a: float, b: float) -> frozenset[str]:
+def _names_of_lightness(lightness: float, a: float, b: float) -> frozenset[str]:
     chroma = float(np.hypot(a, b))
     found: set[str] = set()
     if chroma < COLOUR_CHROMA:
-        found |= _greys(lightness)
+        found |= _grey_names(lightness)
     if chroma > GREY_CHROMA:
-        found |= _hues(lightness, float(np.degrees(np.arctan2(b, a))) % 360)
+        found |= _hue_names(lightness, float(np.degrees(np.arctan2(b, a))) % 360)
         if lightness < BLACK:
             found.add("black")
     return frozenset(found)
 
 
-def _greys(lightness: float) -> set[str]:
+def _grey_names(lightness: float) -> set[str]:
     bounds = (("black", -1.0, GREY_LOW), ("grey", BLACK, WHITE), ("white", GREY_HIGH, 101.0))
     return {name for name, low, high in bounds if low < lightness < high}
 
 
-def _hues(lightness: float, hue: float) -> set[str]:
+def _hue_names(lightness: float, hue: float) -> set[str]:
     away = {name: min(abs(hue - at), 360 - abs(hue - at)) for name, at in HUES.items()}
     nearest = min(away.values())
     found = {name for name, distance in away.items() if distance < nearest + CLEAR}

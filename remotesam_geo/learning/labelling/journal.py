@@ -65,7 +65,7 @@ class Journal:
                     f"{self.folder} was begun with {whole[0].get('about')}, now it is {about}: go on with the same "
                     "steps, or choose a new folder"
                 )
-            self.entries = [_entry(line) for line in whole[1:]]
+            self.entries = [_line_of_journal(line) for line in whole[1:]]
             if whole:
                 return
         self._append({"about": about})
@@ -92,7 +92,7 @@ class Journal:
             "hash": hashed,
         }  # fmt: skip
         self._append(line)
-        self.entries.append(_entry(line))
+        self.entries.append(_line_of_journal(line))
         return self.entries[-1]
 
     def finish(self) -> TripletStore:
@@ -143,7 +143,7 @@ def _whole_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
     return found, position
 
 
-def _entry(line: Mapping[str, Any]) -> JournalLine:
+def _line_of_journal(line: Mapping[str, Any]) -> JournalLine:
     return JournalLine(
         picture=line["picture"], triplets=len(line["triplets"]), kept=line["kept"], dropped=line["dropped"],
         hash=line["hash"],

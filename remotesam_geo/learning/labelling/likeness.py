@@ -92,7 +92,7 @@ def choose_least(
     least = np.unique(good)
     kept = 1 - np.searchsorted(good, least) / good.size
     passed = bad.size - np.searchsorted(bad, least)
-    precise = _precision(kept, passed / bad.size, share)
+    precise = _precision_of_threshold(kept, passed / bad.size, share)
     reached = np.flatnonzero(precise >= precision)
     if not reached.size:
         best = int(precise.argmax())
@@ -107,7 +107,7 @@ def choose_least(
     leak = passed[k : k + 1] / bad.size
     return ChosenLeast(
         least=float(least[k]), wanted=precision, precision=float(precise[k]),
-        doubted=float(_precision(fewest, np.minimum(leak + above, 1), share)[0]), recall=float(kept[k]),
+        doubted=float(_precision_of_threshold(fewest, np.minimum(leak + above, 1), share)[0]), recall=float(kept[k]),
         leak=float(leak[0]), share=float(share), right=good.size, wrong=bad.size,
     )  # fmt: skip
 
@@ -144,7 +144,7 @@ def right_and_wrong(
     return right, wrong
 
 
-def _precision(
+def _precision_of_threshold(
     kept: NDArray[np.float64], leak: NDArray[np.float64], share: float
 ) -> NDArray[np.float64]:
     return np.asarray(share * kept / (share * kept + (1 - share) * leak), np.float64)

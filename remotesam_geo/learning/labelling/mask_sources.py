@@ -39,7 +39,7 @@ class GivenMasks:
             thing.pixels(shape) if thing.mask is not None or self.boxes == "rectangle" else None
             for thing in material.example.things
         ]
-        return _with(material, masks, "no mask")
+        return _things_with_masks(material, masks, "no mask")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ class TaughtMasks:
             drawn = [t(material.rgb, [things[k] for k in asked]) for t in self.teachers]
             for k, versions in zip(asked, zip(*drawn, strict=True), strict=True):
                 masks[k] = self._agreed(versions)
-        return _with(material, masks, "teachers disagree")
+        return _things_with_masks(material, masks, "teachers disagree")
 
     def _agreed(self, versions: Sequence[NDArray[np.bool_]]) -> Mask | None:
         whole = np.sum(versions, axis=0) * 2 > len(versions)
@@ -101,7 +101,7 @@ def agreement(masks: Sequence[NDArray[np.bool_]]) -> float:
     return float(np.mean(shares)) if shares else 1.0
 
 
-def _with(material: Material, masks: Sequence[Mask | None], reason: str) -> Material:
+def _things_with_masks(material: Material, masks: Sequence[Mask | None], reason: str) -> Material:
     """The things that have a mask; a label that lost one is unsure."""
     example = material.example
     pairs = list(zip(example.things, masks, strict=True))

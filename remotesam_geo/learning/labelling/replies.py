@@ -54,11 +54,11 @@ def read_reply(text: str, *, classes: Sequence[str] = (), words: int = 20) -> Re
     """
     if len(text) > LONGEST:
         return Reply(said={}, refused=("far too long",))
-    objects, fault = _objects(text)
+    objects, fault = _json_objects(text)
     if len(objects) != 1:
         return Reply(said={}, refused=("several objects" if objects else fault,))
     known = {say(spoken(name)): name for name in classes for say in (plural, str)}
-    return _entries(objects[0], known, words)
+    return _entries_of_reply(objects[0], known, words)
 
 
 Pairs = list[tuple[str, Any]]
@@ -68,14 +68,14 @@ class _Object(Pairs):
     """The entries of an object as they stand: a class that comes twice is not lost."""
 
 
-def _objects(text: str) -> tuple[list[_Object], str]:
+def _json_objects(text: str) -> tuple[list[_Object], str]:
     """The different objects of a text, those in fences before others; and what is wrong where there are none."""
     fenced = [found[1] for found in FENCE.finditer(text)]
     fault = "no object"
     for parts in (fenced, [text]):
         found: list[_Object] = []
         for part in parts:
-            for value in _values(part):
+            for value in _outermost_values(part):
                 if isinstance(value, str):
                     fault = value
                 elif value not in found:
@@ -85,7 +85,7 @@ def _objects(text: str) -> tuple[list[_Object], str]:
     return [], fault
 
 
-def _values(text: str) -> Iterator[_Object | str]:
+def _outermost_values(text: str) -> Iterator[_Object | str]:
     """The outermost objects of a text, and why what begins like one is none."""
     read = json.JSONDecoder(object_pairs_hook=_Object)
     start = text.find("{")
@@ -93,7 +93,7 @@ def _values(text: str) -> Iterator[_Object | str]:
         try:
             value, end = read.raw_decode(text, start)
         except json.JSONDecodeError as error:
-            yield _fault(text, error)
+            yield _reply_fault(text, error)
             return  # what follows would be read out of its place
         except (
             ValueError,
@@ -105,7 +105,7 @@ def _values(text: str) -> Iterator[_Object | str]:
         start = text.find("{", end)
 
 
-def _fault(text: str, error: json.JSONDecodeError) -> str:
+def _reply_fault(text: str, error: json.JSONDecodeError) -> str:
     """What kind of mistake it is, as the report counts it."""
     before, after = text[: error.pos].rstrip(), text[error.pos :]
     comma = before.endswith(",") if not after.startswith(",") else True
@@ -116,19 +116,19 @@ def _fault(text: str, error: json.JSONDecodeError) -> str:
     return "not JSON"
 
 
-def _entries(pairs: _Object, known: Mapping[str, str], words: int) -> Reply:
+def _entries_of_reply(pairs: _Object, known: Mapping[str, str], words: int) -> Reply:
     said: dict[str, str] = {}
     refused: list[str] = []
     twice: set[str] = set()
     for key, value in pairs:
-        label, reason = _class(key, known)
+        label, reason = _class_of_key(key, known)
         if not reason:
             reason = "class twice" if label in said or label in twice else ""
             if reason:  # neither can be preferred
                 refused += [reason] if said.pop(label, None) is not None else []
                 twice.add(label)
         expression = " ".join(value.split()) if isinstance(value, str) else ""
-        reason = reason or _doubt(value, expression, label, words)
+        reason = reason or _doubt_of_expression(value, expression, label, words)
         if reason:
             refused.append(reason)
         else:
@@ -136,7 +136,7 @@ def _entries(pairs: _Object, known: Mapping[str, str], words: int) -> Reply:
     return Reply(said=said, refused=tuple(refused))
 
 
-def _class(key: str, known: Mapping[str, str]) -> tuple[str, str]:
+def _class_of_key(key: str, known: Mapping[str, str]) -> tuple[str, str]:
     name = " ".join(key.replace("_", " ").split()).lower()
     if not NAME.fullmatch(name):
         return "", "no class name"
@@ -146,7 +146,7 @@ def _class(key: str, known: Mapping[str, str]) -> tuple[str, str]:
     return label, "" if label else "class not asked for"
 
 
-def _doubt(value: object, expression: str, label: str, words: int) -> str:
+def _doubt_of_expression(value: object, expression: str, label: str, words: int) -> str:
     """Why an expression is not taken, or nothing."""
     if not isinstance(value, str):
         return "expression is no text"

@@ -39,7 +39,7 @@ class KindClasses:
         """One-to-many, and one-to-one where things have descriptions."""
         example = material.example
         labels = {thing.label for thing in example.things}
-        names = {label: spoken(label) for label in labels | set(_mapped(example))}
+        names = {label: spoken(label) for label in labels | set(_mapped_labels(example))}
         for triplet in triplets_of(example, template=self.template, spelling=names):
             if triplet.kind == "one-to-one":
                 yield replace(triplet, attributes={"rule": "given"})
@@ -67,7 +67,11 @@ class AbsentClasses:
     def __call__(self, material: Material, rng: random.Random) -> Iterator[Triplet]:
         """One-to-zero."""
         example = material.example
-        there = {thing.label for thing in example.things} | material.unsure | set(_mapped(example))
+        there = (
+            {thing.label for thing in example.things}
+            | material.unsure
+            | set(_mapped_labels(example))
+        )
         there |= set(example.labels) | {label for label, n in example.counts.items() if n}
         missing = [c for c in self.classes if not any(related(c, other) for other in there)]
         drawn = [(name, "known") for name in rng.sample(missing, min(self.known, len(missing)))]
@@ -79,7 +83,7 @@ class AbsentClasses:
         for name, origin in drawn:
             text = self.template.replace("{name}", spoken(name))
             empty = Mask.empty(example.picture.shape)
-            yield _triplet(
+            yield _triplet_by_rule(
                 example, text, empty, kind="one-to-zero", label=name, number=f"no {name}",
                 notes={"rule": "absent", "absent": origin},
             )  # fmt: skip
@@ -130,7 +134,7 @@ class SingleThings:
     def __call__(self, material: Material, rng: random.Random) -> Iterator[Triplet]:
         """One-to-one; one-to-many, where the words are true of several."""
         example = material.example
-        seen = _look(material, self.colours)
+        seen = _visible_things(material, self.colours)
         names = sorted({s.name for s in seen})
         palette = PALETTE if self.colours == "measured" else tuple(
             sorted({colour for s in seen for colour in s.colours})
@@ -143,10 +147,10 @@ class SingleThings:
             ):
                 label = example.things[one.ids[0]].label
                 told.setdefault(one.text, (one.kind, label, one.ids))
-        for text, (kind, label, ids) in _drawn(told, self.most, rng):
+        for text, (kind, label, ids) in _draw_expressions(told, self.most, rng):
             masks = [example.things[k].pixels(example.picture.shape) for k in ids]
             many: Kind = "one-to-one" if len(ids) == 1 else "one-to-many"
-            yield _triplet(
+            yield _triplet_by_rule(
                 example, text, Mask.union(masks), kind=many, label=label, number=f"{kind} {text}",
                 notes={"rule": kind, "things": " ".join(str(example.things[k].id or k) for k in ids)},
             )  # fmt: skip
@@ -155,7 +159,7 @@ class SingleThings:
 Told = tuple[str, tuple[str, str, tuple[int, ...]]]
 
 
-def _drawn(
+def _draw_expressions(
     told: dict[str, tuple[str, str, tuple[int, ...]]], most: int, rng: random.Random
 ) -> list[Told]:
     """Some of what could be said, the rules taking turns."""
@@ -173,7 +177,7 @@ def _drawn(
     return chosen[:most]
 
 
-def _look(material: Material, colours: str) -> list[VisibleThing]:
+def _visible_things(material: Material, colours: str) -> list[VisibleThing]:
     """The things that can be spoken of one by one; their ids are their places in the example."""
     things = material.example.things
     passed = set(material.unsure) | {thing.label for thing in things if thing.crowd}
@@ -191,13 +195,13 @@ def _look(material: Material, colours: str) -> list[VisibleThing]:
         mask = thing.pixels(material.example.picture.shape).pixels()
         if not mask.any():
             continue
-        one = _seen(k, thing, mask, _colours(thing, mask, material.rgb, colours))
+        one = _visible_thing(k, thing, mask, _colours_of_thing(thing, mask, material.rgb, colours))
         long[one.name] = long.get(one.name, True) and one.long
         seen.append(one)
     return [replace(s, long=long[s.name]) for s in seen]
 
 
-def _colours(
+def _colours_of_thing(
     thing: Thing, mask: NDArray[np.bool_], rgb: NDArray[np.uint8], source: str
 ) -> frozenset[str]:
     if source == "measured":
@@ -206,7 +210,7 @@ def _colours(
     return frozenset({said} if said else ())
 
 
-def _seen(
+def _visible_thing(
     number: int, thing: Thing, mask: NDArray[np.bool_], colours: frozenset[str]
 ) -> VisibleThing:
     height, width = mask.shape
@@ -236,11 +240,11 @@ def _seen(
         long=sides[1] >= LONG * sides[0],
         cut=cut,
         box=box,
-        outline=_outline(mask),
+        outline=_mask_outline(mask),
     )
 
 
-def _outline(mask: NDArray[np.bool_]) -> BaseGeometry:
+def _mask_outline(mask: NDArray[np.bool_]) -> BaseGeometry:
     """The shape of a mask, its pixels' outer edges included."""
     lines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     parts: list[BaseGeometry] = []
@@ -255,12 +259,12 @@ def _outline(mask: NDArray[np.bool_]) -> BaseGeometry:
     return shapely.union_all(parts).buffer(0.5, cap_style="square", join_style="mitre")
 
 
-def _mapped(example: Example) -> tuple[str, ...]:
+def _mapped_labels(example: Example) -> tuple[str, ...]:
     """The labels of a class map; what of them is there is found when it is read."""
     return () if example.classes is None else example.classes.names
 
 
-def _triplet(
+def _triplet_by_rule(
     example: Example,
     text: str,
     mask: Mask,

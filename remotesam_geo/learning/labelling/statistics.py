@@ -154,11 +154,11 @@ def statistics(triplets: Iterable[Triplet], *, near: int = 3) -> Statistics:
             len({known.path(name)[0] for name in there}) / len(known.children()),
         ),
         unknown=tuple(sorted(label for label in labels if spoken(label) not in known)),
-        near=tuple(_near(hashes, near)),
+        near=tuple(_near_duplicates(hashes, near)),
     )
 
 
-def _near(hashes: Mapping[str, int], bits: int) -> Iterable[tuple[str, str]]:
+def _near_duplicates(hashes: Mapping[str, int], bits: int) -> Iterable[tuple[str, str]]:
     """Pairs of pictures whose hashes differ in few bits."""
     names = list(hashes)
     values = np.array([hashes[name] for name in names], np.uint64)

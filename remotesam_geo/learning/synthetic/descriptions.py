@@ -71,13 +71,13 @@ def expressions(picture: WorldScene, rng: random.Random | int = 0) -> list[Expre
         'building in the image'
     """
     dice = random.Random(rng) if isinstance(rng, int) else rng  # noqa: S311 - wordings
-    seen = _look(picture)
+    seen = _visible_things_of(picture)
     shape = picture.labels.shape[0], picture.labels.shape[1]
     asked: dict[str, Expression] = {}
     for name in CLASSES:
         some = [s for s in seen if s.name == name]
-        every = _ids(some)
-        if not some or _recognisable(picture.of(name)):
+        every = _thing_ids(some)
+        if not some or _is_recognisable(picture.of(name)):
             text = f"{name} in the image"
             asked[text] = Expression(
                 text=text, kind="class" if some else "absent", name=name, ids=every, every=every
@@ -92,16 +92,16 @@ def expressions(picture: WorldScene, rng: random.Random | int = 0) -> list[Expre
     return list(asked.values())
 
 
-def _recognisable(some: tuple[Instance, ...]) -> bool:
+def _is_recognisable(some: tuple[Instance, ...]) -> bool:
     """Whether enough of a class shows to know it by."""
     return sum(one.pixels for one in some) >= SLIVER and any(one.visible >= PART for one in some)
 
 
-def _ids(some: Iterable[VisibleThing]) -> tuple[int, ...]:
+def _thing_ids(some: Iterable[VisibleThing]) -> tuple[int, ...]:
     return tuple(sorted(s.id for s in some))
 
 
-def _look(picture: WorldScene) -> list[VisibleThing]:
+def _visible_things_of(picture: WorldScene) -> list[VisibleThing]:
     labels = picture.labels
     count = len(picture.instances) + 1
     rows, columns = np.nonzero(labels)

@@ -84,7 +84,7 @@ class _Frame(NamedTuple):
 
 
 @functools.cache
-def _gains() -> NDArray[np.float32]:
+def _material_gains() -> NDArray[np.float32]:
     """5 x 256, by material: factors of the four textures' bytes, and what makes their mean 1."""
     table = np.zeros((5, 256), np.float32)
     for code, amplitudes in _AMPLITUDES.items():
@@ -93,13 +93,13 @@ def _gains() -> NDArray[np.float32]:
     return table
 
 
-def _veil(haze: float) -> NDArray[np.float32]:
+def _haze_by_byte(haze: float) -> NDArray[np.float32]:
     """Share of haze by byte of the texture that it follows."""
     drift = (np.arange(256) - 128) / UNIT
     return np.clip(haze * (1 + 0.25 * drift), 0, 0.6).astype(np.float32)
 
 
-def _placed(
+def _placed_corners(
     things: Sequence[SiteThing], arrays: list[NDArray[np.float64]], counts: list[int]
 ) -> NDArray[np.float64]:
     """The unit coordinates of each thing on the plane, all in one array."""
@@ -116,7 +116,7 @@ def outlines(things: Sequence[SiteThing]) -> tuple[NDArray[np.float64], NDArray[
         return np.zeros((0, 2)), np.zeros(0, np.int64)
     arrays = [shapes(t.kind)[t.variety].outline for t in things]
     counts = [len(a) for a in arrays]
-    return _placed(things, arrays, counts), np.array(counts)
+    return _placed_corners(things, arrays, counts), np.array(counts)
 
 
 def shown(
@@ -153,10 +153,10 @@ def owners(
 ) -> NDArray[np.int32]:
     """H x W: 1 + the index of the thing that holds each pixel's centre, 0 where none."""
     vertices, sizes = outlines(things)
-    return _owners(to_pixels(vertices), sizes, shape)
+    return _owner_of_pixels(to_pixels(vertices), sizes, shape)
 
 
-def _owners(
+def _owner_of_pixels(
     pixels: NDArray[np.float64], sizes: NDArray[np.int64], shape: tuple[int, int]
 ) -> NDArray[np.int32]:
     owner = np.zeros(shape, np.int32)
@@ -170,10 +170,10 @@ def cover(
 ) -> NDArray[np.uint8]:
     """H x W: the code of the last patch that holds each pixel's centre."""
     true = [g for g in ground if g.truth]
-    return _cover(true, to_pixels(np.concatenate([g.points for g in true])), shape)
+    return _cover_codes(true, to_pixels(np.concatenate([g.points for g in true])), shape)
 
 
-def _cover(
+def _cover_codes(
     true: Sequence[Ground], pixels: NDArray[np.float64], shape: tuple[int, int]
 ) -> NDArray[np.uint8]:
     codes = np.zeros(shape, np.uint8)
@@ -216,22 +216,22 @@ def draw(
         lambda points: to_pixels(points) + MARGIN, shape[0] + 2 * MARGIN, shape[1] + 2 * MARGIN
     )
     flat = np.zeros((frame.height * FINE, frame.width * FINE, 3), np.uint8)
-    codes = _ground(flat, ground, frame)
+    codes = _paint_ground(flat, ground, frame)
     owner = np.zeros(codes.shape, np.int32)
     material, shade = codes, None
     if things:
         vertices, sizes = outlines(things)
-        owner = _owners(frame.to_pixels(vertices), sizes, codes.shape)
+        owner = _owner_of_pixels(frame.to_pixels(vertices), sizes, codes.shape)
         kinds = np.array([0] + [_MATERIAL.get(t.kind, _OBJECT) for t in things], np.uint8)
         material = kinds.take(owner)
         np.copyto(material, codes, where=material == 0)
-        shade = _shadows(things, frame, vertices, sizes, light)
-        _parts(flat, sorted(things, key=lambda t: t.height), frame, light)
+        shade = _shadow_canvas(things, frame, vertices, sizes, light)
+        _paint_things(flat, sorted(things, key=lambda t: t.height), frame, light)
         clutter = sum(t.kind not in CLASSES for t in things)  # it comes first
         owner[owner <= clutter] = 0
     shifted = to_plane.copy()
     shifted[:, 2] -= to_plane[:, :2] @ (MARGIN, MARGIN)
-    rgb = _expose(flat, shade, material, shifted, light)
+    rgb = _exposed_picture(flat, shade, material, shifted, light)
     inner = (slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN))
     grainy = cv2.scaleAdd(grain(noise, shape), light.noise, rgb[inner].astype(np.float32))
     return Drawing(
@@ -241,7 +241,9 @@ def draw(
     )
 
 
-def _ground(flat: NDArray[np.uint8], ground: Sequence[Ground], frame: _Frame) -> NDArray[np.uint8]:
+def _paint_ground(
+    flat: NDArray[np.uint8], ground: Sequence[Ground], frame: _Frame
+) -> NDArray[np.uint8]:
     """Paint the ground, and return the code of the last patch that holds each pixel's centre."""
     counts = np.array([len(g.points) for g in ground])
     pixels = frame.to_pixels(np.concatenate([g.points for g in ground]))
@@ -256,10 +258,10 @@ def _ground(flat: NDArray[np.uint8], ground: Sequence[Ground], frame: _Frame) ->
         first = last
     true = np.array([g.truth for g in patches])
     kept = np.repeat(true, counts[shown])
-    return _cover([g for g in patches if g.truth], pixels[kept], (frame.height, frame.width))
+    return _cover_codes([g for g in patches if g.truth], pixels[kept], (frame.height, frame.width))
 
 
-def _shadows(
+def _shadow_canvas(
     things: Sequence[SiteThing],
     frame: _Frame,
     vertices: NDArray[np.float64],
@@ -289,12 +291,12 @@ def _shadows(
     return np.asarray(cv2.compare(shadow, raised, cv2.CMP_GT), np.uint8)
 
 
-def _parts(
+def _paint_things(
     flat: NDArray[np.uint8], things: Sequence[SiteThing], frame: _Frame, light: Light
 ) -> None:
     """Paint the things in the order given."""
     made = [shapes(t.kind)[t.variety] for t in things]
-    placed = _placed(things, [s.vertices for s in made], [len(s.vertices) for s in made])
+    placed = _placed_corners(things, [s.vertices for s in made], [len(s.vertices) for s in made])
     pieces = frame.fixed(frame.to_pixels(placed), np.concatenate([s.sizes for s in made]))
     counts = [len(s.sizes) for s in made]
     own = np.repeat(np.array([t.rgb for t in things]), counts, axis=0)
@@ -308,7 +310,7 @@ def _parts(
         cv2.fillPoly(flat, [piece], colour, cv2.LINE_8, BITS)
 
 
-def _expose(
+def _exposed_picture(
     flat: NDArray[np.uint8],
     shade: NDArray[np.uint8] | None,
     material: NDArray[np.uint8],
@@ -319,14 +321,14 @@ def _expose(
     height, width = material.shape
     near, far = sample(to_plane, (height, width))
     bands = [*cv2.split(near), *cv2.split(far)]
-    tables = _gains()
+    tables = _material_gains()
     level: Plane = cv2.LUT(material, tables[4])
     for k in range(4):
         level += cv2.multiply(cv2.LUT(material, tables[k]), bands[k], dtype=cv2.CV_32F)
     if shade is not None:
         dark = cv2.resize(shade, (width, height), interpolation=cv2.INTER_AREA)
         level *= 1 - np.float32((1 - light.shade) / 255) * dark
-    veil: Plane = cv2.LUT(bands[5], _veil(light.haze))
+    veil: Plane = cv2.LUT(bands[5], _haze_by_byte(light.haze))
     level *= 1 - veil
     clouds = functools.partial(
         cloud, to_plane, material.shape, share=light.clouds, key=light.cloud_key

@@ -125,24 +125,28 @@ class World:
             raise InputError(f"resolution must be above 0 metres, not {resolution}")
         forward = transformers(self.anchor, str(crs))[0]
         x, y = forward.transform(*centre)
-        dx, dy = resolution / np.linalg.norm(_scale(self.anchor, str(crs), x, y), axis=0)
+        dx, dy = resolution / np.linalg.norm(_plane_scale(self.anchor, str(crs), x, y), axis=0)
         height, width = shape
         affine = rasterio.Affine(dx, 0, x - dx * width / 2, 0, -dy, y + dy * height / 2)
         return GeoBox(shape, affine, crs)
 
     def render(self, geobox: GeoBox, *, time: int = 0) -> NDArray[np.uint8]:
         """The picture of a window, H x W x 3."""
-        return np.asarray(_pixels(self, geobox, _all(geobox), self._index(time), 0), np.uint8)
+        return np.asarray(
+            _render_geobox(self, geobox, _whole_window(geobox), self._index(time), 0), np.uint8
+        )
 
     def clouds(self, geobox: GeoBox, *, time: int = 0) -> NDArray[np.bool_]:
         """H x W: where clouds hide the ground in the picture, if only a little."""
-        return np.asarray(_pixels(self, geobox, _all(geobox), self._index(time), 1), bool)
+        return np.asarray(
+            _render_geobox(self, geobox, _whole_window(geobox), self._index(time), 1), bool
+        )
 
     def labels(self, geobox: GeoBox, *, time: int = 0) -> NDArray[np.int64]:
         """H x W: the `id` in `truth` of the object on each pixel, 0 where none."""
         out = np.empty(geobox.shape, np.int64)
-        for view, rows, columns in _blocks(self, geobox):
-            things = _objects(view, self._index(time))
+        for view, rows, columns in _views_by_block(self, geobox):
+            things = _objects_in_view(view, self._index(time))
             ids = np.array([0, *(t.ident for t in things)], np.int64)
             out[rows, columns] = ids[owners(things, view.to_pixels, view.shape)]
         return out
@@ -150,7 +154,7 @@ class World:
     def landcover(self, geobox: GeoBox) -> NDArray[np.uint8]:
         """H x W: codes of `LANDCOVER`."""
         out = np.empty(geobox.shape, np.uint8)
-        for view, rows, columns in _blocks(self, geobox):
+        for view, rows, columns in _views_by_block(self, geobox):
             out[rows, columns] = cover(view.look(0)[1], view.to_pixels, view.shape)
         return out
 
@@ -163,7 +167,7 @@ class World:
         """
         time = self._index(time)
         view = View(self.landscape, Lattice.of(geobox), geobox.shape.yx)
-        table = _table(view, _objects(view, time))
+        table = _truth_table(view, _objects_in_view(view, time))
         taken = np.datetime64(self.acquisitions[time].time, "ns")
         return table.assign(time=np.full(len(table), taken))
 
@@ -225,7 +229,7 @@ class World:
         count = len(self.acquisitions)
         cut = normalize_chunks((1, tall, wide), (count, *geobox.shape))  # type: ignore[no-untyped-call]
         token = tokenize(self, geobox, tall, wide)
-        layer: Any = functools.partial(_layer, self, geobox)
+        layer: Any = functools.partial(_picture_chunk, self, geobox)
         rgb = da.map_blocks(  # type: ignore[no-untyped-call]
             layer,
             chunks=(*cut, (3,)),
@@ -235,7 +239,7 @@ class World:
         )
         dims = ("time", *geobox.dimensions)
         data = {name: (dims, rgb[..., k]) for k, name in enumerate(("red", "green", "blue"))}
-        hidden: Any = functools.partial(_valid, self, geobox, mask_clouds)
+        hidden: Any = functools.partial(_validity_chunk, self, geobox, mask_clouds)
         valid = da.map_blocks(  # type: ignore[no-untyped-call]
             hidden,
             chunks=cut,
@@ -281,7 +285,7 @@ class World:
         return target
 
 
-def _scale(anchor: tuple[float, float], crs: str, x: float, y: float) -> NDArray[np.float64]:
+def _plane_scale(anchor: tuple[float, float], crs: str, x: float, y: float) -> NDArray[np.float64]:
     """2 x 2: metres on the plane per unit of x and of y of the CRS, near a place."""
     back = transformers(anchor, crs)[1]
     step = 1e-4 if pyproj.CRS(crs).is_geographic else 10.0
@@ -290,7 +294,7 @@ def _scale(anchor: tuple[float, float], crs: str, x: float, y: float) -> NDArray
     return np.column_stack([right - left, up - down]) / (2 * step)
 
 
-def _pixels(
+def _render_geobox(
     world: World, geobox: GeoBox, window: Window, time: int, which: int
 ) -> NDArray[np.uint8] | NDArray[np.bool_]:
     """The picture (0) or the clouds (1) of a window of a geobox, put together from tiles."""
@@ -304,29 +308,29 @@ def _pixels(
     return out
 
 
-def _window(array_location: list[tuple[int, int]]) -> tuple[int, Window]:
+def _window_of_chunk(array_location: list[tuple[int, int]]) -> tuple[int, Window]:
     (time, _), (top, bottom), (left, right) = array_location[:3]
     return time, (slice(top, bottom), slice(left, right))
 
 
-def _layer(world: World, geobox: GeoBox, block_info: Any = None) -> NDArray[np.uint8]:
+def _picture_chunk(world: World, geobox: GeoBox, block_info: Any = None) -> NDArray[np.uint8]:
     """One chunk of pictures, 1 x H x W x 3."""
-    time, window = _window(block_info[None]["array-location"])
-    return np.asarray(_pixels(world, geobox, window, time, 0)[None], np.uint8)
+    time, window = _window_of_chunk(block_info[None]["array-location"])
+    return np.asarray(_render_geobox(world, geobox, window, time, 0)[None], np.uint8)
 
 
-def _valid(
+def _validity_chunk(
     world: World, geobox: GeoBox, mask_clouds: bool, block_info: Any = None
 ) -> NDArray[np.bool_]:
     """One chunk of validity, 1 x H x W."""
-    time, window = _window(block_info[None]["array-location"])
+    time, window = _window_of_chunk(block_info[None]["array-location"])
     rows, columns = window
     if not mask_clouds:
         return np.ones((1, rows.stop - rows.start, columns.stop - columns.start), bool)
-    return ~np.asarray(_pixels(world, geobox, window, time, 1)[None], bool)
+    return ~np.asarray(_render_geobox(world, geobox, window, time, 1)[None], bool)
 
 
-def _blocks(world: World, geobox: GeoBox) -> Iterator[tuple[View, slice, slice]]:
+def _views_by_block(world: World, geobox: GeoBox) -> Iterator[tuple[View, slice, slice]]:
     """Views of the window piece by piece, so that truth of any size is drawn in bounded memory."""
     lattice = Lattice.of(geobox)
     height, width = geobox.shape
@@ -337,20 +341,20 @@ def _blocks(world: World, geobox: GeoBox) -> Iterator[tuple[View, slice, slice]]
             yield view, slice(top, top + shape[0]), slice(left, left + shape[1])
 
 
-def _objects(view: View, time: int) -> list[SiteThing]:
+def _objects_in_view(view: View, time: int) -> list[SiteThing]:
     return [t for t in view.look(time)[0] if t.kind in CLASSES]
 
 
-def _polygons(vertices: NDArray[np.float64], sizes: NDArray[np.int64]) -> NDArray[np.object_]:
+def _thing_polygons(vertices: NDArray[np.float64], sizes: NDArray[np.int64]) -> NDArray[np.object_]:
     rings = shapely.linearrings(vertices, indices=np.repeat(np.arange(len(sizes)), sizes))
     return np.asarray(shapely.polygons(rings))
 
 
-def _table(view: View, things: list[SiteThing]) -> gpd.GeoDataFrame:
+def _truth_table(view: View, things: list[SiteThing]) -> gpd.GeoDataFrame:
     """The things that reach into the view."""
     vertices, sizes = outlines(things)
     carried = view.to_crs(vertices)
-    seen = _polygons(view.from_crs(carried), sizes)
+    seen = _thing_polygons(view.from_crs(carried), sizes)
     height, width = view.shape
     frame = shapely.box(0, 0, width, height)
     kept = np.flatnonzero(shapely.intersects(seen, frame))
@@ -358,18 +362,18 @@ def _table(view: View, things: list[SiteThing]) -> gpd.GeoDataFrame:
     table = {
         "label": pd.array([t.kind for t in some], dtype="str"),
         "colour": pd.array([t.colour for t in some], dtype="str"),
-        "area_m2": shapely.area(_polygons(vertices, sizes)[kept]),
+        "area_m2": shapely.area(_thing_polygons(vertices, sizes)[kept]),
         "length_m": np.array([max(t.length, t.width) for t in some], float),
         "width_m": np.array([min(t.length, t.width) for t in some], float),
         "cut": ~shapely.covers(frame, seen[kept]),
     }
     index = pd.Index(np.array([t.ident for t in some], np.int64), name="id")
     found = gpd.GeoDataFrame(
-        table, geometry=_polygons(carried, sizes)[kept], crs=view.lattice.crs, index=index
+        table, geometry=_thing_polygons(carried, sizes)[kept], crs=view.lattice.crs, index=index
     )
     return found.sort_index()
 
 
-def _all(geobox: GeoBox) -> Window:
+def _whole_window(geobox: GeoBox) -> Window:
     height, width = geobox.shape
     return slice(0, height), slice(0, width)

@@ -42,7 +42,7 @@ class Kind:
         return tuple(name for name, _ in self.colours)
 
 
-def _kind(name: str, plural: str, colours: str) -> Kind:
+def _class_kind(name: str, plural: str, colours: str) -> Kind:
     """A class; its colours written as "white 4, grey 3"."""
     pairs = (colour.split() for colour in colours.split(", "))
     return Kind(name=name, plural=plural, colours=tuple((c, float(w)) for c, w in pairs))
@@ -51,28 +51,28 @@ def _kind(name: str, plural: str, colours: str) -> Kind:
 CLASSES: dict[str, Kind] = {
     kind.name: kind
     for kind in (
-        _kind("airplane", "airplanes", "white 6, grey 2, blue 1, red 1, yellow 1, green 0.5"),
-        _kind(
+        _class_kind("airplane", "airplanes", "white 6, grey 2, blue 1, red 1, yellow 1, green 0.5"),
+        _class_kind(
             "building",
             "buildings",
             "red 4, brown 3, grey 2, blue 1, white 1, green 0.5, black 0.5",
         ),
-        _kind("harbor", "harbors", "brown 4, grey 3, white 0.5"),
-        _kind(
+        _class_kind("harbor", "harbors", "brown 4, grey 3, white 0.5"),
+        _class_kind(
             "ship",
             "ships",
             "white 4, red 2, blue 2, yellow 1.5, grey 1, brown 0.7, green 0.7, black 0.5",
         ),
-        _kind("sports field", "sports fields", "green 6, red 1, brown 0.5, blue 0.5"),
-        _kind(
+        _class_kind("sports field", "sports fields", "green 6, red 1, brown 0.5, blue 0.5"),
+        _class_kind(
             "storage tank",
             "storage tanks",
             "white 6, grey 2, red 0.7, green 0.7, blue 0.7, brown 0.5",
         ),
-        _kind("swimming pool", "swimming pools", "blue 7, green 1.5, white 0.5"),
-        _kind("tennis court", "tennis courts", "green 3, blue 3, red 3, brown 0.5"),
-        _kind("tree", "trees", "green 8, yellow 1, red 1, brown 0.6"),
-        _kind(
+        _class_kind("swimming pool", "swimming pools", "blue 7, green 1.5, white 0.5"),
+        _class_kind("tennis court", "tennis courts", "green 3, blue 3, red 3, brown 0.5"),
+        _class_kind("tree", "trees", "green 8, yellow 1, red 1, brown 0.6"),
+        _class_kind(
             "vehicle",
             "vehicles",
             "white 4, red 3, blue 3, yellow 1.5, grey 1, black 0.6, green 0.7, brown 0.4",

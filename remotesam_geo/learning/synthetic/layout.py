@@ -42,7 +42,7 @@ class Leaf:
 
 
 @functools.lru_cache(maxsize=4096)
-def _line(seed: int, axis: int, index: int) -> float:
+def _road_line(seed: int, axis: int, index: int) -> float:
     """Where the main road of that index runs."""
     return index * BLOCK + chance(seed, 11, axis, index).uniform(-JITTER, JITTER)
 
@@ -53,8 +53,8 @@ def leaves_of(seed: int, i: int, j: int) -> tuple[Leaf, ...]:
     dice = chance(seed, 12, i, j)
     theme = dice.choices(THEMES, [weight for weight, _ in THEMES])[0][1]
     names, weights = list(theme), list(theme.values())
-    x0, x1 = _line(seed, 0, i), _line(seed, 0, i + 1)
-    y0, y1 = _line(seed, 1, j), _line(seed, 1, j + 1)
+    x0, x1 = _road_line(seed, 0, i), _road_line(seed, 0, i + 1)
+    y0, y1 = _road_line(seed, 1, j), _road_line(seed, 1, j + 1)
     found: list[Leaf] = []
     base = mix(seed, 13, i, j)
     place = (((i & 0xFFFF) << 16) | (j & 0xFFFF)) << 8
@@ -96,7 +96,7 @@ def leaves_of(seed: int, i: int, j: int) -> tuple[Leaf, ...]:
     return tuple(found)
 
 
-def _road(site: Site, leaf: Leaf) -> None:
+def _place_road(site: Site, leaf: Leaf) -> None:
     dice = site.dice
     w, h = site.width / 2, site.height / 2
     site.lay("road", -w, -h, w, h)
@@ -121,7 +121,7 @@ def lay_out(leaf: Leaf) -> tuple[tuple[SiteThing, ...], tuple[Ground, ...]]:
     centre = ((leaf.x0 + leaf.x1) / 2, (leaf.y0 + leaf.y1) / 2)
     site = Site(centre, w, h, leaf.turn * math.pi / 2, ident=leaf.ident, dice=dice)
     if leaf.kind in ("road", "lane", "crossing"):
-        _road(site, leaf)
+        _place_road(site, leaf)
     else:
         DISTRICTS[leaf.kind](site)
     return tuple(site.things), tuple(site.ground)
@@ -154,10 +154,10 @@ class Layout:
                 math.floor((y0 - slack) / BLOCK) - 1, math.floor((y1 + slack) / BLOCK) + 1
             ):
                 if (
-                    _line(self.seed, 0, i) - ROAD > x1
-                    or _line(self.seed, 0, i + 1) + ROAD < x0
-                    or _line(self.seed, 1, j) - ROAD > y1
-                    or _line(self.seed, 1, j + 1) + ROAD < y0
+                    _road_line(self.seed, 0, i) - ROAD > x1
+                    or _road_line(self.seed, 0, i + 1) + ROAD < x0
+                    or _road_line(self.seed, 1, j) - ROAD > y1
+                    or _road_line(self.seed, 1, j + 1) + ROAD < y0
                 ):
                     continue
                 out += [
@@ -177,14 +177,14 @@ class Layout:
         leaves = self.leaves(*low, *high)
         things: list[SiteThing] = []
         ground: list[Ground] = []
-        for leaf in _beside(leaves, window):
+        for leaf in _leaves_in_reach(leaves, window):
             some, patches = lay_out(leaf)
             things += some
             ground += patches
         return things, ground
 
 
-def _beside(leaves: list[Leaf], window: NDArray[np.float64]) -> list[Leaf]:
+def _leaves_in_reach(leaves: list[Leaf], window: NDArray[np.float64]) -> list[Leaf]:
     """Those that come within reach of a window that is turned against them."""
     quads = np.array([((f.x0, f.y0), (f.x1, f.y0), (f.x1, f.y1), (f.x0, f.y1)) for f in leaves])
     meets = np.ones(len(leaves), bool)

@@ -143,7 +143,7 @@ def scene(
     resolution = pixel if resolution is None else resolution
     turn = dice.uniform(0, 2 * math.pi)
     plan = Layout(seed=mix(seed, 2))
-    x, y = _place(plan, dice.random, theme)
+    x, y = _point_of_theme(plan, dice.random, theme)
     c, s = math.cos(turn), math.sin(turn)
     # Pixels to metres: turned, and with y pointing up on the plane.
     linear = resolution * np.array([(c, s), (s, -c)])
@@ -194,7 +194,7 @@ def scene(
                 width=min(thing.length, thing.width),
                 across=max(thing.length, thing.width) / resolution,
                 cut=cut,
-                visible=min(1.0, pixels / _area(ring)) if cut else 1.0,
+                visible=min(1.0, pixels / _ring_area(ring)) if cut else 1.0,
                 box=boxes[number],
             )
         )
@@ -209,12 +209,14 @@ def scene(
     )
 
 
-def _area(ring: NDArray[np.float64]) -> float:
+def _ring_area(ring: NDArray[np.float64]) -> float:
     x, y = (ring - ring[0]).T
     return float(abs(x[:-1] @ y[1:] - x[1:] @ y[:-1]) / 2)
 
 
-def _place(plan: Layout, roll: Callable[[], float], theme: str | None) -> tuple[float, float]:
+def _point_of_theme(
+    plan: Layout, roll: Callable[[], float], theme: str | None
+) -> tuple[float, float]:
     """A point in a district of the first block that has one of the theme."""
     i = 0
     while True:

@@ -128,9 +128,9 @@ class Site:
             if not colour:
                 names, weights = _WEIGHTS[kind]
                 colour = dice.choices(names, cum_weights=weights)[0]
-            rgb = _shade(kind, colour, dice)
+            rgb = _shaded_colour(kind, colour, dice)
         elif rgb is None:
-            rgb = _shade(kind, dice.choice(tuple(COLOURS)), dice)
+            rgb = _shaded_colour(kind, dice.choice(tuple(COLOURS)), dice)
         many = len(shapes(kind))
         drawn = int(dice.random() * many)
         px, py = self.at(x, y)
@@ -228,7 +228,7 @@ _SPECIAL: dict[tuple[str, str], RGB] = {
 }
 
 
-def _shade(kind: str, colour: str, dice: random.Random) -> RGB:
+def _shaded_colour(kind: str, colour: str, dice: random.Random) -> RGB:
     r, g, b = _SPECIAL.get((kind, colour)) or COLOURS[colour]
     k = dice.uniform(0.88, 1.1)
     return (

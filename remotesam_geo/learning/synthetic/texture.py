@@ -21,7 +21,7 @@ UNIT = 36.0
 """Steps of the byte textures that make one standard deviation; 128 is zero."""
 
 
-def _octave(
+def _noise_octave(
     dice: np.random.Generator, side: int, cells: int, stretch: int = 1
 ) -> NDArray[np.float32]:
     """Seamless smooth noise, side x side, of zero mean and unit deviation, with that many cells a side."""
@@ -35,16 +35,16 @@ def _octave(
 
 
 @functools.cache
-def _library() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def _texture_library() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Two byte textures of three channels: (speckle, clumps, streaks) and three coarse ones."""
     dice = np.random.default_rng(20261120)
 
     def near(*octaves: tuple[float, int], stretch: int = 1) -> NDArray[np.uint8]:
-        return _bytes(sum(a * _octave(dice, NEAR, n, stretch) for a, n in octaves))
+        return _texture_bytes(sum(a * _noise_octave(dice, NEAR, n, stretch) for a, n in octaves))
 
     def far() -> NDArray[np.uint8]:
         octaves = ((0.7, 16), (0.5, 64), (0.3, 128))
-        return _bytes(sum(a * _octave(dice, FAR, n) for a, n in octaves))
+        return _texture_bytes(sum(a * _noise_octave(dice, FAR, n) for a, n in octaves))
 
     speckle = near((0.6, 512), (0.8, 256))
     clumps = near((0.6, 128), (0.5, 64), (0.6, 32))
@@ -52,12 +52,12 @@ def _library() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     return np.stack([speckle, clumps, streaks], -1), np.stack([far(), far(), far()], -1)
 
 
-def _bytes(texture: NDArray[np.float32] | float) -> NDArray[np.uint8]:
+def _texture_bytes(texture: NDArray[np.float32] | float) -> NDArray[np.uint8]:
     return np.clip(np.rint(128 + UNIT * texture), 0, 255).astype(np.uint8)
 
 
 @functools.cache
-def _grain() -> NDArray[np.float32]:
+def _sensor_grain() -> NDArray[np.float32]:
     dice = np.random.default_rng(20261121)
     return dice.standard_normal((GRAIN, GRAIN, 3), np.float32)
 
@@ -71,14 +71,14 @@ def sample(
         to_plane: 2 x 3, from pixels (x right, y down, edges at integers) to metres.
         shape: Height and width.
     """
-    near, far = _library()
+    near, far = _texture_library()
     return (
-        _read(near, to_plane, shape, NEAR_CELL, NEAR_TURN),
-        _read(far, to_plane, shape, FAR_CELL, FAR_TURN),
+        _read_texture(near, to_plane, shape, NEAR_CELL, NEAR_TURN),
+        _read_texture(far, to_plane, shape, FAR_CELL, FAR_TURN),
     )
 
 
-def _read(
+def _read_texture(
     texture: NDArray[np.uint8],
     to_plane: NDArray[np.float64],
     shape: tuple[int, int],
@@ -106,7 +106,7 @@ def _read(
 @functools.cache
 def _cloud_level(share: float) -> float:
     """What the texture exceeds on that share of the plane."""
-    return float(np.quantile(_library()[1][..., 0], 1 - share))
+    return float(np.quantile(_texture_library()[1][..., 0], 1 - share))
 
 
 def cloud(
@@ -130,7 +130,9 @@ def cloud(
     moved[:, 2] += offset
     side = FAR * CLOUD_CELL
     moved[:, 2] += ((key % 65536) / 65536 * side, (key // 65536 % 65536) / 65536 * side)
-    read = _read(_library()[1], moved, shape, CLOUD_CELL, 0.0, flags=cv2.INTER_LINEAR)
+    read = _read_texture(
+        _texture_library()[1], moved, shape, CLOUD_CELL, 0.0, flags=cv2.INTER_LINEAR
+    )
     values = read[..., 0].astype(np.float32)
     thick = (values - np.float32(_cloud_level(share))) / np.float32(0.8 * UNIT)
     return np.asarray(np.clip(thick, 0, 1), np.float32)
@@ -141,4 +143,4 @@ def grain(key: int, shape: tuple[int, int]) -> NDArray[np.float32]:
     height, width = shape
     row = key % (GRAIN - height + 1)
     column = (key >> 20) % (GRAIN - width + 1)
-    return _grain()[row : row + height, column : column + width]
+    return _sensor_grain()[row : row + height, column : column + width]

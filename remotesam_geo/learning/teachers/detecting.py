@@ -107,7 +107,7 @@ class DetectedThings:
         if not names:
             return []
         ready = self.images(images=Image.fromarray(rgb), return_tensors="pt")
-        text, spans = _listed(names)
+        text, spans = _detector_prompt(names)
         tokens = self.words(text, return_tensors="pt", return_offsets_mapping=True)
         offsets = tokens["offset_mapping"][0].tolist()
         device = self.model.device
@@ -126,7 +126,7 @@ class DetectedThings:
             1,
         )
         score, which = by_name.max(1)
-        corners = _corners(found.pred_boxes[0].cpu(), rgb.shape[0], rgb.shape[1])
+        corners = _corners_of_boxes(found.pred_boxes[0].cpu(), rgb.shape[0], rgb.shape[1])
         return [
             (int(which[k]), float(score[k]), box)
             for k, box in enumerate(corners)
@@ -177,12 +177,13 @@ class BoxedSegmenter:
             return None
         _, top, box = max(found, key=lambda one: one[1])
         doubt = any(
-            score >= self.rival * top and _iou(box, other) < 0.5 for _, score, other in found
+            score >= self.rival * top and _iou_of_boxes_array(box, other) < 0.5
+            for _, score, other in found
         )
         return None if doubt else box
 
 
-def _listed(names: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
+def _detector_prompt(names: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
     """Names as the detector is asked them, each ended by a point, and where each stands."""
     text, spans = "", []
     for name in names:
@@ -191,7 +192,7 @@ def _listed(names: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
     return text.rstrip(), spans
 
 
-def _corners(boxes: torch.Tensor, height: int, width: int) -> list[Box]:
+def _corners_of_boxes(boxes: torch.Tensor, height: int, width: int) -> list[Box]:
     """Centres and sizes as shares of the picture, N x 4, to x0, y0, x1, y1 in its pixels."""
     x, y, w, h = boxes.float().unbind(1)
     corners = torch.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], 1).clamp(0, 1)
@@ -201,7 +202,7 @@ def _corners(boxes: torch.Tensor, height: int, width: int) -> list[Box]:
     ]
 
 
-def _iou(one: Box, other: Box) -> float:
+def _iou_of_boxes_array(one: Box, other: Box) -> float:
     across = min(one[2], other[2]) - max(one[0], other[0])
     down = min(one[3], other[3]) - max(one[1], other[1])
     common = max(0.0, across) * max(0.0, down)

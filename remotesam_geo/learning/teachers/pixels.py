@@ -37,7 +37,7 @@ def sam2_pixels(rgb: NDArray[np.uint8], side: int) -> torch.Tensor:
     square = F.interpolate(
         shares, (side, side), mode="bilinear", align_corners=False, antialias=True
     )
-    return _normal(square, IMAGENET)
+    return _normalised(square, IMAGENET)
 
 
 def qwen_size(
@@ -111,7 +111,7 @@ def qwen_pixels(
     )
     sized = Image.fromarray(rgb).resize((width, height), Image.Resampling.BICUBIC)
     shares = torch.from_numpy(np.array(sized)).permute(2, 0, 1)[None] / 255
-    normal = _normal(shares, CLIP)[0]  # 3 x height x width
+    normal = _normalised(shares, CLIP)[0]  # 3 x height x width
     rows, columns = height // patch, width // patch
     cut = normal.view(3, rows // merge, merge, patch, columns // merge, merge, patch)
     ordered = cut.permute(
@@ -121,6 +121,8 @@ def qwen_pixels(
     return film.reshape(rows * columns, -1), torch.tensor([[1, rows, columns]])
 
 
-def _normal(shares: torch.Tensor, of: tuple[tuple[float, ...], tuple[float, ...]]) -> torch.Tensor:
+def _normalised(
+    shares: torch.Tensor, of: tuple[tuple[float, ...], tuple[float, ...]]
+) -> torch.Tensor:
     mean, deviation = (torch.tensor(values).view(1, 3, 1, 1) for values in of)
     return (shares - mean) / deviation

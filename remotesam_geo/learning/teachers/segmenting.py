@@ -71,11 +71,13 @@ class SamTeacher:
         pixels = ready["pixel_values"].to(self.model.device)
         height, width = (int(side) for side in ready["reshaped_input_sizes"][0])
         embeddings = self.model.get_image_embeddings(pixels)
-        boxes = _boxes(things, rgb.shape, (height, width))
+        boxes = _boxes_seen(things, rgb.shape, (height, width))
         drawn: Masks = []
-        for low in _best(self.model, embeddings, boxes, self.together):
-            whole = _sized(low, pixels.shape[-2:])[..., :height, :width]  # the rest was padding
-            drawn += _yes(_sized(whole, rgb.shape[:2]))
+        for low in _best_masks(self.model, embeddings, boxes, self.together):
+            whole = _resized_maps(low, pixels.shape[-2:])[
+                ..., :height, :width
+            ]  # the rest was padding
+            drawn += _masks_of_logits(_resized_maps(whole, rgb.shape[:2]))
         return drawn
 
 
@@ -126,14 +128,16 @@ class Sam2Teacher:
         side = asked if isinstance(asked, int) else asked[0]
         pixels = sam2_pixels(rgb, side).to(self.model.device)
         embeddings = self.model.get_image_embeddings(pixels)
-        boxes = _boxes(things, rgb.shape, (side, side))
+        boxes = _boxes_seen(things, rgb.shape, (side, side))
         drawn: Masks = []
-        for low in _best(self.model, embeddings, boxes, self.together):
-            drawn += _yes(_sized(low, rgb.shape[:2]))
+        for low in _best_masks(self.model, embeddings, boxes, self.together):
+            drawn += _masks_of_logits(_resized_maps(low, rgb.shape[:2]))
         return drawn
 
 
-def _boxes(things: Sequence[Thing], shape: tuple[int, ...], seen: tuple[int, int]) -> torch.Tensor:
+def _boxes_seen(
+    things: Sequence[Thing], shape: tuple[int, ...], seen: tuple[int, int]
+) -> torch.Tensor:
     """Boxes in the pixels that the network sees a picture at, N x 4.
 
     Args:
@@ -146,7 +150,7 @@ def _boxes(things: Sequence[Thing], shape: tuple[int, ...], seen: tuple[int, int
     return boxes.reshape(-1, 4) * scale
 
 
-def _best(
+def _best_masks(
     model: Any, embeddings: Any, boxes: torch.Tensor, together: int
 ) -> Iterator[torch.Tensor]:
     """Of each box the mask that the network thinks best, 1 x N x s x s, some boxes after the other."""
@@ -157,9 +161,9 @@ def _best(
         yield found.pred_masks[0][torch.arange(len(some)), best][None].float()
 
 
-def _sized(maps: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+def _resized_maps(maps: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     return F.interpolate(maps, tuple(shape), mode="bilinear", align_corners=False)
 
 
-def _yes(maps: torch.Tensor) -> Masks:
+def _masks_of_logits(maps: torch.Tensor) -> Masks:
     return list((maps[0] > 0).cpu().numpy())

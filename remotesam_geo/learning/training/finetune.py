@@ -123,7 +123,7 @@ def fine_tune(
     )  # fmt: skip
     judge = TripletSource(held_out, side, pictures=pictures, questions=questions, seed=1)
     batches = min(judge.batches, 64)
-    begun = _begun(
+    begun = _starting_point(
         folder, model, lambda: {
             "words": new_words(processor, own),
             "scores": held_out_scores(model, processor, judge, batches=batches),
@@ -143,8 +143,8 @@ def fine_tune(
         folder=folder / "model", before=begun["scores"], after=after, steps=steps, trained=size
     )
     if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
-        card = _card(result, begun, trained, config=config, parts=(own, held_out))
-        _save(trained, processor, result.folder, card)
+        card = _model_card(result, begun, trained, config=config, parts=(own, held_out))
+        _save_model_folder(trained, processor, result.folder, card)
     return result
 
 
@@ -156,7 +156,7 @@ def _check_apart(own: Sequence[Triplet], held_out: Sequence[Triplet]) -> None:
         )
 
 
-def _begun(
+def _starting_point(
     folder: Path, model: RemoteSAMModel, found: Callable[[], dict[str, Any]]
 ) -> dict[str, Any]:
     """What the run started from; found out and noted once, and other weights in the same folder are refused."""
@@ -183,7 +183,9 @@ def _begun(
     return noted
 
 
-def _save(model: RemoteSAMModel, processor: RemoteSAMProcessor, folder: Path, card: str) -> None:
+def _save_model_folder(
+    model: RemoteSAMModel, processor: RemoteSAMProcessor, folder: Path, card: str
+) -> None:
     """Write the model folder as a whole: it is the old one or the new one."""
     with replacing(folder, ours=_is_model) as partial:
         with without_bar():
@@ -195,7 +197,7 @@ def _save(model: RemoteSAMModel, processor: RemoteSAMProcessor, folder: Path, ca
 
 
 def _is_model(folder: Path) -> bool:
-    """Whether a folder holds a model that `_save` wrote, and nothing else."""
+    """Whether a folder holds a model that `_save_model_folder` wrote, and nothing else."""
     try:
         kind = json.loads((folder / "config.json").read_bytes())["architectures"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -203,7 +205,7 @@ def _is_model(folder: Path) -> bool:
     return kind == [RemoteSAMModel.__name__] and {path.name for path in folder.iterdir()} <= MODEL
 
 
-def _card(
+def _model_card(
     result: FineTuned,
     begun: Mapping[str, Any],
     model: RemoteSAMModel,
@@ -234,9 +236,11 @@ def _card(
         "| | trained on | held out |",
         "| --- | --- | --- |",
     ]  # fmt: skip
-    counts = [_counted(part) for part in parts]
+    counts = [_counts_of_part(part) for part in parts]
     rows += [f"| {name} | {counts[0][name]:,} | {counts[1][name]:,} |" for name in counts[0]]
-    labels = Counter(triplet.label for triplet in _every(parts[0]) if triplet.kind != "one-to-zero")
+    labels = Counter(
+        triplet.label for triplet in _all_triplets(parts[0]) if triplet.kind != "one-to-zero"
+    )
     rows += [
         "",
         "Classes: " + ", ".join(f"{label} ({n:,})" for label, n in labels.most_common(50)) + ".",
@@ -262,12 +266,12 @@ def _card(
     return "\n".join(rows)
 
 
-def _every(part: Sequence[Triplet]) -> list[Triplet]:
+def _all_triplets(part: Sequence[Triplet]) -> list[Triplet]:
     return [part[k] for k in range(len(part))]
 
 
-def _counted(part: Sequence[Triplet]) -> dict[str, int]:
-    triplets = _every(part)
+def _counts_of_part(part: Sequence[Triplet]) -> dict[str, int]:
+    triplets = _all_triplets(part)
     kinds = Counter(triplet.kind for triplet in triplets)
     return {
         "pictures": len({triplet.picture.name for triplet in triplets}),

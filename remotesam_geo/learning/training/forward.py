@@ -50,7 +50,7 @@ def shared_logits(
             x = block(x)
         if taps is not None:
             taps.append(x[:: 1 if index == 0 else n])
-        residual = _residual(stage, x) if stage.downsample is not None else None
+        residual = _stage_residual(stage, x) if stage.downsample is not None else None
         if index == 0:
             x = x.repeat_interleave(n, 0)
             residual = None if residual is None else residual.repeat_interleave(n, 0)
@@ -75,11 +75,11 @@ def visual_taps(model: RemoteSAMModel, pixels: Tensor) -> list[Tensor]:
             x = block(x)
         taps.append(x)
         if stage.downsample is not None:
-            x = stage.downsample(_residual(stage, x))
+            x = stage.downsample(_stage_residual(stage, x))
     return taps
 
 
-def _residual(stage: Stage, x: Tensor) -> Tensor:
+def _stage_residual(stage: Stage, x: Tensor) -> Tensor:
     visual = stage.visual_residual(x)
     out: Tensor = x + stage.visual_gate(visual) * visual
     return out
@@ -135,7 +135,9 @@ class InnerHeads(nn.Module):
             planes: P x S x S, whole numbers, by name.
         """
         total = taps[0].new_zeros((), dtype=torch.float32)
-        finest = {n: _pooled(planes[n], size, self.sides[0]) for n, size in self.planes.items()}
+        finest = {
+            n: _pooled_shares(planes[n], size, self.sides[0]) for n, size in self.planes.items()
+        }
         above: Tensor | None = None
         for level in reversed(range(len(taps))):
             side = self.sides[level]
@@ -160,7 +162,7 @@ class InnerHeads(nn.Module):
         return total / len(self.sides)
 
 
-def _pooled(plane: Tensor, size: int, side: int) -> Tensor:
+def _pooled_shares(plane: Tensor, size: int, side: int) -> Tensor:
     """Share of each value in each of side x side squares: P x S x S to P x size x side x side."""
     P, S, _ = plane.shape
     step = S // side

@@ -128,7 +128,7 @@ def train(
                     ),
                     rate,
                 )
-                if _heard(_told(folder / FINISH, rank)):
+                if _heard_by_all(_told_to_finish(folder / FINISH, rank)):
                     run.end = min(run.end, run.step + config.cooldown)
                 judged = run.step == run.end or run.step % config.validate_every == 0
                 lines: list[dict[str, Any]] = [
@@ -140,12 +140,12 @@ def train(
                     )
                     lines.append({"held_out": scores})
                     run.compare(scores, folder / BEST)
-                if config.patience and judged and _heard(run.stale >= config.patience):
+                if config.patience and judged and _heard_by_all(run.stale >= config.patience):
                     run.end = run.step
                 due = run.step == run.end or run.step % config.checkpoint_every == 0
                 chance = every_state(model.device) if due else []
                 if rank == 0:
-                    _keep(run, folder, lines, log, mirrors, chance=chance)
+                    _keep_step(run, folder, lines, log, mirrors, chance=chance)
     if (folder / BEST).exists() and config.patience:
         run.answering.load_state_dict(read_checkpoint(folder / BEST, model.device)["model"])
     merge(model)
@@ -153,7 +153,7 @@ def train(
     return run.answering.eval()
 
 
-def _keep(
+def _keep_step(
     run: "_Run",
     folder: Path,
     lines: list[dict[str, Any]],
@@ -173,7 +173,7 @@ def _keep(
             mirror.flush()
 
 
-def _told(finish: Path, rank: int) -> bool:
+def _told_to_finish(finish: Path, rank: int) -> bool:
     """Whether the file that ends a run lies there, for the first process."""
     told = rank == 0 and finish.exists()
     if told:
@@ -181,7 +181,7 @@ def _told(finish: Path, rank: int) -> bool:
     return told
 
 
-def _heard(told: bool) -> bool:
+def _heard_by_all(told: bool) -> bool:
     """What the first process says, for all of them at the same step."""
     if dist.is_initialized():
         heard = torch.tensor([told])
@@ -209,7 +209,7 @@ class _Run:
             self.heads.to(model.device)
         self.average = copy.deepcopy(model).requires_grad_(False) if config.ema else None
         self.optimizer = torch.optim.AdamW(
-            _groups(model, self.heads, config.weight_decay),
+            _parameter_groups(model, self.heads, config.weight_decay),
             lr=config.learning_rate,
             betas=config.betas,
         )
@@ -241,7 +241,7 @@ class _Run:
                 told[name] += value.item() / config.accumulate
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         if dist.is_initialized():
-            _average(parameters)
+            _average_gradients(parameters)
         if config.clip:
             nn.utils.clip_grad_norm_(parameters, config.clip)
         for group in self.optimizer.param_groups:
@@ -249,7 +249,9 @@ class _Run:
         self.optimizer.step()
         self.optimizer.zero_grad()
         if dist.is_initialized():
-            _share([buffer for buffer in self.model.buffers() if buffer.is_floating_point()])
+            _share_buffers(
+                [buffer for buffer in self.model.buffers() if buffer.is_floating_point()]
+            )
         self.step += 1
         self._follow()
         return dict(told)
@@ -335,7 +337,7 @@ class _Run:
         other = [
             f"{name}={theirs.get(name)!r} (now {mine[name]!r})"
             for name in mine
-            if name != "steps" and _plain(mine[name]) != _plain(theirs.get(name))
+            if name != "steps" and _plain_setting(mine[name]) != _plain_setting(theirs.get(name))
         ]
         if other:
             raise InputError(
@@ -368,7 +370,7 @@ class _Run:
         self.end = state["end"] if mine["steps"] == theirs["steps"] else mine["steps"]
 
 
-def _average(parameters: list[nn.Parameter]) -> None:
+def _average_gradients(parameters: list[nn.Parameter]) -> None:
     """Replace the gradients by their mean over all processes."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     flat = torch.cat([g.flatten() for g in gradients])
@@ -379,7 +381,7 @@ def _average(parameters: list[nn.Parameter]) -> None:
         gradient.copy_(part.view_as(gradient))
 
 
-def _share(buffers: list[Tensor]) -> None:
+def _share_buffers(buffers: list[Tensor]) -> None:
     """Give all processes the first one's buffers, running statistics above all: each has seen batches of its own."""
     if buffers:
         flat = torch.cat([buffer.flatten() for buffer in buffers])
@@ -389,11 +391,11 @@ def _share(buffers: list[Tensor]) -> None:
             buffer.copy_(part.view_as(buffer))
 
 
-def _plain(value: Any) -> Any:
+def _plain_setting(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _groups(
+def _parameter_groups(
     model: RemoteSAMModel, heads: nn.Module | None, weight_decay: float
 ) -> list[dict[str, Any]]:
     """Parameters with and without weight decay: none on biases, norms and position biases."""

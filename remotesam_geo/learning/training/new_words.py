@@ -42,7 +42,9 @@ def new_words(processor: RemoteSAMProcessor, triplets: Iterable[Triplet]) -> tup
     for triplet in triplets:
         if triplet.kind != "one-to-zero":
             missing.update(
-                word for word in _words(tokenizer, triplet.expression) if word not in known
+                word
+                for word in _words_of_expression(tokenizer, triplet.expression)
+                if word not in known
             )
     wanted = sorted(missing, key=lambda word: (-missing[word], word))
     room = processor.config.text_config.vocab_size - 1 - max(known.values())
@@ -66,7 +68,7 @@ def with_words(processor: RemoteSAMProcessor, words: Sequence[str]) -> RemoteSAM
     return RemoteSAMProcessor(processor.config, tokenizer=Tokenizer.from_str(json.dumps(said)))
 
 
-def _words(tokenizer: Tokenizer, expression: str) -> list[str]:
+def _words_of_expression(tokenizer: Tokenizer, expression: str) -> list[str]:
     normal = (
         expression
         if tokenizer.normalizer is None

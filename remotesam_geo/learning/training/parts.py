@@ -31,9 +31,11 @@ def prepare(model: RemoteSAMModel, config: TrainConfig) -> list[nn.Module]:
     if config.adapters:
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)  # adapters begin alike in every process
-            _adapt(model, config)
+            _adapt_layers(model, config)
         still += [m for m in model.modules() if _keeps_statistics(m)]
-    return still + [_part(model, "freeze", name).requires_grad_(False) for name in config.freeze]
+    return still + [
+        _part_by_name(model, "freeze", name).requires_grad_(False) for name in config.freeze
+    ]
 
 
 def trained_bytes(model: RemoteSAMModel, config: TrainConfig) -> int:
@@ -70,7 +72,7 @@ def _take_away(model: RemoteSAMModel, *, merged: bool) -> None:
         vars(model).pop("peft_config", None)  # peft's note: nothing is left to find by it
 
 
-def _adapt(model: RemoteSAMModel, config: TrainConfig) -> None:
+def _adapt_layers(model: RemoteSAMModel, config: TrainConfig) -> None:
     try:
         from peft import LoraConfig, inject_adapter_in_model  # noqa: PLC0415 - an extra
     except ImportError as error:
@@ -81,7 +83,7 @@ def _adapt(model: RemoteSAMModel, config: TrainConfig) -> None:
     for name in config.adapt or [child for child, _ in model.named_children()]:
         layers = [
             f"{name}.{inner}".rstrip(".")
-            for inner, layer in _part(model, "adapt", name).named_modules()
+            for inner, layer in _part_by_name(model, "adapt", name).named_modules()
             if type(layer) is nn.Linear  # others are called linear and are not
             and rank * (layer.in_features + layer.out_features) < layer.weight.numel()
         ]
@@ -98,7 +100,7 @@ def _adapt(model: RemoteSAMModel, config: TrainConfig) -> None:
     choices = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=names, lora_dropout=0.0)
     inject_adapter_in_model(choices, model)  # all other weights get no gradient from here on
     for name in config.whole:
-        _part(model, "whole", name).requires_grad_(True)
+        _part_by_name(model, "whole", name).requires_grad_(True)
 
 
 def _keeps_statistics(module: nn.Module) -> bool:
@@ -108,7 +110,7 @@ def _keeps_statistics(module: nn.Module) -> bool:
     )
 
 
-def _part(model: RemoteSAMModel, choice: str, name: str) -> nn.Module:
+def _part_by_name(model: RemoteSAMModel, choice: str, name: str) -> nn.Module:
     try:
         part: nn.Module = model.get_submodule(name)
     except AttributeError:

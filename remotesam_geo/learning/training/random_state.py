@@ -32,7 +32,7 @@ def own_numbers(seed: int, device: torch.device) -> Iterator[None]:
         random.setstate(python_state)
 
 
-def _state(device: torch.device) -> dict[str, Any]:
+def _state_of_generators(device: torch.device) -> dict[str, Any]:
     """The generators of this process, as tensors and plain values."""
     state: Any = np.random.get_state()  # noqa: NPY002
     kind, keys, position, has_gauss, gauss = state
@@ -47,7 +47,7 @@ def _state(device: torch.device) -> dict[str, Any]:
 
 def every_state(device: torch.device) -> list[dict[str, Any]]:
     """The generators of every process of `torch.distributed`, in the order of their ranks; all of them must ask."""
-    own = _state(device)
+    own = _state_of_generators(device)
     if not torch.distributed.is_initialized():
         return [own]
     states: list[Any] = [None] * torch.distributed.get_world_size()

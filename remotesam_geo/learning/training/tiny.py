@@ -305,7 +305,7 @@ def ask(
         kind = rng.choices(list(left), [shares[kind] for kind in left])[0]
         expression = left[kind].pop(rng.randrange(len(left[kind])))
         if kind in ("class", "absent"):
-            expression = _reworded(expression, rng)
+            expression = _reworded_class(expression, rng)
         chosen.append((kind, expression))
         if not left[kind]:
             del left[kind]
@@ -315,12 +315,12 @@ def ask(
 def offered(view: WorldScene, rng: random.Random) -> dict[str, list[Expression]]:
     """All that may be asked of a picture, by kind: the world's own, and more to be denied."""
     found: dict[str, list[Expression]] = {}
-    for expression in [*expressions(view, rng), *_denials(view, rng)]:
-        found.setdefault(_kind(expression), []).append(expression)
+    for expression in [*expressions(view, rng), *_negative_expressions(view, rng)]:
+        found.setdefault(_kind_of_world_expression(expression), []).append(expression)
     return found
 
 
-def _kind(expression: Expression) -> str:
+def _kind_of_world_expression(expression: Expression) -> str:
     if expression.kind == "absent" and any(w in expression.text.split() for w in COLOURS):
         return "absent colour"
     if expression.kind == "absent" and expression.name not in CLASSES:
@@ -328,21 +328,21 @@ def _kind(expression: Expression) -> str:
     return expression.kind
 
 
-def _denials(view: WorldScene, rng: random.Random) -> list[Expression]:
+def _negative_expressions(view: WorldScene, rng: random.Random) -> list[Expression]:
     """Questions to be answered with nothing: colours that a class does not show, unknown things."""
     made = []
     for name in sorted({one.name for one in view.instances}):
         there = {one.colour for one in view.of(name)}
         for colour in COLOURS:
             if colour not in there:
-                text = _coloured(colour, name, rng)
+                text = _coloured_name(colour, name, rng)
                 made.append(Expression(text=text, kind="absent", name=name, ids=(), every=()))
     for word in rng.sample(NONSENSE, 2):
         text = rng.choice(
             (
                 f"{word} in the image",
                 f"{word} {rng.choice(list(CLASSES))} in the image",
-                _coloured(rng.choice(list(COLOURS)), word, rng),
+                _coloured_name(rng.choice(list(COLOURS)), word, rng),
                 f"the largest {word}",
             )
         )
@@ -350,7 +350,7 @@ def _denials(view: WorldScene, rng: random.Random) -> list[Expression]:
     return made
 
 
-def _coloured(colour: str, name: str, rng: random.Random) -> str:
+def _coloured_name(colour: str, name: str, rng: random.Random) -> str:
     """Worded like what the world asks about colours that are there."""
     noun = rng.choice((name, CLASSES[name].plural if name in CLASSES else f"{name}s"))
     be = "is" if noun == name else "are"
@@ -358,7 +358,7 @@ def _coloured(colour: str, name: str, rng: random.Random) -> str:
     return rng.choice(forms).format(colour, noun, be)
 
 
-def _reworded(expression: Expression, rng: random.Random) -> Expression:
+def _reworded_class(expression: Expression, rng: random.Random) -> Expression:
     """A class asked for in other words, now and then."""
     if expression.name not in CLASSES or rng.random() > 0.3:
         return expression

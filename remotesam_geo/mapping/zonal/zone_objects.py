@@ -58,7 +58,7 @@ def belonging(
     area = shapely.area(shapely.intersection(objects[one], zones.shapes[other]))
     some = area > 0  # those that only touch do not count
     share = area / shapely.area(objects)[one] if predicate == "area" else np.ones(len(one))
-    return _sorted(one[some], other[some], share[some])
+    return _sorted_belonging(one[some], other[some], share[some])
 
 
 def _by_point(zones: Zones, points: NDArray[np.object_]) -> Belonging:
@@ -69,9 +69,9 @@ def _by_point(zones: Zones, points: NDArray[np.object_]) -> Belonging:
     near, zone = zones.tree.query_nearest(points[lost], max_distance=NEAR)
     np.minimum.at(owner, lost[near], zone)
     found = np.flatnonzero(owner < len(zones))
-    return _sorted(found, owner[found], np.ones(len(found)))
+    return _sorted_belonging(found, owner[found], np.ones(len(found)))
 
 
-def _sorted(one: I64, zone: I64, share: F64) -> Belonging:
+def _sorted_belonging(one: I64, zone: I64, share: F64) -> Belonging:
     order = np.lexsort((zone, one))
     return Belonging(object=one[order], zone=zone[order], share=share[order])

@@ -75,15 +75,17 @@ class Sums:
 
     def covered(self, moment: int) -> F64:
         """The share of answered pixels that exceed the threshold, NaN where there are none (P x n)."""
-        return _share(self.above[moment], np.stack([part.count for part in self.tallies[moment]]))
+        return _share_or_nan(
+            self.above[moment], np.stack([part.count for part in self.tallies[moment]])
+        )
 
     def valid_fraction(self, moment: int) -> F64:
         """The share of each zone, what lies outside the raster included, that was answered (P x n)."""
-        return np.nan_to_num(_share(self._count(moment, "count"), self._whole(moment)))
+        return np.nan_to_num(_share_or_nan(self._count(moment, "count"), self._whole(moment)))
 
     def failed_fraction(self, moment: int) -> F64:
         """The share of each zone, what lies outside the raster included, whose answer failed (P x n)."""
-        return np.nan_to_num(_share(self._count(moment, "failed"), self._whole(moment)))
+        return np.nan_to_num(_share_or_nan(self._count(moment, "failed"), self._whole(moment)))
 
     def _count(self, moment: int, name: str) -> F64:
         return np.stack([getattr(part, name) for part in self.tallies[moment]]).astype(np.float64)
@@ -206,7 +208,7 @@ class ZoneSums:
         return counts.astype(np.int64)
 
 
-def _share(part: NDArray[np.number], of: NDArray[np.number]) -> F64:
+def _share_or_nan(part: NDArray[np.number], of: NDArray[np.number]) -> F64:
     """Their ratio, NaN where there is nothing to have a share of."""
     out: F64 = np.full(np.shape(of), np.nan)
     np.divide(part, of, out=out, where=np.asarray(of) > 0)

@@ -180,7 +180,7 @@ def count_frame(
     parts = []
     for moment in range(len(asked.moments)):
         counts = np.zeros((len(labels), n))
-        for part, zones, objects in _objects(asked, found, moment):
+        for part, zones, objects in _objects_of_moment(asked, found, moment):
             member = belonging(zones, objects, predicate)
             counts[part] += np.bincount(member.zone, weights=member.share, minlength=n)
         # Objects are answered pixels, even where they lie in zones too small to hold the middle of one.
@@ -225,7 +225,7 @@ def caption_frame(
     parts = []
     for moment in range(len(asked.moments)):
         places: list[dict[str, F64]] = [{} for _ in range(n)]
-        for part, zones, objects in _objects(asked, found, moment):
+        for part, zones, objects in _objects_of_moment(asked, found, moment):
             points = shapely.point_on_surface(objects)
             member = belonging(zones, objects)
             at = shapely.get_coordinates(points[member.object])
@@ -342,7 +342,7 @@ class _Resolutions:
         return frame
 
 
-def _objects(
+def _objects_of_moment(
     asked: _Resolutions, found: Sequence[Sequence[Found]], moment: int
 ) -> list[tuple[int, Zones, NDArray[np.object_]]]:
     """At one time, the objects of each label (its number), in pixels of the grid of these zones."""

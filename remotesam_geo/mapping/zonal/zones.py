@@ -194,10 +194,10 @@ def place_zones(frame: gpd.GeoDataFrame, geobox: GeoBox, *, adds: Collection[str
             geobox,
             CRS.from_user_input(frame.crs),
         )
-        scene = _span(whole.placed[0].bounds) if whole.some.all() else "elsewhere"
+        scene = _bounds_words(whole.placed[0].bounds) if whole.some.all() else "elsewhere"
         raise InputError(
-            f"none of the {len(frame)} zones touches the scene: in {_name(frame.crs)} they span "
-            f"{_span(frame.total_bounds)}, the scene {scene}: check the zones' CRS and place"
+            f"none of the {len(frame)} zones touches the scene: in {_crs_name(frame.crs)} they span "
+            f"{_bounds_words(frame.total_bounds)}, the scene {scene}: check the zones' CRS and place"
         )
     _check_overlaps(zones, shapes, here)
     return zones
@@ -295,17 +295,17 @@ class _Edges:
 
     def crossings(self, zones: I64, top: int, bottom: int, width: int) -> tuple[I64, I64, I64]:
         """Where edges cross the middles of rows: place among the zones, row, first column right of the crossing."""
-        edge, zone = _ranges(self.begin[zones], self.begin[zones + 1])
+        edge, zone = _joined_ranges(self.begin[zones], self.begin[zones + 1])
         (x0, y0), (x1, y1) = self.upper[edge].T, self.lower[edge].T
         first = np.clip(np.ceil(y0 - 0.5), top, bottom).astype(np.int64)
         last = np.clip(np.ceil(y1 - 0.5), top, bottom).astype(np.int64)
-        row, which = _ranges(first, last)
+        row, which = _joined_ranges(first, last)
         x = x0[which] + (row + 0.5 - y0[which]) * (x1 - x0)[which] / (y1 - y0)[which]
         column = np.clip(np.ceil(x - 0.5), 0, width).astype(np.int64)
         return zone[which], row, column
 
 
-def _ranges(first: I64, last: I64) -> tuple[I64, I64]:
+def _joined_ranges(first: I64, last: I64) -> tuple[I64, I64]:
     """All whole numbers of many ranges, one after the other, and the range that each is of."""
     counts = np.maximum(last - first, 0)
     which = np.repeat(np.arange(len(counts)), counts)
@@ -364,8 +364,8 @@ def _check_shapes(frame: gpd.GeoDataFrame, shapes: Geometries) -> None:
                 else None
             )
             raise InputError(
-                f"{_rows(frame, np.flatnonzero(wrong))} of the zones {'has' if wrong.sum() == 1 else 'have'} {what}"
-                f"{f' ({reason})' if reason else ''}: {remedy}"
+                f"{_row_words(frame, np.flatnonzero(wrong))} of the zones {'has' if wrong.sum() == 1 else 'have'} "
+                f"{what}{f' ({reason})' if reason else ''}: {remedy}"
             )
 
 
@@ -398,15 +398,15 @@ def _check_overlaps(zones: Zones, shapes: Geometries, here: I64) -> None:
         )
 
 
-def _rows(frame: gpd.GeoDataFrame, places: I64) -> str:
+def _row_words(frame: gpd.GeoDataFrame, places: I64) -> str:
     names = ", ".join(repr(label) for label in frame.index[places[:NAMED]].tolist())
     more = f" and {len(places) - NAMED} more" if len(places) > NAMED else ""
     return f"row{'s' if len(places) > 1 else ''} {names}{more}"
 
 
-def _span(bounds: Any) -> str:
+def _bounds_words(bounds: Any) -> str:
     return "({:.6g}, {:.6g}, {:.6g}, {:.6g})".format(*bounds)
 
 
-def _name(crs: CRS) -> str:
+def _crs_name(crs: CRS) -> str:
     return str(crs.to_string()) if len(crs.to_string()) < 40 else str(crs.name)

@@ -119,12 +119,12 @@ class InferenceBlock:
         B, T, C = x.shape
         heads, order = self.heads, self.order
         width = C // heads
-        qkv = _select(self.qkv(x).view(B, -1, width), order.rows).view(B, 3, -1, width)
+        qkv = _select_rows(self.qkv(x).view(B, -1, width), order.rows).view(B, 3, -1, width)
         if len(order.empty):  # zeros after the norm: only the bias arrives there
             qkv[:, :, order.empty] = self.padding[:, order.empty_head]
         q, k, v = qkv.view(B, 3, order.windows * heads, order.places, width).unbind(1)
         y = self._fused(q, k, v) if self.fused else self._plain(q, k, v)
-        y = _select(y.reshape(B, -1, width), order.back).view(B, T, C)
+        y = _select_rows(y.reshape(B, -1, width), order.back).view(B, T, C)
         return self.proj(y)
 
     def _fused(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -172,7 +172,7 @@ class InferenceBlock:
         return scores
 
 
-def _select(rows: Tensor, index: Tensor) -> Tensor:
+def _select_rows(rows: Tensor, index: Tensor) -> Tensor:
     """Rows of each member: B x R x width to B x len(index) x width."""
     if len(rows) == 1:
         return rows[0].index_select(0, index)[None]

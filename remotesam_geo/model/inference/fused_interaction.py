@@ -139,16 +139,16 @@ class Interaction:
     def __call__(self, maps: list[Tensor]) -> list[Tensor]:
         """Maps B x widths[i] x side_i x side_i; the same shapes come back."""
         pooled = torch.cat([F.adaptive_avg_pool2d(m, self.side) for m in maps], 1)
-        x = self.down(_packed(pooled))
+        x = self.down(_channels_last(pooled))
         x = self.attention[0](x).add_(x)
-        parts = [_packed(part) for part in x.split(self.parts, 1)]
+        parts = [_channels_last(part) for part in x.split(self.parts, 1)]
         pieces = [f(part).add_(part) for f, part in zip(self.within, parts, strict=True)]
         x = x + torch.cat(pieces, 1)
         x = self.attention[1](x).add_(x)
         x = self.up(self.across(x).add_(x))
-        shares = [_packed(share) for share in x.split(self.widths, 1)]
+        shares = [_channels_last(share) for share in x.split(self.widths, 1)]
         return [f(own, g) for f, own, g in zip(self.fusion, maps, shares, strict=True)]
 
 
-def _packed(x: Tensor) -> Tensor:
+def _channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)

@@ -236,7 +236,7 @@ class FoldedUpsampling:
         ]
         self.bands = [
             (start, stop, first, last, plan.put(block))
-            for start, stop, first, last, block in _bands(_shifted_upsampling(side), self.BLOCK)
+            for start, stop, first, last, block in _row_bands(_shifted_upsampling(side), self.BLOCK)
         ]
 
     def __call__(self, x: Tensor, finer: Tensor) -> Tensor:
@@ -273,7 +273,7 @@ def _shifted_upsampling(side: int) -> Tensor:
     return torch.stack(taps, 2).flatten(1)
 
 
-def _bands(matrix: Tensor, rows: int) -> list[tuple[int, int, int, int, Tensor]]:
+def _row_bands(matrix: Tensor, rows: int) -> list[tuple[int, int, int, int, Tensor]]:
     """The matrix cut into blocks of rows, each with only the columns that it uses.
 
     Each is (first row, end row, first column, end column, the block).

@@ -439,9 +439,9 @@ def test_patches_cover_the_picture_and_overlap_enough(height, width, side, overl
     step = Captioned(writer=writer, referrers=(refer_to({}),), side=side, overlap=overlap)
     assert list(step(material, random.Random(0))) == []  # noqa: S311 - no secrets
     assert set(places) == {(min(side, height), min(side, width))}
-    from remotesam_geo.learning.labelling.captioned import _patches
+    from remotesam_geo.learning.labelling.captioned import _patches_of_picture
 
-    boxes = _patches((height, width), side, overlap)
+    boxes = _patches_of_picture((height, width), side, overlap)
     assert len(boxes) == len(places)
     for x0, y0, x1, y1 in boxes:
         seen[y0:y1, x0:x1] += 1

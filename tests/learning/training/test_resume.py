@@ -214,8 +214,8 @@ class TestDamage:
 
 
 def test_a_damaged_beginning_is_named(tmp_path):
-    from remotesam_geo.learning.training.finetune import _begun
+    from remotesam_geo.learning.training.finetune import _starting_point
 
     (tmp_path / "beginning.json").write_text('{"sha256": ')
     with pytest.raises(InputError, match=r"beginning\.json is damaged"):
-        _begun(tmp_path, small_model(small_processor()), dict)
+        _starting_point(tmp_path, small_model(small_processor()), dict)

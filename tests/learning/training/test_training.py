@@ -374,12 +374,12 @@ def test_the_loss_by_expression_agrees_with_its_definition(seed, share):
 
 
 def test_norms_and_position_biases_are_not_decayed():
-    from remotesam_geo.learning.training.loop import _groups
+    from remotesam_geo.learning.training.loop import _parameter_groups
 
     model = small_model(small_processor())
     names = {id(p): n for n, p in model.named_parameters()}
     decayed, free = (
-        {names[id(p)] for p in group["params"]} for group in _groups(model, None, 0.01)
+        {names[id(p)] for p in group["params"]} for group in _parameter_groups(model, None, 0.01)
     )
     assert not decayed & free
     assert decayed | free == set(names.values())

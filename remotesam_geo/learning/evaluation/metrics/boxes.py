@@ -41,7 +41,7 @@ def box_ious(found: F64, true: F64, crowd: Bools | None = None) -> F64:
     high = np.minimum(found[:, None, 2:], true[None, :, 2:])
     common = np.prod(np.maximum(high - low, 0), axis=2)
     one, other = (np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (found, true))
-    return _shares(common, one, other, crowd)
+    return _iou_of_boxes(common, one, other, crowd)
 
 
 def corner_ious(found: F64, true: F64, crowd: Bools | None = None) -> F64:
@@ -55,15 +55,15 @@ def corner_ious(found: F64, true: F64, crowd: Bools | None = None) -> F64:
         >>> corner_ious(diamond, square)
         array([[0.5]])
     """
-    one, other = (_polygons(corners) for corners in (found, true))
+    one, other = (_box_polygons(corners) for corners in (found, true))
     common = np.zeros((len(one), len(other)))
     if common.size:
         near, around = shapely.STRtree(other).query(one)
         common[near, around] = shapely.area(shapely.intersection(one[near], other[around]))
-    return _shares(common, shapely.area(one), shapely.area(other), crowd)
+    return _iou_of_boxes(common, shapely.area(one), shapely.area(other), crowd)
 
 
-def _polygons(corners: F64) -> NDArray[np.object_]:
+def _box_polygons(corners: F64) -> NDArray[np.object_]:
     if not len(corners):
         return np.zeros(0, object)
     polygons = shapely.polygons(corners)
@@ -73,7 +73,7 @@ def _polygons(corners: F64) -> NDArray[np.object_]:
     return np.asarray(polygons, object)
 
 
-def _shares(common: F64, one: F64, other: F64, crowd: Bools | None) -> F64:
+def _iou_of_boxes(common: F64, one: F64, other: F64, crowd: Bools | None) -> F64:
     whole = one[:, None] + other[None, :] - common
     if crowd is not None:
         whole = np.where(crowd[None, :], one[:, None], whole)
@@ -157,7 +157,7 @@ class DetectionScore:
         best = np.argsort(-score, kind="stable")[: self.most]
         last = np.argsort(ignored, kind="stable")  # those that count are offered first
         overlap = (corner_ious if self.oriented else box_ious)(found[best], true[last], crowd[last])
-        right, judged = _match(overlap, ignored[last], crowd[last])
+        right, judged = _match_boxes(overlap, ignored[last], crowd[last])
         own.score += score[best].tolist()
         own.place += [(picture, rank) for rank in range(len(best))]
         own.right += list(right.T)
@@ -177,7 +177,7 @@ class DetectionScore:
 
     def scores(self) -> Scores:
         """AP50, AP75, AP50:95 over the classes that have truth; by class with the recall at IoU 0.5 as well."""
-        by_class = {label: _figures(own) for label, own in sorted(self._classes.items())}
+        by_class = {label: _precision_figures(own) for label, own in sorted(self._classes.items())}
         names = ("AP50", "AP75", "AP50:95", "recall50")
         return Scores(
             overall={name: mean(row[name] for row in by_class.values()) for name in names},
@@ -185,7 +185,7 @@ class DetectionScore:
         )
 
 
-def _match(overlap: F64, ignored: Bools, crowd: Bools) -> tuple[Bools, Bools]:
+def _match_boxes(overlap: F64, ignored: Bools, crowd: Bools) -> tuple[Bools, Bools]:
     """Which boxes are right, and which are judged at all, at each IoU (both T x n)."""
     n, m = overlap.shape
     right, judged = np.zeros((len(IOUS), n), np.bool_), np.ones((len(IOUS), n), np.bool_)
@@ -209,7 +209,7 @@ def _match(overlap: F64, ignored: Bools, crowd: Bools) -> tuple[Bools, Bools]:
     return right, judged
 
 
-def _figures(own: _Class) -> dict[str, float]:
+def _precision_figures(own: _Class) -> dict[str, float]:
     found = len(own.score)
     if not own.truths:  # nothing to find: no figure, whatever was found
         return {"AP50": math.nan, "AP75": math.nan, "AP50:95": math.nan, "recall50": math.nan} | {
@@ -262,7 +262,9 @@ class GroundingScore:
 
     def add(self, place: int, found: Sequence[float] | None, true: Sequence[float]) -> None:
         """One expression, by its place in the data set: the box found, if any, and the true one."""
-        iou = None if found is None else float(box_ious(_one(found), _one(true))[0, 0])
+        iou = (
+            None if found is None else float(box_ious(_as_one_box(found), _as_one_box(true))[0, 0])
+        )
         if place in self._ious:
             raise InputError(f"the expression {place} was counted already")
         self._ious[place] = iou
@@ -289,5 +291,5 @@ class GroundingScore:
         return Scores(overall=overall | {"count": n})
 
 
-def _one(box: Sequence[float]) -> F64:
+def _as_one_box(box: Sequence[float]) -> F64:
     return np.asarray(box, np.float64).reshape(1, 4)

@@ -65,11 +65,11 @@ class CaptionScore:
         """CIDEr-D of each picture, 0 to 10."""
         seen: Counter[Phrase] = Counter()
         for _, references in self._said.values():
-            seen.update({phrase for words in references for phrase in _phrases(words)})
+            seen.update({phrase for words in references for phrase in _phrase_counts(words)})
         pictures = math.log(len(self._said)) if self._said else 0.0
         rare = {phrase: pictures - math.log(times) for phrase, times in seen.items()}
         return {
-            name: mean(_likeness(words, other, rare, pictures) for other in references)
+            name: mean(_cider_likeness(words, other, rare, pictures) for other in references)
             for name, (words, references) in self._said.items()
         }
 
@@ -79,7 +79,7 @@ class CaptionScore:
         return Scores(overall={"CIDEr-D": mean(every.values()), "count": len(every)})
 
 
-def _phrases(words: Sequence[str]) -> Counter[Phrase]:
+def _phrase_counts(words: Sequence[str]) -> Counter[Phrase]:
     return Counter(
         tuple(words[start : start + n])
         for n in range(1, LONGEST + 1)
@@ -87,12 +87,12 @@ def _phrases(words: Sequence[str]) -> Counter[Phrase]:
     )
 
 
-def _likeness(
+def _cider_likeness(
     words: Sequence[str], reference: Sequence[str], rare: dict[Phrase, float], unseen: float
 ) -> float:
     """Ten times the mean over lengths of the clipped cosine, damped by the difference in length."""
     weights = [
-        {phrase: n * rare.get(phrase, unseen) for phrase, n in _phrases(text).items()}
+        {phrase: n * rare.get(phrase, unseen) for phrase, n in _phrase_counts(text).items()}
         for text in (words, reference)
     ]
     total = []

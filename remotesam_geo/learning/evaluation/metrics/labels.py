@@ -61,8 +61,8 @@ class MultiLabelScore:
 
     def scores(self) -> Scores:
         """Accuracies, precision, recall and F1, over all answers and as means over labels."""
-        by_class = {label: _cells(cells) for label, cells in self._cells.items()}
-        whole = _cells(sum(self._cells.values(), np.zeros((2, 2), np.int64)))
+        by_class = {label: _confusion_scores(cells) for label, cells in self._cells.items()}
+        whole = _confusion_scores(sum(self._cells.values(), np.zeros((2, 2), np.int64)))
         pictures = self._overlaps.total()
         overlap = math.fsum(
             times * (common / every if every else 1.0)
@@ -83,7 +83,7 @@ class MultiLabelScore:
         )
 
 
-def _cells(cells: NDArray[np.int64]) -> dict[str, float]:
+def _confusion_scores(cells: NDArray[np.int64]) -> dict[str, float]:
     (right_no, false_yes), (false_no, right_yes) = cells.tolist()
     return {
         "accuracy": ratio(right_no + right_yes, int(cells.sum())),

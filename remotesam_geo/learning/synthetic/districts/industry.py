@@ -150,7 +150,7 @@ def industrial(site: Site) -> None:
                     variety=variety,
                 )
             elif pick < 0.84:
-                _yard(s, x, y, length)
+                _place_yard(s, x, y, length)
             elif pick < 0.9:
                 for k in range(int(deep // 5)):
                     s.put(
@@ -183,7 +183,7 @@ def industrial(site: Site) -> None:
         y += aisle
 
 
-def _yard(s: Site, x: float, y: float, length: float) -> None:
+def _place_yard(s: Site, x: float, y: float, length: float) -> None:
     dice = s.dice
     lorries = dice.random() < 0.7
     pitch = 3.6 if lorries else 2.7

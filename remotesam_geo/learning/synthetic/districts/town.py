@@ -21,12 +21,12 @@ def residential(site: Site) -> None:
         if row % 2:  # backs face backs
             s = s.inner(0, 0, s.width, s.height, turn=math.pi)
         if dice.random() < 0.08:
-            _terrace(s)
+            _place_terrace(s)
         else:
-            _houses(s)
+            _place_houses(s)
 
 
-def _terrace(s: Site) -> None:
+def _place_terrace(s: Site) -> None:
     dice = s.dice
     w, h = s.width / 2, s.height / 2
     unit, deep = dice.uniform(6, 8), dice.uniform(9, 12)
@@ -42,7 +42,7 @@ def _terrace(s: Site) -> None:
             tree(s, x, h - 2 - unit / 2 * 0.9, unit * 0.85)
 
 
-def _houses(s: Site) -> None:
+def _place_houses(s: Site) -> None:
     dice = s.dice
     w, h = s.width / 2, s.height / 2
     lot = dice.uniform(19, 26)
@@ -142,10 +142,10 @@ def sports(site: Site) -> None:
             room = w - x
             pick = dice.random()
             if kind < 0.5 and pick < 0.6 and room > 34 and deep > 20:
-                _field(s, x, y, min(dice.uniform(40, 64), room), deep)
+                _place_sports_field(s, x, y, min(dice.uniform(40, 64), room), deep)
                 x += min(64.0, room)
             elif pick < 0.62 and deep > 26:
-                x += _courts(s, x, y, min(room, 60), deep)
+                x += _place_tennis_courts(s, x, y, min(room, 60), deep)
             elif pick < 0.74 and deep > 12:
                 a, b = min(dice.uniform(15, 25), room - 2), min(dice.uniform(8, 12.5), deep - 4)
                 s.lay("built-up", x, y, x + a + 4, y + b + 4)
@@ -174,7 +174,7 @@ def sports(site: Site) -> None:
         y += deep + dice.uniform(2, 6)
 
 
-def _field(s: Site, x: float, y: float, length: float, deep: float) -> None:
+def _place_sports_field(s: Site, x: float, y: float, length: float, deep: float) -> None:
     dice = s.dice
     margin = dice.uniform(1, 3)
     if dice.random() < 0.3:
@@ -196,7 +196,7 @@ def _field(s: Site, x: float, y: float, length: float, deep: float) -> None:
     s.put("sports field", x + length / 2, y + deep / 2, a, b, variety=dice.randrange(2))
 
 
-def _courts(s: Site, x: float, y: float, room: float, deep: float) -> float:
+def _place_tennis_courts(s: Site, x: float, y: float, room: float, deep: float) -> float:
     """Tennis courts side by side on one painted ground; returns the width used."""
     dice = s.dice
     pitch = 11.2 if dice.random() < 0.1 else dice.choice((13.0, 14.0, 15.0))

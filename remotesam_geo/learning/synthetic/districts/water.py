@@ -16,11 +16,11 @@ def harbour(site: Site) -> None:
     site.lay("water", -w, -h, w, h)
     quay = dice.uniform(10, 22)
     site.lay("built-up", -w, h - quay, w, h)
-    _quayside(site, quay)
-    _piers(site, quay)
+    _place_quayside(site, quay)
+    _place_piers(site, quay)
 
 
-def _quayside(site: Site, quay: float) -> None:
+def _place_quayside(site: Site, quay: float) -> None:
     """Sheds, containers and vehicles on the quay."""
     dice = site.dice
     w, h = site.width / 2, site.height / 2
@@ -46,7 +46,7 @@ def _quayside(site: Site, quay: float) -> None:
             x += dice.uniform(11, 18)
 
 
-def _piers(site: Site, quay: float) -> None:
+def _place_piers(site: Site, quay: float) -> None:
     """Piers of three shapes with what is moored at them, and ships under way where there is room."""
     dice = site.dice
     w, h = site.width / 2, site.height / 2
@@ -66,7 +66,7 @@ def _piers(site: Site, quay: float) -> None:
         if comb:
             s = site.part(x, edge - reach, x + span, edge)
             s.put("harbor", 0, 0, reach, span, height=1.2, angle=-math.pi / 2, variety=1)
-            _comb(s, reach, span)
+            _place_finger_boats(s, reach, span)
             x += span + dice.uniform(3, 8)
             continue
         if dice.random() < 0.16 and x + max(deck * 3, 9) < w:
@@ -94,7 +94,7 @@ def _piers(site: Site, quay: float) -> None:
         afloat(site.part(-w + 6, -h + 4, w - 6, -h + 16))
 
 
-def _comb(s: Site, reach: float, span: float) -> None:
+def _place_finger_boats(s: Site, reach: float, span: float) -> None:
     """Boats between the fingers of a pier whose shape has four pairs of them."""
     dice = s.dice
     bay, arm = 0.19 * reach, 0.43 * span

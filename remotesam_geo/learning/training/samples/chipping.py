@@ -55,7 +55,7 @@ def chips(
         for y in starts(rgb.shape[0], square, overlap):
             for x in starts(rgb.shape[1], square, overlap):
                 box = (x, y, square, square if side is None else side)
-                things = tuple(filter(None, (_part(*one, box) for one in known)))
+                things = tuple(filter(None, (_part_of_thing(*one, box) for one in known)))
                 if things or empty:
                     content = resize(rgb[y : y + square, x : x + square], box[3])
                     picture = Picture.of(f"{stem} {x} {y}", np.ascontiguousarray(content))
@@ -75,7 +75,7 @@ def starts(length: int, size: int, overlap: float) -> list[int]:
     return [round(number * (length - size) / more) for number in range(more + 1)] if more else [0]
 
 
-def _part(thing: Thing, mask: Mask, box: tuple[int, int, int, int]) -> Thing | None:
+def _part_of_thing(thing: Thing, mask: Mask, box: tuple[int, int, int, int]) -> Thing | None:
     """What a chip (x, y, side, side it is resized to) shows of a thing."""
     x, y, square, side = box
     whole = mask.box

@@ -74,7 +74,7 @@ def flipped(expression: str, way: Way, *, relation: bool = False) -> str | None:
         table |= SIDEWAYS
     if way in ("top-bottom", "half turn"):
         table |= UPRIGHT | RELATIVE
-    return _STEM.sub(lambda match: _swapped(match, table), expression)
+    return _STEM.sub(lambda match: _swapped_word(match, table), expression)
 
 
 def moved(array: NDArray[np.uint8], way: Way) -> NDArray[np.uint8]:
@@ -107,7 +107,7 @@ def _of_the_view(expression: str, found: list[re.Match[str]], relation: bool) ->
     return True
 
 
-def _swapped(match: re.Match[str], table: dict[str, str]) -> str:
+def _swapped_word(match: re.Match[str], table: dict[str, str]) -> str:
     first, second, end = match["first"], match["second"] or "", match["end"] or ""
     new = table.get(first.lower(), first.lower())
     second = table.get(second.lower(), second.lower())

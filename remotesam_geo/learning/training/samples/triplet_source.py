@@ -165,7 +165,7 @@ class TripletSource:
             self._order = round_, order
         rng = random.Random(f"{self._seed} {number}")  # noqa: S311 - no secrets
         asked = self._asked[int(self._order[1][place])]
-        some = [self._triplets[k] for k in _drawn(asked, self._questions, rng)]
+        some = [self._triplets[k] for k in _drawn_triplets(asked, self._questions, rng)]
         rgb = resize(some[0].picture.read(), self._size)
         shape = (self._size, self._size)
         masks = [nearest(t.mask.pixels().astype(np.uint8), shape) for t in some]
@@ -199,11 +199,11 @@ class TripletSource:
         way = rng.choice(list(possible))
         brightness, contrast = (1 + augment.light * rng.uniform(-1, 1) for _ in range(2))
         if augment.light and not _names_colour(texts):
-            rgb = _lit(rgb, brightness, contrast)
+            rgb = _relit_picture(rgb, brightness, contrast)
         return moved(rgb, way), possible[way], [moved(mask, way) for mask in masks]
 
 
-def _drawn(asked: dict[str, list[int]], count: int, rng: random.Random) -> list[int]:
+def _drawn_triplets(asked: dict[str, list[int]], count: int, rng: random.Random) -> list[int]:
     """Numbers of triplets: a kind at random, one of it, none twice before all were drawn."""
     chosen: list[int] = []
     left: dict[str, list[int]] = {}
@@ -221,7 +221,7 @@ def _names_colour(texts: Iterable[str]) -> bool:
     return any(not COLOURS.isdisjoint(text.lower().replace("-", " ").split()) for text in texts)
 
 
-def _lit(rgb: NDArray[np.uint8], brightness: float, contrast: float) -> NDArray[np.uint8]:
+def _relit_picture(rgb: NDArray[np.uint8], brightness: float, contrast: float) -> NDArray[np.uint8]:
     values = rgb.astype(np.float32)
     middle = values.mean()
     lit = ((values - middle) * contrast + middle) * brightness
