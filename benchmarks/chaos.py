@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from remotesam_geo import Job, RemoteSAMWarning
 from remotesam_geo.errors import JobError
-from remotesam_geo.job.stages import layers
+from remotesam_geo.job.storage.stored_layers import layers
 from tests.colours import Colours
 from tests.job.job_folder import make_job, write_raster
 

@@ -11,7 +11,7 @@ from remotesam_geo.notebook import boxes_picture, card, facts, table
 from remotesam_geo.words import Prompt
 
 from .plan import PlanGroup
-from .stages import Records, layers
+from .storage.stored_layers import Records, layers
 
 __all__ = ["job_card", "plan_card"]
 

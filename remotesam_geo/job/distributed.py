@@ -27,10 +27,11 @@ from remotesam_geo.mapping.grid import Block
 from remotesam_geo.mapping.stitch import Codes, needed
 from remotesam_geo.tasks import FAILED
 
-from .ledger import POISON
 from .plan import PlanGroup
+from .predict_stage import BlockResult, Todo, file, made, work_of
 from .source_recipe import RecipeSource
-from .stages import BlockResult, Records, StoredLayer, Todo, file, made, work_of
+from .storage.ledger import POISON
+from .storage.stored_layers import Records, StoredLayer
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -28,7 +28,6 @@ __all__ = [
     "check_client",
     "check_options",
     "check_place",
-    "files_from_json",
     "parsed",
     "scene_of",
     "with_new",
@@ -108,20 +107,6 @@ def check_options(
     one_of("keep_probabilities", keep_probabilities, (True, False))
     if not callable(refine):
         one_of("refine", refine, ("contours", None))
-
-
-def files_from_json(doc: Any) -> tuple[Mapping[str, Any], ...]:
-    """What a plan notes of the files of its source.
-
-    Raises:
-        TypeError: It is something else.
-    """
-    if not isinstance(doc, list) or not all(isinstance(file, dict) for file in doc):
-        raise TypeError(f"files is {doc!r}: it must be a list of objects")
-    for file in doc:
-        if not isinstance(file["href"], str) or not isinstance(file["header"], dict | None):
-            raise TypeError(f"{file!r} describes no file")
-    return tuple(doc)
 
 
 def as_geojson(geometry: Any, crs: Any) -> dict[str, Any]:

@@ -1,12 +1,9 @@
 """The class `Job`: a plan frozen in a folder, and the questions asked of it."""
 
-import hashlib
-import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -39,37 +36,32 @@ from .inputs import (
     check_client,
     check_options,
     check_place,
-    files_from_json,
     parsed,
     scene_of,
     with_new,
     without,
 )
+from .job_folder import drive, look_into
 from .kept_maps import kept_failures, kept_maps
-from .ledger import HELD, LOCK, POISON, DamagedLedgerError, Ledger, ReadOnlyError, lock, set_aside
-from .map_store import Store, replace_file, tidy, writing
 from .models import JobModel, ModelLike, asked, reopened
-from .plan import Plan, PlanGroup, groups, prompt_from_json, prompt_to_json
+from .outline_stage import outline
+from .plan import Plan, PlanGroup, groups, prompt_to_json
+from .predict_stage import Todo, again, ask_here, todo
 from .remove_prompts import discard, only
 from .reports import Estimate, estimate, failed_windows, joined, state_of, warn_of_failures
 from .source_headers import File, changes, describe
 from .source_recipe import SourceRecipe
-from .stages import Records, Todo, again, ask_here, check_stored, layers, outline, rebuild, todo
+from .storage.ledger import POISON, lock
+from .storage.map_store import writing
+from .storage.plan_file import PLAN, PlanFile, check_free, read_plan_file, write_plan_file
+from .storage.stored_layers import Records, layers
+from .stored_check import check_stored
 
 if TYPE_CHECKING:
     from distributed import Client
 
 __all__ = ["Job"]
 
-VERSION = 2
-PLAN, LEDGER, MAPS, PARTS = "plan.json", "ledger.sqlite", "probabilities.zarr", "parts"
-OURS = {LOCK, HELD, LEDGER, f"{LEDGER}-journal", f"{LEDGER}.damaged", MAPS, PARTS}
-"""What a job's folder may hold when its plan was lost."""
-RESTORE = (
-    "Restore it from a copy; or delete it and call Job.create in this folder with the same arguments: blocks that are "
-    "stored are used again."
-)
-"""What to do about a plan that is damaged."""
 LONG = 8
 """Tiles from which progress is shown."""
 SHOWN = 3
@@ -180,7 +172,7 @@ class Job:
         one_of("dry_run", dry_run, (True, False))
         check_resolutions(resolution)
         place = Path(folder)
-        _check_free(place)
+        check_free(place)
         there = cls.open(place) if (place / PLAN).exists() else None
         who = asked(model, refine, None if there is None else (there._recipe, there.frozen.weights))
         scene, store, policy = scene_of(source, load, policy)
@@ -239,45 +231,13 @@ class Job:
             one_of("refine", refine, ("contours", None))
         check_place(folder, policy)
         place = Path(folder)
-        path = place / PLAN
-        try:
-            doc = json.loads(path.read_bytes())
-            if doc["version"] != VERSION:
-                raise JobError(
-                    f"{path} was written by another version ({doc.get('remotesam_geo')}): create a new job"
-                )
-            if doc.pop("seal") != _plan_seal(doc):
-                raise JobError(f"{path} is damaged, or was changed by hand. {RESTORE}")
-            plan = Plan.from_json(doc["plan"])
-            prompts = tuple(map(prompt_from_json, doc["prompts"]))
-            recipe, noted = doc["model"], doc["hash"]
-            if not isinstance(recipe, dict | None):
-                raise TypeError(f"model is {recipe!r}: it must be an object")
-            files = files_from_json(doc["files"])
-        except (FileNotFoundError, NotADirectoryError):
-            left = any((place / name).exists() for name in (LEDGER, MAPS, PARTS))
-            raise JobError(
-                f"{path} is missing, though the folder holds what a job has stored. {RESTORE}"
-                if left
-                else f"{place} holds no job: make one with Job.create"
-            ) from None
-        except OSError as error:
-            raise JobError(f"cannot read {path}: {error}") from error
-        except (
-            ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError,
-        ) as error:  # fmt: skip
-            raise JobError(
-                f"cannot understand {path} ({type(error).__name__}: {error}). {RESTORE}"
-            ) from error
-        if noted != plan.digest:
-            raise JobError(
-                f"{path} was written by another version ({doc['remotesam_geo']}): create a new job"
-            )
+        noted = read_plan_file(place)
+        plan, recipe = noted.plan, noted.recipe
         who = None if model is None else asked(model, refine, (recipe, plan.weights))
         if who is not None:
             plan.check_same(replace(plan, weights=who.weights), place)
-        job = cls(place, plan=plan, prompts=prompts, recipe=recipe, model=who, policy=policy)
-        job._files = files
+        job = cls(place, plan=plan, prompts=noted.prompts, recipe=recipe, model=who, policy=policy)
+        job._files = noted.files
         return job
 
     def __repr__(self) -> str:
@@ -709,118 +669,21 @@ class Job:
 
     @contextmanager
     def _driving(self, *, look: bool = False) -> Iterator[Records]:
-        """The records, for the one driver that may write.
-
-        Args:
-            look: Whether records that cannot be written to will do, where the folder is read-only.
-        """
-        with ExitStack() as held:
-            try:
-                taken_over = held.enter_context(lock(self.folder))
-            except ReadOnlyError:
-                if not look:
-                    raise
-                yield held.enter_context(self._records())
-                return
-            records = self._records_with(held.enter_context(self._own_ledger()))
-            with writing(self.folder):
-                tidy(self.folder, deep=taken_over)
-            if not records.ledger.complete:  # new, or lost and made anew
-                for group in self._groups:
-                    rebuild(records, group)
-                records.ledger.complete = True
+        """The records, for the one driver that may write; with `look` a folder that is read-only will do."""
+        with drive(self.folder, self.frozen, self._groups, look=look) as records:
             yield records
-
-    def _check_belongs(self) -> None:
-        """Make sure that the plan is that of the stored blocks, where no ledger says so.
-
-        Raises:
-            JobError: All blocks are of other plans.
-        """
-        place = self.folder / (MAPS if self.frozen.keep_probabilities else PARTS)
-        stored = {path.name for path in place.iterdir()} if place.is_dir() else set()
-        own = {layer.key for group in self._groups for layer in layers(self.frozen, group)}
-        if stored and not stored & own:
-            raise JobError(
-                f"{self.folder / PLAN} is not the plan of the blocks that are stored in {place}. Restore it from a "
-                f"copy; or delete {place}, and everything is computed by this plan."
-            )
-
-    @contextmanager
-    def _own_ledger(self) -> Iterator[Ledger]:
-        """The ledger, to be written to. A damaged one is set aside, with a warning, and begun anew."""
-        path = self.folder / LEDGER
-        if not path.exists() or not path.stat().st_size:
-            self._check_belongs()
-        try:
-            ledger = Ledger(path, self.frozen.digest)
-        except DamagedLedgerError as error:
-            self._check_belongs()
-            with writing(path):
-                aside = set_aside(path)
-            warnings.warn(
-                f"the damaged ledger is set aside as {aside} and rebuilt from the stored blocks: "
-                f"{error.__cause__ or error}",
-                RemoteSAMWarning,
-                stacklevel=2,
-            )
-            ledger = Ledger(path, self.frozen.digest)
-        with ledger:
-            yield ledger
 
     @contextmanager
     def _records(self) -> Iterator[Records]:
         """The records, for whoever only looks. Nothing is written."""
-        with Ledger(self.folder / LEDGER, self.frozen.digest, look=True) as ledger:
-            yield self._records_with(ledger, writable=False)
-
-    def _records_with(self, ledger: Ledger, *, writable: bool = True) -> Records:
-        return Records(
-            plan=self.frozen,
-            store=Store(self.folder / MAPS),
-            parts=self.folder / PARTS,
-            ledger=ledger,
-            writable=writable,
-        )
+        with look_into(self.folder, self.frozen) as records:
+            yield records
 
     def _freeze(self) -> None:
-        doc = {
-            "version": VERSION,
-            "remotesam_geo": __version__,
-            "written": datetime.now(UTC).isoformat(timespec="seconds"),
-            "hash": self.frozen.digest,
-            "prompts": [prompt_to_json(prompt) for prompt in self.prompts],
-            "model": self._recipe,
-            "files": list(self._files),
-            "plan": self.frozen.to_json(),
-        }
-        doc["seal"] = _plan_seal(doc)
-        replace_file(self.folder / PLAN, json.dumps(doc, indent=1).encode())
-
-
-def _plan_seal(doc: Mapping[str, Any]) -> str:
-    """A hash of all that a plan's file says."""
-    return hashlib.sha256(json.dumps(doc, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def _check_free(place: Path) -> None:
-    """Make sure that a folder holds a job, what is left of one, or nothing; before anything is put there.
-
-    Raises:
-        JobError: It holds other things.
-    """
-    if not place.exists() or (place / PLAN).exists() or (place / LEDGER).exists():
-        return
-    with writing(place):
-        other = sorted(
-            str(path)
-            for path in place.iterdir()
-            if path.name not in OURS and path.suffix != ".partial"
+        noted = PlanFile(
+            plan=self.frozen, prompts=self.prompts, recipe=self._recipe, files=tuple(self._files)
         )
-    if other:
-        raise JobError(
-            f"{place} holds other things than a job ({', '.join(other[:3])}): give it a folder of its own"
-        )
+        write_plan_file(self.folder, noted)
 
 
 def _with_thresholds(group: PlanGroup, prompts: Sequence[Prompt]) -> PlanGroup:

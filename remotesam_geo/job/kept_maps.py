@@ -15,10 +15,10 @@ from remotesam_geo.mapping.grid import Grid
 from remotesam_geo.mapping.stitch import Codes, joined
 from remotesam_geo.tasks import NO_DATA
 
-from .ledger import Ledger
-from .map_store import DamagedBlockError, Store
 from .plan import PlanGroup
-from .stages import Records, layers
+from .storage.ledger import Ledger
+from .storage.map_store import DamagedBlockError, Store
+from .storage.stored_layers import Records, layers
 
 __all__ = ["kept_failures", "kept_maps"]
 

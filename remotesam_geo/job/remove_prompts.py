@@ -7,10 +7,10 @@ from pathlib import Path
 
 from remotesam_geo.errors import JobError
 
-from .block_files import about
-from .map_store import writing
 from .plan import PlanGroup
-from .stages import Records, layers
+from .storage.block_files import about
+from .storage.map_store import writing
+from .storage.stored_layers import Records, layers
 
 __all__ = ["discard", "only"]
 

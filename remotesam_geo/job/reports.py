@@ -33,9 +33,10 @@ from remotesam_geo.remotesam.question import ceil_pixels
 from remotesam_geo.tasks import Dropped
 
 from .display import plan_card
-from .ledger import POISON
+from .outline_stage import pieces
 from .plan import Plan, PlanGroup
-from .stages import Records, layers, pieces
+from .storage.ledger import POISON
+from .storage.stored_layers import Records, layers
 
 __all__ = ["Estimate", "estimate", "failed_windows", "joined", "state_of", "warn_of_failures"]
 

@@ -16,7 +16,8 @@ from remotesam_geo import open_raster
 from remotesam_geo.errors import InputError, JobError, ModelError, ReadError, RemoteSAMWarning
 from remotesam_geo.job import Job
 from remotesam_geo.job import distributed as asking
-from remotesam_geo.job.stages import layers, todo
+from remotesam_geo.job.predict_stage import todo
+from remotesam_geo.job.storage.stored_layers import layers
 from tests.colours import Colours, Deadly, Edges, Fatal
 from tests.job.job_folder import make_job, write_raster
 

@@ -305,7 +305,7 @@ def test_only_one_driver_works_at_a_time(tmp_path, raster):
     job = make_job(tmp_path, raster)
     before = files(tmp_path)
     holder = (
-        "import sys; from pathlib import Path; from remotesam_geo.job.ledger import lock\n"
+        "import sys; from pathlib import Path; from remotesam_geo.job.storage.ledger import lock\n"
         f"with lock(Path({str(tmp_path)!r})): print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(

@@ -21,8 +21,8 @@ from geopandas.testing import assert_geodataframe_equal
 
 from remotesam_geo import Job, RemoteSAM, open_probabilities, save
 from remotesam_geo.errors import JobError, ReadError, RemoteSAMWarning
-from remotesam_geo.job import map_store as store
 from remotesam_geo.job.source_recipe import RecipeSource
+from remotesam_geo.job.storage import map_store as store
 from tests.colours import Colours, Counting
 from tests.job.job_folder import make_job, write_raster
 

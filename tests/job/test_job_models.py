@@ -114,8 +114,8 @@ def test_a_job_made_from_python_code_is_resumed_from_python_only(tmp_path, raste
 
 def sealed(folder, change):
     """A plan that somebody else wrote: its hashes fit what it says."""
-    from remotesam_geo.job.job import _plan_seal
     from remotesam_geo.job.plan import Plan
+    from remotesam_geo.job.storage.plan_file import _plan_seal
 
     path = folder / "plan.json"
     doc = json.loads(path.read_text())

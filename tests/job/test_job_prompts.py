@@ -9,7 +9,8 @@ from remotesam_geo import Job, open_raster
 from remotesam_geo.errors import InputError, JobError, RemoteSAMWarning
 from remotesam_geo.job import job as module
 from remotesam_geo.job import remove_prompts as removing
-from remotesam_geo.job.ledger import Ledger
+from remotesam_geo.job.storage import plan_file
+from remotesam_geo.job.storage.ledger import Ledger
 from remotesam_geo.words import parse_prompts
 from tests.colours import Colours, Counting
 from tests.job.job_folder import make_job, write_raster
@@ -107,7 +108,7 @@ def test_a_removal_that_is_killed_at_any_step_leaves_a_job_that_works(
         pass
 
     steps = [
-        (module, "replace_file"),
+        (plan_file, "replace_file"),
         (removing.shutil, "rmtree"),
         (removing.Path, "rename"),
         (Ledger, "forget"),

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from remotesam_geo.errors import JobError, RemoteSAMWarning
-from remotesam_geo.job.ledger import (
+from remotesam_geo.job.storage.ledger import (
     POISON,
     BlockRecord,
     DamagedLedgerError,
@@ -39,7 +39,7 @@ def entry(block, failed=(), *, empty=0, moment=0, digest="d"):
 @pytest.mark.parametrize("soon", [0.0, 60.0])
 def test_any_thread_may_note_what_it_filed(tmp_path, monkeypatch, soon):
     """With each its own commit, and with one at the end, though an error ends it."""
-    monkeypatch.setattr("remotesam_geo.job.ledger.SOON", soon)
+    monkeypatch.setattr("remotesam_geo.job.storage.ledger.SOON", soon)
 
     def work(ledger):
         with ledger.together() as note:
@@ -117,7 +117,7 @@ def test_a_ledger_of_another_plan_is_refused(tmp_path):
 
 
 def test_a_busy_ledger_is_not_called_damaged(tmp_path, monkeypatch):
-    monkeypatch.setattr("remotesam_geo.job.ledger.PATIENCE", 0.05)
+    monkeypatch.setattr("remotesam_geo.job.storage.ledger.PATIENCE", 0.05)
     path = tmp_path / "ledger.sqlite"
     note = {"host": "far", "process": 7, "since": "2020-01-01T00:00:00+00:00"}
     (tmp_path / "lock").write_text(json.dumps(note))

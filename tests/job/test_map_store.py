@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
 from remotesam_geo.errors import JobError
-from remotesam_geo.job.block_files import about, check, pack, seal_of, unpack
-from remotesam_geo.job.map_store import DamagedBlockError, Store, replace_file, tidy
+from remotesam_geo.job.storage.block_files import about, check, pack, seal_of, unpack
+from remotesam_geo.job.storage.map_store import DamagedBlockError, Store, replace_file, tidy
 from remotesam_geo.mapping.grid import Grid
 from remotesam_geo.mapping.polygons import SIDES, Joiner, extract
 from remotesam_geo.tasks import FAILED, NO_DATA
