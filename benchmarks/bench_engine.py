@@ -107,18 +107,12 @@ class Drawn:
 def seen_from(truth, crs_to_pixel: Affine, rgb):
     """A chip as the reader takes pictures."""
     masks, instances = {}, []
-    places = shapely.transform(
-        truth.geometry.to_numpy(), lambda xy: np.column_stack(crs_to_pixel @ xy.T)
-    )
+    places = shapely.transform(truth.geometry.to_numpy(), lambda xy: np.column_stack(crs_to_pixel @ xy.T))
     for number, (polygon, row) in enumerate(zip(places, truth.itertuples(), strict=True)):
         mask = rasterio.features.rasterize([(polygon, 1)], (SIDE, SIDE)).astype(bool)
         if mask.any():
             masks[number] = mask
-            instances.append(
-                SimpleNamespace(
-                    id=number, name=row.label, colour=row.colour, cut=False, polygon=polygon
-                )
-            )
+            instances.append(SimpleNamespace(id=number, name=row.label, colour=row.colour, cut=False, polygon=polygon))
 
     def mask(ids):
         return np.any([np.zeros((SIDE, SIDE), bool), *(masks[k] for k in ids)], axis=0)
@@ -166,14 +160,10 @@ def judged_on_the_ground(colours: str, chips: int) -> tuple[EngineReport, Counte
                 picture = seen_from(truth, ~place, np.zeros((SIDE, SIDE, 3), np.uint8))
                 for triplet in chip:
                     wrong.update(fault(triplet, picture))
-    entry = JournalLine(
-        picture="all", triplets=sum(kept.values()), kept=kept, dropped=dropped, hash=0
-    )
+    entry = JournalLine(picture="all", triplets=sum(kept.values()), kept=kept, dropped=dropped, hash=0)
     report = EngineReport.of(engine.about, [entry])
     return (
-        EngineReport(
-            about=report.about, pictures=pictures, kept=report.kept, dropped=report.dropped
-        ),
+        EngineReport(about=report.about, pictures=pictures, kept=report.kept, dropped=report.dropped),
         wrong,
         seconds / pictures,
     )
@@ -190,9 +180,7 @@ def main() -> None:
     for colours in options.colours:
         judge = judged_on_the_ground if options.ground else judged
         report, wrong, seconds = judge(colours, scenes)
-        print(
-            f"\nColours {colours}: {1000 * seconds:.0f} ms a scene of 256 x 256\n\n{report.table()}\n"
-        )
+        print(f"\nColours {colours}: {1000 * seconds:.0f} ms a scene of 256 x 256\n\n{report.table()}\n")
         total = sum(report.kept.values())
         print(f"Wrong: {sum(wrong.values())} of {total:,}", dict(wrong) or "")
 

@@ -97,9 +97,7 @@ def main() -> None:
             reading, windows = run(JOB, href, cache, 0)
             sent = server.bytes_sent
             print(f"| a job, cache of {cache} MB | {sent / 1e6:.1f} | {sent / clean:.2f} |")
-        print(
-            f"\nReading alone (a model that takes no time): {reading:.1f} s, {windows:.0f} windows\n"
-        )
+        print(f"\nReading alone (a model that takes no time): {reading:.1f} s, {windows:.0f} windows\n")
         print("| predicting alone, times reading | s | the job, s | times the larger |")
         print("| --- | --- | --- | --- |")
         for share in (0.5, 1, 2, 4):

@@ -121,9 +121,7 @@ def precision(pictures: int) -> list[Row]:
         judge.accumulate()
 
     with contextlib.redirect_stdout(io.StringIO()):
-        return [
-            (f"average precision, {pictures} pictures, s", seconds(ours, 1), seconds(theirs, 1))
-        ]
+        return [(f"average precision, {pictures} pictures, s", seconds(ours, 1), seconds(theirs, 1))]
 
 
 def storage(count: int) -> list[Row]:

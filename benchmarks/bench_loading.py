@@ -44,18 +44,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "published.pth"
         weights = write(path)
-        print(
-            f"Weights {weights / 1e6:.0f} MB, file {path.stat().st_size / 1e6:.0f} MB, "
-            f"torch {torch.__version__}\n"
-        )
+        print(f"Weights {weights / 1e6:.0f} MB, file {path.stat().st_size / 1e6:.0f} MB, torch {torch.__version__}\n")
         print("| what | peak of the process, MB | over the weights | of it before, MB | s |")
         print("| --- | --- | --- | --- | --- |")
         for name, work in WORK.items():
             before, after, seconds = measure(work, path, Path(folder) / "converted")
-            print(
-                f"| {name} | {after / 1e6:.0f} | {after / weights:.2f} | {before / 1e6:.0f} "
-                f"| {seconds:.1f} |"
-            )
+            print(f"| {name} | {after / 1e6:.0f} | {after / weights:.2f} | {before / 1e6:.0f} | {seconds:.1f} |")
 
 
 def write(path: Path) -> int:

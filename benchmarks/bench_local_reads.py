@@ -68,9 +68,7 @@ def main() -> None:
     if len(taken) == 2:
         ratios = [
             statistics.median(now / before for now, before in zip(nows, befores, strict=True))
-            for nows, befores in zip(
-                zip(*taken["now"], strict=True), zip(*taken["before"], strict=True), strict=True
-            )
+            for nows, befores in zip(zip(*taken["now"], strict=True), zip(*taken["before"], strict=True), strict=True)
         ]
         print(f"| now / before, median of rounds | {ratios[0]:.2f} | {ratios[1]:.2f} |")
 

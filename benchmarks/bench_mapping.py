@@ -63,9 +63,7 @@ def roads(row: np.ndarray, col: np.ndarray) -> np.ndarray:
 
 
 def scene_of(side: int, pattern) -> xr.Dataset:
-    geobox = GeoBox.from_bbox(
-        (400000, 0, 400000 + side / 2, side / 2), crs="EPSG:32633", resolution=0.5
-    )
+    geobox = GeoBox.from_bbox((400000, 0, 400000 + side / 2, side / 2), crs="EPSG:32633", resolution=0.5)
 
     def block(block_info=None):
         (top, bottom), (left, right) = block_info[None]["array-location"]
@@ -92,15 +90,11 @@ def mapped(side: int) -> None:
             scene, "road" if connected else "square", parts="blocks" if connected else "whole", progress=True
         )  # fmt: skip
         found.to_parquet(Path(folder) / "found.parquet")
-        objects = len(
-            gpd.read_parquet(Path(folder) / "found.parquet", columns=["id", "geometry"]).id.unique()
-        )
+        objects = len(gpd.read_parquet(Path(folder) / "found.parquet", columns=["id", "geometry"]).id.unique())
     seconds = time.perf_counter() - start
     done.set()
     watch.join()
-    steps = [
-        f"{curve[round(share * (len(curve) - 1))]:.0f}" for share in (0, 0.1, 0.25, 0.5, 0.75, 1)
-    ]
+    steps = [f"{curve[round(share * (len(curve) - 1))]:.0f}" for share in (0, 0.1, 0.25, 0.5, 0.75, 1)]
     print(
         f"| {side:,} | {len(found):,} | {objects:,} | {seconds:.0f} | {peak():.0f} | {', '.join(steps)} |",
         flush=True,
@@ -130,9 +124,7 @@ def vectors(windows: int = 8) -> None:
     """Window-prompts a second, from codes to a GeoDataFrame."""
     side = windows * CORE
     codes = np.where(squares(np.arange(side), np.arange(side)), np.uint8(150), np.uint8(0))[None]
-    geobox = GeoBox.from_bbox(
-        (400000, 0, 400000 + side / 2, side / 2), crs="EPSG:32633", resolution=0.5
-    )
+    geobox = GeoBox.from_bbox((400000, 0, 400000 + side / 2, side / 2), crs="EPSG:32633", resolution=0.5)
     maps = Held(
         read=lambda _, place: codes[:, *place],
         grid=Grid(shape=(side, side), window=4 * CORE, overlap=0, block=1),
@@ -161,9 +153,7 @@ def vectors(windows: int = 8) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "what", nargs="?", default="all", choices=("all", "memory", "vectors", "one")
-    )
+    parser.add_argument("what", nargs="?", default="all", choices=("all", "memory", "vectors", "one"))
     parser.add_argument("--sides", type=int, nargs="+", default=[10_000, 30_000, 100_000])
     options = parser.parse_args()
     if options.what == "one":

@@ -44,9 +44,7 @@ def main() -> None:
         torch.manual_seed(0)
         RemoteSAMModel(RemoteSAMConfig()).save_pretrained(folder)
         print(f"torch {torch.__version__}, {torch.get_num_threads()} threads\n")
-        print(
-            "| precision | expressions | s a pair | GFLOP/s | product, GFLOP/s | ratio | peak MB |"
-        )
+        print("| precision | expressions | s a pair | GFLOP/s | product, GFLOP/s | ratio | peak MB |")
         print("| --- | --- | --- | --- | --- | --- | --- |")
         for precision in [options.only] if options.only else DTYPES:
             for expressions in (1, 8):
@@ -133,9 +131,7 @@ def fastest(product, flop: float, times: int = 4) -> float:
 def on_gpu(folder: str, rounds: int) -> None:
     name, bfloat16 = torch.cuda.get_device_name(), torch.bfloat16
     images = np.random.default_rng(0).integers(0, 256, (4, 896, 896, 3), np.uint8)
-    here = opened(folder, device="cpu", precision="float32").probabilities(
-        images[:1], questions(0, 2)
-    )
+    here = opened(folder, device="cpu", precision="float32").probabilities(images[:1], questions(0, 2))
     product = product_rate(torch.device("cuda"), bfloat16, 8192)
     print(f"\n{name}: products in bfloat16 at {product / 1e12:.0f} TFLOP/s\n")
     print("| batch | compiled | pairs a second | ratio | latency of one, ms | peak GB | far |")

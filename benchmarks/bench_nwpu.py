@@ -46,9 +46,7 @@ def parts(folder: Path) -> tuple[list[Example], list[Example]]:
 
 def triplets(examples: list[Example], classes: list[str], folder: Path) -> list[Triplet]:
     """What is asked in training: the store holds more."""
-    store, report = run_engine(
-        chips(examples, size=SIZE, side=SIDE, overlap=TRAINED), folder, engine=rules(classes)
-    )
+    store, report = run_engine(chips(examples, size=SIZE, side=SIDE, overlap=TRAINED), folder, engine=rules(classes))
     print(f"\n{folder.name}: {len(examples)} pictures, {report.pictures} chips, {report.kinds}, "
           f"{report.filtered:.1%} filtered", flush=True)  # fmt: skip
     asked = [
@@ -182,8 +180,7 @@ def main(arguments: list[str] | None = None) -> dict[str, dict[str, Report]]:
     own, held_out = parts(options.folder)
     classes = sorted({thing.label for one in (*own, *held_out) for thing in one.things})
     train_on, asked = (
-        triplets(some, classes, options.run / name)
-        for name, some in (("trained on", own), ("held out", held_out))
+        triplets(some, classes, options.run / name) for name, some in (("trained on", own), ("held out", held_out))
     )
     begun = time.monotonic()
     result = fine_tune(

@@ -58,9 +58,7 @@ def count_requests(server, path):
         for own in (True, False):
             place = f"/{name}-{own}.tif"
             server.files[place] = data
-            item = cases.item(
-                "a", server.url + place, rasters.grid_of(data), cases.described("uint16", 0)
-            )
+            item = cases.item("a", server.url + place, rasters.grid_of(data), cases.described("uint16", 0))
             server.forget()
             if own:
                 theirs([item], arguments, path)

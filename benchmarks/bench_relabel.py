@@ -75,9 +75,7 @@ def trained(triplets, folder: Path, steps: int):
         validate_every=10_000,
     )  # fmt: skip
     source = TripletSource(triplets, SIDE, pictures=8, questions=2)
-    return train(
-        folder, config=config, model=small_model(processor), processor=processor, source=source
-    )
+    return train(folder, config=config, model=small_model(processor), processor=processor, source=source)
 
 
 def main() -> None:

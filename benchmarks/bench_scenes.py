@@ -93,16 +93,12 @@ ROWS = {
     "rasterio, one read": RASTERIO,
     "`load`, whole": OURS.format(cache=LARGE) + WHOLE,
     "`load`, chunk by chunk": OURS.format(cache=LARGE) + CHUNKS,
-    "`load`, blocks of 4 x 4 windows": OURS.format(cache=LARGE)
-    + BLOCKS.format(size=3200, step=3072, share=1),
-    "`load`, window by window": OURS.format(cache=LARGE)
-    + BLOCKS.format(size=896, step=768, share=1),
+    "`load`, blocks of 4 x 4 windows": OURS.format(cache=LARGE) + BLOCKS.format(size=3200, step=3072, share=1),
+    "`load`, window by window": OURS.format(cache=LARGE) + BLOCKS.format(size=896, step=768, share=1),
     f"`load`, window by window, cache of {SMALL} MB": (
         OURS.format(cache=SMALL) + BLOCKS.format(size=896, step=768, share=1)
     ),
-    "the same, the first third of the windows": (
-        OURS.format(cache=SMALL) + BLOCKS.format(size=896, step=768, share=3)
-    ),
+    "the same, the first third of the windows": (OURS.format(cache=SMALL) + BLOCKS.format(size=896, step=768, share=3)),
     "odc-stac alone, whole": ODC + WHOLE,
     "odc-stac alone, window by window": ODC + WINDOWS,
 }
@@ -121,9 +117,7 @@ def main() -> None:
             size = path.stat().st_size
             path.unlink()
             print(f"\n{name}, {size / 1e6:.0f} MB, {side} x {side} pixels\n")
-            print(
-                "| | requests | MB | requests, times | bytes, times | s | peak of the process, MB |"
-            )
+            print("| | requests | MB | requests, times | bytes, times | s | peak of the process, MB |")
             print("| --- | --- | --- | --- | --- | --- | --- |")
             first = None
             for row, work in ROWS.items():
@@ -140,9 +134,7 @@ def main() -> None:
 
 def run(code: str, item: dict, side: int) -> tuple[float, float]:
     command = [sys.executable, "-c", textwrap.dedent(code), json.dumps(item), str(side)]
-    done = subprocess.run(
-        command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[1]
-    )
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[1])
     spent, peak = json.loads(done.stdout.splitlines()[-1])
     return spent, peak
 

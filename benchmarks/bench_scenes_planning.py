@@ -23,11 +23,7 @@ STEP = 1500.0  # metres between neighbours
 def moved(name: str, count: int) -> list[dict]:
     """Recorded items, copied to other places and times."""
     found = json.loads((ROOT / "tests/data/stac" / f"{name}.json").read_text())["features"]
-    zone = [
-        doc
-        for doc in found
-        if doc["properties"].get("proj:epsg") == found[0]["properties"].get("proj:epsg")
-    ]
+    zone = [doc for doc in found if doc["properties"].get("proj:epsg") == found[0]["properties"].get("proj:epsg")]
     docs = []
     for number in range(count):
         doc = copy.deepcopy(zone[number % len(zone)])
@@ -122,9 +118,7 @@ def run(*arguments: object) -> dict:
 
 
 def main() -> None:
-    print(
-        "| items | ms an item | KB of memory an item | bytes of recipe an item | part of it opened, ms |"
-    )
+    print("| items | ms an item | KB of memory an item | bytes of recipe an item | part of it opened, ms |")
     print("| --- | --- | --- | --- | --- |")
     for name in ("naip_page1", "s2_collection1"):
         for count in (10, 1_000, 10_000):

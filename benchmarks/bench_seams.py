@@ -48,9 +48,7 @@ def main() -> None:
             rows.append(measured(model, overlap, seam, place, options.side))
     table = pd.DataFrame(rows).groupby(["overlap", "seam"]).sum(numeric_only=True)
     windows = table["windows"] / table.loc[(0, "paste"), "windows"]
-    print(
-        "| overlap | seam | objects | F1 on borders | F1 inside | difference | IoU on borders | IoU inside | cost |"
-    )
+    print("| overlap | seam | objects | F1 on borders | F1 inside | difference | IoU on borders | IoU inside | cost |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for (overlap, seam), row in table.iterrows():
         on, inside = f1(row, "on"), f1(row, "inside")
@@ -61,9 +59,7 @@ def main() -> None:
         )
 
 
-def measured(
-    model: RemoteSAM, overlap: float, seam: str, place: int, side: int
-) -> dict[str, object]:
+def measured(model: RemoteSAM, overlap: float, seam: str, place: int, side: int) -> dict[str, object]:
     """One place, seen with its objects on borders and away from them."""
     world = World(40 + place)
     geobox = world.geobox("EPSG:32632", resolution=RESOLUTION, shape=(side, side))
@@ -90,9 +86,7 @@ def measured(
 
 def agreement(model: RemoteSAM, rasters: list[str]) -> None:
     """How far two grids agree on real places, on borders and away from them."""
-    print(
-        "| overlap | seam | found on borders | F1 on borders | F1 away | IoU on borders | IoU away |"
-    )
+    print("| overlap | seam | found on borders | F1 on borders | F1 away | IoU on borders | IoU away |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for overlap in OVERLAPS:
         for seam in ("paste", "blend") if overlap else ("paste",):
@@ -123,9 +117,7 @@ def agreed(model: RemoteSAM, scene, overlap: float, seam: str) -> np.ndarray:
     for label in CLASSES:
         here, there = (each[each.label == label].geometry for each in (one, two))
         here, there = (each[each.within(seen)] for each in (here, there))
-        for place, chosen in enumerate(
-            (lambda part: part.intersects(lines), lambda part: ~part.intersects(both))
-        ):
+        for place, chosen in enumerate((lambda part: part.intersects(lines), lambda part: ~part.intersects(both))):
             ours, theirs = here[chosen(here)], there[chosen(there)]
             if place == 0:  # the second grid's are those that the first's on borders are to be
                 ours = here[here.intersects(lines) | here.intersects(theirs.union_all())]
@@ -165,9 +157,7 @@ def to_ground(shape: shapely.Geometry, geobox) -> shapely.Geometry:
     )
 
 
-def judged(
-    found: gpd.GeoDataFrame, truth: gpd.GeoDataFrame, lines
-) -> tuple[int, int, float, float]:
+def judged(found: gpd.GeoDataFrame, truth: gpd.GeoDataFrame, lines) -> tuple[int, int, float, float]:
     """Matches, features to be judged, and areas of intersection and union with the truth."""
     matched, count, common, every = 0, 0, 0.0, 0.0
     for label in CLASSES:

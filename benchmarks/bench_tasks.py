@@ -145,9 +145,7 @@ def cc3d_labels(mask: np.ndarray) -> None:
 
 def libraries() -> None:
     with np.load(PARITY) as arrays:
-        smooth = np.block(
-            [[arrays["1/prob"], arrays["2/prob"]], [arrays["3/prob"], arrays["4/prob"]]]
-        )
+        smooth = np.block([[arrays["1/prob"], arrays["2/prob"]], [arrays["3/prob"], arrays["4/prob"]]])
     maps = {
         "smooth maps, 600 x 800": np.minimum(smooth, 200),
         "896 x 896, 300 objects": picture(896, 300),
@@ -178,9 +176,7 @@ def libraries() -> None:
 def resident(name: str) -> int:
     """Bytes of memory held now ("VmRSS") or at most since `forget` ("VmHWM")."""
     status = Path("/proc/self/status").read_text()
-    return (
-        int(next(line for line in status.splitlines() if line.startswith(name)).split()[1]) * 1024
-    )
+    return int(next(line for line in status.splitlines() if line.startswith(name)).split()[1]) * 1024
 
 
 def forget() -> None:
@@ -213,9 +209,7 @@ def large_maps() -> None:
     todo, rows = ["components"], []
     while todo:
         job = todo.pop(0)
-        done = subprocess.run(
-            [sys.executable, __file__, job], capture_output=True, text=True, check=True
-        )
+        done = subprocess.run([sys.executable, __file__, job], capture_output=True, text=True, check=True)
         result = json.loads(done.stdout)
         if job == "components":
             todo = [other for other in result["jobs"] if other != job]

@@ -77,15 +77,11 @@ def main() -> None:
 def batch_shapes(model: RemoteSAMModel, processor: RemoteSAMProcessor, texts: list[str]) -> None:
     """The share of bytes and of answers at 0.5 that differ from those of pairs computed one by one."""
     pictures = np.stack([scene(3_000_100 + k).rgb for k in range(6)])
-    print(
-        "\n| precision | pairs computed together | bytes that differ | pixels that change sides of 0.5 |"
-    )
+    print("\n| precision | pairs computed together | bytes that differ | pixels that change sides of 0.5 |")
     print("| --- | --- | --- | --- |")
     for precision in ("float32", "bfloat16"):
         answers = {
-            batch: Predictor(
-                model, processor, device="cpu", precision=precision, batch=batch
-            ).predict(pictures, texts)
+            batch: Predictor(model, processor, device="cpu", precision=precision, batch=batch).predict(pictures, texts)
             for batch in (1, 2, 4, 8)
         }
         for batch in (2, 4, 8):

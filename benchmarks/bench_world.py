@@ -152,9 +152,7 @@ def _components(mask: NDArray[np.bool_]) -> int:
 
 def main() -> None:
     cv2.setNumThreads(1)
-    print(
-        f"{platform.machine()}, NumPy {np.__version__}, SciPy {scipy.__version__}, OpenCV {cv2.__version__}"
-    )
+    print(f"{platform.machine()}, NumPy {np.__version__}, SciPy {scipy.__version__}, OpenCV {cv2.__version__}")
     speed()
     exam()
 

@@ -63,9 +63,7 @@ def peak() -> float:
 
 
 def ours(made: Made, zones: Zones) -> tuple[object, float]:
-    sums = ZoneSums(
-        zones=zones, grid=made.grid, prompts=PROMPTS, moments=(Moment(time=None, items=""),)
-    )
+    sums = ZoneSums(zones=zones, grid=made.grid, prompts=PROMPTS, moments=(Moment(time=None, items=""),))
     took = 0.0
     for index in range(made.grid.blocks[0] * made.grid.blocks[1]):
         block = made.grid.block_at(index)
@@ -113,9 +111,7 @@ def main() -> None:
     side, count = (8_000, 10_000) if parser.parse_args().quick else (20_000, 100_000)
     made = Made(Grid(shape=(side, side), window=896, overlap=224))
     frame = parcels(side, count)
-    geobox = GeoBox.from_bbox(
-        (500000, 5500000 - side, 500000 + side, 5500000), "EPSG:32633", resolution=1
-    )
+    geobox = GeoBox.from_bbox((500000, 5500000 - side, 500000 + side, 5500000), "EPSG:32633", resolution=1)
     before = peak()
 
     begin = time.process_time()
@@ -135,20 +131,14 @@ def main() -> None:
     assert tally.count.sum() == side * side
 
     print(f"{len(zones):,} parcels over {side:,} x {side:,} pixels, {len(PROMPTS)} prompts")
-    print(
-        f"check and place             {placed:8.1f} s   from EPSG:4326, to_crs included {projected:.1f} s"
-    )
+    print(f"check and place             {placed:8.1f} s   from EPSG:4326, to_crs included {projected:.1f} s")
     print(
         f"one pass, all sums          {took:8.1f} s   {took / side**2 / len(PROMPTS) * 1e9:.1f} ns a pixel and prompt"
     )
     print(f"table of {rows:,} rows      {framed:8.1f} s")
     print(f"memory over the start       {most - before:8.0f} MB")
-    print(
-        f"GDAL and bincount, 1 prompt, count and sum alone {gdal:8.1f} s; parcels with other sums: {off:,}"
-    )
-    print(
-        f"a window a parcel, 1 prompt, mean alone          {by_window(made, zones) * len(zones):8.1f} s"
-    )
+    print(f"GDAL and bincount, 1 prompt, count and sum alone {gdal:8.1f} s; parcels with other sums: {off:,}")
+    print(f"a window a parcel, 1 prompt, mean alone          {by_window(made, zones) * len(zones):8.1f} s")
 
 
 if __name__ == "__main__":

@@ -93,9 +93,7 @@ def kill_workers(folder: Path, raster: Path, chance: random.Random, until: float
     while time.monotonic() < until or whole < len(MODES):
         mode = MODES[whole % len(MODES)]
         with (
-            LocalCluster(
-                n_workers=3, threads_per_worker=1, dashboard_address="127.0.0.1:0"
-            ) as cluster,
+            LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
             Client(cluster) as client,
         ):
             cluster.adapt(minimum=3, maximum=3)  # nobody replaces a worker that left in good order
@@ -124,9 +122,7 @@ def fill_disks(folder: Path, raster: Path, chance: random.Random, until: float) 
         place = folder / "disk"
         place.mkdir()
         size = chance.randint(60, 120)
-        mounted = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", place], check=False
-        )
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", place], check=False)
         if mounted.returncode:
             return "left out: mounting is not allowed here"
         try:

@@ -48,9 +48,7 @@ def chip(name: str, place: int) -> Image.Image:
 
 def outlined(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> Image.Image:
     shown = rgb.copy()
-    edge = mask & ~(
-        np.roll(mask, 1, 0) & np.roll(mask, -1, 0) & np.roll(mask, 1, 1) & np.roll(mask, -1, 1)
-    )
+    edge = mask & ~(np.roll(mask, 1, 0) & np.roll(mask, -1, 0) & np.roll(mask, 1, 1) & np.roll(mask, -1, 1))
     shown[edge] = (255, 60, 160)
     return Image.fromarray(shown)
 
@@ -73,9 +71,7 @@ def main() -> None:
     step = WIDE // len(CLASSES)
     for k, name in enumerate(CLASSES):
         for row in (0, 1):
-            place(
-                chip(name, row), k * step, top + row * (CHIP + TEXT + GAP), name if not row else ""
-            )
+            place(chip(name, row), k * step, top + row * (CHIP + TEXT + GAP), name if not row else "")
     top += 2 * (CHIP + TEXT + GAP)
     world = World(
         11,

@@ -98,9 +98,7 @@ class Trace:
         elif event == "return" and code.co_name == "__init__" and code.co_filename == "<string>":
             made = frame.f_locals.get("self")
             if type(made).__module__.startswith("remotesam_geo"):
-                self.classes[type(made).__name__] = carries(made) or self.classes.get(
-                    type(made).__name__, False
-                )
+                self.classes[type(made).__name__] = carries(made) or self.classes.get(type(made).__name__, False)
 
     def _found(self, name, frame):
         self.on_way.setdefault(name)
@@ -139,23 +137,14 @@ def picture(steps):
         '<rect width="100%" height="100%" fill="white"/>',
     ]
     for number, folder in enumerate(columns):
-        out.append(
-            f'<text x="{number * wide + 20}" y="22" font-weight="bold">{escape(folder)}/</text>'
-        )
-    spots = [
-        (columns.index(name.split("/")[0]) * wide + 15, row * high + top)
-        for row, name in enumerate(steps)
-    ]
+        out.append(f'<text x="{number * wide + 20}" y="22" font-weight="bold">{escape(folder)}/</text>')
+    spots = [(columns.index(name.split("/")[0]) * wide + 15, row * high + top) for row, name in enumerate(steps)]
     for (x, y), (to_x, to_y) in pairwise(spots):
-        out.append(
-            f'<line x1="{x + 82}" y1="{y + 20}" x2="{to_x + 82}" y2="{to_y}" stroke="#8aa" stroke-width="1.5"/>'
-        )
+        out.append(f'<line x1="{x + 82}" y1="{y + 20}" x2="{to_x + 82}" y2="{to_y}" stroke="#8aa" stroke-width="1.5"/>')
     for (x, y), name in zip(spots, steps, strict=True):
         place, function = name.split(":")
         text = f"{Path(place).stem}.{function.replace('.<locals>', '')}"
-        out.append(
-            f'<rect x="{x}" y="{y}" width="165" height="20" rx="4" fill="#e8f1f2" stroke="#589"/>'
-        )
+        out.append(f'<rect x="{x}" y="{y}" width="165" height="20" rx="4" fill="#e8f1f2" stroke="#589"/>')
         out.append(f'<text x="{x + 6}" y="{y + 14}" font-size="10.5">{escape(text)}</text>')
     return "\n".join([*out, "</svg>", ""])
 

@@ -18,9 +18,7 @@ options = parser.parse_args()
 options.out.mkdir(parents=True, exist_ok=True)
 
 if options.real:
-    items = search(
-        "planetary-computer", "naip", bbox=(-87.92, 41.96, -87.88, 41.99), datetime="2021"
-    )
+    items = search("planetary-computer", "naip", bbox=(-87.92, 41.96, -87.88, 41.99), datetime="2021")
     scene = load(items, resolution=0.6, mosaic="latest")
     model, prompts = RemoteSAM.from_pretrained(), ["airplane", "storage tank"]
 else:

@@ -21,9 +21,7 @@ options = parser.parse_args()
 
 def main() -> None:
     if options.real:
-        items = search(
-            "planetary-computer", "naip", bbox=(-88.0, 41.9, -87.8, 42.1), datetime="2021"
-        )
+        items = search("planetary-computer", "naip", bbox=(-88.0, 41.9, -87.8, 42.1), datetime="2021")
         scene = load(items, resolution=0.6, mosaic="latest")
         model, prompts = "1e12Leon/RemoteSAM", ["storage tank"]
     else:

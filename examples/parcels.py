@@ -16,9 +16,7 @@ from remotesam_geo import RemoteSAM, load, search
 from remotesam_geo.demo import write_catalogue
 
 parser = argparse.ArgumentParser()
-parser.add_argument(
-    "--real", type=Path, help="a file of polygons, asked of NAIP with the released weights"
-)
+parser.add_argument("--real", type=Path, help="a file of polygons, asked of NAIP with the released weights")
 parser.add_argument("--out", type=Path, default=Path("parcels-output"))
 options = parser.parse_args()
 options.out.mkdir(parents=True, exist_ok=True)
@@ -33,14 +31,9 @@ else:
     scene = load(search(catalogue, "procedural"), mosaic="first")
     model = RemoteSAM.from_pretrained("tiny")
     left, bottom, right, top = grid.boundingbox.bbox
-    x, y = (
-        part.ravel()
-        for part in np.meshgrid(np.arange(left, right, 120), np.arange(bottom, top, 120))
-    )
+    x, y = (part.ravel() for part in np.meshgrid(np.arange(left, right, 120), np.arange(bottom, top, 120)))
     squares = shapely.box(x, y, np.minimum(x + 120, right), np.minimum(y + 120, top))
-    parcels = gpd.GeoDataFrame(
-        {"owner": [f"parcel {k}" for k in range(len(x))]}, geometry=squares, crs=grid.crs
-    )
+    parcels = gpd.GeoDataFrame({"owner": [f"parcel {k}" for k in range(len(x))]}, geometry=squares, crs=grid.crs)
 
 # One map answers both questions: it is asked once, and read twice.
 probabilities = model.probabilities(scene, ["building", "swimming pool"]).persist()

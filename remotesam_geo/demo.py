@@ -58,9 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Those of the command line.
     """
     parser = argparse.ArgumentParser(prog="python -m remotesam_geo.demo", description=__doc__)
-    parser.add_argument(
-        "--out", type=Path, default=Path("demo-output"), help="folder for what is written"
-    )
+    parser.add_argument("--out", type=Path, default=Path("demo-output"), help="folder for what is written")
     out: Path = parser.parse_args(arguments).out
     begun = time.perf_counter()
 
@@ -68,16 +66,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     items = search(catalogue, "procedural")
     scene = load(items, mosaic="first")
     height, width = scene["red"].shape
-    _print_line(
-        f"{len(items)} scenes in {catalogue}, loaded lazily as one of {height} x {width} pixels"
-    )
+    _print_line(f"{len(items)} scenes in {catalogue}, loaded lazily as one of {height} x {width} pixels")
 
     model = RemoteSAM.from_pretrained("tiny")
     _print_line(f"asking {model} for {', '.join(CLASSES)}")
     # What is smaller than a few pixels, or doubtful, is as good as never an object.
-    found = model.segment(
-        scene, list(CLASSES), min_score=0.8, min_area=40 * RESOLUTION**2, progress=False
-    )
+    found = model.segment(scene, list(CLASSES), min_score=0.8, min_area=40 * RESOLUTION**2, progress=False)
 
     truth = world.truth(grid)
     _print_line(compare(found, truth).to_string())
@@ -93,12 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             plot(found.iloc[:0], real, title=f"{name}: tiny was not trained for real pictures"),
             out / f"{name}.png",
         )
-    _print_line(
-        f"real scenes, shown but not asked (tiny was not trained for them): {', '.join(REAL)}"
-    )
-    _print_line(
-        f"picture: {out / 'found.png'}, map for any browser: {page}   ({time.perf_counter() - begun:.0f} s)"
-    )
+    _print_line(f"real scenes, shown but not asked (tiny was not trained for them): {', '.join(REAL)}")
+    _print_line(f"picture: {out / 'found.png'}, map for any browser: {page}   ({time.perf_counter() - begun:.0f} s)")
     _print_line(
         "tiny knows this procedural world only, misses some of it and mistakes some, and does not "
         "understand sizes, positions or relations."
@@ -172,9 +162,7 @@ def _stac_item(name: str, grid: GeoBox, file: Path, taken: datetime) -> pystac.I
     )
     item.add_asset(
         "visual",
-        pystac.Asset(
-            href=str(file.resolve()), media_type=pystac.MediaType.COG, roles=["data", "visual"]
-        ),
+        pystac.Asset(href=str(file.resolve()), media_type=pystac.MediaType.COG, roles=["data", "visual"]),
     )
     return item
 
@@ -203,9 +191,7 @@ def compare(found: gpd.GeoDataFrame, truth: gpd.GeoDataFrame) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def match(
-    one: gpd.GeoSeries, other: gpd.GeoSeries, *, overlap: float = 0.5
-) -> list[tuple[int, int]]:
+def match(one: gpd.GeoSeries, other: gpd.GeoSeries, *, overlap: float = 0.5) -> list[tuple[int, int]]:
     """Match shapes one to one, so that the overlap (intersection over union) of all is largest.
 
     Args:
@@ -227,11 +213,7 @@ def match(
     share = np.zeros((len(one), len(other)))
     share[near_one, near_other] = shared / (shapely.area(shapes) + shapely.area(others) - shared)
     rows, columns = linear_sum_assignment(np.where(share >= overlap, share, 0), maximize=True)
-    return [
-        (int(row), int(column))
-        for row, column in zip(rows, columns, strict=True)
-        if share[row, column] >= overlap
-    ]
+    return [(int(row), int(column)) for row, column in zip(rows, columns, strict=True) if share[row, column] >= overlap]
 
 
 def _print_line(text: str) -> None:

@@ -55,9 +55,7 @@ def place_of(target: Path, *, ours: Callable[[Path], bool] = _belongs_to_nobody)
                 "is not replaced: choose another name, or remove the folder yourself"
             )
     elif not stat.S_ISREG(mode):
-        raise InputError(
-            f"{str(target)!r} is a device, a pipe or a socket, so it is not replaced: name a file"
-        )
+        raise InputError(f"{str(target)!r} is a device, a pipe or a socket, so it is not replaced: name a file")
     return place
 
 

@@ -64,10 +64,7 @@ def card(kind: str, name: str, words: str, pictures: Sequence[str] = ()) -> str:
 
 def facts(rows: Mapping[str, object]) -> str:
     """Names and values, a line each."""
-    lines = (
-        f"<tr><th>{html.escape(name)}</th><td>{html.escape(str(value))}</td></tr>"
-        for name, value in rows.items()
-    )
+    lines = (f"<tr><th>{html.escape(name)}</th><td>{html.escape(str(value))}</td></tr>" for name, value in rows.items())
     return f"<table>{''.join(lines)}</table>"
 
 
@@ -110,9 +107,7 @@ def boxes_picture(
     width, height = np.maximum(1, np.ceil((high - low) * scale)).astype(int).tolist()
     edges = np.clip(np.rint((boxes - np.tile(low, 2)) * scale), 0, [width, height] * 2).astype(int)
     pixels = np.zeros((height, width, 4), np.uint8)
-    paints = [
-        [*(int(colour[at : at + 2], 16) for at in (1, 3, 5)), 255] for colour in names.values()
-    ]
+    paints = [[*(int(colour[at : at + 2], 16) for at in (1, 3, 5)), 255] for colour in names.values()]
     for index in np.argsort(kinds, kind="stable"):
         left, top, right, bottom = edges[index]
         right -= right - left >= GAP

@@ -83,9 +83,7 @@ class Campaign:
             raise SilentlyWrongError(f"{self.boundary}: {error}") from error
         else:
             self.tracebacks += 1
-            raise AssertionError(
-                f"{self.boundary}: a raw {type(error).__name__} reached the user: {error}"
-            ) from error
+            raise AssertionError(f"{self.boundary}: a raw {type(error).__name__} reached the user: {error}") from error
 
     def record(self) -> None:
         """Append the counts to the file that `benchmarks/reliability.py` names, where it named one."""

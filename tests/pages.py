@@ -49,10 +49,7 @@ def write_files(folder: Path) -> None:
     triplets = list(cut_triplets(scene, truth, size=128))
     held_out = triplets[0].picture.name
     write_store(
-        (
-            replace(one, split="val" if one.picture.name == held_out else "train")
-            for one in triplets
-        ),
+        (replace(one, split="val" if one.picture.name == held_out else "train") for one in triplets),
         folder / "triplets",
     )
     convert("tiny", folder / "my-model")
@@ -147,16 +144,12 @@ def stand_in(monkeypatch, catalogue: Path) -> None:
         "locate",
         lambda source, **more: locate("tiny" if source in RELEASED else source, **more),
     )
-    monkeypatch.setattr(
-        ContourModel, "from_pretrained", classmethod(lambda cls: cls(_contours(), resolution=64))
-    )
+    monkeypatch.setattr(ContourModel, "from_pretrained", classmethod(lambda cls: cls(_contours(), resolution=64)))
     monkeypatch.setattr("distributed.Client", lambda *_, **__: None)  # this process does it
     monkeypatch.setattr(
         training,
         "fine_tune",
-        lambda *given, config, **more: fine_tune(
-            *given, config=replace(config, steps=1), **{**more, "pictures": 1}
-        ),
+        lambda *given, config, **more: fine_tune(*given, config=replace(config, steps=1), **{**more, "pictures": 1}),
     )
 
 

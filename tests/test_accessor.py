@@ -29,7 +29,5 @@ def test_it_lists_its_verbs_and_knows_no_other():
 @pytest.mark.parametrize("name", ["load", "open_raster", "RemoteSAM"])
 def test_any_first_use_registers_it(name):
     code = f"from remotesam_geo import {name}; import xarray; print(hasattr(xarray.Dataset, 'remotesam'))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.strip() == "True"

@@ -81,9 +81,7 @@ def cases():
         for argument, kind in kinds(function).items():
             allowed = list(dict.fromkeys(choices(kind)))
             if argument != "return" and allowed:
-                yield pytest.param(
-                    function, owner, argument, kind, allowed, id=f"{name}-{argument}"
-                )
+                yield pytest.param(function, owner, argument, kind, allowed, id=f"{name}-{argument}")
 
 
 CASES = list(cases())
@@ -94,9 +92,7 @@ def test_there_are_many():
 
 
 @pytest.mark.parametrize(("function", "owner", "argument", "kind", "allowed"), CASES)
-def test_a_wrong_value_is_refused_before_anything_is_touched(
-    function, owner, argument, kind, allowed
-):
+def test_a_wrong_value_is_refused_before_anything_is_touched(function, owner, argument, kind, allowed):
     text = [value for value in allowed if isinstance(value, str)]
     wrong = [
         "no such value",
@@ -133,9 +129,7 @@ def call(function, owner, argument, value):
         elif name == argument or positional is not None:
             positional.append((name, given))
     first = [given for name, given in positional if name != argument or needed(form, name)]
-    named |= {
-        name: given for name, given in positional if name == argument and not needed(form, name)
-    }
+    named |= {name: given for name, given in positional if name == argument and not needed(form, name)}
     return function(*first, **named)
 
 

@@ -120,10 +120,7 @@ def run(campaign, doors, odd, dice, prepare=None):
 @pytest.mark.filterwarnings("ignore")
 def test_drawing_with_odd_arguments(campaign):
     right = {"features": FOUND, "scene": SCENE}
-    doors = [
-        (door, right)
-        for door in (remotesam_geo.plot, remotesam_geo.contact_sheet, remotesam_geo.explore)
-    ]
+    doors = [(door, right) for door in (remotesam_geo.plot, remotesam_geo.contact_sheet, remotesam_geo.explore)]
     odd = ODD + TABLES + OTHERS
     tried = campaign("Arguments", "odd values for arguments of plot, contact_sheet and explore")
     run(tried, doors, odd, np.random.default_rng(1), lambda: plt.close("all"))
@@ -152,15 +149,8 @@ def test_reading_with_odd_arguments(campaign, folder):
         (remotesam_geo.search, {"catalog": str(catalogue), "collections": "places"}),
         (remotesam_geo.save_items, {"items": items, "path": "b.json"}),
     ]
-    odd = (
-        ODD
-        + OTHERS
-        + TABLES[:3]
-        + ["damaged.json", "items.json", folder, items, [items], {"id": "a"}, [{"id": "a"}]]
-    )
-    tried = campaign(
-        "Arguments", "odd values for arguments of open_raster, load, render, search and save_items"
-    )
+    odd = ODD + OTHERS + TABLES[:3] + ["damaged.json", "items.json", folder, items, [items], {"id": "a"}, [{"id": "a"}]]
+    tried = campaign("Arguments", "odd values for arguments of open_raster, load, render, search and save_items")
     run(tried, doors, odd, np.random.default_rng(2))
 
 
@@ -176,12 +166,7 @@ def test_writing_with_odd_arguments(campaign, folder):
         (remotesam_geo.result_item, {"paths": [table, raster]}),
         (remotesam_geo.model_item, {"model": MODEL, "href": "https://example.com/weights"}),
     ]
-    odd = (
-        ODD
-        + OTHERS
-        + TABLES
-        + [table, raster, [table], folder, HELD.isel(x=slice(0, 0)), HELD.astype(str), HELD.T]
-    )
+    odd = ODD + OTHERS + TABLES + [table, raster, [table], folder, HELD.isel(x=slice(0, 0)), HELD.astype(str), HELD.T]
     tried = campaign(
         "Arguments",
         "odd values for arguments of save, open_probabilities and the makers of STAC items",
@@ -194,12 +179,7 @@ def test_matching_with_odd_arguments(campaign):
     dates = pd.concat([FOUND.assign(time=np.datetime64(f"202{year}-06-01")) for year in range(2)])
     several = gpd.GeoDataFrame(dates, crs=FOUND.crs)
     doors = [(remotesam_geo.match_over_time, {"gdf": several})]
-    odd = (
-        ODD
-        + OTHERS
-        + TABLES
-        + [several, [several], several.assign(time="soon"), several.drop(columns="id")]
-    )
+    odd = ODD + OTHERS + TABLES + [several, [several], several.assign(time="soon"), several.drop(columns="id")]
     tried = campaign("Arguments", "odd values for arguments of match_over_time")
     run(tried, doors, odd, np.random.default_rng(4))
 
@@ -261,13 +241,6 @@ def test_tasks_with_odd_arguments(campaign):
     public = {name for name in tasks.__all__ if isinstance(getattr(tasks, name), FunctionType)}
     assert public == set(right)
     doors = [(getattr(tasks, name), given) for name, given in right.items()]
-    odd = (
-        ODD
-        + OTHERS
-        + ARRAYS
-        + [tasks.components(ARRAYS[0]), [tasks.tally(ARRAYS[9])], [None, 1], [ARRAYS[0]] * 2]
-    )
-    tried = campaign(
-        "Arguments", "odd values for arguments of the functions in remotesam_geo.tasks"
-    )
+    odd = ODD + OTHERS + ARRAYS + [tasks.components(ARRAYS[0]), [tasks.tally(ARRAYS[9])], [None, 1], [ARRAYS[0]] * 2]
+    tried = campaign("Arguments", "odd values for arguments of the functions in remotesam_geo.tasks")
     run(tried, doors, odd, np.random.default_rng(5))

@@ -32,18 +32,13 @@ def requirements(*groups: list[str]) -> dict[str, Requirement]:
     """Requirements by canonical name, without extras of this package itself."""
     found = [Requirement(line) for group in groups for line in group]
     return {
-        name: requirement
-        for requirement in found
-        if (name := canonicalize_name(requirement.name)) != "remotesam-geo"
+        name: requirement for requirement in found if (name := canonicalize_name(requirement.name)) != "remotesam-geo"
     }
 
 
 def constraints(name: str) -> dict[str, Version]:
     lines = (ROOT / name).read_text("utf-8").split()
-    return {
-        canonicalize_name(package): Version(version)
-        for package, version in (line.split("==") for line in lines)
-    }
+    return {canonicalize_name(package): Version(version) for package, version in (line.split("==") for line in lines)}
 
 
 OURS = {"remotesam_geo", "tests", "test_train"}
@@ -78,11 +73,7 @@ installed = functools.cache(importlib.metadata.packages_distributions)
 
 
 def undeclared(folder: str, declared: set[str]) -> list[str]:
-    return [
-        f"{file} imports {name}"
-        for name, file in imported(folder)
-        if not distributions(name) & declared
-    ]
+    return [f"{file} imports {name}" for name, file in imported(folder) if not distributions(name) & declared]
 
 
 def test_every_import_is_declared_and_every_dependency_is_imported():

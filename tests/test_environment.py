@@ -89,9 +89,7 @@ def raster(tmp_path_factory):
 def run(command: list[str | Path], environment: dict[str, str], code: int = 0) -> str:
     """What a command prints; its output and messages are decoded as UTF-8."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)} | environment
-    done = subprocess.run(
-        command, env=environment, capture_output=True, check=False, encoding="utf-8"
-    )
+    done = subprocess.run(command, env=environment, capture_output=True, check=False, encoding="utf-8")
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     return done.stdout

@@ -62,9 +62,7 @@ def test_a_breach_is_noticed():
     module = ("remotesam_geo", "model", "network")
     names = imports("def f():\n    from ..mapping import grid\n    import xarray", module, False)
     assert len(breaches(module, names)) == 2
-    assert not breaches(
-        module, imports("from ..errors import InputError\nimport torch", module, False)
-    )
+    assert not breaches(module, imports("from ..errors import InputError\nimport torch", module, False))
 
 
 def test_the_package_imports_light():
@@ -72,9 +70,7 @@ def test_the_package_imports_light():
     import sys
 
     code = "import sys; before = {*sys.modules}; import remotesam_geo; print(*({*sys.modules} - before))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
     foreign = {name.partition(".")[0] for name in done.stdout.split()} - sys.stdlib_module_names
     assert foreign == {"remotesam_geo"}
 
@@ -136,9 +132,6 @@ def test_no_file_name_stands_twice():
 
 def test_no_class_name_stands_twice():
     found = Counter(
-        node.name
-        for path in FILES
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.ClassDef)
+        node.name for path in FILES for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef)
     )
     assert {name for name, count in found.items() if count > 1} == set()

@@ -58,9 +58,7 @@ def harmless(text):
         "br", "i",
     }  # fmt: skip
     assert set(seen.attributes) <= {"class", "src", "width", "height", "alt", "style"}
-    assert all(
-        source.startswith("data:image/png;base64,") for source in re.findall(r'src="([^"]*)', text)
-    )
+    assert all(source.startswith("data:image/png;base64,") for source in re.findall(r'src="([^"]*)', text))
     return seen
 
 
@@ -84,9 +82,7 @@ def pixels_of(figure):
 
 def test_boxes_are_drawn_where_they_are():
     boxes = np.array([[10, 20, 20, 30], [20, 20, 40, 30], [10, 30, 20, 40]], float)
-    figure = boxes_picture(
-        boxes, np.array([0, 1, 1]), {"done": "#00ff00", "failed": "#ff0000"}, title="three"
-    )
+    figure = boxes_picture(boxes, np.array([0, 1, 1]), {"done": "#00ff00", "failed": "#ff0000"}, title="three")
     assert "done 1" in figure
     assert "failed 2" in figure
     pixels = pixels_of(figure)
@@ -106,9 +102,7 @@ def test_what_failed_is_seen_where_many_boxes_share_a_pixel():
     kinds = np.zeros(len(x), int)
     kinds[777] = 1
     boxes = np.stack([x, y, x + 1, y + 1], axis=1)
-    pixels = pixels_of(
-        boxes_picture(boxes, kinds, {"done": "#00ff00", "failed": "#ff0000"}, title="many")
-    )
+    pixels = pixels_of(boxes_picture(boxes, kinds, {"done": "#00ff00", "failed": "#ff0000"}, title="many"))
     assert (pixels[..., 0] == 255).any()
 
 
@@ -173,9 +167,7 @@ class Kernel:
             "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
         }
         root = str(Path(__file__).parents[1])
-        self.manager = KernelManager(
-            kernel_name="python3", connection_file=str(folder / "kernel.json")
-        )
+        self.manager = KernelManager(kernel_name="python3", connection_file=str(folder / "kernel.json"))
         self.manager.start_kernel(
             cwd=str(folder), env={**os.environ, **home, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
         )

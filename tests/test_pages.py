@@ -47,9 +47,7 @@ def shell(example):
             targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
             assert set(words[1:]) <= set(targets), line
         elif words[:2] == ["pip", "install"]:
-            extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"][
-                "optional-dependencies"
-            ]
+            extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
             wanted = re.findall(r"\[(.*?)\]", words[-1])
             assert {name for names in wanted for name in names.split(",")} <= set(extras), line
         else:
@@ -107,9 +105,7 @@ def files(tmp_path_factory):
 
 
 @pytest.mark.filterwarnings("ignore::remotesam_geo.RemoteSAMWarning")  # of tiny's own limits
-@pytest.mark.parametrize(
-    "page", [name for name, path in PAGES.items() if "```" in path.read_text("utf-8")]
-)
+@pytest.mark.parametrize("page", [name for name, path in PAGES.items() if "```" in path.read_text("utf-8")])
 def test_page(page, files, tmp_path, monkeypatch):
     place = shutil.copytree(files, tmp_path / "place")
     monkeypatch.chdir(place)
@@ -125,8 +121,7 @@ def test_page(page, files, tmp_path, monkeypatch):
 
 def test_what_does_not_run_is_known():
     found = {
-        name: len(re.findall(r"^<!-+ *skip", path.read_text("utf-8"), re.MULTILINE))
-        for name, path in PAGES.items()
+        name: len(re.findall(r"^<!-+ *skip", path.read_text("utf-8"), re.MULTILINE)) for name, path in PAGES.items()
     }
     assert {name: count for name, count in found.items() if count} == NOT_RUN
 

@@ -125,9 +125,7 @@ def test_sizes_are_checked_before_anything_is_read():
     coarse = scene_of([], resolution=10).chunk(10)
     coarse = coarse.map(lambda band: band.copy(data=band.data.map_blocks(unread, dtype=np.uint8)))
     for verb in ("probabilities", "classmap"):
-        with pytest.warns(
-            RemoteSAMWarning, match="'vehicle' is typically 3 to 18 m long, less than 2"
-        ):
+        with pytest.warns(RemoteSAMWarning, match="'vehicle' is typically 3 to 18 m long, less than 2"):
             getattr(MODEL, verb)(coarse, {"v": "red vehicle"})
 
 
@@ -152,9 +150,7 @@ def test_what_removes_everything_is_named(verb, options, reason):
 
 def test_an_exclusive_choice_says_which_class_lost():
     scene = scene_of([(BAR, (180, 200, 20))])  # red and green at once, green more
-    with pytest.warns(
-        RemoteSAMWarning, match=r"pixels are above the threshold of 'red'.*exclusive"
-    ):
+    with pytest.warns(RemoteSAMWarning, match=r"pixels are above the threshold of 'red'.*exclusive"):
         MODEL.segment(scene, ["red", "green"], exclusive=True)
 
 

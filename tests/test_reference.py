@@ -85,9 +85,5 @@ def without_words(thing, path):
 @pytest.mark.parametrize("room", [*ROOMS, "job", "remotesam"])
 def test_every_public_thing_has_words(source, room):
     names = importlib.import_module(f"{PACKAGE}.{room}").__all__
-    bare = [
-        path
-        for name in names
-        for path in without_words(named(source, room, name), f"{room}.{name}")
-    ]
+    bare = [path for name in names for path in without_words(named(source, room, name), f"{room}.{name}")]
     assert not bare

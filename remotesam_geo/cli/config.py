@@ -69,9 +69,7 @@ class _PlainLoader(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.YAMLError(
-                f"line {mark.line + 1}: write the value again in place of an alias"
-            )
+            raise yaml.YAMLError(f"line {mark.line + 1}: write the value again in place of an alias")
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
@@ -80,9 +78,7 @@ class _PlainLoader(yaml.SafeLoader):
             if not isinstance(key.value, str):
                 raise yaml.YAMLError(f"line {key.start_mark.line + 1}: a key must be a text")
             if key.value in seen:
-                raise yaml.YAMLError(
-                    f"line {key.start_mark.line + 1}: the key {key.value!r} is there twice"
-                )
+                raise yaml.YAMLError(f"line {key.start_mark.line + 1}: the key {key.value!r} is there twice")
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
@@ -141,20 +137,14 @@ def _load_field(name: str, value: Any) -> dict[str, Any]:
 
 def _prompts_field(name: str, value: Any) -> Any:
     if isinstance(value, dict) and value:
-        return {
-            _text_field(name, label): _text_list_field(f"{name}: {label}", said)
-            for label, said in value.items()
-        }
+        return {_text_field(name, label): _text_list_field(f"{name}: {label}", said) for label, said in value.items()}
     return _text_list_field(name, value)
 
 
 def _by_label(check: Check) -> Check:
     def checked(name: str, value: Any) -> Any:
         if isinstance(value, Mapping):
-            return {
-                _text_field(name, label): check(f"{name} of {label!r}", own)
-                for label, own in value.items()
-            }
+            return {_text_field(name, label): check(f"{name} of {label!r}", own) for label, own in value.items()}
         return check(name, value)
 
     return checked

@@ -54,9 +54,7 @@ def map_(
     prompts: Annotated[list[str] | None, typer.Argument(help="What to look for.")] = None,
     config: Annotated[
         Path | None,
-        typer.Option(
-            help="All of it from a YAML file: source, prompts, model, load, threshold ..."
-        ),
+        typer.Option(help="All of it from a YAML file: source, prompts, model, load, threshold ..."),
     ] = None,
     model: Model = "released",
     threshold: Threshold = None,
@@ -75,22 +73,14 @@ def map_(
     ] = None,
     remove: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Remove a prompt, by its label, and what is stored of it; may be given again."
-        ),
+        typer.Option(help="Remove a prompt, by its label, and what is stored of it; may be given again."),
     ] = None,
-    retry_failures: Annotated[
-        bool, typer.Option("--retry-failures", help="Ask again what failed.")
-    ] = False,
-    skip_failures: Annotated[
-        bool, typer.Option("--skip-failures", help="Go on where windows fail.")
-    ] = False,
+    retry_failures: Annotated[bool, typer.Option("--retry-failures", help="Ask again what failed.")] = False,
+    skip_failures: Annotated[bool, typer.Option("--skip-failures", help="Go on where windows fail.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it would take; nothing on disk changes.")
     ] = False,
-    scheduler: Annotated[
-        str | None, typer.Option(help="Address of a dask.distributed scheduler.")
-    ] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Address of a dask.distributed scheduler.")] = None,
     as_json: Json = False,
 ) -> int:
     """Map a large area; run it again to go on after an interruption."""
@@ -118,10 +108,7 @@ def map_(
         job = _job_with_changed_prompts(folder, add, remove, threshold, metres, dry_run=dry_run)
     if dry_run:
         estimate = job.estimate()
-        figures = {
-            name: getattr(estimate, name)
-            for name in ("windows", "asks", "pixels", "kept_bytes", "seconds")
-        }
+        figures = {name: getattr(estimate, name) for name in ("windows", "asks", "pixels", "kept_bytes", "seconds")}
         saying.result(figures if as_json else {"estimate": estimate}, as_json=as_json)
         return 0
     with saying.working():
@@ -171,9 +158,7 @@ def answer(
     saying.check_out(out)
     job, target = Job.open(folder), asked_crs(crs)
     with saying.working():
-        found = job.answer(
-            verb, threshold=threshold, oriented=oriented, partial=partial, crs=target
-        )
+        found = job.answer(verb, threshold=threshold, oriented=oriented, partial=partial, crs=target)
         return told(found, [prompt.label for prompt in job.prompts], out, as_json=as_json)
 
 

@@ -41,14 +41,10 @@ CUT = {"label", "overlap", "resolution", "empty"}
 
 def engine(
     context: typer.Context,
-    folder: Annotated[
-        Path, typer.Argument(help="Where the triplets come to lie; run it again to go on.")
-    ],
+    folder: Annotated[Path, typer.Argument(help="Where the triplets come to lie; run it again to go on.")],
     source: Annotated[
         str | None,
-        typer.Argument(
-            help="A raster (path or URL), saved items, '-' with --catalog, or a folder of pictures."
-        ),
+        typer.Argument(help="A raster (path or URL), saved items, '-' with --catalog, or a folder of pictures."),
     ] = None,
     labels: Annotated[
         Path | None,
@@ -72,26 +68,18 @@ def engine(
         Colours | None,
         typer.Option(help="Measured in the pixels, given in a column 'colour', or not spoken of."),
     ] = None,
-    size: Annotated[
-        int | None, typer.Option(help="Side of a chip in pixels (896; world: 256).")
-    ] = None,
+    size: Annotated[int | None, typer.Option(help="Side of a chip in pixels (896; world: 256).")] = None,
     overlap: Annotated[int, typer.Option(help="Pixels that neighbouring chips share.")] = 0,
     resolution: Resolution = None,
-    empty: Annotated[
-        bool, typer.Option("--empty", help="Keep chips without any label too.")
-    ] = False,
+    empty: Annotated[bool, typer.Option("--empty", help="Keep chips without any label too.")] = False,
     rectangles: Annotated[
         bool, typer.Option("--rectangles", help="Take boxes for masks where there are only boxes.")
     ] = False,
     absent: Annotated[int, typer.Option(help="Absent classes to ask a picture for.")] = 2,
     foreign: Annotated[int, typer.Option(help="Names of other domains to ask a picture for.")] = 1,
-    near: Annotated[
-        int | None, typer.Option(help="Pass over near-duplicates: bits of 64 that may differ.")
-    ] = None,
+    near: Annotated[int | None, typer.Option(help="Pass over near-duplicates: bits of 64 that may differ.")] = None,
     seed: Annotated[int, typer.Option(help="Of all drawing; of the world, its first scene.")] = 0,
-    page: Annotated[
-        Path | None, typer.Option(help="Draw some triplets on a page: .png, .jpg.")
-    ] = None,
+    page: Annotated[Path | None, typer.Option(help="Draw some triplets on a page: .png, .jpg.")] = None,
     skip_failures: Skip = False,
     catalog: Catalog = None,
     collection: Collection = None,
@@ -215,9 +203,7 @@ def _of_world(count: int, first: int, size: int | None) -> Pictures:
 
     side = 256 if size is None else size
     if count < 1 or first < 0:
-        raise InputError(
-            f"--world {count}, --seed {first}: give at least one scene, and a seed from 0"
-        )
+        raise InputError(f"--world {count}, --seed {first}: give at least one scene, and a seed from 0")
 
     def pictures(done: frozenset[str]) -> Any:
         numbers = (k for k in range(first, first + count) if f"world-{k}" not in done)
@@ -236,14 +222,10 @@ def _of_folder(pictures: Path, labels: Path, *, skip_failures: bool) -> Pictures
     rows = whole.get("categories") if isinstance(whole, dict) else None
     if not isinstance(rows, list) or not rows:
         raise DamageError("label file", f"{labels} names no categories: give a COCO file")
-    names = [
-        row["name"] for row in rows if isinstance(row, dict) and isinstance(row.get("name"), str)
-    ]
+    names = [row["name"] for row in rows if isinstance(row, dict) and isinstance(row.get("name"), str)]
     with labels.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    examples = read_coco(
-        labels, pictures, source=pictures.name, on_error="skip" if skip_failures else "raise"
-    )
+    examples = read_coco(labels, pictures, source=pictures.name, on_error="skip" if skip_failures else "raise")
     return examples, names, f"{pictures} with labels {digest[:16]}"
 
 

@@ -35,9 +35,7 @@ class MisuseError(InputError):
 def given(context: typer.Context) -> dict[str, str]:
     """The parameters that the user wrote, by name, each as it is spelled on the command line."""
     spelled = {
-        str(each.name): str(
-            (each.opts if each.param_type_name == "option" else [each.name.upper()])[-1]
-        )
+        str(each.name): str((each.opts if each.param_type_name == "option" else [each.name.upper()])[-1])
         for each in context.command.params
         if each.name
     }

@@ -19,12 +19,8 @@ Catalog = Annotated[
     str | None,
     typer.Option(help="A catalogue to search: a name, a URL, or a path; then SOURCE is '-'."),
 ]
-Collection = Annotated[
-    list[str] | None, typer.Option("--collection", help="A collection of it; may be given again.")
-]
-Bbox = Annotated[
-    Bounds | None, typer.Option(help="West, south, east, north in degrees.", metavar="W S E N")
-]
+Collection = Annotated[list[str] | None, typer.Option("--collection", help="A collection of it; may be given again.")]
+Bbox = Annotated[Bounds | None, typer.Option(help="West, south, east, north in degrees.", metavar="W S E N")]
 Datetime = Annotated[str | None, typer.Option(help="2021, 2021-06-03, or start/end.")]
 MaxItems = Annotated[int | None, typer.Option(help="Most items wanted.")]
 
@@ -57,9 +53,7 @@ def opened(
     from remotesam_geo import open_raster, search
 
     if (source == NO_SOURCE) != (catalog is not None):
-        raise InputError(
-            f"source is {source!r}: give a raster or saved items, or '-' with --catalog"
-        )
+        raise InputError(f"source is {source!r}: give a raster or saved items, or '-' with --catalog")
     if catalog is None and not source.lower().endswith(ITEMS):
         asked = {
             "collection": collection, "bbox": bbox, "datetime": datetime, "max-items": max_items, "load": load,
@@ -105,11 +99,7 @@ def table(path: Path) -> Any:
     if not path.exists():
         raise InputError(f"there is no file {str(path)!r}")
     try:
-        found = (
-            gpd.read_parquet(path)
-            if path.suffix.lower() in (".parquet", ".geoparquet")
-            else gpd.read_file(path)
-        )
+        found = gpd.read_parquet(path) if path.suffix.lower() in (".parquet", ".geoparquet") else gpd.read_file(path)
     except Exception as error:  # pyogrio and pyarrow have no common error
         raise InputError(f"cannot read {path}: {error}") from error
     if not isinstance(found, gpd.GeoDataFrame):  # a table without any geometry

@@ -40,19 +40,13 @@ def register(app: typer.Typer) -> None:
 
 
 def search(
-    catalog: Annotated[
-        str, typer.Argument(help="A name (planetary-computer, earth-search ...), a URL, or a path.")
-    ],
+    catalog: Annotated[str, typer.Argument(help="A name (planetary-computer, earth-search ...), a URL, or a path.")],
     collection: Collection = None,
     bbox: Bbox = None,
     datetime: Datetime = None,
     max_items: MaxItems = None,
-    query: Annotated[
-        list[str] | None, typer.Option(help="Such as 'eo:cloud_cover<20'; may be given again.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Save the items: .json, .geojson or .parquet.")
-    ] = None,
+    query: Annotated[list[str] | None, typer.Option(help="Such as 'eo:cloud_cover<20'; may be given again.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Save the items: .json, .geojson or .parquet.")] = None,
     as_json: Json = False,
 ) -> int:
     """Find scenes in a catalogue."""
@@ -89,13 +83,9 @@ def search(
 
 
 def change(
-    features: Annotated[
-        Path, typer.Argument(help="Features of several times, as a verb or job wrote them.")
-    ],
+    features: Annotated[Path, typer.Argument(help="Features of several times, as a verb or job wrote them.")],
     out: Annotated[Path | None, typer.Option(help="Where to.")] = None,
-    tolerance: Annotated[
-        float | None, typer.Option(help="Metres that an object may seem to move.")
-    ] = None,
+    tolerance: Annotated[float | None, typer.Option(help="Metres that an object may seem to move.")] = None,
     as_json: Json = False,
 ) -> int:
     """Follow objects over time: appeared, persisted, changed, split, merged, disappeared."""
@@ -131,9 +121,7 @@ def demo(
 
 
 def doctor(
-    model: Annotated[
-        str, typer.Option(help="Weights to look for: 'released', 'tiny', or a path.")
-    ] = "released",
+    model: Annotated[str, typer.Option(help="Weights to look for: 'released', 'tiny', or a path.")] = "released",
     online: Annotated[bool, typer.Option(help="Try to reach the known catalogues too.")] = False,
     as_json: Json = False,
 ) -> int:

@@ -33,19 +33,13 @@ Out = Annotated[
     Path | None,
     typer.Option(help="Where to: .parquet, .gpkg, .fgb, .geojson. Without it, a table is printed."),
 ]
-Threshold = Annotated[
-    float | None, typer.Option(help="A pixel belongs where its probability is larger.")
-]
-Resolution = Annotated[
-    str | None, typer.Option(help="Metres on the ground a pixel, 'native' or 'auto'.")
-]
+Threshold = Annotated[float | None, typer.Option(help="A pixel belongs where its probability is larger.")]
+Resolution = Annotated[str | None, typer.Option(help="Metres on the ground a pixel, 'native' or 'auto'.")]
 Crs = Annotated[str | None, typer.Option(help="CRS of the result; by default the scene's.")]
 Load = Annotated[str | None, typer.Option(help="Arguments of load as JSON, for items.")]
 Zones = Annotated[Path | None, typer.Option(help="Polygons; by default the windows' cores.")]
 Tiles = Annotated[bool, typer.Option(help="Ask a picture window by window.")]
-Skip = Annotated[
-    bool, typer.Option("--skip-failures", help="Go on where windows fail, and say so.")
-]
+Skip = Annotated[bool, typer.Option("--skip-failures", help="Go on where windows fail, and say so.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 MinArea = Annotated[float, typer.Option(help="Least area in square metres (pixels of a picture).")]
 
@@ -180,9 +174,7 @@ def parsed(prompts: list[str]) -> Any:
     named: dict[str, list[str]] = {}
     for prompt in prompts:
         label, _, expression = prompt.partition("=")
-        named.setdefault(label.strip(), []).append(
-            expression.strip() or f"{label.strip()} in the image"
-        )
+        named.setdefault(label.strip(), []).append(expression.strip() or f"{label.strip()} in the image")
     return named
 
 

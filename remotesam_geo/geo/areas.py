@@ -24,9 +24,7 @@ LONLAT = CRS("EPSG:4326")
 _EDGE_POINTS = 21
 
 
-def area_of_interest(
-    bbox: Sequence[float] | None = None, geometry: Any = None
-) -> BaseGeometry | None:
+def area_of_interest(bbox: Sequence[float] | None = None, geometry: Any = None) -> BaseGeometry | None:
     """Make one polygon of what a user gave as an area.
 
     Args:
@@ -130,12 +128,8 @@ def check_bbox(
         The same as floats.
     """
     sides = [] if isinstance(bbox, str | bytes | Mapping | Set) else _first_members(bbox)
-    if len(sides) != 4 or not all(
-        isinstance(side, Real) and not isinstance(side, bool) for side in sides
-    ):
-        raise InputError(
-            f"{name} must be four numbers (west, south, east, north) in degrees, not {bbox!r}"
-        )
+    if len(sides) != 4 or not all(isinstance(side, Real) and not isinstance(side, bool) for side in sides):
+        raise InputError(f"{name} must be four numbers (west, south, east, north) in degrees, not {bbox!r}")
     west, south, east, north = (_finite_float(side) for side in sides)
     box = (west, south, east, north)
     if not all(map(math.isfinite, box)):
@@ -158,9 +152,7 @@ def check_bbox(
     if east - west > 360 + 1e-6:  # rings round a pole are as wide, but for rounding
         raise InputError(f"{name} {box} is wider than the 360 degrees of the Earth")
     if south > north:
-        raise InputError(
-            f"{name} {box} has its south above its north: the order is (west, south, east, north)"
-        )
+        raise InputError(f"{name} {box} has its south above its north: the order is (west, south, east, north)")
     if (south == north or west == east) and not flat:
         raise InputError(f"{name} {box} has no area")
     return box
@@ -183,9 +175,7 @@ def _finite_float(value: Real) -> float:
 
 def _check_finite(shape: BaseGeometry, name: str) -> None:
     if not np.isfinite(shapely.get_coordinates(shape)).all():
-        raise InputError(
-            f"{name}= has coordinates that are NaN or infinite: mend or drop what has them"
-        )
+        raise InputError(f"{name}= has coordinates that are NaN or infinite: mend or drop what has them")
 
 
 def _in_degrees(geometry: Any, name: str, degrees: CRS) -> BaseGeometry:
@@ -204,9 +194,7 @@ def _in_degrees(geometry: Any, name: str, degrees: CRS) -> BaseGeometry:
         geometry = geometry.__geo_interface__
     if isinstance(geometry, Mapping):
         return _shape_of_geojson(geometry)
-    raise InputError(
-        f"{name}= must be shapely, GeoJSON, a GeoDataFrame or a GeoSeries, not {type(geometry)}"
-    )
+    raise InputError(f"{name}= must be shapely, GeoJSON, a GeoDataFrame or a GeoSeries, not {type(geometry)}")
 
 
 def _to_degrees(shape: BaseGeometry, crs: CRS, degrees: CRS) -> BaseGeometry:
@@ -224,9 +212,7 @@ def _to_degrees(shape: BaseGeometry, crs: CRS, degrees: CRS) -> BaseGeometry:
         ) from None
     found = shapely.transform(shape, lambda xy: np.column_stack(change(xy[:, 0], xy[:, 1])))
     if not np.isfinite(shapely.get_coordinates(found)).all():
-        raise InputError(
-            f"the area with bounds {shape.bounds} lies outside of where {crs} is defined"
-        )
+        raise InputError(f"the area with bounds {shape.bounds} lies outside of where {crs} is defined")
     if crs.geographic:
         return found
     return shapely.union_all([_without_jumps(part) for part in shapely.get_parts(found)])

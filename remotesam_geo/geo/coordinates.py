@@ -109,9 +109,7 @@ def _geobox_through_all(scene: xr.Dataset | xr.DataArray, name: str) -> GeoBox |
         place = stored * _from_axes(_pixel_axis(x, name), _pixel_axis(y, name))
     else:
         steps = (None, None) if stored is None else (stored.a, stored.e)
-        place = _from_axes(
-            _evenly_spaced_axis(x, steps[0], name), _evenly_spaced_axis(y, steps[1], name)
-        )
+        place = _from_axes(_evenly_spaced_axis(x, steps[0], name), _evenly_spaced_axis(y, steps[1], name))
         if stored is not None:
             place = _coordinates_on_stored_transform(scene, (x, y), place, stored, name)
     return GeoBox((y.size, x.size), place, scene.odc.crs)
@@ -140,9 +138,7 @@ def _coordinate_numbers(axis: xr.DataArray, name: str) -> Floats:
     try:
         values = axis.values.astype(np.float64)
     except (TypeError, ValueError):
-        raise InputError(
-            f"the coordinate {str(axis.name)!r} of {name} holds {axis.dtype}, not numbers"
-        ) from None
+        raise InputError(f"the coordinate {str(axis.name)!r} of {name} holds {axis.dtype}, not numbers") from None
     if not values.size or not np.isfinite(values).all():
         raise InputError(
             f"the coordinate {str(axis.name)!r} of {name} holds NaN or infinite values, or nothing: drop "
@@ -161,9 +157,7 @@ def _coordinate_rounding(axis: xr.DataArray, values: Floats) -> float:
     return float(np.spacing(exact)) / 2
 
 
-def _evenly_spaced_axis(
-    axis: xr.DataArray, fallback: float | None, name: str
-) -> tuple[float, float]:
+def _evenly_spaced_axis(axis: xr.DataArray, fallback: float | None, name: str) -> tuple[float, float]:
     """The first coordinate and the step of an axis, whose coordinates must be evenly spaced."""
     values = _coordinate_numbers(axis, name)
     dim, count = str(axis.name), len(values)
@@ -183,11 +177,7 @@ def _evenly_spaced_axis(
         first = float(values.mean() - step * (count - 1) / 2)
     steps = np.diff(values)
     off = np.abs(first + step * np.arange(count) - values)
-    if (
-        step
-        and (np.sign(steps) == np.sign(step)).all()
-        and off.max() <= (TOLERANCE * abs(step) + rounding)
-    ):
+    if step and (np.sign(steps) == np.sign(step)).all() and off.max() <= (TOLERANCE * abs(step) + rounding):
         most = MOST_ROUNDING if count >= FEW else MOST_ROUNDING_OF_FEW
         if rounding > most * abs(step):
             raise InputError(
@@ -224,9 +214,7 @@ def _coordinates_on_stored_transform(
     name: str,
 ) -> Affine:
     """The coordinates' transform, on the very pixels of the stored one, which must be the same or a part."""
-    corners = "GeoTransform" not in (
-        {} if scene.odc.crs_coord is None else scene.odc.crs_coord.attrs
-    )
+    corners = "GeoTransform" not in ({} if scene.odc.crs_coord is None else scene.odc.crs_coord.attrs)
     found = []
     for axis, edge, step, (own_edge, own_step) in zip(
         axes,
@@ -245,11 +233,7 @@ def _coordinates_on_stored_transform(
         on_centres = abs(times) > 1 or half % 1 == 0.5
         # stackstac labels pixels by their upper left corners, and keeps the transform as an attribute
         on_corners = corners and times == 1 and half % 1 == 0
-        known = (
-            1 <= abs(times) <= MOST_TIMES
-            and abs(first) < MOST_AWAY
-            and max(drift, abs(first - half)) <= slack
-        )
+        known = 1 <= abs(times) <= MOST_TIMES and abs(first) < MOST_AWAY and max(drift, abs(first - half)) <= slack
         if not known or not (on_centres or on_corners):
             raise InputError(
                 f"the coordinate {str(axis.name)!r} of {name} (first {values[0]:.10g}, {step:.6g} apart) contradicts "
@@ -270,24 +254,17 @@ def _check_curved(scene: xr.Dataset | xr.DataArray, found: GeoBox | None, name: 
     curved: dict[str, Any] = {
         str(name): coordinate
         for name, coordinate in scene.coords.items()
-        if coordinate.ndim == 2
-        and set(coordinate.dims) == set(dims)
-        and coordinate.dtype.kind == "f"
+        if coordinate.ndim == 2 and set(coordinate.dims) == set(dims) and coordinate.dtype.kind == "f"
     }
     if found is None and curved and scene.odc.crs is not None:
         raise InputError(
             f"the coordinates {', '.join(curved)} of {name} have two dimensions (a curved grid), so it has no regular "
             "grid: warp the scene onto a regular grid first"
         )
-    x, y = (
-        curved.get(str(axis.name)) if axis is not None else None
-        for axis in (scene.odc.x, scene.odc.y)
-    )
+    x, y = (curved.get(str(axis.name)) if axis is not None else None for axis in (scene.odc.x, scene.odc.y))
     if found is None or x is None or y is None:
         return
-    rows, columns = (
-        np.arange(length) + 0.5 for length in (scene.sizes[dims[0]], scene.sizes[dims[1]])
-    )
+    rows, columns = (np.arange(length) + 0.5 for length in (scene.sizes[dims[0]], scene.sizes[dims[1]]))
     a, b, c, d, e, f = found.transform[:6]
     across, down = np.meshgrid(columns, rows)
     off = np.hypot(

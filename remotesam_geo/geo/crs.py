@@ -135,9 +135,7 @@ def defined(crs: CRS, x: F64, y: F64, *, slack: float) -> Bools:
         off = np.asarray(back_x) - x
         if turn is not None:
             off -= turn * np.rint(off / turn)
-        return np.asarray(
-            (np.abs(latitude) <= pole) & (np.hypot(off, np.asarray(back_y) - y) <= slack), np.bool_
-        )
+        return np.asarray((np.abs(latitude) <= pole) & (np.hypot(off, np.asarray(back_y) - y) <= slack), np.bool_)
 
 
 def undefined_pixels(geobox: GeoBox, box: Box) -> Bools | None:
@@ -171,16 +169,12 @@ def undefined_pixels(geobox: GeoBox, box: Box) -> Bools | None:
             if not some.any():
                 out[here] = True
                 continue
-            own = _defined_at(
-                geobox, crs, np.arange(top, bottom + 1), np.arange(left, right + 1), slack
-            )
+            own = _defined_at(geobox, crs, np.arange(top, bottom + 1), np.arange(left, right + 1), slack)
             out[here] |= ~own
     return out
 
 
-def only_defined(
-    rgb: NDArray[np.uint8], valid: Bools, geobox: GeoBox, box: Box
-) -> tuple[NDArray[np.uint8], Bools]:
+def only_defined(rgb: NDArray[np.uint8], valid: Bools, geobox: GeoBox, box: Box) -> tuple[NDArray[np.uint8], Bools]:
     """Pixels of a box, with no data where the grid's CRS is not defined.
 
     Args:
@@ -244,9 +238,7 @@ def _body_of_wkt(wkt: str) -> Body:
         )
     a, b = ellipsoid.semi_major_metre, ellipsoid.semi_minor_metre
     if abs(a / EARTH - 1) < ALIKE:
-        return Body(
-            degrees=CRS("EPSG:4326"), geod=Geod(ellps="WGS84"), ellipsoid="+datum=WGS84", earth=True
-        )
+        return Body(degrees=CRS("EPSG:4326"), geod=Geod(ellps="WGS84"), ellipsoid="+datum=WGS84", earth=True)
     parameters = f"+a={a!r} +b={b!r}"
     return Body(
         degrees=CRS.from_proj4(f"+proj=longlat {parameters} +no_defs"),

@@ -234,24 +234,16 @@ def scene_grid(
         # None lies in this CRS: the ground resolution of most of them.
         metres = Counter(round(_pixel_metres(grid), 6) for grid in natives)
         size = ground_resolution(crs, metres.most_common(1)[0][0], middle)
-    grids = Counter(
-        (_rounded_pixel_size(grid), _pixel_phase(grid)) for grid in own if _divides_grid(grid, size)
-    )
+    grids = Counter((_rounded_pixel_size(grid), _pixel_phase(grid)) for grid in own if _divides_grid(grid, size))
     if not grids:
         if size is None:
-            raise InputError(
-                "the resolution of the items is not known: give resolution= in metres, and crs="
-            )
+            raise InputError("the resolution of the items is not known: give resolution= in metres, and crs=")
         return _snapped_grid(extent, size, (0.0, 0.0), crs)
     most, _ = min(grids.items(), key=lambda entry: (-entry[1], entry[0]))
     # of those on the same pixels, one stands for all: the first, so that its own edges stay exact
-    anchor = next(
-        grid.transform for grid in own if (_rounded_pixel_size(grid), _pixel_phase(grid)) == most
-    )
+    anchor = next(grid.transform for grid in own if (_rounded_pixel_size(grid), _pixel_phase(grid)) == most)
     exact = (anchor.a, -anchor.e)
-    same = size is None or all(
-        math.isclose(a, b, rel_tol=1e-6) for a, b in zip(exact, size, strict=True)
-    )
+    same = size is None or all(math.isclose(a, b, rel_tol=1e-6) for a, b in zip(exact, size, strict=True))
     return _snapped_grid(extent, exact if same or size is None else size, (anchor.c, anchor.f), crs)
 
 
@@ -282,9 +274,7 @@ def _pixel_metres(grid: GeoBox) -> float:
     return math.sqrt(abs(a * e - b * d)) / one
 
 
-def _snapped_grid(
-    extent: Bounds, size: tuple[float, float], origin: tuple[float, float], crs: CRS
-) -> GeoBox:
+def _snapped_grid(extent: Bounds, size: tuple[float, float], origin: tuple[float, float], crs: CRS) -> GeoBox:
     """A grid over an extent whose pixel edges go through a place."""
     west, south, east, north = extent
     (x_size, y_size), (x, y) = size, origin
@@ -322,9 +312,7 @@ def check_size(geobox: GeoBox, times: int, chunk: tuple[int, int], *, most: int 
     height, width = geobox.shape
     pixels = height * width * times
     blocks = times * math.ceil(height / chunk[0]) * math.ceil(width / chunk[1])
-    if pixels <= (MOST_PIXELS if most is None else most) and (
-        blocks <= MOST_BLOCKS or most is not None
-    ):
+    if pixels <= (MOST_PIXELS if most is None else most) and (blocks <= MOST_BLOCKS or most is not None):
         return
     raise InputError(
         f"the scene would have {times:,} x {height:,} x {width:,} = {pixels:,} pixels a band in "

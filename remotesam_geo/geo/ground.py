@@ -164,9 +164,7 @@ def plan_geobox(geobox: GeoBox, resolution: Resolution = "native") -> GeoBox:
     exact = wanted / size.metres
     factors = [1.0, exact] if abs(exact - 1) < SAME else [exact]
     if resolution != "native":
-        factors = [
-            factor for factor in factors if bool((abs(factor * metres / wanted - 1) < TRUE).all())
-        ]
+        factors = [factor for factor in factors if bool((abs(factor * metres / wanted - 1) < TRUE).all())]
     square = size.square and bool(((ratio >= 1 / SQUARE) & (ratio <= SQUARE)).all())
     own = square and bool(factors)
     if not own:
@@ -211,14 +209,10 @@ def ground_area(geometries: NDArray[np.object_], crs: CRS) -> F64:
     wide = extent > step
     if wide.any():
         geometries = geometries.copy()
-        geometries[wide] = shapely.segmentize(
-            geometries[wide], np.maximum(step, extent[wide] / 1000)
-        )
+        geometries[wide] = shapely.segmentize(geometries[wide], np.maximum(step, extent[wide] / 1000))
     parts, owner = shapely.get_parts(geometries, return_index=True)
     rings, part = shapely.get_rings(parts, return_index=True)
-    sign = np.where(
-        np.diff(part, prepend=-1) > 0, 1.0, -1.0
-    )  # the first ring of a part is its outside
+    sign = np.where(np.diff(part, prepend=-1) > 0, 1.0, -1.0)  # the first ring of a part is its outside
     points, ring = shapely.get_coordinates(rings, return_index=True)
     longitude, latitude = to_degrees.transform(points[:, 0], points[:, 1])
     begin = np.searchsorted(ring, np.arange(len(rings) + 1))
@@ -241,8 +235,7 @@ def _pixel_sizes_at(geobox: GeoBox, col: F64, row: F64) -> tuple[F64, F64]:
     """Lengths of pixels on the ground along rows and columns, at places of a raster; NaN where it is not defined."""
     if geobox.crs is None:
         raise InputError(
-            "this raster has no CRS, so metres mean nothing on it: assign one (rio.write_crs), "
-            "or ask it as a picture"
+            "this raster has no CRS, so metres mean nothing on it: assign one (rio.write_crs), or ask it as a picture"
         )
     crs = crs_of(geobox)
     body = body_of(crs)
@@ -250,19 +243,14 @@ def _pixel_sizes_at(geobox: GeoBox, col: F64, row: F64) -> tuple[F64, F64]:
     reach = float(np.clip(SPAN / (side * _metres_a_crs_unit(crs)), 0.5, 8.0))
     ends = [(col - reach, row), (col + reach, row), (col, row - reach), (col, row + reach)]
     a, b, c, d, e, f = geobox.affine[:6]
-    x, y = (
-        np.stack(axis)
-        for axis in zip(*((a * u + b * v + c, d * u + e * v + f) for u, v in ends), strict=True)
-    )
+    x, y = (np.stack(axis) for axis in zip(*((a * u + b * v + c, d * u + e * v + f) for u, v in ends), strict=True))
     if crs.is_geographic:
         # Beside a pole a pixel is measured up to it.
         pole = 90 * np.pi / 180 / crs.axis_info[0].unit_conversion_factor
         beyond = (np.abs(y) > pole) & (np.abs(d * col + e * row + f) <= pole)
         y = np.where(beyond, np.sign(y) * pole, y)
     known = defined(crs, x, y, slack=0.25 * side).all(axis=0)
-    longitude, latitude = (
-        np.asarray(value) for value in transformer(crs, body.degrees).transform(x, y)
-    )
+    longitude, latitude = (np.asarray(value) for value in transformer(crs, body.degrees).transform(x, y))
     lengths = np.full((2, len(col)), np.nan)
     for at, (one, other) in enumerate(((0, 1), (2, 3))):
         lengths[at, known] = body.geod.inv(

@@ -41,9 +41,7 @@ def onto_grid(shapes: Geometries, crs: CRS, geobox: GeoBox) -> tuple[Geometries,
     larger = np.ones(len(shapes))
     wrong = np.flatnonzero(~finite)
     if len(wrong):
-        cut = _only_polygons(
-            shapely.intersection(shapes[wrong], _surroundings_of_grid(geobox, crs))
-        )
+        cut = _only_polygons(shapely.intersection(shapes[wrong], _surroundings_of_grid(geobox, crs)))
         placed[wrong], finite = _polygons_to_pixels(cut, crs, geobox)
         placed[wrong[~finite]] = shapely.MultiPolygon()
         some = shapely.area(cut) > 0
@@ -74,9 +72,7 @@ def out_of_grid(shapes: Geometries, geobox: GeoBox, crs: CRS) -> Carried:
     )
 
 
-def _polygons_to_pixels(
-    shapes: Geometries, crs: CRS, geobox: GeoBox
-) -> tuple[Geometries, NDArray[np.bool_]]:
+def _polygons_to_pixels(shapes: Geometries, crs: CRS, geobox: GeoBox) -> tuple[Geometries, NDArray[np.bool_]]:
     """Polygons in pixels, and which of them could be placed; the others are empty."""
     grid_crs = crs_of(geobox)
     kind, points, offsets = shapely.to_ragged_array(shapes)
@@ -151,9 +147,7 @@ def _turns_to(geobox: GeoBox, x: F64, parts: I64, turn: float) -> F64:
     if not len(parts) - 1:
         return shift
     centre = (np.minimum.reduceat(finite, parts[:-1]) + np.maximum.reduceat(finite, parts[:-1])) / 2
-    return np.asarray(
-        np.repeat(turn * np.rint((middle - centre) / turn), np.diff(parts)), np.float64
-    )
+    return np.asarray(np.repeat(turn * np.rint((middle - centre) / turn), np.diff(parts)), np.float64)
 
 
 def _surroundings_of_grid(geobox: GeoBox, crs: CRS) -> BaseGeometry:
@@ -167,9 +161,7 @@ def _surroundings_of_grid(geobox: GeoBox, crs: CRS) -> BaseGeometry:
         return shapely.Polygon()
     if left <= right:
         return shapely.box(left, bottom, right, top)
-    return shapely.union_all(
-        [shapely.box(left, bottom, left + 360, top), shapely.box(right - 360, bottom, right, top)]
-    )
+    return shapely.union_all([shapely.box(left, bottom, left + 360, top), shapely.box(right - 360, bottom, right, top)])
 
 
 def _only_polygons(shapes: Geometries) -> Geometries:

@@ -64,9 +64,7 @@ class Carried:
         return np.array([shape is not None for shape in self.placed], np.bool_)
 
 
-def carry(
-    shapes: Geometries, source: CRS, target: CRS, *, pixel: float, middle: float | None = None
-) -> Carried:
+def carry(shapes: Geometries, source: CRS, target: CRS, *, pixel: float, middle: float | None = None) -> Carried:
     """Carry polygons from one CRS to another.
 
     Args:
@@ -90,13 +88,8 @@ def carry(
 def areas_of(shape: BaseGeometry) -> BaseGeometry | None:
     """The polygons of a geometry as one, without its points and lines; None where there are none."""
     parts = shapely.get_parts([shape])
-    nested = [
-        shapely.get_parts([part]) if part.geom_type.startswith("Multi") else [part]
-        for part in parts
-    ]
-    polygons = [
-        part for own in nested for part in own if part.geom_type == "Polygon" and part.area > 0
-    ]
+    nested = [shapely.get_parts([part]) if part.geom_type.startswith("Multi") else [part] for part in parts]
+    polygons = [part for own in nested for part in own if part.geom_type == "Polygon" and part.area > 0]
     if not polygons:
         return None
     return polygons[0] if len(polygons) == 1 else shapely.multipolygons(polygons)
@@ -172,9 +165,7 @@ class _Way:
         known = np.isfinite(x) & np.isfinite(y)
         there = np.where(known[:, None], np.stack([x, y], axis=1), 0.0)
         placed = np.asarray(shapely.from_ragged_array(kind, there, (rings, polygons)), object)
-        bad |= shapely.is_ccw(shapely.get_exterior_ring(placed)) != shapely.is_ccw(
-            shapely.get_exterior_ring(parts)
-        )
+        bad |= shapely.is_ccw(shapely.get_exterior_ring(placed)) != shapely.is_ccw(shapely.get_exterior_ring(parts))
         good = np.ones(len(shapes), np.bool_)
         good[owner[bad]] = False
         out = shapes.copy()
@@ -239,9 +230,7 @@ def _ring_edges(points: F64, rings: I64) -> tuple[F64, F64, Bools]:
     return points[:-1], points[1:], inner
 
 
-def _reprojected_part(
-    shape: BaseGeometry, way: _Way
-) -> tuple[BaseGeometry | None, BaseGeometry | None, bool]:
+def _reprojected_part(shape: BaseGeometry, way: _Way) -> tuple[BaseGeometry | None, BaseGeometry | None, bool]:
     """What of a polygon goes over: it, its place, and whether a part was lost."""
     if way.middle is not None and way.target.is_geographic and way.source != way.target:
         # Counted from its own middle it may be whole.
@@ -253,11 +242,7 @@ def _reprojected_part(
             if good[0]:
                 return shape, placed[0], False
     area = areas_of(shapely.make_valid(shape))
-    kept = (
-        None
-        if area is None
-        else areas_of(shapely.intersection(area, _squares_where_continuous(area, way)))
-    )
+    kept = None if area is None else areas_of(shapely.intersection(area, _squares_where_continuous(area, way)))
     if kept is None or area is None:
         return None, None, True
     for _ in range(2 * ROUNDS):

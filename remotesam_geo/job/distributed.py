@@ -213,9 +213,7 @@ class _BlockTask:
     opener: Opener
 
 
-def _task_for_block(
-    work: Work, wanted: Sequence[StoredLayer], place: Place, opener: Opener
-) -> _BlockTask:
+def _task_for_block(work: Work, wanted: Sequence[StoredLayer], place: Place, opener: Opener) -> _BlockTask:
     block = work.grid.block_at(place[1])
     tiles = needed(work.grid, block.core, work.seam)
     region = reduce(Box.hull, (tile.window for tile in tiles)).common(work.grid.raster)
@@ -238,9 +236,7 @@ def _run_block_task(errand: _BlockTask) -> BlockResult | RemoteSAMError:
     except RemoteSAMError as error:
         return _travelling_error(error)
     squeezed = [
-        kept
-        if isinstance(kept, bytes)
-        else pa.compress(np.ascontiguousarray(kept).data, codec="zstd", asbytes=True)
+        kept if isinstance(kept, bytes) else pa.compress(np.ascontiguousarray(kept).data, codec="zstd", asbytes=True)
         for kept in outcome.kept
     ]
     return replace(outcome, kept=tuple(squeezed))

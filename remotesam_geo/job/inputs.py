@@ -112,9 +112,7 @@ def check_options(
 def as_geojson(geometry: Any, crs: Any) -> dict[str, Any]:
     """An area of any kind as GeoJSON in degrees, on the planet or moon of the scene's CRS."""
     degrees = body_of(CRS.from_user_input(str(crs))).degrees
-    found: dict[str, Any] = json.loads(
-        shapely.to_geojson(shape_in_degrees(geometry, "geometry", degrees=degrees))
-    )
+    found: dict[str, Any] = json.loads(shapely.to_geojson(shape_in_degrees(geometry, "geometry", degrees=degrees)))
     return found
 
 

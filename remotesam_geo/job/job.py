@@ -454,18 +454,14 @@ class Job:
         with self._driving(look=True) as records:
             complete = self._to_answer(records, partial=partial)
             wanted = [
-                group
-                for each in self._groups
-                if (group := only(_with_thresholds(each, prompts), complete)).prompts
+                group for each in self._groups if (group := only(_with_thresholds(each, prompts), complete)).prompts
             ]
             with (
                 _progress_bar(None, "outlining", "block", progress) as bar,
                 _without_georeference_warnings(),
             ):
                 for group in wanted:
-                    outline(
-                        records, group, group.prompts, options.drawn, bar.update, partial=partial
-                    )
+                    outline(records, group, group.prompts, options.drawn, bar.update, partial=partial)
                 labels = [prompt.label for prompt in prompts]
                 found = joined(
                     records, wanted, options,
@@ -488,9 +484,7 @@ class Job:
             raise JobError("this job keeps no probabilities (keep_probabilities=False)")
         if len(self._groups) > 1:
             asked_at = ", ".join(str(group.resolution) for group in self._groups)
-            raise InputError(
-                f"one array has one resolution, but this job asked at {asked_at}: make a job of each"
-            )
+            raise InputError(f"one array has one resolution, but this job asked at {asked_at}: make a job of each")
         (group,) = self._groups
         with self._records() as records:
             self._check_asked(records)
@@ -680,9 +674,7 @@ class Job:
             yield records
 
     def _freeze(self) -> None:
-        noted = PlanFile(
-            plan=self.frozen, prompts=self.prompts, recipe=self._recipe, files=tuple(self._files)
-        )
+        noted = PlanFile(plan=self.frozen, prompts=self.prompts, recipe=self._recipe, files=tuple(self._files))
         write_plan_file(self.folder, noted)
 
 
@@ -700,16 +692,10 @@ def _outline_of_verb(verb: str, *, oriented: bool) -> Outline:
 
 
 def _windows_left(group: PlanGroup, lacking: Todo) -> int:
-    return sum(
-        len(group.own(group.grid.block_at(block)))
-        for blocks in lacking.values()
-        for _, block in blocks
-    )
+    return sum(len(group.own(group.grid.block_at(block))) for blocks in lacking.values() for _, block in blocks)
 
 
-def _progress_bar(
-    left: int | None, what: str, unit: str, progress: bool | None, *, done: int = 0
-) -> Any:
+def _progress_bar(left: int | None, what: str, unit: str, progress: bool | None, *, done: int = 0) -> Any:
     """A progress bar over what is left; it starts where the job stands."""
     show = (left or 0) >= LONG if progress is None else progress
     total = None if left is None else done + left

@@ -18,9 +18,7 @@ __all__ = ["drive", "look_into"]
 
 
 @contextmanager
-def drive(
-    folder: Path, plan: Plan, groups: Sequence[PlanGroup], *, look: bool = False
-) -> Iterator[Records]:
+def drive(folder: Path, plan: Plan, groups: Sequence[PlanGroup], *, look: bool = False) -> Iterator[Records]:
     """The records of a job, for the one driver that may write.
 
     Args:

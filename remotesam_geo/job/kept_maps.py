@@ -88,12 +88,7 @@ class _StoredMaps:
         Raises:
             JobError: A file is damaged.
         """
-        codes = np.stack(
-            [
-                self._read(key, moment, index, mark)
-                for key, mark in zip(self.keys, marks, strict=True)
-            ]
-        )
+        codes = np.stack([self._read(key, moment, index, mark) for key, mark in zip(self.keys, marks, strict=True)])
         return np.stack([joined(codes, own) for own in self.members])[None]
 
     def _read(self, key: str, moment: int, index: int, mark: str | None) -> Codes:

@@ -73,9 +73,7 @@ class JobModel:
             network, contours = self.opener.network, self.opener.contours
             return _Both(
                 network=_pickled_model(network) if isinstance(network, _Given) else network,
-                contours=_pickled_model(contours)
-                if isinstance(contours, _Travelling)
-                else contours,
+                contours=_pickled_model(contours) if isinstance(contours, _Travelling) else contours,
             )
         return _pickled_model(self.opener) if isinstance(self.opener, _Given) else self.opener
 
@@ -101,15 +99,11 @@ def asked(model: ModelLike, refine: Refine = None, known: Known | None = None) -
         return alone
     try:
         recipe: ContourRecipe | None = getattr(contours, "recipe", None)
-    except (
-        ModelError
-    ):  # a network of this process alone has an identity no more than a function has
+    except ModelError:  # a network of this process alone has an identity no more than a function has
         recipe = None
     identity = getattr(contours, "identity", "") if recipe is None else _contour_identity(recipe)
     if not identity:
-        raise InputError(
-            f"a job records what its contours depend on: give {contours!r} an attribute identity, a text"
-        )
+        raise InputError(f"a job records what its contours depend on: give {contours!r} an attribute identity, a text")
     opener: _ContourOpener = _Travelling(contours)
     if recipe is not None:
         opener = _ContourWeights(recipe=json.dumps(asdict(recipe)))
@@ -148,9 +142,7 @@ def reopened(recipe: Mapping[str, Any], weights: ModelIdentity) -> JobModel:
         except (KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"the plan's model cannot be understood: {error}") from error
         alone = JobModel(
-            model=_Reopened(
-                image_size=weights.image_size, identity=weights.identity, predict=predictor.predict
-            ),
+            model=_Reopened(image_size=weights.image_size, identity=weights.identity, predict=predictor.predict),
             opener=_Weights(recipe=json.dumps(asdict(predictor.recipe))),
             weights=weights,
             recipe=dict(recipe),
@@ -202,9 +194,7 @@ def _model_of_weights(model: ModelLike, precision: str) -> JobModel:
     try:
         recipe = asdict(predictor.recipe)
     except ModelError:  # weights of this process alone: no other process can open them
-        return JobModel(
-            model=inner, opener=None, weights=weights, recipe=None, batch=predictor.batch
-        )
+        return JobModel(model=inner, opener=None, weights=weights, recipe=None, batch=predictor.batch)
     return JobModel(
         model=inner,
         opener=_Weights(recipe=json.dumps(recipe)),

@@ -111,9 +111,7 @@ def pieces(
     """
     if records.plan.keep_probabilities:
         labels = [each.label for each in group.prompts]
-        sketch = _sketch_of_prompt(
-            records, group, prompt, kind, group.members[labels.index(prompt.label)]
-        )
+        sketch = _sketch_of_prompt(records, group, prompt, kind, group.members[labels.index(prompt.label)])
         places, read = _stored_block_marks(records, sketch.all), sketch.pieces
     else:
         key = part_key(records.plan, group, prompt, "polygon")
@@ -157,9 +155,7 @@ class _Sketch:
     def key(self) -> str:
         return part_key(self.records.plan, self.group, self.prompt, self.kind)
 
-    def outline(
-        self, item: tuple[Place, str]
-    ) -> "BlockRecord | dict[Path, tuple[StoredLayer, Place]]":
+    def outline(self, item: tuple[Place, str]) -> "BlockRecord | dict[Path, tuple[StoredLayer, Place]]":
         """Write the part of a block; or which of its files are damaged."""
         place, mark = item
         try:
@@ -169,9 +165,7 @@ class _Sketch:
         told = note_of_part(self.prompt, place[0], self.group.grid.block_at(place[1]))
         data = pack(found, self.group.source.geobox, told, self.key, *place, mark)
         write_part(self.records, self.key, place, data)
-        return BlockRecord(
-            layer=self.key, moment=place[0], block=place[1], windows=0, empty=0, digest=mark
-        )
+        return BlockRecord(layer=self.key, moment=place[0], block=place[1], windows=0, empty=0, digest=mark)
 
     def pieces(self, item: tuple[Place, str]) -> Pieces:
         """The components of a block: from its part, or without one from the stored probabilities.
@@ -264,9 +258,7 @@ def _with_hulls(found: Pieces) -> Pieces:
     return replace(found, features=replace(found.features, polygons=None, hulls=hulls))
 
 
-def _stored_block_marks(
-    records: Records, maps: Sequence[StoredLayer]
-) -> dict[tuple[int, int], str]:
+def _stored_block_marks(records: Records, maps: Sequence[StoredLayer]) -> dict[tuple[int, int], str]:
     """The blocks that all of some maps have, each with a digest of what they hold."""
     known = [records.ledger.known(layer.key) for layer in maps]
     places = set.intersection(*(set(each) for each in known))

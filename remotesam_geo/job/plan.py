@@ -218,14 +218,10 @@ class PlanGroup:
         )
 
 
-def groups(
-    plan: Plan, prompts: Sequence[Prompt], policy: ReadPolicy | None
-) -> tuple[PlanGroup, ...]:
+def groups(plan: Plan, prompts: Sequence[Prompt], policy: ReadPolicy | None) -> tuple[PlanGroup, ...]:
     """Prompts by resolution, in the order asked, with the pixels and windows of each."""
     if not prompts:
-        raise JobError(
-            "plan.json names no prompt: restore it from a copy, or create the job anew in another folder"
-        )
+        raise JobError("plan.json names no prompt: restore it from a copy, or create the job anew in another folder")
     size = plan.weights.image_size
     found = []
     for resolution, own in by_resolution(prompts, plan.origin.geobox, size):
@@ -233,9 +229,7 @@ def groups(
         expressions, members = distinct_expressions(own)
         if plan.weights.contours:
             expressions = (*expressions, CONTOURS)
-        grid = Grid(
-            shape=source.geobox.shape.yx, window=size, overlap=plan.overlap, block=plan.block
-        )
+        grid = Grid(shape=source.geobox.shape.yx, window=size, overlap=plan.overlap, block=plan.block)
         found.append(
             PlanGroup(
                 resolution=resolution,

@@ -115,11 +115,7 @@ def made(answer: BlockMap, work: Work, wanted: Sequence[StoredLayer]) -> BlockRe
     misses = tuple(FailedWindow(tile=each.tile, cause=each.cause) for each in answer.failures)
     failed = {miss.tile for miss in misses}
     blank = answer.codes[0] == NO_DATA  # the same in every map
-    empty = sum(
-        bool(blank[tile.core.within(answer.block.core)].all())
-        for tile in own
-        if tile.index not in failed
-    )
+    empty = sum(bool(blank[tile.core.within(answer.block.core)].all()) for tile in own if tile.index not in failed)
     kept: list[Codes | bytes] = []
     for layer in wanted:
         codes = joined(answer.codes, [place[index] for index in layer.needs])
@@ -194,9 +190,7 @@ def ask_here(
         work = work_of(records.plan, group, wanted, blocks, on_error, batch=batch)
         with records.ledger.together() as note:
 
-            def finish(
-                answer: BlockMap, wanted: Sequence[StoredLayer] = wanted, work: Work = work
-            ) -> None:
+            def finish(answer: BlockMap, wanted: Sequence[StoredLayer] = wanted, work: Work = work) -> None:
                 note(file(records, group, wanted, made(answer, work, wanted)))
 
             deque(run(work, predict, finish, readers=READERS, progress=progress), maxlen=0)

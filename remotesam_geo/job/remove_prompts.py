@@ -17,14 +17,8 @@ __all__ = ["discard", "only"]
 
 def only(group: PlanGroup, labels: Collection[str]) -> PlanGroup:
     """A group with the prompts of some labels alone."""
-    kept = [
-        (prompt, own)
-        for prompt, own in zip(group.prompts, group.members, strict=True)
-        if prompt.label in labels
-    ]
-    return replace(
-        group, prompts=tuple(prompt for prompt, _ in kept), members=tuple(own for _, own in kept)
-    )
+    kept = [(prompt, own) for prompt, own in zip(group.prompts, group.members, strict=True) if prompt.label in labels]
+    return replace(group, prompts=tuple(prompt for prompt, _ in kept), members=tuple(own for _, own in kept))
 
 
 def discard(records: Records, before: Sequence[PlanGroup], after: Sequence[PlanGroup]) -> None:
@@ -38,8 +32,7 @@ def discard(records: Records, before: Sequence[PlanGroup], after: Sequence[PlanG
         after: Those that are left.
     """
     needed, had = (
-        {layer.key for group in groups for layer in layers(records.plan, group)}
-        for groups in (after, before)
+        {layer.key for group in groups for layer in layers(records.plan, group)} for groups in (after, before)
     )
     for key in sorted(had - needed):
         records.ledger.forget(key, list(records.ledger.known(key)))

@@ -77,9 +77,7 @@ class Estimate:
             ("to keep", f"at most {self.kept_bytes / 1e6:,.1f} MB"),
             (
                 "time",
-                "not measured"
-                if self.seconds is None
-                else f"about {_duration_words(self.seconds)}",
+                "not measured" if self.seconds is None else f"about {_duration_words(self.seconds)}",
             ),
         ]
         return plan_card(told, self.footprints)
@@ -95,9 +93,7 @@ def estimate(plan: Plan, every: Sequence[PlanGroup], predict: Predict | None) ->
         tiles = group.windows
         windows += tiles
         asks += tiles * len(group.expressions)
-        own = times * sum(
-            math.prod(group.grid.block_at(block).core.shape) for block in group.blocks
-        )
+        own = times * sum(math.prod(group.grid.block_at(block).core.shape) for block in group.blocks)
         pixels += own
         if plan.keep_probabilities:
             kept += own * len(group.expressions)
@@ -131,9 +127,7 @@ def state_of(records: Records, every: Sequence[PlanGroup]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("label")
 
 
-def _layers_of_prompt(
-    plan: Plan, group: PlanGroup, index: int, members: Sequence[int]
-) -> Sequence[int]:
+def _layers_of_prompt(plan: Plan, group: PlanGroup, index: int, members: Sequence[int]) -> Sequence[int]:
     """Which layers answer for the prompt of that index."""
     if not plan.keep_probabilities:
         return [index]
@@ -147,9 +141,7 @@ def failed_windows(records: Records, every: Sequence[PlanGroup]) -> gpd.GeoDataF
     for number, group in enumerate(every):
         kept = layers(records.plan, group)
         for index, (prompt, members) in enumerate(zip(group.prompts, group.members, strict=True)):
-            for layer in (
-                kept[each] for each in _layers_of_prompt(records.plan, group, index, members)
-            ):
+            for layer in (kept[each] for each in _layers_of_prompt(records.plan, group, index, members)):
                 for moment, block, miss in records.ledger.misses(layer.key):
                     row = rows.setdefault((number, moment, miss.tile), {"label": {}})
                     row["label"][prompt.label] = None
@@ -180,10 +172,7 @@ def failed_windows(records: Records, every: Sequence[PlanGroup]) -> gpd.GeoDataF
         [row | {"label": ", ".join(row["label"])} for row in rows.values()],
         columns=[*columns, "geometry", "group"],
     ).astype(columns)
-    parts = [
-        _pixels_to_crs(table[table["group"] == number], group, crs)
-        for number, group in enumerate(every)
-    ]
+    parts = [_pixels_to_crs(table[table["group"] == number], group, crs) for number, group in enumerate(every)]
     return gpd.GeoDataFrame(pd.concat(parts, ignore_index=True)).drop(columns="group")
 
 
@@ -312,9 +301,7 @@ def _pixels_to_crs(table: pd.DataFrame, group: PlanGroup, crs: Any) -> gpd.GeoDa
             RemoteSAMWarning,
             stacklevel=2,
         )
-    return gpd.GeoDataFrame(table.drop(columns="geometry"), geometry=carried.placed, crs=target)[
-        carried.some
-    ]
+    return gpd.GeoDataFrame(table.drop(columns="geometry"), geometry=carried.placed, crs=target)[carried.some]
 
 
 def _duration_words(seconds: float) -> str:

@@ -51,9 +51,7 @@ def describe(origin: SourceRecipe, policy: ReadPolicy | None) -> list[File]:
     return _read_headers({href: hrefs[href] for href in wanted}, policy)
 
 
-def changes(
-    files: Sequence[File], origin: SourceRecipe, policy: ReadPolicy | None, *, remote: bool
-) -> list[str]:
+def changes(files: Sequence[File], origin: SourceRecipe, policy: ReadPolicy | None, *, remote: bool) -> list[str]:
     """What differs between the files of a job as they were noted and as they are now.
 
     Args:
@@ -107,9 +105,7 @@ def _header_threads(count: int) -> Iterator[ThreadPoolExecutor]:
     try:
         yield pool
     finally:
-        pool.shutdown(
-            wait=False, cancel_futures=True
-        )  # an interrupt does not wait for a silent server
+        pool.shutdown(wait=False, cancel_futures=True)  # an interrupt does not wait for a silent server
 
 
 def _store_header(path: Path) -> dict[str, Any] | None:

@@ -100,9 +100,7 @@ class SourceRecipe:
             )
         return geobox
 
-    def source(
-        self, resolution: Resolution = "native", policy: ReadPolicy | None = None
-    ) -> PixelSource:
+    def source(self, resolution: Resolution = "native", policy: ReadPolicy | None = None) -> PixelSource:
         """The pixels at a resolution.
 
         Args:
@@ -231,9 +229,7 @@ class StoreSource:
 def _opened_store(origin: SourceRecipe, resolution: Resolution) -> PixelSource:
     scene = open_store(Path(origin.store or ""), origin.digest)
     # "" says that pixels pass untouched, which is also what scenes of bytes do by default.
-    return scene_source(
-        scene, bands=origin.bands, stretch=origin.stretch or None, resolution=resolution
-    )
+    return scene_source(scene, bands=origin.bands, stretch=origin.stretch or None, resolution=resolution)
 
 
 def open_store(path: Path, digest: str = "") -> xr.Dataset:
@@ -250,14 +246,10 @@ def open_store(path: Path, digest: str = "") -> xr.Dataset:
     if not path.is_dir():
         raise InputError(f"{path} is no Zarr store: give the folder that scene.to_zarr wrote")
     if digest and _metadata_digest(path) != digest:
-        raise ReadError(
-            f"the Zarr store {path} was written anew since the job was created: create a new job"
-        )
+        raise ReadError(f"the Zarr store {path} was written anew since the job was created: create a new job")
     try:
         # Chunks are read as they are wanted; a graph over all of them would hold the whole scene's plan.
-        scene: xr.Dataset = xr.open_zarr(
-            path, chunks={}, mask_and_scale=False, consolidated=False, decode_coords="all"
-        )
+        scene: xr.Dataset = xr.open_zarr(path, chunks={}, mask_and_scale=False, consolidated=False, decode_coords="all")
     except (OSError, ValueError, KeyError) as error:
         raise ReadError(f"cannot open the Zarr store {path}: {error}") from error
     return scene
@@ -292,9 +284,7 @@ def _moment_from_json(doc: Mapping[str, Any]) -> Moment:
     )
 
 
-def _rendered_band_names(
-    scene: xr.Dataset, bands: str | Sequence[str | int] | None
-) -> tuple[str, ...]:
+def _rendered_band_names(scene: xr.Dataset, bands: str | Sequence[str | int] | None) -> tuple[str, ...]:
     """The bands that `render` takes, by name."""
     if isinstance(bands, str):
         return (bands,)

@@ -82,9 +82,7 @@ def rebuild(records: Records, group: PlanGroup) -> None:
                     records.ledger.enter([entry])
 
 
-def _found_map(
-    records: Records, layer: StoredLayer, group: PlanGroup, moment: int, block: Block
-) -> BlockRecord | None:
+def _found_map(records: Records, layer: StoredLayer, group: PlanGroup, moment: int, block: Block) -> BlockRecord | None:
     found = records.store.found(layer.key, moment, block, group.grid)
     if found is None:
         return None
@@ -99,9 +97,7 @@ def _found_map(
         empty=sum(bool((core == NO_DATA).all()) for core in cores.values()),
         digest=mark,
         misses=tuple(
-            FailedWindow(
-                tile=index, cause="not known: the ledger was rebuilt from the stored blocks"
-            )
+            FailedWindow(tile=index, cause="not known: the ledger was rebuilt from the stored blocks")
             for index, core in cores.items()
             if (core == FAILED).any()
         ),
@@ -124,7 +120,5 @@ def _found_part(
         windows=len(group.own(block)),
         empty=int(told["empty"]),
         digest=seal,
-        misses=tuple(
-            FailedWindow(tile=int(tile), cause=str(cause)) for tile, cause in told["misses"]
-        ),
+        misses=tuple(FailedWindow(tile=int(tile), cause=str(cause)) for tile, cause in told["misses"]),
     )

@@ -57,9 +57,7 @@ class Exam:
     shuffled: list[float] = field(default_factory=list)
     by_class: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     empty: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    boxes: dict[str, NDArray[np.int64]] = field(
-        default_factory=lambda: defaultdict(lambda: np.zeros(3, np.int64))
-    )
+    boxes: dict[str, NDArray[np.int64]] = field(default_factory=lambda: defaultdict(lambda: np.zeros(3, np.int64)))
     across: list[float] = field(default_factory=list)
     fewest: dict[str, int] = field(default_factory=dict)
 
@@ -67,19 +65,13 @@ class Exam:
         """The figures of the table."""
         found = {f"{kind} mIoU": _mean_or_nan(self.iou[kind]) for kind in KINDS}
         found |= {f"{kind} mIoU, every instance": _mean_or_nan(self.every[kind]) for kind in KINDS}
-        found |= {
-            f"class mIoU, {name}": _mean_or_nan(v) for name, v in sorted(self.by_class.items())
-        }
-        found |= {
-            f"{kind} answered empty": _mean_or_nan(v) for kind, v in sorted(self.empty.items())
-        }
+        found |= {f"class mIoU, {name}": _mean_or_nan(v) for name, v in sorted(self.by_class.items())}
+        found |= {f"{kind} answered empty": _mean_or_nan(v) for kind, v in sorted(self.empty.items())}
         found["class mIoU, whole picture"] = _mean_or_nan(self.all_pixels)
         found["class mIoU, shuffled prompts"] = _mean_or_nan(self.shuffled)
         for name, (answered, true, matched) in self.boxes.items():
             found[f"detection F1, {name}"] = 2 * float(matched) / max(1, int(answered + true))
-        found["fewest objects"] = min(
-            (self.fewest[k] for k in KINDS[1:] if k in self.fewest), default=0
-        )
+        found["fewest objects"] = min((self.fewest[k] for k in KINDS[1:] if k in self.fewest), default=0)
         found["objects under 24 px"] = _mean_or_nan([float(a < 24) for a in self.across])
         return found
 
@@ -139,9 +131,7 @@ def examine(
     return exam
 
 
-def _exam_questions(
-    view: WorldScene, rng: random.Random, most: int
-) -> Iterator[tuple[str, Expression]]:
+def _exam_questions(view: WorldScene, rng: random.Random, most: int) -> Iterator[tuple[str, Expression]]:
     """Every class that is there; of the other kinds so many at most."""
     offered = tiny.offered(view, rng)
     for kind in sorted(offered):
@@ -150,9 +140,7 @@ def _exam_questions(
             yield kind, expression
 
 
-def _exam_probabilities(
-    asking: _Asking, view: WorldScene, texts: Sequence[str]
-) -> NDArray[np.float32]:
+def _exam_probabilities(asking: _Asking, view: WorldScene, texts: Sequence[str]) -> NDArray[np.float32]:
     """Probabilities, expressions x S x S."""
     tokens = asking.processor.tokenize(list(texts))
     text = asking.engine.encode(tokens.input_ids, tokens.attention_mask)
@@ -213,9 +201,7 @@ def _box_iou(one: Sequence[int], other: Sequence[int]) -> float:
     return width * height / (sum(areas) - width * height)
 
 
-def pixel_classifier(
-    *, train: int = 60, test: int = 100, sensor: Sensor = SENSORS["standard"]
-) -> float:
+def pixel_classifier(*, train: int = 60, test: int = 100, sensor: Sensor = SENSORS["standard"]) -> float:
     """Class mIoU of a logistic regression on each pixel's colour and its 7 x 7 surroundings.
 
     An exam that it passes would ask for no shape at all.
@@ -317,19 +303,10 @@ def table(figures: dict[str, Any]) -> str:
         "| how hard the exam is | |",
         "| --- | --- |",
         f"| class mIoU of a logistic regression on each pixel | {figures['pixel classifier']:.2f} |",
-        (
-            f"| class mIoU of tiny asked for another class | "
-            f"{scores['class mIoU, shuffled prompts']:.2f} |"
-        ),
-        (
-            f"| detection F1 of the true masks (touching objects are one) | "
-            f"{scores['detection F1, true masks']:.2f} |"
-        ),
+        (f"| class mIoU of tiny asked for another class | {scores['class mIoU, shuffled prompts']:.2f} |"),
+        (f"| detection F1 of the true masks (touching objects are one) | {scores['detection F1, true masks']:.2f} |"),
         f"| share of objects under 24 px | {scores['objects under 24 px']:.2f} |",
-        (
-            f"| fewest objects of the class in a colour, size or position question | "
-            f"{scores['fewest objects']:.0f} |"
-        ),
+        (f"| fewest objects of the class in a colour, size or position question | {scores['fewest objects']:.0f} |"),
         "",
         "| class | mIoU |",
         "| --- | --- |",
@@ -348,13 +325,9 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     model = RemoteSAMModel.from_pretrained(options.folder).float()
     processor = tiny.processor()
-    exam = examine(
-        model, processor, scenes=options.scenes, questions=options.questions, progress=True
-    )
+    exam = examine(model, processor, scenes=options.scenes, questions=options.questions, progress=True)
     scores = exam.scores()
-    heldout = examine(
-        model, processor, scenes=max(1, options.scenes // 5), sensor=SENSORS["heldout"]
-    ).scores()
+    heldout = examine(model, processor, scenes=max(1, options.scenes // 5), sensor=SENSORS["heldout"]).scores()
     figures = {
         "scenes": options.scenes,
         "exam": scores,

@@ -114,9 +114,7 @@ def telling_apart(
         ("position", _position_expressions(every, dice, shape)),
         (
             "relation",
-            _relation_expressions(
-                every, all_seen, dice, side, _Landmarks(names, palette, tints or {})
-            ),
+            _relation_expressions(every, all_seen, dice, side, _Landmarks(names, palette, tints or {})),
         ),
     )
     for kind, described in kinds:
@@ -141,9 +139,7 @@ def _noun_of(chosen: list[VisibleThing]) -> str:
     return chosen[0].name if len(chosen) == 1 else chosen[0].plural
 
 
-def _colour_expressions(
-    some: list[VisibleThing], dice: random.Random, palette: Sequence[str]
-) -> Asked:
+def _colour_expressions(some: list[VisibleThing], dice: random.Random, palette: Sequence[str]) -> Asked:
     for colour in palette:
         chosen = [s for s in some if colour in s.colours]
         # One that may be called so, or otherwise, or whose colour is not known, leaves a doubt.
@@ -201,9 +197,7 @@ def _size_groups(some: list[VisibleThing], dice: random.Random) -> Asked:
             return
 
 
-def _position_expressions(
-    some: list[VisibleThing], dice: random.Random, shape: tuple[int, int]
-) -> Asked:
+def _position_expressions(some: list[VisibleThing], dice: random.Random, shape: tuple[int, int]) -> Asked:
     size, sides = min(shape), (shape[1], shape[0])
     margin, name = MARGIN * size, some[0].name
     for axis, ends in enumerate((("leftmost", "rightmost"), ("topmost", "bottommost"))):
@@ -222,9 +216,7 @@ def _position_expressions(
                 yield f"the {_noun_of(chosen)} in the {word} half of the image", chosen
     yield from _corner_expressions(some, shape)
     near = [s for s in some if _distance_off_middle(s, shape) < 0.16 * size]
-    if len(near) == 1 and all(
-        _distance_off_middle(s, shape) > 0.3 * size for s in some if s is not near[0]
-    ):
+    if len(near) == 1 and all(_distance_off_middle(s, shape) > 0.3 * size for s in some if s is not near[0]):
         yield f"the {name} in the {dice.choice(('center', 'middle'))} of the image", near
 
 
@@ -267,9 +259,7 @@ def _relation_expressions(
         yield from _side_expressions(some, anchor, words, MARGIN * size)
 
 
-def _anchor_things(
-    name: str, seen: list[VisibleThing], landmarks: _Landmarks
-) -> Iterator[tuple[VisibleThing, str]]:
+def _anchor_things(name: str, seen: list[VisibleThing], landmarks: _Landmarks) -> Iterator[tuple[VisibleThing, str]]:
     """Things of other classes that their class, or class and colour, names alone."""
     for other in landmarks.names:
         of = [s for s in seen if s.name == other]
@@ -288,9 +278,7 @@ def _anchor_things(
                 yield alone[0], f"{colour} {other}"
 
 
-def _side_expressions(
-    some: list[VisibleThing], anchor: VisibleThing, words: str, margin: float
-) -> Asked:
+def _side_expressions(some: list[VisibleThing], anchor: VisibleThing, words: str, margin: float) -> Asked:
     """Objects wholly on one side of the anchor, where none lies beside it."""
     x0, y0, x1, y1 = anchor.box
     for word, after in (
@@ -303,8 +291,6 @@ def _side_expressions(
         middle = (x0 + x1) / 2 if word in ("left of", "right of") else (y0 + y1) / 2
         sign = -1 if word in ("left of", "above") else 1
         place = [s.x if word in ("left of", "right of") else s.y for s in some]
-        rest = [
-            sign * (p - middle) < -margin for p, gap in zip(place, after, strict=True) if gap < 0
-        ]
+        rest = [sign * (p - middle) < -margin for p, gap in zip(place, after, strict=True) if gap < 0]
         if sure and all(rest):
             yield f"the {_noun_of(sure)} {word} the {words}", sure

@@ -32,9 +32,7 @@ def tiles_in(geometry: Any, grid: Grid, geobox: GeoBox) -> NDArray[np.int64]:
     """
     degrees = body_of(crs_of(geobox)).degrees
     shape = shapely.make_valid(shape_in_degrees(geometry, "geometry", degrees=degrees))
-    polygons = shapely.multipolygons(
-        [part for part in shapely.get_parts([shape]) if part.geom_type == "Polygon"]
-    )
+    polygons = shapely.multipolygons([part for part in shapely.get_parts([shape]) if part.geom_type == "Polygon"])
     (placed,), _ = onto_grid(np.array([polygons], object), degrees, geobox)
     tiles = grid.touching(placed)
     if not len(tiles):

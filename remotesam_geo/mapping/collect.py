@@ -99,9 +99,7 @@ def survey(
     sums = None
     if zones is not None:
         sums = ZoneSums(zones=zones, grid=maps.grid, prompts=tuple(prompts), moments=moments)
-    finish = partial(
-        _pieces_of_block, prompts=prompts, members=members, options=options, zones=zones
-    )
+    finish = partial(_pieces_of_block, prompts=prompts, members=members, options=options, zones=zones)
     outdone = dict.fromkeys((prompt.label for prompt in prompts), 0)
     valid = False
 
@@ -178,9 +176,7 @@ def gather(
     )
 
 
-def warn_of_nothing(
-    prompts: Sequence[Prompt], surveys: Sequence[Survey], options: FeatureOptions
-) -> None:
+def warn_of_nothing(prompts: Sequence[Prompt], surveys: Sequence[Survey], options: FeatureOptions) -> None:
     """Say which labels have no row because of the arguments, and what removed their components.
 
     Args:
@@ -210,9 +206,7 @@ def warn_of_nothing(
                 "there (exclusive=True)"
             )
         elif prompt.threshold >= 1:
-            reasons.append(
-                f"no probability is larger than threshold=1 of {label!r}: give a lower one"
-            )
+            reasons.append(f"no probability is larger than threshold=1 of {label!r}: give a lower one")
     if reasons:
         warnings.warn(
             f"nothing is left of {len(reasons)} of {len(prompts)} labels. {'; '.join(reasons)}",
@@ -332,9 +326,7 @@ def _wanted_features(
     begins = np.ones(len(features), np.bool_)
     begins[1:] = (first[1:] != first[:-1]).any(axis=1)
     wholes = features.take(begins) if not begins.all() else features
-    corners = (
-        smallest_rectangles(wholes.hulls) if wholes.hulls is not None else upright(wholes.table.box)
-    )
+    corners = smallest_rectangles(wholes.hulls) if wholes.hulls is not None else upright(wholes.table.box)
     keep, dropped = select(
         wholes.table,
         corners,

@@ -24,16 +24,8 @@ def contour_codes(contours: Contours, images: NDArray[np.uint8]) -> Codes:
         ModelError: It returned something else than a map of codes for each image.
     """
     codes: object = contours(images)
-    if (
-        not isinstance(codes, np.ndarray)
-        or codes.shape != images.shape[:3]
-        or codes.dtype != np.uint8
-    ):
-        found = (
-            f"{codes.dtype} of shape {codes.shape}"
-            if isinstance(codes, np.ndarray)
-            else type(codes).__name__
-        )
+    if not isinstance(codes, np.ndarray) or codes.shape != images.shape[:3] or codes.dtype != np.uint8:
+        found = f"{codes.dtype} of shape {codes.shape}" if isinstance(codes, np.ndarray) else type(codes).__name__
         raise ModelError(
             f"the contour model {contours!r:.60} returned {found} for images of shape {images.shape}: it must return "
             f"uint8 codes of shape {images.shape[:3]}"

@@ -126,11 +126,7 @@ class Work:
 
     def counted(self, tiles: Iterable[Window], moment: int) -> set[int]:
         """Those of some tiles that belong to a block to answer; others are asked for their neighbours' sake."""
-        return {
-            tile.index
-            for tile in tiles
-            if self.todo is None or (moment, self.grid.block_of(tile)) in self.todo
-        }
+        return {tile.index for tile in tiles if self.todo is None or (moment, self.grid.block_of(tile)) in self.todo}
 
     @cached_property
     def chosen(self) -> frozenset[int] | None:
@@ -177,11 +173,7 @@ def windows(work: Work, predict: Predict, moment: int, block: Block) -> dict[int
     """
     work = replace(work, on_error="raise")
     read = _read_windows(work, _BlockWindows(moment=moment, block=block, windows=work.own(block)))
-    return {
-        tile.index: codes
-        for tile, codes, _ in _predict_windows(work, predict, read.images)
-        if codes is not None
-    }
+    return {tile.index: codes for tile, codes, _ in _predict_windows(work, predict, read.images) if codes is not None}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -352,17 +344,13 @@ class Pool:
         self._broken = Event()
         # Not the executor of the standard library: it would keep a script that was broken off from ending.
         self._threads = [
-            Thread(
-                target=_serve_tasks, args=(self._tasks, self._broken), name="remotesam", daemon=True
-            )
+            Thread(target=_serve_tasks, args=(self._tasks, self._broken), name="remotesam", daemon=True)
             for _ in range(threads)
         ]
         for thread in self._threads:
             thread.start()
 
-    def map(
-        self, work: Callable[[In], Out], items: Iterable[In], *, eager: bool = False
-    ) -> Iterator[Out]:
+    def map(self, work: Callable[[In], Out], items: Iterable[In], *, eager: bool = False) -> Iterator[Out]:
         """What `work` makes of each item, in order.
 
         Args:

@@ -67,9 +67,7 @@ def wanted_crs(crs: Any, own: Any, geobox: GeoBox | None = None) -> CRS:
             raise CRSError(f"{wanted!r} is no code")
         found = CRS.from_user_input(wanted)
     except (CRSError, TypeError, ValueError):
-        raise InputError(
-            f"crs={crs!r} is no CRS that PROJ knows; 'EPSG:4326' for example"
-        ) from None
+        raise InputError(f"crs={crs!r} is no CRS that PROJ knows; 'EPSG:4326' for example") from None
     check_horizontal(found, "the output" if crs is None else f"crs={crs!r}")
     if own is not None and not same_body(found, CRS.from_user_input(own)):
         raise InputError(
@@ -85,10 +83,7 @@ def wanted_crs(crs: Any, own: Any, geobox: GeoBox | None = None) -> CRS:
 
 def columns_of(geobox: GeoBox) -> dict[str, str]:
     """The columns of results on a grid: on the ground where it has a CRS, else in pixels of a picture."""
-    return {
-        "area_px" if name == "area_m2" and geobox.crs is None else name: kind
-        for name, kind in COLUMNS.items()
-    }
+    return {"area_px" if name == "area_m2" and geobox.crs is None else name: kind for name, kind in COLUMNS.items()}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -127,17 +122,13 @@ def to_frame(
     """
     columns = columns_of(geobox)
     losses = _Losses()
-    parts = [
-        _rows_of_label(each, geobox, crs, options, losses) for each in found if len(each.features)
-    ]
+    parts = [_rows_of_label(each, geobox, crs, options, losses) for each in found if len(each.features)]
     losses.warn(crs)
     nothing = pd.DataFrame(columns=["geometry", *columns])
     table = pd.concat(parts, ignore_index=True) if parts else nothing
     metres = np.nan if geobox.crs is None else pixel_size(geobox).metres
     table = table.assign(resolution=metres, view=view, run_id=run_id)
-    return gpd.GeoDataFrame(
-        table[["geometry", *columns]].astype(columns), geometry="geometry", crs=crs
-    )
+    return gpd.GeoDataFrame(table[["geometry", *columns]].astype(columns), geometry="geometry", crs=crs)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -199,8 +190,7 @@ def _rows_of_label(
             "area_px" if crs is None else "area_m2": np.bincount(whole, area)[whole],
             "time": pd.Series(found.moment.time, range(len(table)), "datetime64[ns]"),
             "items": found.moment.items,
-            "touches_edge": (table.box[:, :2] <= 0).any(axis=1)
-            | (table.box[:, 2:] >= [width, height]).any(axis=1),
+            "touches_edge": (table.box[:, :2] <= 0).any(axis=1) | (table.box[:, 2:] >= [width, height]).any(axis=1),
             "id": ids,
         }
     )
@@ -214,9 +204,7 @@ def _feature_outlines(features: Features, outline: Outline) -> NDArray[np.object
     return np.asarray(shapely.polygons(upright(features.table.box)), object)
 
 
-def _smoothed_outlines(
-    outlines: NDArray[np.object_], geobox: GeoBox, options: FeatureOptions
-) -> NDArray[np.object_]:
+def _smoothed_outlines(outlines: NDArray[np.object_], geobox: GeoBox, options: FeatureOptions) -> NDArray[np.object_]:
     """Outlines in pixels, smoothed and simplified where that is wanted of polygons."""
     if options.outline != "polygon":
         return outlines
@@ -268,7 +256,4 @@ def _feature_ids(found: Found, geobox: GeoBox, first: NDArray[np.int64]) -> list
     # One CRS has many spellings: files write it out, users name it.
     crs = None if geobox.crs is None else geobox.crs.epsg or str(geobox.crs)
     key = f"{crs}|{geobox.affine[:6]}|{found.moment.time}|{found.label}"
-    return [
-        hashlib.blake2b(f"{key}|{row}|{col}".encode(), digest_size=8).hexdigest()
-        for row, col in first.tolist()
-    ]
+    return [hashlib.blake2b(f"{key}|{row}|{col}".encode(), digest_size=8).hexdigest() for row, col in first.tolist()]

@@ -80,15 +80,12 @@ class Grid:
 
     def __post_init__(self) -> None:
         if min(self.shape) < 1:
-            raise InputError(
-                f"a raster of {self.shape[0]} x {self.shape[1]} pixels has nothing to map"
-            )
+            raise InputError(f"a raster of {self.shape[0]} x {self.shape[1]} pixels has nothing to map")
         if self.window < 2:
             raise InputError(f"window is {self.window}: give the model's image size in pixels")
         if self.overlap % 2 or not 0 <= self.overlap <= self.window // 2:
             raise InputError(
-                f"overlap is {self.overlap}: give an even number of pixels from 0 to half a window, "
-                f"{self.window // 2}"
+                f"overlap is {self.overlap}: give an even number of pixels from 0 to half a window, {self.window // 2}"
             )
         if self.block < 1:
             raise InputError(f"block is {self.block}: give 1 tile or more along its side")
@@ -189,9 +186,7 @@ class Grid:
         some_rows = rows.owners(max(0, int(top)), min(height, int(bottom) + 1))
         some_cols = cols.owners(max(0, int(left)), min(width, int(right) + 1))
         row, col = (part.ravel() for part in np.meshgrid(some_rows, some_cols, indexing="ij"))
-        cores = shapely.box(
-            cols.edges[col], rows.edges[row], cols.edges[col + 1], rows.edges[row + 1]
-        )
+        cores = shapely.box(cols.edges[col], rows.edges[row], cols.edges[col + 1], rows.edges[row + 1])
         shapely.prepare(area)
         hit = shapely.intersects(area, cores)
         return np.asarray(row[hit] * len(cols) + col[hit], np.int64)

@@ -212,17 +212,13 @@ def _prompt_maps(work: Work, predict: Predict, members: Sequence[Sequence[int]])
 
     def join(index: int, *parts: dict[int, Codes]) -> Codes:
         known = {tile: codes for part in parts for tile, codes in part.items()}
-        codes = stitch(
-            grid, grid.block_at(index).core, known, prompts=len(work.expressions), seam=work.seam
-        )
+        codes = stitch(grid, grid.block_at(index).core, known, prompts=len(work.expressions), seam=work.seam)
         return np.stack([joined(codes, own) for own in members])[None]
 
     graph: dict[Any, Any] = {}
     for moment in moments:
         for index in range(rows * cols):
-            near = grid.blocks_of(
-                [t.index for t in needed(grid, grid.block_at(index).core, work.seam)]
-            )
+            near = grid.blocks_of([t.index for t in needed(grid, grid.block_at(index).core, work.seam)])
             graph[asked, moment, index] = (ask, moment, index)
             graph[name, moment, 0, *divmod(index, cols)] = (
                 join, index, *((asked, moment, int(other)) for other in near),
@@ -237,9 +233,7 @@ def _prompt_maps(work: Work, predict: Predict, members: Sequence[Sequence[int]])
     )
 
 
-def _map_array(
-    data: "da.Array", source: PixelSource, dims: tuple[str, ...], coords: Mapping[str, Any]
-) -> xr.DataArray:
+def _map_array(data: "da.Array", source: PixelSource, dims: tuple[str, ...], coords: Mapping[str, Any]) -> xr.DataArray:
     """Data (time, ..., y, x) on the plan's grid; without the dimension time where the scene has none."""
     place = xr_coords(source.geobox)
     y, x = (str(name) for name in list(place)[:2])

@@ -41,9 +41,7 @@ class Maps(Protocol):
     def size(self) -> int:
         """Tiles there are to tell the progress of."""
 
-    def answers(
-        self, finish: Callable[[BlockMap], Out], *, progress: Progress = int
-    ) -> Iterator[Out]:
+    def answers(self, finish: Callable[[BlockMap], Out], *, progress: Progress = int) -> Iterator[Out]:
         """What `finish` makes of each block of each time, in plan order.
 
         Args:
@@ -84,9 +82,7 @@ class Asked:
         """Tiles there are to ask."""
         return self.work.size
 
-    def answers(
-        self, finish: Callable[[BlockMap], Out], *, progress: Progress = int
-    ) -> Iterator[Out]:
+    def answers(self, finish: Callable[[BlockMap], Out], *, progress: Progress = int) -> Iterator[Out]:
         """See `Maps`."""
         return run(self.work, self.predict, finish, progress=progress)
 
@@ -114,22 +110,16 @@ class Held:
         """Tiles there are to read."""
         return len(self.grid) * len(self.moments)
 
-    def answers(
-        self, finish: Callable[[BlockMap], Out], *, progress: Progress = int
-    ) -> Iterator[Out]:
+    def answers(self, finish: Callable[[BlockMap], Out], *, progress: Progress = int) -> Iterator[Out]:
         """See `Maps`."""
         rows, cols = self.grid.blocks
-        errands = (
-            (moment, index) for moment in range(len(self.moments)) for index in range(rows * cols)
-        )
+        errands = ((moment, index) for moment in range(len(self.moments)) for index in range(rows * cols))
         with Pool(2) as pool:
             for done, tiles in pool.map(partial(self._finished, finish), errands):
                 progress(tiles)
                 yield done
 
-    def _finished(
-        self, finish: Callable[[BlockMap], Out], errand: tuple[int, int]
-    ) -> tuple[Out, int]:
+    def _finished(self, finish: Callable[[BlockMap], Out], errand: tuple[int, int]) -> tuple[Out, int]:
         moment, index = errand
         block = self.grid.block_at(index)
         codes = self.read(moment, block.core.within(self.grid.raster))

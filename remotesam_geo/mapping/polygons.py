@@ -217,12 +217,8 @@ class Joiner:
             for part in self._open
         ]
         waits = [np.isin(part.whole, still_open) for part in parts]
-        self._open = [
-            part.take(which) for part, which in zip(parts, waits, strict=True) if which.any()
-        ]
-        finished = [
-            part.take(~which) for part, which in zip(parts, waits, strict=True) if not which.all()
-        ]
+        self._open = [part.take(which) for part, which in zip(parts, waits, strict=True) if which.any()]
+        finished = [part.take(~which) for part, which in zip(parts, waits, strict=True) if not which.all()]
         if finished:
             yield self._joined(finished)
 
@@ -251,9 +247,7 @@ class Joiner:
         owner = np.concatenate([joined, group[~joins]])
         features = Features(
             table=table.take(owner),
-            polygons=np.concatenate(
-                [_union_by_group(pieces[joins], place, len(joined)), pieces[~joins]]
-            ),
+            polygons=np.concatenate([_union_by_group(pieces[joins], place, len(joined)), pieces[~joins]]),
             hulls=None,
         )
         return features.take(large[owner])
@@ -277,9 +271,7 @@ class _Part:
     whole: I64
 
     def take(self, which: NDArray[np.bool_]) -> "_Part":
-        return _Part(
-            features=self.features.take(which), piece=self.piece[which], whole=self.whole[which]
-        )
+        return _Part(features=self.features.take(which), piece=self.piece[which], whole=self.whole[which])
 
 
 class _Frontier:

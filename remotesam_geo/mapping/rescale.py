@@ -40,9 +40,7 @@ class Resampling:
     @property
     def group(self) -> int:
         """Pixels along the side of the groups that are averaged first."""
-        return max(
-            1, math.floor(pixel_size(self.target).metres / pixel_size(self.source).metres + 1e-6)
-        )
+        return max(1, math.floor(pixel_size(self.target).metres / pixel_size(self.source).metres + 1e-6))
 
     def needs(self, box: Box) -> Box | None:
         """The pixels of the source that a box of the target is made of; None where there are none."""
@@ -58,9 +56,7 @@ class Resampling:
             Box(top=0, left=0, bottom=height, right=width)
         )
 
-    def apply(
-        self, rgb: NDArray[np.uint8], valid: NDArray[np.bool_], region: Box, box: Box
-    ) -> Pixels:
+    def apply(self, rgb: NDArray[np.uint8], valid: NDArray[np.bool_], region: Box, box: Box) -> Pixels:
         """The pixels of a box of the target.
 
         Args:
@@ -75,17 +71,13 @@ class Resampling:
         level, weight, origin = self._grouped(rgb, valid, region)
         down, across = self._places(box)
         known = np.isfinite(down) & np.isfinite(across)
-        y, x = (
-            np.rint(np.where(known, place, 0) * ONE).astype(np.int64) for place in (down, across)
-        )
+        y, x = (np.rint(np.where(known, place, 0) * ONE).astype(np.int64) for place in (down, across))
         total = np.zeros((*box.shape, 3), np.int64)
         share = np.zeros(box.shape, np.int64)
         for dy, dx in ((0, 0), (0, 1), (1, 0), (1, 1)):
             row, col = (y >> 8) + dy - origin[0], (x >> 8) + dx - origin[1]
             part = ((y & 255) if dy else ONE - (y & 255)) * ((x & 255) if dx else ONE - (x & 255))
-            inside = (
-                known & (row >= 0) & (row < weight.shape[0]) & (col >= 0) & (col < weight.shape[1])
-            )
+            inside = known & (row >= 0) & (row < weight.shape[0]) & (col >= 0) & (col < weight.shape[1])
             row, col = np.where(inside, row, 0), np.where(inside, col, 0)
             part = np.where(inside, part, 0) * weight[row, col]
             total += part[..., None] * level[row, col]
@@ -102,9 +94,7 @@ class Resampling:
         group = self.group
         top, left = region.top // group, region.left // group
         before = region.top - top * group, region.left - left * group
-        after = tuple(
-            -(start + length) % group for start, length in zip(before, region.shape, strict=True)
-        )
+        after = tuple(-(start + length) % group for start, length in zip(before, region.shape, strict=True))
         around = tuple(zip(before, after, strict=True))
         known = np.pad(valid, around)
         levels = np.pad(np.where(valid[..., None], rgb, 0).astype(np.int64), (*around, (0, 0)))
@@ -116,9 +106,7 @@ class Resampling:
 
     def _places(self, box: Box) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Row and column among the source's groups of each pixel's centre, counted from the groups' centres."""
-        col, row = np.meshgrid(
-            np.arange(box.left, box.right) + 0.5, np.arange(box.top, box.bottom) + 0.5
-        )
+        col, row = np.meshgrid(np.arange(box.left, box.right) + 0.5, np.arange(box.top, box.bottom) + 0.5)
         to, back = self.target.affine, ~self.source.affine
         x, y = to.a * col + to.b * row + to.c, to.d * col + to.e * row + to.f
         if self.source.crs != self.target.crs:

@@ -10,9 +10,7 @@ from remotesam_geo.words import Prompt, auto_resolution
 __all__ = ["by_resolution"]
 
 
-def by_resolution(
-    prompts: Sequence[Prompt], place: GeoBox, window: int
-) -> list[tuple[Resolution, list[Prompt]]]:
+def by_resolution(prompts: Sequence[Prompt], place: GeoBox, window: int) -> list[tuple[Resolution, list[Prompt]]]:
     """Prompts that are asked at one resolution together, in the order asked.
 
     Args:

@@ -189,14 +189,11 @@ def _with_moments(array: xr.DataArray, dim: str | None) -> xr.DataArray:
     return array.rename({dim: "moment"}).transpose("moment", ...)
 
 
-def _moments_of_scene(
-    rendered: xr.Dataset, valid: xr.DataArray, dim: str | None
-) -> tuple[Moment, ...]:
+def _moments_of_scene(rendered: xr.Dataset, valid: xr.DataArray, dim: str | None) -> tuple[Moment, ...]:
     times = dates_of(rendered, dim)
     items = _coordinate_along(rendered, "items", valid.sizes["moment"])
     found = tuple(
-        Moment(time=time, items="" if item is None else str(item))
-        for time, item in zip(times, items, strict=True)
+        Moment(time=time, items="" if item is None else str(item)) for time, item in zip(times, items, strict=True)
     )
     check_apart(found)
     return found

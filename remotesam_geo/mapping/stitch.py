@@ -29,9 +29,7 @@ def needed(grid: Grid, box: Box, seam: Seam) -> tuple[Window, ...]:
     return grid.owners(box) if seam == "paste" else grid.viewers(box)
 
 
-def look(
-    rgb: Codes, valid: NDArray[np.bool_], region: Box, window: Box
-) -> tuple[Codes, NDArray[np.bool_]]:
+def look(rgb: Codes, valid: NDArray[np.bool_], region: Box, window: Box) -> tuple[Codes, NDArray[np.bool_]]:
     """What the network sees in a window: invalid pixels take the mean colour of the valid ones.
 
     Args:
@@ -49,9 +47,7 @@ def look(
         # Summed in integers, so that the fill is one and the same on every machine.
         count = max(1, int(known.sum()))
         total = part[known].sum(axis=0, dtype=np.int64)
-        part = np.where(
-            known[..., None], part, ((2 * total + count) // (2 * count)).astype(np.uint8)
-        )
+        part = np.where(known[..., None], part, ((2 * total + count) // (2 * count)).astype(np.uint8))
     if inside == window:
         return np.ascontiguousarray(part), known
     beyond = (0, window.bottom - inside.bottom), (0, window.right - inside.right)
@@ -64,9 +60,7 @@ def mark(codes: Codes, known: NDArray[np.bool_]) -> Codes:
     return codes.copy() if known.all() else np.where(known, codes, np.uint8(NO_DATA))
 
 
-def stitch(
-    grid: Grid, box: Box, answers: Mapping[int, Codes | None], *, prompts: int, seam: Seam = "paste"
-) -> Codes:
+def stitch(grid: Grid, box: Box, answers: Mapping[int, Codes | None], *, prompts: int, seam: Seam = "paste") -> Codes:
     """The map of a box, from the windows that contribute to it.
 
     Args:
@@ -91,9 +85,7 @@ def stitch(
             continue
         out[:, *core.within(box)] = codes[:, *core.within(tile.window)]
         if seam == "blend":
-            for piece, looks in _parts_by_windows(
-                core, list(_answered_windows(grid.viewers(core), answers))
-            ):
+            for piece, looks in _parts_by_windows(core, list(_answered_windows(grid.viewers(core), answers))):
                 here = out[:, *piece.within(box)]
                 np.copyto(here, _blend_windows(piece, looks, grid.overlap), where=here < FAILED)
     return out
@@ -156,9 +148,7 @@ def _blend_windows(box: Box, looks: _Looks, overlap: int) -> Codes:
     return blended
 
 
-def _answered_windows(
-    tiles: Iterable[Window], answers: Mapping[int, Codes | None]
-) -> Iterable[tuple[Window, Codes]]:
+def _answered_windows(tiles: Iterable[Window], answers: Mapping[int, Codes | None]) -> Iterable[tuple[Window, Codes]]:
     for tile in tiles:
         codes = answers.get(tile.index)
         if codes is not None:

@@ -114,9 +114,7 @@ class RemoteSAMConfig(PreTrainedConfig):
         if not isinstance(self.text_config, BertConfig):
             text = {} if self.text_config is None else self.text_config
             if not isinstance(text, Mapping):
-                _refuse_setting(
-                    f"text_config={text!r}", "give a BertConfig or a mapping of its fields"
-                )
+                _refuse_setting(f"text_config={text!r}", "give a BertConfig or a mapping of its fields")
             _refuse_unknown(text, BertConfig, "text_config")
             self.text_config = BertConfig(**text)
         for name in ("widths", "depths", "heads", "image_mean", "image_std"):
@@ -142,9 +140,7 @@ class RemoteSAMConfig(PreTrainedConfig):
         for name in ("widths", "depths", "heads"):
             values = getattr(self, name)
             if len(values) != STAGES or not all(map(_is_count, values)):
-                _refuse_setting(
-                    f"{name}={values}", f"the network has {STAGES} stages; give {STAGES} counts"
-                )
+                _refuse_setting(f"{name}={values}", f"the network has {STAGES} stages; give {STAGES} counts")
         for name in _COUNTS:
             value = getattr(self, name)
             if not _is_count(value):
@@ -199,13 +195,9 @@ class RemoteSAMConfig(PreTrainedConfig):
         for name in _TEXT_COUNTS:
             value = getattr(text, name)
             if not _is_count(value):
-                _refuse_setting(
-                    f"text_config.{name}={value!r}", "a whole number of at least 1 is needed"
-                )
+                _refuse_setting(f"text_config.{name}={value!r}", "a whole number of at least 1 is needed")
         if text.num_hidden_layers > MOST_BLOCKS:
-            _refuse_setting(
-                f"text_config.num_hidden_layers={text.num_hidden_layers}", f"at most {MOST_BLOCKS}"
-            )
+            _refuse_setting(f"text_config.num_hidden_layers={text.num_hidden_layers}", f"at most {MOST_BLOCKS}")
         if text.hidden_size % text.num_attention_heads:
             _refuse_setting(
                 f"text_config.hidden_size={text.hidden_size} cannot be shared among "
@@ -224,15 +216,12 @@ def _refuse_unknown(given: Mapping[str, Any], kind: type[PreTrainedConfig], wher
     """Mistyped names: transformers would keep them as attributes that nothing reads."""
     known = {*kind.__annotations__, *_FROM_TRANSFORMERS}
     unknown = [
-        name
-        for name in given
-        if name not in known and not name.startswith("_") and not hasattr(PreTrainedConfig, name)
+        name for name in given if name not in known and not name.startswith("_") and not hasattr(PreTrainedConfig, name)
     ]
     if unknown:
         _refuse_setting(
             f"{where} knows no {', '.join(sorted(unknown))}",
-            f"known are {', '.join(kind.__annotations__)} (or was the file written by a newer "
-            f"version?)",
+            f"known are {', '.join(kind.__annotations__)} (or was the file written by a newer version?)",
         )
 
 

@@ -208,8 +208,7 @@ class ContourModel:
         """
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
             raise InputError(
-                f"images of type {images.dtype} and shape {images.shape}: contours are found in "
-                f"uint8 B x H x W x 3."
+                f"images of type {images.dtype} and shape {images.shape}: contours are found in uint8 B x H x W x 3."
             )
         codes = np.empty(images.shape[:3], np.uint8)
         for start in range(0, len(images), self.batch):
@@ -277,10 +276,7 @@ def _contour_network(folder: Path) -> PreTrainedModel:
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         if config.num_labels != 1:
-            raise ModelError(
-                f"the network in {folder} has {config.num_labels} channels; a contour network has "
-                f"one."
-            )
+            raise ModelError(f"the network in {folder} has {config.num_labels} channels; a contour network has one.")
         with without_bar():
             network, report = AutoModelForSemanticSegmentation.from_pretrained(
                 folder,

@@ -77,9 +77,7 @@ def convert(
     target = Path(folder).expanduser().resolve()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{target} is there already; name a new folder.")
-    found = locate(
-        source, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only
-    )
+    found = locate(source, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only)
     config = configuration(found, config)
     processor = (
         RemoteSAMProcessor.from_pretrained(found.folder or None, config=config)

@@ -50,9 +50,7 @@ class Snapshot:
 # The SHA-256 is the one that the repository's own pages state for the file.
 RELEASED = Release(
     repo="1e12Leon/RemoteSAM",
-    files=MappingProxyType(
-        {"RemoteSAMv1.pth": "f85dfa044a527f096b9e41eacfe298040d52e77fca642f46dfe1226745e137e7"}
-    ),
+    files=MappingProxyType({"RemoteSAMv1.pth": "f85dfa044a527f096b9e41eacfe298040d52e77fca642f46dfe1226745e137e7"}),
 )
 
 
@@ -166,9 +164,7 @@ def _cached_file(
     return path
 
 
-def _wrong_version_error(
-    release: Release, name: str, path: Path, found: str, known: str
-) -> ModelError:
+def _wrong_version_error(release: Release, name: str, path: Path, found: str, known: str) -> ModelError:
     return ModelError(
         f"{path} is not the {name} that this version of remotesam_geo knows: its SHA-256 is "
         f"{found}, not {known}. If {release.repo} has a newer file that you trust, name it with "

@@ -32,9 +32,7 @@ class TokenAttention(nn.Module):
         inner = self.heads * config.interaction_value_width
         tokens = side**2 + (-(-side // 2)) ** 2 + (-(-side // 3)) ** 2
         self.qkv = LinearNorm(width, self.heads * sum(self.widths), config.norm_eps)
-        self.parallel_conv = nn.Sequential(
-            nn.Hardswish(), nn.Conv2d(inner, inner, 3, padding=1, groups=inner)
-        )
+        self.parallel_conv = nn.Sequential(nn.Hardswish(), nn.Conv2d(inner, inner, 3, padding=1, groups=inner))
         self.to_out, self.proj = nn.Linear(inner, width), nn.Linear(tokens, side**2)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -59,12 +57,8 @@ class CrossScaleAttention(nn.Module):
         super().__init__()
         eps = config.norm_eps
         self.bn1 = nn.BatchNorm2d(width, eps=eps)
-        self.DWConv1 = nn.Sequential(
-            nn.Conv2d(width, width, 3, 2, 1, groups=width), nn.BatchNorm2d(width, eps=eps)
-        )
-        self.DWConv2 = nn.Sequential(
-            nn.Conv2d(width, width, 5, 3, 2, groups=width), nn.BatchNorm2d(width, eps=eps)
-        )
+        self.DWConv1 = nn.Sequential(nn.Conv2d(width, width, 3, 2, 1, groups=width), nn.BatchNorm2d(width, eps=eps))
+        self.DWConv2 = nn.Sequential(nn.Conv2d(width, width, 5, 3, 2, groups=width), nn.BatchNorm2d(width, eps=eps))
         self.attention = TokenAttention(side, width, config)
         self.bn4, self.conv = nn.BatchNorm2d(width, eps=eps), nn.Conv2d(width, width, 1)
 

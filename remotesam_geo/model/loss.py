@@ -45,9 +45,7 @@ def segmentation_loss(
     valid = labels != IGNORED
     # The mean over no pixel would be NaN; a batch without a valid pixel teaches nothing.
     total = (weights[labels.clamp(max=1)] * valid).sum().clamp(min=torch.finfo(logits.dtype).tiny)
-    entropy = (
-        F.cross_entropy(logits, labels, weights, ignore_index=IGNORED, reduction="sum") / total
-    )
+    entropy = F.cross_entropy(logits, labels, weights, ignore_index=IGNORED, reduction="sum") / total
     of_truth = logits.softmax(1).gather(1, labels.clamp(max=1)[:, None])[:, 0]
     # Over both classes the sizes of prediction and truth are the number of pixels each.
     pixels = valid.sum()

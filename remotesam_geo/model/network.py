@@ -60,9 +60,7 @@ class Stage(nn.Module):
         self.visual_residual = VisualResidual(side, eps)
         self.fusion = LanguageFusion(width, config.text_config.hidden_size, eps)
         self.res_gate, self.visual_gate = gate(width), gate(width)
-        self.downsample = (
-            PatchMerging(side, width, config.widths[index + 1], eps) if index + 1 < STAGES else None
-        )
+        self.downsample = PatchMerging(side, width, config.widths[index + 1], eps) if index + 1 < STAGES else None
 
     def forward(self, x: Tensor, text: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
         """Tokens B x side^2 x C to the stage's feature (same shape) and the next stage's tokens."""
@@ -179,16 +177,12 @@ class RemoteSAMModel(PreTrainedModel):
             raise TypeError(f"from_pretrained takes no {', '.join(sorted(unknown))}")
         if not isinstance(dtype, torch.dtype):
             raise InputError(f"dtype={dtype!r}: give a torch type, such as torch.float32.")
-        found = checkpoint.locate(
-            source, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only
-        )
+        found = checkpoint.locate(source, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only)
         config = checkpoint.configuration(found, config)
         expected = checkpoint.expected_tensors(cls, config)
         state, origin = checkpoint.read(found, expected, sha256=sha256, dtype=dtype)
         with checkpoint.without_bar():
-            model: Self = super().from_pretrained(
-                None, config=config, state_dict=state, dtype=dtype
-            )
+            model: Self = super().from_pretrained(None, config=config, state_dict=state, dtype=dtype)
         model.origin = origin
         model.name_or_path = model.config.name_or_path = origin.source
         return model
@@ -201,9 +195,7 @@ class RemoteSAMModel(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, WindowAttention):
-            init.trunc_normal_(
-                module.relative_position_bias_table, std=self.config.initializer_range
-            )
+            init.trunc_normal_(module.relative_position_bias_table, std=self.config.initializer_range)
         elif isinstance(module, RotatedConv):
             # Each output sees all inputs through nine taps: keep the variance through the ReLU.
             init.normal_(module.weight, std=(2 / (9 * module.weight.shape[1])) ** 0.5)
@@ -216,9 +208,7 @@ class RemoteSAMModel(PreTrainedModel):
 
     def text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """The text encoder's last hidden state, B x N to B x N x D."""
-        hidden: Tensor = self.text_encoder(
-            input_ids, attention_mask=attention_mask, use_cache=False
-        ).last_hidden_state
+        hidden: Tensor = self.text_encoder(input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
         return hidden
 
     def forward(

@@ -202,9 +202,7 @@ class Predictor:
             raise ModelError(_NO_NUMBERS)
         return codes
 
-    def probabilities(
-        self, images: NDArray[np.uint8], expressions: Sequence[str]
-    ) -> NDArray[np.float32]:
+    def probabilities(self, images: NDArray[np.uint8], expressions: Sequence[str]) -> NDArray[np.float32]:
         """Probabilities as they are; else as `predict`.
 
         Returns:
@@ -229,9 +227,7 @@ class Predictor:
         """
         images = self._checked(images)
         if isinstance(expressions, str) or len(expressions) != len(images):
-            raise InputError(
-                f"{len(expressions)} lists of expressions for {len(images)} images: give one for each."
-            )
+            raise InputError(f"{len(expressions)} lists of expressions for {len(images)} images: give one for each.")
         size = self.config.image_size
         answers = [np.empty((len(own), size, size), np.float32) for own in expressions]
         asked = [text for own in expressions for text in own]
@@ -242,10 +238,7 @@ class Predictor:
         targets = [(picture, own) for picture, maps in enumerate(answers) for own in maps]
         with self._lock, exact_float32(self.device, deterministic=self.deterministic):
             texts = [self._text(key, *tokens[key]) for key in place]
-            pairs = [
-                (picture, place[key], target)
-                for key, (picture, target) in zip(keys, targets, strict=True)
-            ]
+            pairs = [(picture, place[key], target) for key, (picture, target) in zip(keys, targets, strict=True)]
             self._answer_pairs(images, texts, pairs)
         if not all(np.isfinite(maps.sum(dtype=np.float64)) for maps in answers):
             raise ModelError(_NO_NUMBERS)
@@ -263,9 +256,7 @@ class Predictor:
             )
         return images
 
-    def _answer(
-        self, images: NDArray[np.uint8], expressions: Sequence[str], dtype: np.dtype[Any]
-    ) -> NDArray[Any]:
+    def _answer(self, images: NDArray[np.uint8], expressions: Sequence[str], dtype: np.dtype[Any]) -> NDArray[Any]:
         images, size = self._checked(images), self.config.image_size
         if isinstance(expressions, str) or not expressions:
             raise InputError(f"expressions={expressions!r}: give a list of one or more.")
@@ -285,9 +276,7 @@ class Predictor:
                 answers[:, position] = answers[:, first[key]]
         return answers
 
-    def _tokenize(
-        self, expressions: Sequence[str]
-    ) -> tuple[list[bytes], dict[bytes, tuple[Tensor, Tensor]]]:
+    def _tokenize(self, expressions: Sequence[str]) -> tuple[list[bytes], dict[bytes, tuple[Tensor, Tensor]]]:
         """A key for each expression, and the tokens (1 x N) of each key."""
         ids, masks = self._tokenizer.tokenize(expressions)
         tokens = {}
@@ -445,9 +434,7 @@ _opening = Lock()
 
 @functools.lru_cache(maxsize=2)
 def _open_predictor(recipe: PredictorRecipe) -> Predictor:
-    model = RemoteSAMModel.from_pretrained(
-        recipe.source, revision=recipe.revision, sha256=recipe.weights
-    )
+    model = RemoteSAMModel.from_pretrained(recipe.source, revision=recipe.revision, sha256=recipe.weights)
     return Predictor(
         model,
         RemoteSAMProcessor.from_pretrained(recipe.source, revision=recipe.revision),

@@ -81,8 +81,7 @@ def rgb(picture: Picture) -> NDArray[np.uint8]:
     if isinstance(picture, Image.Image):
         if picture.mode not in MODES:
             raise InputError(
-                f"a Pillow picture of mode {picture.mode!r} does not hold 8-bit colours; stretch "
-                f"it to uint8 first."
+                f"a Pillow picture of mode {picture.mode!r} does not hold 8-bit colours; stretch it to uint8 first."
             )
         if "transparency" in picture.info:
             picture = picture.convert("RGBA")
@@ -97,8 +96,7 @@ def rgb(picture: Picture) -> NDArray[np.uint8]:
         array = _channels_last(array)
     else:
         raise InputError(
-            f"a {type(picture).__name__} is no picture; give a uint8 NumPy array, a Pillow picture "
-            f"or a torch tensor."
+            f"a {type(picture).__name__} is no picture; give a uint8 NumPy array, a Pillow picture or a torch tensor."
         )
     if array.size == 0:
         raise InputError(f"a picture of shape {array.shape} holds no pixel.")
@@ -153,9 +151,7 @@ class RemoteSAMProcessor:
         {'pixel_values': (1, 3, 896, 896), 'input_ids': (1, 20), 'attention_mask': (1, 20)}
     """
 
-    def __init__(
-        self, config: RemoteSAMConfig | None = None, *, tokenizer: Tokenizer | None = None
-    ) -> None:
+    def __init__(self, config: RemoteSAMConfig | None = None, *, tokenizer: Tokenizer | None = None) -> None:
         self.config = RemoteSAMConfig() if config is None else config
         self.tokenizer = bert_tokenizer() if tokenizer is None else tokenizer
         self.tokenizer.no_padding()  # cutting and padding are ours: the published cut loses [SEP]
@@ -188,9 +184,7 @@ class RemoteSAMProcessor:
         """
         if source is None or source == hub.RELEASED.repo:  # all of it is in this package
             return cls(config)
-        found = locate(
-            source, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only
-        )
+        found = locate(source, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only)
         tokenizer = None if found.folder is None else _read_tokenizer(found.folder)
         return cls(configuration(found, config), tokenizer=tokenizer)
 
@@ -208,9 +202,7 @@ class RemoteSAMProcessor:
         Args:
             pictures: A picture (see `rgb`), a sequence of them, or a batch with four axes.
         """
-        single = isinstance(pictures, Image.Image) or (
-            isinstance(pictures, np.ndarray | Tensor) and pictures.ndim != 4
-        )
+        single = isinstance(pictures, Image.Image) or (isinstance(pictures, np.ndarray | Tensor) and pictures.ndim != 4)
         several: Iterable[Picture] = [pictures] if single else pictures  # type: ignore[list-item, assignment]
         size = self.config.image_size
         squares = [resize(rgb(picture), size) for picture in several]
@@ -221,8 +213,7 @@ class RemoteSAMProcessor:
     def pixel_values(self, images: Tensor) -> Tensor:
         """Scale and normalise: B x S x S x 3 uint8 to B x 3 x S x S float32, where they lie."""
         mean, std = (
-            torch.tensor(values, device=images.device)
-            for values in (self.config.image_mean, self.config.image_std)
+            torch.tensor(values, device=images.device) for values in (self.config.image_mean, self.config.image_std)
         )
         return ((images.float() / 255 - mean) / std).permute(0, 3, 1, 2).contiguous()
 
@@ -260,9 +251,7 @@ class RemoteSAMProcessor:
         """
         encoding = self.tokenizer.encode(expression)
         special = encoding.special_tokens_mask
-        lost = next(
-            (i for i in range(self.config.max_tokens, len(special)) if not special[i]), None
-        )
+        lost = next((i for i in range(self.config.max_tokens, len(special)) if not special[i]), None)
         if lost is None:
             return ""
         word = encoding.word_ids[lost]
@@ -290,9 +279,7 @@ class RemoteSAMProcessor:
             )
         )
 
-    def __call__(
-        self, pictures: Picture | Sequence[Picture], expressions: str | Sequence[str]
-    ) -> dict[str, Tensor]:
+    def __call__(self, pictures: Picture | Sequence[Picture], expressions: str | Sequence[str]) -> dict[str, Tensor]:
         """The network's inputs, a row per pair of picture and expression.
 
         Args:
@@ -307,8 +294,7 @@ class RemoteSAMProcessor:
         for expression in expressions:
             if words := self.cut_words(expression):
                 warn(
-                    f"only {self.config.max_tokens} tokens of {expression!r} are read; cut: "
-                    f"{words!r}.",
+                    f"only {self.config.max_tokens} tokens of {expression!r} are read; cut: {words!r}.",
                     RemoteSAMWarning,
                     stacklevel=2,
                 )

@@ -138,8 +138,7 @@ def _check_archive(path: Path) -> None:
         raise
     except Exception as error:  # damage shows itself in many ways
         raise ModelError(
-            f"{path} is cut short or damaged ({path.stat().st_size} bytes: {error}); download it "
-            f"again."
+            f"{path} is cut short or damaged ({path.stat().st_size} bytes: {error}); download it again."
         ) from error
 
 
@@ -157,9 +156,7 @@ def _check_pickle(code: bytes, path: Path) -> None:
             f"torch.save({{'model': model.state_dict()}}, path)."
         )
     if _is_deep(code):
-        raise ModelError(
-            f"{path} is refused: its pickle nests tuples more than {DEEPEST_TUPLE} deep."
-        )
+        raise ModelError(f"{path} is refused: its pickle nests tuples more than {DEEPEST_TUPLE} deep.")
 
 
 def _is_deep(code: bytes) -> bool:
@@ -189,9 +186,7 @@ def _is_deep(code: bytes) -> bool:
         depth = 1 + max(taken, default=0) if "TUPLE" in name else 0
         if depth > DEEPEST_TUPLE:
             return True
-        stack += [
-            None if kind is pickletools.markobject else depth for kind in operation.stack_after
-        ]
+        stack += [None if kind is pickletools.markobject else depth for kind in operation.stack_after]
     return False
 
 

@@ -20,9 +20,7 @@ def relative_position_index(window: int, device: torch.device) -> Tensor:
 
     Row (dy + w - 1) * (2w - 1) + dx + w - 1 holds the offset (dy, dx) = query - key.
     """
-    y, x = torch.meshgrid(
-        torch.arange(window, device=device), torch.arange(window, device=device), indexing="ij"
-    )
+    y, x = torch.meshgrid(torch.arange(window, device=device), torch.arange(window, device=device), indexing="ij")
     y, x = y.flatten(), x.flatten()
     dy, dx = y[:, None] - y[None, :], x[:, None] - x[None, :]
     return (dy + window - 1) * (2 * window - 1) + dx + window - 1

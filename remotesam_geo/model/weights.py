@@ -113,9 +113,7 @@ def locate(
     if source in BUILT_IN and revision is None:
         return _built_in(name)
     if isinstance(source, str | None) and not path.exists() and hub.is_repository(name):
-        return _from_hub(
-            name, revision, None if cache_dir is None else Path(cache_dir), local_files_only
-        )
+        return _from_hub(name, revision, None if cache_dir is None else Path(cache_dir), local_files_only)
     if revision is not None:
         raise InputError(f"revision={revision!r} is a commit of a hub; {name!r} is not from one.")
     return _from_disk(path)
@@ -128,18 +126,10 @@ def _built_in(name: str) -> LocalWeights:
     return LocalWeights(weights=folder / WEIGHTS_FILE, folder=folder, name=name)
 
 
-def _from_hub(
-    name: str, revision: str | None, cache_dir: Path | None, local_files_only: bool
-) -> LocalWeights:
+def _from_hub(name: str, revision: str | None, cache_dir: Path | None, local_files_only: bool) -> LocalWeights:
     released = name == hub.RELEASED.repo
-    release = (
-        hub.RELEASED
-        if released
-        else hub.foreign(name, CONFIG_FILE, WEIGHTS_FILE, optional=(TOKENIZER_FILE,))
-    )
-    snapshot = hub.fetch(
-        release, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only
-    )
+    release = hub.RELEASED if released else hub.foreign(name, CONFIG_FILE, WEIGHTS_FILE, optional=(TOKENIZER_FILE,))
+    snapshot = hub.fetch(release, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only)
     weights = next(iter(release.files)) if released else WEIGHTS_FILE
     return LocalWeights(
         weights=snapshot.folder / weights,
@@ -153,9 +143,7 @@ def _from_disk(path: Path) -> LocalWeights:
     name = str(path.resolve())
     if path.is_file():
         if path.suffix == ".safetensors":
-            raise InputError(
-                f"{path} holds weights without a configuration; pass its folder, {path.parent}."
-            )
+            raise InputError(f"{path} holds weights without a configuration; pass its folder, {path.parent}.")
         return LocalWeights(weights=path, folder=None, name=name)
     if path.is_dir():
         missing = [file for file in (CONFIG_FILE, WEIGHTS_FILE) if not (path / file).is_file()]
@@ -224,9 +212,7 @@ def _tensor_kinds(tensors: Mapping[str, Tensor]) -> dict[str, tuple[torch.Size, 
 
 def write_order(tensors: Mapping[str, Tensor]) -> list[str]:
     """The largest first, and aligned when written one after the other."""
-    return sorted(
-        tensors, key=lambda name: (-tensors[name].element_size(), -tensors[name].nbytes, name)
-    )
+    return sorted(tensors, key=lambda name: (-tensors[name].element_size(), -tensors[name].nbytes, name))
 
 
 def stream(path: Path, expected: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
@@ -282,10 +268,7 @@ def check(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Pat
             f"{name} is {found[name].dtype}, should be {want.dtype}"
             for name, want in sorted(expected.items())
             if name in found
-            and (
-                found[name].dtype not in TYPES
-                or found[name].is_floating_point() != want.is_floating_point()
-            )
+            and (found[name].dtype not in TYPES or found[name].is_floating_point() != want.is_floating_point())
         ],
     }
     counts = {kind: len(names) for kind, names in problems.items()}
@@ -333,28 +316,20 @@ def weights_sha256(model: nn.Module) -> str:
         False
     """
     return _identity_of_digests(
-        {
-            name: digest(tensor)
-            for name, tensor in model.state_dict().items()
-            if not DERIVED.search(name)
-        }
+        {name: digest(tensor) for name, tensor in model.state_dict().items() if not DERIVED.search(name)}
     )
 
 
 # --- reading -------------------------------------------------------------------------------
 
 
-def expected_tensors(
-    network: Callable[[RemoteSAMConfig], nn.Module], config: RemoteSAMConfig
-) -> State:
+def expected_tensors(network: Callable[[RemoteSAMConfig], nn.Module], config: RemoteSAMConfig) -> State:
     """The tensors that a network of this configuration has, without memory behind them."""
     try:
         with torch.device("meta"):
             return network(config).state_dict()
     except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError) as error:
-        raise ModelError(
-            f"the configuration describes no network: {_brief_error(error)}"
-        ) from error
+        raise ModelError(f"the configuration describes no network: {_brief_error(error)}") from error
 
 
 def read(

@@ -49,9 +49,7 @@ class Signer(Protocol):
         """Whether this signer knows what to send for an href."""
         ...
 
-    def request(
-        self, href: str, *, transport: Transport, deadline: float, refused: Request | None = None
-    ) -> Request:
+    def request(self, href: str, *, transport: Transport, deadline: float, refused: Request | None = None) -> Request:
         """The request for an href.
 
         Args:
@@ -121,9 +119,7 @@ class HrefSigner:
         """Whether the href's scheme, host and port are among those named."""
         return is_meant_for(href, self.hosts)
 
-    def request(
-        self, href: str, *, transport: Transport, deadline: float, refused: Request | None = None
-    ) -> Request:
+    def request(self, href: str, *, transport: Transport, deadline: float, refused: Request | None = None) -> Request:
         """What the user's function makes of the href."""
         del transport, deadline, refused
         signed = self.sign(href)
@@ -165,18 +161,14 @@ class PlanetaryComputer:
             and not {"sig", "se"} <= set(_query_of_href(href))
         )
 
-    def request(
-        self, href: str, *, transport: Transport, deadline: float, refused: Request | None = None
-    ) -> Request:
+    def request(self, href: str, *, transport: Transport, deadline: float, refused: Request | None = None) -> Request:
         """The href with its container's token, which is sent by https alone."""
         parts = urlsplit(href)
         account = origin(href)[1].removesuffix(self.suffix)
         container = parts.path.lstrip("/").partition("/")[0]
         place = f"{self.endpoint}/{quote(account)}/{quote(container)}"
         stale = urlsplit(refused.url).query if refused is not None else None
-        token = _TOKENS.get(
-            place, stale, lambda: _ask_for_token(place, transport, deadline), deadline
-        )
+        token = _TOKENS.get(place, stale, lambda: _ask_for_token(place, transport, deadline), deadline)
         if not token:
             return Request(url=href)
         query = f"{parts.query}&{token}" if parts.query else token
@@ -293,9 +285,7 @@ class S3:
         parts = urlsplit(href)
         return parts.scheme.lower() == "s3" and matches(parts.netloc, self.buckets)
 
-    def request(
-        self, href: str, *, transport: Transport, deadline: float, refused: Request | None = None
-    ) -> Request:
+    def request(self, href: str, *, transport: Transport, deadline: float, refused: Request | None = None) -> Request:
         """The object's URL, with signature headers where there are credentials."""
         del transport, deadline, refused
         parts = urlsplit(href)
@@ -312,9 +302,7 @@ class S3:
             return Request(url=url)
         extra = {"x-amz-request-payer": "requester"} if self.requester_pays else {}
         when = dt.datetime.now(dt.UTC)
-        return Request(
-            url=url, headers=signature_v4(url, keys, region=region, when=when, headers=extra)
-        )
+        return Request(url=url, headers=signature_v4(url, keys, region=region, when=when, headers=extra))
 
     def learn(self, href: str, error: StatusError) -> bool:
         """The answer of a wrong region names the right one."""
@@ -363,8 +351,7 @@ def aws_keys(profile: str | None = None) -> AwsKeys | None:
         OSError,
     ) as error:  # whose text shows lines of the file
         raise InputError(
-            f"{path} is no credentials file of AWS ({type(error).__name__}): correct it, or use "
-            "S3(unsigned=True)"
+            f"{path} is no credentials file of AWS ({type(error).__name__}): correct it, or use S3(unsigned=True)"
         ) from None
     section = profile or env.get("AWS_PROFILE") or "default"
     names = ("aws_access_key_id", "aws_secret_access_key")
@@ -408,7 +395,6 @@ def signature_v4(
         key = hmac.digest(key, part.encode(), "sha256")
     signature = hmac.digest(key, text.encode(), "sha256").hex()
     sent["Authorization"] = (
-        f"AWS4-HMAC-SHA256 Credential={keys.key_id}/{scope}, "
-        f"SignedHeaders={names}, Signature={signature}"
+        f"AWS4-HMAC-SHA256 Credential={keys.key_id}/{scope}, SignedHeaders={names}, Signature={signature}"
     )
     return sent

@@ -62,9 +62,7 @@ class TransientError(ReadError):
         repeats: Most repetitions that can help; None: as many as `Patience` allows.
     """
 
-    def __init__(
-        self, message: str, *, wait: float = 0.0, host: str = "", repeats: int | None = None
-    ) -> None:
+    def __init__(self, message: str, *, wait: float = 0.0, host: str = "", repeats: int | None = None) -> None:
         super().__init__(message)
         self.wait, self.host, self.repeats = wait, host, repeats
         self.progress = False  # set where part of the answer came, so that it was not in vain
@@ -145,9 +143,7 @@ class Transport:
         for _ in range(MAX_REDIRECTS + 1):
             check_href(url, origin=url, trust=self.trust)
             at_home = at_home and origin(url) == first
-            with self._one(
-                url, _request_headers(headers or {}, secret if at_home else {}), deadline, body
-            ) as answer:
+            with self._one(url, _request_headers(headers or {}, secret if at_home else {}), deadline, body) as answer:
                 target = answer.headers.get("location")
                 if answer.status not in REDIRECTS or target is None:
                     yield answer
@@ -157,9 +153,7 @@ class Transport:
         raise ReadError(f"{redact(url)} redirects more than {MAX_REDIRECTS} times")
 
     @contextlib.contextmanager
-    def _one(
-        self, url: str, headers: Mapping[str, str], deadline: float, body: bytes | None
-    ) -> Iterator[Response]:
+    def _one(self, url: str, headers: Mapping[str, str], deadline: float, body: bytes | None) -> Iterator[Response]:
         place = Endpoint.of(url)
         self._wait_for(split_url(url).netloc, deadline)
         connection, response = self._exchange(place, url, headers, deadline, body)
@@ -174,9 +168,7 @@ class Transport:
             whole = True
 
         try:
-            yield Response(
-                url=url, status=response.status, headers=_response_headers(response), pieces=pieces
-            )
+            yield Response(url=url, status=response.status, headers=_response_headers(response), pieces=pieces)
         finally:
             if not whole and response.length is not None and response.length <= 1 << 14:
                 whole = _drain_response(response)  # an error page: read it and keep the connection
@@ -473,9 +465,7 @@ def retry(action: Callable[[], T], *, transport: Transport, deadline: float) -> 
             failed = 0 if error.progress else failed + 1
             spent = time.monotonic() - start
             gave_up = f"{error}; gave up after {tries} tries in {spent:.1f} s"
-            most = (
-                patience.retries if error.repeats is None else min(error.repeats, patience.retries)
-            )
+            most = patience.retries if error.repeats is None else min(error.repeats, patience.retries)
             if failed > most or time.monotonic() >= deadline:
                 raise ReadError(gave_up) from error
             backoff = min(patience.longest_wait, patience.first_wait * 2 ** max(failed - 1, 0))

@@ -62,10 +62,7 @@ def stripped(url: str) -> str:
     kept = [
         part
         for part in query.split("&")
-        if not any(
-            _SECRET.fullmatch(name.strip()) or name.strip().lower() in _BESIDE
-            for name, _ in _query_pairs(part)
-        )
+        if not any(_SECRET.fullmatch(name.strip()) or name.strip().lower() in _BESIDE for name, _ in _query_pairs(part))
     ]
     return urlunsplit((scheme, host.rpartition("@")[2], path, "&".join(kept), ""))
 

@@ -48,9 +48,7 @@ class Web:
         policy: Patience, trust and signers; None for a catalogue's own patience.
     """
 
-    def __init__(
-        self, home: str | None, headers: Mapping[str, str] | None, policy: "ReadPolicy | None"
-    ) -> None:
+    def __init__(self, home: str | None, headers: Mapping[str, str] | None, policy: "ReadPolicy | None") -> None:
         try:
             self._home = None if home is None else origin(home)
         except RefusedError as error:
@@ -122,9 +120,7 @@ class Web:
         if body is not None:
             plain["Content-Type"] = "application/json"
         secret = {**request.headers, **own}
-        with self._transport.send(
-            request.url, plain, secret=secret, deadline=deadline, body=body
-        ) as answer:
+        with self._transport.send(request.url, plain, secret=secret, deadline=deadline, body=body) as answer:
             if answer.status != 200:
                 _raise_for_status(answer)
             return b"".join(_decompressed_body(answer))
@@ -141,9 +137,7 @@ def _decompressed_body(answer: Response) -> Iterator[bytes]:
         try:
             data = piece if unpack is None else unpack.decompress(piece, left + 1)
         except zlib.error as error:
-            raise TransientError(
-                f"{redact(answer.url)}: the answer is damaged ({error})"
-            ) from error
+            raise TransientError(f"{redact(answer.url)}: the answer is damaged ({error})") from error
         left -= len(data)
         if left < 0:
             raise ReadError(f"{redact(answer.url)} answers with more than {MAX_BYTES:,} bytes")

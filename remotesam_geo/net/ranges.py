@@ -147,9 +147,7 @@ class RemoteFile:
         data = b"".join(self.read_many(spans, deadline))
         return data[start - spans[0][0] : stop - spans[0][0]]
 
-    def read_many(
-        self, spans: Sequence[Span], deadline: float, ahead: Sequence[Span] = ()
-    ) -> list[bytes]:
+    def read_many(self, spans: Sequence[Span], deadline: float, ahead: Sequence[Span] = ()) -> list[bytes]:
         """The bytes of each span, from what is kept or else in as few requests as are sensible.
 
         Args:
@@ -287,9 +285,7 @@ class RemoteFile:
             self._check_size(size)
             at = start + len(got)
             if first != at or last >= stop:
-                raise TransientError(
-                    f"{self._name}: bytes {first} to {last} came for {at} to {stop - 1}"
-                )
+                raise TransientError(f"{self._name}: bytes {first} to {last} came for {at} to {stop - 1}")
             end = last + 1 - start  # of `got`, once this answer is in it
             try:
                 for piece in answer.pieces():
@@ -325,9 +321,7 @@ class RemoteFile:
             self._version = _version_of_response(answer)
             first, last, self.size = _content_range(answer)
             if first != 0 or last >= PAGE:
-                raise TransientError(
-                    f"{self._name}: bytes {first} to {last} came for 0 to {PAGE - 1}"
-                )
+                raise TransientError(f"{self._name}: bytes {first} to {last} came for 0 to {PAGE - 1}")
             page = body_of(answer, last + 1)
             self._key = f"{self.href}\n{self._version}\n{self.size}"
             if len(page) != min(PAGE, self.size):
@@ -375,9 +369,7 @@ class RemoteFile:
 
     def _check_size(self, size: int) -> None:
         if size != self.size:
-            raise ChangedError(
-                f"{self._name} changed while it was read: from {self.size:,} to {size:,} bytes"
-            )
+            raise ChangedError(f"{self._name} changed while it was read: from {self.size:,} to {size:,} bytes")
 
     def _check_shrunk(self, answer: Response) -> None:
         """A range that cannot be had was there when the file was opened."""
@@ -415,9 +407,7 @@ class RemoteFile:
                     raise
                 except StatusError as error:
                     if renewals == RENEWALS or not learns(self.href, network.signers, error):
-                        raise ReadError(
-                            f"{error}{_signer_advice(error, signed=refused)}"
-                        ) from error
+                        raise ReadError(f"{error}{_signer_advice(error, signed=refused)}") from error
                     refused, renewals = request, renewals + 1
 
         return retry(once, transport=network.transport, deadline=deadline)

@@ -180,9 +180,7 @@ class Connection(http.client.HTTPConnection):
         """Judge the addresses of a host that the proxy resolves, where they are known here too."""
         place = self._place
         try:
-            found = _resolve_addresses(
-                place.host, place.port, self.clock.left(self._patience.connect)
-            )
+            found = _resolve_addresses(place.host, place.port, self.clock.left(self._patience.connect))
         except socket.gaierror:
             return  # names that only the proxy can resolve
         for *_, address in found:

@@ -100,9 +100,7 @@ def split_url(url: str) -> SplitResult:
         host_name(parts.hostname or "")
         _ = parts.port
     except ValueError as error:
-        raise RefusedError(
-            f"{redact(url)!r} is not a valid URL ({redact(str(error))}): correct it"
-        ) from None
+        raise RefusedError(f"{redact(url)!r} is not a valid URL ({redact(str(error))}): correct it") from None
     return parts
 
 
@@ -176,9 +174,7 @@ def is_meant_for(url: str, patterns: tuple[str, ...]) -> bool:
         parts = _SIGNED_FOR.fullmatch(pattern)
         wanted, name, number = parts.groups() if parts else (None, pattern, None)
         right_scheme = scheme == (wanted or "https") or (wanted is None and host in LOOPBACK)
-        right_port = port == (int(number) if number else usual) or (
-            number is None and host in LOOPBACK
-        )
+        right_port = port == (int(number) if number else usual) or (number is None and host in LOOPBACK)
         if right_scheme and right_port and matches(host, (name.strip("[]"),)):
             return True
     return False
@@ -258,8 +254,7 @@ def check_address(host: str, address: str, trust: Trust) -> None:
     if not (trust.allows(host) or trust.allows(address) or _is_public(address)):
         named = host if host == address else f"{host} leads to {address}, which"
         raise RefusedError(
-            f"{named} is private, loopback or reserved; "
-            f"if you know it, allow it with Trust(hosts=({host!r},))"
+            f"{named} is private, loopback or reserved; if you know it, allow it with Trust(hosts=({host!r},))"
         )
 
 
@@ -292,9 +287,7 @@ def remote_driver(start: bytes) -> str:
         if pattern.match(start):
             return driver
     names = ", ".join(driver for _, driver in REMOTE_FORMATS)
-    raise RefusedError(
-        f"the file begins with {start[:24]!r} and is none of the formats opened from afar ({names})"
-    )
+    raise RefusedError(f"the file begins with {start[:24]!r} and is none of the formats opened from afar ({names})")
 
 
 def file_driver(path: str) -> str:
@@ -308,9 +301,7 @@ def file_driver(path: str) -> str:
         return remote_driver(file.read(16))
 
 
-def check_size(
-    shape: tuple[int, int], bands: int, block: tuple[int, int], itemsize: float, limits: Limits
-) -> None:
+def check_size(shape: tuple[int, int], bands: int, block: tuple[int, int], itemsize: float, limits: Limits) -> None:
     """Refuse a raster by what it declares, before anything is allocated for it.
 
     Args:
@@ -331,8 +322,7 @@ def check_size(
     ):
         if value > most:
             raise RefusedError(
-                f"the raster declares {value:,.0f} {what}, more than the {most:,} allowed; "
-                "raise Limits if you trust it"
+                f"the raster declares {value:,.0f} {what}, more than the {most:,} allowed; raise Limits if you trust it"
             )
     if min(*shape, bands, *block) < 1:
         raise RefusedError(f"the raster declares {shape} pixels, {bands} bands, blocks of {block}")

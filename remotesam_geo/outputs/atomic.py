@@ -51,9 +51,7 @@ def replacing(
     if not target.parent.is_dir():
         raise InputError(f"there is no folder {str(target.parent)!r}: make it first")
     try:
-        draft = Path(
-            tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
-        )
+        draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
     except OSError as error:
         raise WriteError(f"cannot write {target}: {error}") from error
     written = False

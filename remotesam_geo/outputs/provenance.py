@@ -19,9 +19,7 @@ KEY, SPACE = "remotesam", "space"
 
 def note_of(result: Any) -> dict[str, str]:
     """What of a result's attrs is written into files: texts by name."""
-    return {
-        key: str(result.attrs[key]) for key in (KEY, SPACE) if result.attrs.get(key) is not None
-    }
+    return {key: str(result.attrs[key]) for key in (KEY, SPACE) if result.attrs.get(key) is not None}
 
 
 def read_provenance(path: str | Path) -> dict[str, Any]:

@@ -119,9 +119,7 @@ def write_zarr(result: xr.DataArray, path: Path) -> None:
     for key in ("chunks", "preferred_chunks", "shards"):
         own.encoding.pop(key, None)
     dataset = own.to_dataset(name="map" if own.name is None else own.name)
-    dataset.attrs[MARK] = (
-        __version__  # by which the next `save` knows that it may replace the store
-    )
+    dataset.attrs[MARK] = __version__  # by which the next `save` knows that it may replace the store
     with replacing(path, ours=_is_own_store) as new:
         dataset.to_zarr(new, mode="w", consolidated=False)
 
@@ -168,12 +166,8 @@ def open_probabilities(path: str | Path) -> xr.DataArray:
         raise InputError(f"{place.name!r} holds no probabilities: was it written by save?")
     (one,) = held
     # Through the byte: decoding by scale and offset rounds differently.
-    exact = one.copy(
-        data=one.data.map_blocks(lambda part: decode(_codes_of_block(part)), dtype=np.float32)
-    )
-    whole = exact.assign_coords(
-        prompt=np.array([str(label) for label in one["prompt"].values], object)
-    )
+    exact = one.copy(data=one.data.map_blocks(lambda part: decode(_codes_of_block(part)), dtype=np.float32))
+    whole = exact.assign_coords(prompt=np.array([str(label) for label in one["prompt"].values], object))
     whole.name, whole.encoding = "probability", dict(ENCODING)
     whole.attrs = {key: one.attrs[key] for key in (KEY,) if key in one.attrs}
     return xr.DataArray(whole)
@@ -205,16 +199,10 @@ def _raster_bands(result: xr.DataArray) -> _Bands:
     y, x = (str(dim) for dim in result.odc.spatial_dims)
     order = [dim for dim in ("time", "prompt", y, x) if dim in result.dims]
     if left := set(result.dims) - set(order):
-        raise InputError(
-            f"this map has the dimensions {sorted(map(str, left))} too: select one of each"
-        )
+        raise InputError(f"this map has the dimensions {sorted(map(str, left))} too: select one of each")
     data = da.asarray(result.transpose(*order).data)  # type: ignore[no-untyped-call]
     codes = data.reshape(-1, *data.shape[-2:])
-    times = (
-        [_time_text(time) for time in np.atleast_1d(result["time"].values)]
-        if "time" in result.coords
-        else [""]
-    )
+    times = [_time_text(time) for time in np.atleast_1d(result["time"].values)] if "time" in result.coords else [""]
     if is_probabilities(result):
         labels = [str(label) for label in result["prompt"].values]
         return _Bands(
@@ -283,9 +271,7 @@ def _from_cog(path: Path) -> list[xr.DataArray]:
         note = file.tags()
     if not all("prompt" in each for each in tags):
         return []
-    array = rioxarray.open_rasterio(
-        path, chunks={"x": CHUNK, "y": CHUNK}, masked=True, mask_and_scale=True
-    )
+    array = rioxarray.open_rasterio(path, chunks={"x": CHUNK, "y": CHUNK}, masked=True, mask_and_scale=True)
     if not isinstance(array, xr.DataArray):
         return []
     labels = list(dict.fromkeys(each["prompt"] for each in tags))

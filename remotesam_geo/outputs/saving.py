@@ -57,9 +57,7 @@ def save(
     if isinstance(result, gpd.GeoDataFrame):
         _check_extension(kind, TABLES, target, "a table")
         if result.active_geometry_name is None:
-            raise InputError(
-                "this table has no geometry: say which column it is, with table.set_geometry(...)"
-            )
+            raise InputError("this table has no geometry: say which column it is, with table.set_geometry(...)")
         if kind in {".parquet", ".geoparquet"}:
             write_parquet(result, target, rows_a_part=rows_a_part)
         elif kind in {".geojson", ".json"}:
@@ -76,9 +74,7 @@ def save(
 
 def _check_extension(kind: str, known: tuple[str, ...], target: Path, what: str) -> None:
     if kind not in known:
-        raise InputError(
-            f"{target.name!r} says not what {what} shall become: end it in one of {', '.join(known)}"
-        )
+        raise InputError(f"{target.name!r} says not what {what} shall become: end it in one of {', '.join(known)}")
 
 
 def _unknown_result(result: Any) -> str:

@@ -103,9 +103,7 @@ def result_item(
         >>> item.save_object(dest_href="ships.json")                                          # doctest: +SKIP
     """
     instance_of("paths", paths, (str, Path, Sequence), "one path, or a list of them")
-    files = [
-        path_of("paths", path) for path in ([paths] if isinstance(paths, str | Path) else paths)
-    ]
+    files = [path_of("paths", path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
     if not files:
         raise InputError("paths is empty: give at least one file that save wrote")
     instance_of("sources", sources, Iterable, "the items that the scene was made of")
@@ -184,9 +182,7 @@ def model_item(
         )
     config = getattr(getattr(getattr(model, "model", None), "predictor", None), "config", None)
     if config is None:
-        raise InputError(
-            "this model has no network to describe: give one from RemoteSAM.from_pretrained"
-        )
+        raise InputError("this model has no network to describe: give one from RemoteSAM.from_pretrained")
     side, words = int(config.image_size), -1
     bands = ["red", "green", "blue"]
     scaling = [
@@ -301,9 +297,7 @@ def _of_table(path: Path) -> _Facts:
         wanted = sorted({"label", "time"} & set(pyogrio.read_info(path)["fields"]))
         # A GeoJSON of nothing has no columns.
         table = (
-            pyogrio.read_dataframe(path, columns=wanted, read_geometry=False)
-            if wanted
-            else pd.DataFrame({"label": []})
+            pyogrio.read_dataframe(path, columns=wanted, read_geometry=False) if wanted else pd.DataFrame({"label": []})
         )
     times = pd.to_datetime(table["time"], utc=True).dropna().unique() if "time" in table else []
     asked = [
@@ -399,9 +393,7 @@ def _stac_bbox(footprint: shapely.Geometry) -> list[float]:
 def _item_times(
     found: Sequence[pd.Timestamp], sources: Sequence[pystac.Item], when: datetime | None
 ) -> tuple[datetime, datetime]:
-    stated = (
-        [when.astimezone(UTC)] if when is not None else [time.to_pydatetime() for time in found]
-    )
+    stated = [when.astimezone(UTC)] if when is not None else [time.to_pydatetime() for time in found]
     if not stated:
         for item in sources:
             common = item.common_metadata

@@ -58,17 +58,14 @@ def write_parquet(table: gpd.GeoDataFrame, path: Path, *, rows_a_part: int = ROW
         new.mkdir()
         near = table.iloc[np.argsort(_hilbert_order(table), kind="stable")]
         for part, first in enumerate(range(0, len(near), rows_a_part)):
-            _one_parquet(
-                near.iloc[first : first + rows_a_part], new / f"part-{part:05d}.parquet", table
-            )
+            _one_parquet(near.iloc[first : first + rows_a_part], new / f"part-{part:05d}.parquet", table)
 
 
 def _is_own_folder(folder: Path) -> bool:
     """Whether a folder holds the files that `write_parquet` wrote, and nothing else."""
     try:
         return all(
-            PART.fullmatch(path.name) and MARK in (pq.read_metadata(path).metadata or {})
-            for path in folder.iterdir()
+            PART.fullmatch(path.name) and MARK in (pq.read_metadata(path).metadata or {}) for path in folder.iterdir()
         )
     except (OSError, ArrowException):
         return False
@@ -125,9 +122,7 @@ def write_geojson(table: gpd.GeoDataFrame, path: Path) -> None:
         for index, (shape, row) in enumerate(zip(shapes.tolist(), rows, strict=True)):
             file.write(",\n" if index else "\n")
             properties = json.dumps(row, ensure_ascii=False, allow_nan=False)
-            file.write(
-                f'{{"type": "Feature", "properties": {properties}, "geometry": {shape or "null"}}}'
-            )
+            file.write(f'{{"type": "Feature", "properties": {properties}, "geometry": {shape or "null"}}}')
         file.write("\n]}\n")
 
 
@@ -148,9 +143,7 @@ def in_degrees(shapes: gpd.GeoSeries) -> NDArray[np.object_]:
         )
     placed = np.asarray(shapes.to_crs("EPSG:4326").to_numpy(), object)
     bounds = shapely.bounds(placed)
-    polygons = (
-        np.char.endswith(shapes.geom_type.to_numpy(str), "Polygon") & ~shapes.is_empty.to_numpy()
-    )
+    polygons = np.char.endswith(shapes.geom_type.to_numpy(str), "Polygon") & ~shapes.is_empty.to_numpy()
     # What leaps from one side of the world to the other was torn by the change of CRS.
     torn = (bounds[:, 2] - bounds[:, 0] > 180) & (not own.is_geographic)
     for index in np.flatnonzero(polygons & (torn | ~np.isfinite(bounds).all(axis=1))):
@@ -186,9 +179,7 @@ def _beyond_antimeridian(shape: shapely.Geometry) -> shapely.Geometry:
         world = shapely.box(360 * turn - 180, -90, 360 * turn + 180, 90)
         inside = shapely.intersection(shape, world)
         kept = [part for part in shapely.get_parts([inside]) if part.geom_type == shape_kind(shape)]
-        parts += [
-            shapely.transform(part, lambda xy, by=360.0 * turn: xy - [by, 0]) for part in kept
-        ]
+        parts += [shapely.transform(part, lambda xy, by=360.0 * turn: xy - [by, 0]) for part in kept]
     if len(parts) == 1:
         return parts[0]
     return {"Polygon": shapely.MultiPolygon, "LineString": shapely.MultiLineString}.get(
@@ -242,9 +233,7 @@ def _hilbert_order(table: gpd.GeoDataFrame) -> NDArray[np.uint64]:
     return place
 
 
-def _one_parquet(
-    table: gpd.GeoDataFrame, path: Path, whole: gpd.GeoDataFrame | None = None
-) -> None:
+def _one_parquet(table: gpd.GeoDataFrame, path: Path, whole: gpd.GeoDataFrame | None = None) -> None:
     name = str(table.geometry.name)
     shapes = np.asarray(table.geometry.to_numpy(), object)
     bounds = shapely.bounds(shapes)

@@ -69,20 +69,12 @@ def check_features(features: object, *, holes: bool = False) -> None:
             "for example plot(features, scene)"
         )
     if features.active_geometry_name is None or not features.columns.is_unique:
-        raise InputError(
-            f"features has the columns {list(features.columns)}: give each name once, and a geometry"
-        )
-    if "score" in features and not pd.api.types.is_numeric_dtype(
-        features["score"].convert_dtypes()
-    ):
-        raise InputError(
-            "the column score of features must hold numbers: convert it with pandas.to_numeric"
-        )
+        raise InputError(f"features has the columns {list(features.columns)}: give each name once, and a geometry")
+    if "score" in features and not pd.api.types.is_numeric_dtype(features["score"].convert_dtypes()):
+        raise InputError("the column score of features must hold numbers: convert it with pandas.to_numeric")
     nothing = int((features.geometry.isna() | features.geometry.is_empty).sum())
     if nothing and not holes:
-        raise InputError(
-            f"{nothing} features have no geometry: drop them with features[~features.geometry.is_empty]"
-        )
+        raise InputError(f"{nothing} features have no geometry: drop them with features[~features.geometry.is_empty]")
 
 
 def source_of(

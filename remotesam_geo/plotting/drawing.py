@@ -106,9 +106,7 @@ def pyplot() -> Any:
     try:
         import matplotlib.pyplot as plt  # noqa: PLC0415 - an extra
     except ImportError:
-        raise MissingExtraError(
-            "pictures need matplotlib: pip install 'remotesam-geo[plot]'"
-        ) from None
+        raise MissingExtraError("pictures need matplotlib: pip install 'remotesam-geo[plot]'") from None
     return plt
 
 
@@ -137,18 +135,12 @@ def _path_of_shape(shape: shapely.Geometry) -> Any:
     from matplotlib.path import Path  # noqa: PLC0415 - an extra
 
     parts = shapely.get_parts([shape])
-    rings = np.concatenate(
-        [shapely.get_rings([part]) if part.geom_type == "Polygon" else [part] for part in parts]
-    )
-    outlines = [
-        Path(shapely.get_coordinates(ring), closed=ring.geom_type == "LinearRing") for ring in rings
-    ]
+    rings = np.concatenate([shapely.get_rings([part]) if part.geom_type == "Polygon" else [part] for part in parts])
+    outlines = [Path(shapely.get_coordinates(ring), closed=ring.geom_type == "LinearRing") for ring in rings]
     return Path.make_compound_path(*outlines)
 
 
-def _write_scores(
-    ax: "Axes", features: gpd.GeoDataFrame, shapes: NDArray[np.object_], colour: dict[Any, str]
-) -> None:
+def _write_scores(ax: "Axes", features: gpd.GeoDataFrame, shapes: NDArray[np.object_], colour: dict[Any, str]) -> None:
     bounds = shapely.bounds(shapes)
     size = (bounds[:, 2:] - bounds[:, :2]).max(axis=1, initial=0)
     written = np.sort(np.argsort(-size, kind="stable")[:MOST_SCORES])

@@ -70,9 +70,7 @@ class Map:
         )
 
     def __repr__(self) -> str:
-        return (
-            f"Map({len(self.page) / 1e6:.1f} MB of HTML; show it in Jupyter, or .save('map.html'))"
-        )
+        return f"Map({len(self.page) / 1e6:.1f} MB of HTML; show it in Jupyter, or .save('map.html'))"
 
 
 def explore(
@@ -177,9 +175,7 @@ def _drawn_features(features: gpd.GeoDataFrame, geobox: GeoBox) -> dict[str, Any
         "colours": colours(len(labels)),
         "score": score,
         "columns": [str(name) for name in columns],
-        "rows": [list(row) for row in zip(*texts, strict=True)]
-        if columns
-        else [[]] * len(features),
+        "rows": [list(row) for row in zip(*texts, strict=True)] if columns else [[]] * len(features),
     }
 
 
@@ -189,9 +185,7 @@ def _flat_rings(shape: shapely.Geometry | None) -> list[list[float]]:
         return []
     parts = shapely.get_parts([shape])
     rings = [
-        ring
-        for part in parts
-        for ring in ([part.exterior, *part.interiors] if part.geom_type == "Polygon" else [part])
+        ring for part in parts for ring in ([part.exterior, *part.interiors] if part.geom_type == "Polygon" else [part])
     ]
     return [np.round(shapely.get_coordinates(ring).ravel(), 2).tolist() for ring in rings]
 

@@ -66,13 +66,9 @@ def explore_large(
     lonboard, widgets = _lonboard_and_widgets()
     shown = features[features.geometry.notna() & ~features.geometry.is_empty]
     if features.crs is None:
-        raise InputError(
-            "these features have no CRS: those of a picture are drawn by explore(features, picture)"
-        )
+        raise InputError("these features have no CRS: those of a picture are drawn by explore(features, picture)")
     if shown.empty:
-        raise InputError(
-            "there is no feature to show: ask for something else, or at a lower threshold"
-        )
+        raise InputError("there is no feature to show: ask for something else, or at a lower threshold")
     codes, labels = labels_of(shown)
     if len(labels) > MOST_LABELS:
         raise InputError(
@@ -85,9 +81,7 @@ def explore_large(
     ]
     ground = [] if scene is None else [_imagery_layer(lonboard, scene, bands, stretch, time)]
     chart = lonboard.Map([*ground, *layers], basemap=None, height=height)
-    return widgets.VBox(
-        [chart, *_score_and_label_switches(widgets, dict(zip(labels, layers, strict=True)))]
-    )
+    return widgets.VBox([chart, *_score_and_label_switches(widgets, dict(zip(labels, layers, strict=True)))])
 
 
 def _lonboard_and_widgets() -> tuple[ModuleType, ModuleType]:
@@ -155,9 +149,7 @@ def _score_and_label_switches(widgets: ModuleType, layers: Mapping[str, Any]) ->
     rows = []
     for (label, layer), colour in zip(layers.items(), colours(len(layers)), strict=True):
         widgets.jslink((scores, "value"), (layer, "filter_range"))
-        switch = widgets.Checkbox(
-            value=True, description=f"{label} ({len(layer.table):,})", indent=False
-        )
+        switch = widgets.Checkbox(value=True, description=f"{label} ({len(layer.table):,})", indent=False)
         widgets.jslink((switch, "value"), (layer, "visible"))
         style = f"display: inline-block; width: 1em; height: 1em; background: {colour}"
         swatch = widgets.HTML(f'<span style="{style}"></span>')

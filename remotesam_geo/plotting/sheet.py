@@ -60,9 +60,7 @@ def contact_sheet(
     number_in("columns", columns, 1, 100, whole=True)
     missing = {"label", "score"} - set(features.columns)
     if missing:
-        raise InputError(
-            f"features have no {' and no '.join(sorted(missing))}, by which they are sorted"
-        )
+        raise InputError(f"features have no {' and no '.join(sorted(missing))}, by which they are sorted")
     plt = pyplot()
     codes, names = labels_of(features)
     named = features.assign(label=[names[code] for code in codes])
@@ -71,9 +69,7 @@ def contact_sheet(
     worst = ranked.index[max(each, len(ranked) - each) :]
     blocks = [("most certain", best), ("least certain", worst)]
     rows = [max(1, -(-len(block) // columns)) for _, block in blocks if len(block)]
-    figure: Figure = plt.figure(
-        figsize=(1.7 * columns, 2.0 * max(1, sum(rows)) + 0.5), layout="constrained"
-    )
+    figure: Figure = plt.figure(figsize=(1.7 * columns, 2.0 * max(1, sum(rows)) + 0.5), layout="constrained")
     if not len(ranked):
         figure.suptitle("nothing was found")
         return figure
@@ -90,9 +86,7 @@ def contact_sheet(
             row = ranked.loc[index]
             box = _square_around(shapes[index])
             ax.imshow(_pixels_of_chip(source, box, _moment_of_row(source, row)))
-            moved = shapely.transform(
-                shapes[index], lambda xy, box=box: xy - [box.left + 0.5, box.top + 0.5]
-            )
+            moved = shapely.transform(shapes[index], lambda xy, box=box: xy - [box.left + 0.5, box.top + 0.5])
             add_outlines(ax, np.array([moved], object), colour[row["label"]], 1.5)
             ax.set(xlim=(-0.5, box.shape[1] - 0.5), ylim=(box.shape[0] - 0.5, -0.5))
             said = as_words(f"{row['label']} {row['score']:.2f}")

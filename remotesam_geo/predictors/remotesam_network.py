@@ -68,9 +68,7 @@ class Network:
         one_of("precision", precision, get_args(Precision))
         one_of("local_files_only", local_files_only, (True, False))
         for name, value in (("device", device), ("revision", revision), ("sha256", sha256)):
-            if not (isinstance(value, str) and value.strip()) and (
-                value is not None or name == "device"
-            ):
+            if not (isinstance(value, str) and value.strip()) and (value is not None or name == "device"):
                 raise InputError(f"{name}={value!r} is not allowed: give a text, or leave it out")
         from remotesam_geo.model import (  # noqa: PLC0415 - torch takes its time
             Predictor,
@@ -101,9 +99,7 @@ class Network:
         codes: Codes = self.predictor.predict(images, expressions)
         return codes
 
-    def probabilities(
-        self, images: NDArray[np.uint8], expressions: Sequence[str]
-    ) -> NDArray[np.float32]:
+    def probabilities(self, images: NDArray[np.uint8], expressions: Sequence[str]) -> NDArray[np.float32]:
         """The same as probabilities."""
         answers: NDArray[np.float32] = self.predictor.probabilities(images, expressions)
         return answers
@@ -146,9 +142,7 @@ def check_model(model: object) -> None:
         raise InputError(f"the model's predict is no function but a {type(model.predict).__name__}")  # type: ignore[attr-defined]
 
 
-def exactly(
-    model: Model, images: NDArray[np.uint8], expressions: Sequence[str]
-) -> NDArray[np.float32]:
+def exactly(model: Model, images: NDArray[np.uint8], expressions: Sequence[str]) -> NDArray[np.float32]:
     """Probabilities (B x P x S x S) as the model gives them, or as its codes stand for."""
     if hasattr(model, "probabilities"):
         answers: NDArray[np.float32] = model.probabilities(images, expressions)

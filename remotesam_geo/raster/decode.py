@@ -43,9 +43,7 @@ def decode(data: bytes) -> Array:
         return planes
 
 
-def verify(
-    blocks: BlockRange, planes: Array | None, ends: Sequence[bytes], body: Callable[[int], bytes]
-) -> None:
+def verify(blocks: BlockRange, planes: Array | None, ends: Sequence[bytes], body: Callable[[int], bytes]) -> None:
     """Check the decoded pixels against the checksum that Deflate keeps of them; GDAL does not.
 
     Args:
@@ -71,9 +69,7 @@ def verify(
         if not ends[number]:
             continue
         own = slice(plane, plane + 1) if level.separate else slice(None)
-        sums_up = planes is not None and _sums_up(
-            level, ends[number], planes[own, y : y + bh, x : x + bw]
-        )
+        sums_up = planes is not None and _sums_up(level, ends[number], planes[own, y : y + bh, x : x + bw])
         if not (sums_up or _is_whole(body(number))):
             raise DamagedError("the checksum of a block does not agree with its pixels")
 

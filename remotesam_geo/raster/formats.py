@@ -90,9 +90,7 @@ class TiffRaster:
         ahead = [span for span in ahead if 0 < span[1] <= self._file.size]
         found = _decode_blocks(
             parts,
-            _block_bytes(
-                spans, self._file.size, lambda s: self._file.read_many(s, deadline, ahead)
-            ),
+            _block_bytes(spans, self._file.size, lambda s: self._file.read_many(s, deadline, ahead)),
         )
         y, x = parts[0].origin
         inside = np.s_[:, top - y : bottom - y, left - x : right - x]
@@ -109,9 +107,7 @@ class TiffRaster:
         """As `Raster.forget`."""
         self._file.forget()
 
-    def _later(
-        self, level: int, part: tiff.BlockRange, spans: Sequence[Span], scene: Window
-    ) -> Span | None:
+    def _later(self, level: int, part: tiff.BlockRange, spans: Sequence[Span], scene: Window) -> Span | None:
         """Columns of pixels beside the part that will be wanted next, None where that is not plain."""
         (bh, bw), (rows, cols) = part.level.block, scene.toranges()
         whole = Area(
@@ -128,9 +124,7 @@ class TiffRaster:
         return None
 
 
-def _block_bytes(
-    spans: Sequence[Span], size: int, read_many: Callable[[Sequence[Span]], list[bytes]]
-) -> list[bytes]:
+def _block_bytes(spans: Sequence[Span], size: int, read_many: Callable[[Sequence[Span]], list[bytes]]) -> list[bytes]:
     """The bytes of each block; none for a block that the file leaves out."""
     end = max((stop for _, stop in spans), default=0)
     if end > size:
@@ -154,17 +148,10 @@ def _decode_blocks(parts: Sequence[tiff.BlockRange], bodies: Sequence[bytes]) ->
 def _usable_levels_of_tiff(levels: Sequence[tiff.Level]) -> tuple[tiff.Level, ...]:
     """The full image and the overviews that can stand for it, whose numbers are of the same type."""
     kinds = [
-        tuple(
-            level.entries[tag].data
-            for tag in (tiff.BITS, tiff.SAMPLE_FORMAT)
-            if tag in level.entries
-        )
+        tuple(level.entries[tag].data for tag in (tiff.BITS, tiff.SAMPLE_FORMAT) if tag in level.entries)
         for level in levels
     ]
-    shapes = [
-        level.shape if kind == kinds[0] else (0, 0)
-        for level, kind in zip(levels, kinds, strict=True)
-    ]
+    shapes = [level.shape if kind == kinds[0] else (0, 0) for level, kind in zip(levels, kinds, strict=True)]
     return tuple(levels[position] for position in usable_levels(shapes))
 
 
@@ -198,9 +185,7 @@ def _check_kind(file: DatasetReader) -> None:
             raise RefusedError("it holds no raster bands")
         listed = ", ".join(f"open_raster({name!r})" for name in inner[:MOST_NAMED])
         more = f" and {len(inner) - MOST_NAMED} more" if len(inner) > MOST_NAMED else ""
-        raise RefusedError(
-            f"it holds {len(inner)} rasters and no bands of its own; open one: {listed}{more}"
-        )
+        raise RefusedError(f"it holds {len(inner)} rasters and no bands of its own; open one: {listed}{more}")
     if any(name.startswith("complex") for name in file.dtypes):
         raise RefusedError(
             f"it holds complex numbers, which are no picture; open their amplitude: "
@@ -220,9 +205,7 @@ def _read_bands(file: DatasetReader, bands: Sequence[int], window: Window) -> Ar
 class GdalRaster:
     """A file that GDAL opens itself: one of this machine, or one that was fetched whole."""
 
-    def __init__(
-        self, source: "LocalPath | FetchedWhole", href: str, limits: Limits, deadline: float
-    ) -> None:
+    def __init__(self, source: "LocalPath | FetchedWhole", href: str, limits: Limits, deadline: float) -> None:
         self._source = source
         with damage(), _explained_open_errors(local_path(href)), source.open(deadline) as file:
             _check_kind(file)
@@ -232,9 +215,7 @@ class GdalRaster:
             shapes: list[tuple[int, int]] = [file.shape]
             for number in range(len(file.overviews(1))):
                 with source.open(deadline, overview_level=number) as overview:
-                    alike = overview.dtypes == file.dtypes and (
-                        overview.mask_flag_enums[0] == flags
-                    )
+                    alike = overview.dtypes == file.dtypes and (overview.mask_flag_enums[0] == flags)
                     shapes.append(overview.shape if alike else (0, 0))
             self._levels = usable_levels(shapes)
             self.info = info_of(
@@ -275,9 +256,7 @@ class GdalRaster:
             raise ChangedError(f"{self.info.href} changed while it was read")
         return planes, mask
 
-    def _planes(
-        self, file: DatasetReader, level: int, window: Window, bands: Sequence[int]
-    ) -> Array:
+    def _planes(self, file: DatasetReader, level: int, window: Window, bands: Sequence[int]) -> Array:
         """Pixels of a file that was opened at a level."""
         del level
         return _read_bands(file, bands, window)
@@ -299,9 +278,7 @@ class LocalTiff(GdalRaster):
         super().__init__(source, href, limits, deadline)
         self._blocks, self._masks = _verifiable_levels(source.path, limits)
 
-    def _planes(
-        self, file: DatasetReader, level: int, window: Window, bands: Sequence[int]
-    ) -> Array:
+    def _planes(self, file: DatasetReader, level: int, window: Window, bands: Sequence[int]) -> Array:
         blocks = self._blocks.get(self.info.levels[level])
         if blocks is None:
             return super()._planes(file, level, window, bands)
@@ -355,9 +332,7 @@ class Blocks:
             rows = first, min(first + step, end)
             planes = opened.read(wanted, window=(rows, cols))
             self._verify(Window.from_slices(rows, cols), wanted, planes)
-            inside = planes[
-                :, max(0, top - rows[0]) : bottom - rows[0], left - cols[0] : right - cols[0]
-            ]
+            inside = planes[:, max(0, top - rows[0]) : bottom - rows[0], left - cols[0] : right - cols[0]]
             found.append(inside if wanted == list(bands) else inside[[band - 1 for band in bands]])
         return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
 
@@ -474,9 +449,7 @@ class LocalPath:
                 GDAL_HTTP_MAX_RETRY=wait.retries,
                 GDAL_HTTP_RETRY_DELAY=wait.first_wait,
             ),
-            self._handles.use(key, opening)
-            if len(self._files) <= MOST_WATCHED
-            else opening() as file,
+            self._handles.use(key, opening) if len(self._files) <= MOST_WATCHED else opening() as file,
         ):
             yield file
 

@@ -35,9 +35,7 @@ _LATTICE = 21  # points across a target at which its source window is found
 _MARGIN = 3  # source pixels round it
 
 
-def source_window(
-    points: Points, shape: tuple[int, int], target: GeoBox
-) -> tuple[Span, Span] | None:
+def source_window(points: Points, shape: tuple[int, int], target: GeoBox) -> tuple[Span, Span] | None:
     """Rows and columns of a raster that a target needs, None where it needs none.
 
     Args:

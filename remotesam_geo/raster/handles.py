@@ -50,9 +50,7 @@ class Handles:
             raise
         with self._lock:
             self._idle[id(file)] = key, file
-            over = [
-                self._idle.popitem(last=False)[1][1] for _ in range(len(self._idle) - self._most)
-            ]
+            over = [self._idle.popitem(last=False)[1][1] for _ in range(len(self._idle) - self._most)]
         for old in over:
             old.close()
 

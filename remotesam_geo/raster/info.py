@@ -142,11 +142,7 @@ def _has_area(place: Affine, shape: tuple[int, int]) -> bool:
     corners = [place * (column, row) for column in (0, columns) for row in (0, rows)]
     return (
         all(isfinite(number) for corner in corners for number in corner)
-        and all(
-            (x + dx, y + dy) != (x, y)
-            for x, y in corners
-            for dx, dy in ((place.a, place.d), (place.b, place.e))
-        )
+        and all((x + dx, y + dy) != (x, y) for x, y in corners for dx, dy in ((place.a, place.d), (place.b, place.e)))
         and bool(place.determinant)
     )
 

@@ -82,9 +82,7 @@ def equal(plane: Array, value: float | None) -> Mask:
         return np.zeros(plane.shape, bool)
     if plane.dtype.kind == "f":
         limits = np.finfo(plane.dtype)
-        if math.isfinite(
-            value
-        ):  # a limit of the type, written with too few digits, rounds beyond it
+        if math.isfinite(value):  # a limit of the type, written with too few digits, rounds beyond it
             value = min(max(value, float(limits.min)), float(limits.max))
         same: Mask = plane == plane.dtype.type(value)
         return same

@@ -127,9 +127,7 @@ def fuse_last(target: Array, source: Array) -> None:
     np.copyto(target, source, where=source[-1] != 0)
 
 
-def inspect(
-    href: str, *, origin: str | None = None, policy: ReadPolicy | None = None
-) -> RasterInfo:
+def inspect(href: str, *, origin: str | None = None, policy: ReadPolicy | None = None) -> RasterInfo:
     """Read a raster's header, with the patience and the trust of any read.
 
     Args:
@@ -148,9 +146,7 @@ def inspect(
         return session(policy).raster(href, origin, deadline(policy), fresh=True).info
 
 
-def fingerprint(
-    href: str, *, origin: str | None = None, policy: ReadPolicy | None = None
-) -> dict[str, Any]:
+def fingerprint(href: str, *, origin: str | None = None, policy: ReadPolicy | None = None) -> dict[str, Any]:
     """What tells a raster from another one at the same address, as plain JSON values.
 
     Args:
@@ -260,9 +256,7 @@ class SceneReader:
         ref = ref if isinstance(ref, AssetRef) else AssetRef()
         bands = cfg.meta.driver_data if cfg.meta is not None else None
         try:
-            with _reported_as_source_error(
-                ref, self.source.uri, f"window {_window_words(dst_geobox)}"
-            ):
+            with _reported_as_source_error(ref, self.source.uri, f"window {_window_words(dst_geobox)}"):
                 if isinstance(bands, AssetBands):
                     roi, out = self._whole_pixels(cfg, dst_geobox, bands, ref)
                     out = out if selection is None else out[selection]
@@ -366,9 +360,7 @@ def _window_words(target: GeoBox) -> str:
     return f"{width} x {height} px at ({left:.10g}, {bottom:.10g}, {right:.10g}, {top:.10g})"
 
 
-def _typed_pixels(
-    planes: Array, valid: Mask, cfg: RasterLoadParams, *, append_valid: bool
-) -> Array:
+def _typed_pixels(planes: Array, valid: Mask, cfg: RasterLoadParams, *, append_valid: bool) -> Array:
     """The type and fill value asked for, and validity as a last plane."""
     dtype = planes.dtype if cfg.dtype is None else np.dtype(cfg.dtype)
     if not np.can_cast(planes.dtype, dtype, "safe"):
@@ -442,9 +434,7 @@ class SceneDriver:
         return {"policy": repr(self.policy)}
 
     @contextmanager
-    def restore_env(
-        self, env: dict[str, Any], load_state: LoadState | None
-    ) -> Iterator[LoadState | None]:
+    def restore_env(self, env: dict[str, Any], load_state: LoadState | None) -> Iterator[LoadState | None]:
         """GDAL's settings are made read by read, not for the thread."""
         del env
         yield load_state

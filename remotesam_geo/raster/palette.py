@@ -27,9 +27,7 @@ class Expanded:
         self._raster, self._nodata = raster, nodata
         own = raster.info
         self._alpha = own.colors.index("alpha") + 1 if "alpha" in own.colors else None
-        self._table = np.array(
-            [*own.palette, (0, 0, 0, 0)], np.uint8
-        )  # the last: beyond the palette
+        self._table = np.array([*own.palette, (0, 0, 0, 0)], np.uint8)  # the last: beyond the palette
         said = own.nodata[0]
         if said is not None and said != nodata and 0 <= said < len(own.palette):
             self._table[int(said), 3] = 255  # GDAL hides the file's nodata; the user says otherwise

@@ -50,9 +50,7 @@ class PlainBands:
     ) -> None:  # fmt: skip
         self.cfg, self.method = cfg, cfg.resampling.lower()
         if self.method not in OWN + BY_GDAL:
-            raise InputError(
-                f"resampling {cfg.resampling!r} is not supported: use one of {', '.join(OWN + BY_GDAL)}"
-            )
+            raise InputError(f"resampling {cfg.resampling!r} is not supported: use one of {', '.join(OWN + BY_GDAL)}")
         count = len(raster.info.nodata)
         said = raster.info.nodata[indexes[0] - 1] if 1 <= indexes[0] <= count else None
         self.nodata = resolve_src_nodata(said, cfg)

@@ -86,9 +86,7 @@ class Reading:
         self.overviews = overviews  # None: by our own rule; True: by odc-loader's; False: none
         info = raster.info
         if not bands.indexes or not all(1 <= i <= len(info.dtypes) for i in bands.indexes):
-            raise ReadError(
-                f"it has {len(info.dtypes)} bands, but bands {bands.indexes} are wanted"
-            )
+            raise ReadError(f"it has {len(info.dtypes)} bands, but bands {bands.indexes} are wanted")
         self.dtype = np.result_type(*(info.dtypes[i - 1] for i in bands.indexes))
         self.alpha = self._alpha_band()
 
@@ -151,9 +149,7 @@ class Reading:
         found = footprint(grid, target)
         if found is None:  # it just touches the full level, and not this one
             found = Footprint(rows=(0, 1), cols=(0, 1))
-        reach = (
-            KERNEL * math.ceil(max(scale_of(grid, _pixel_size_of(target), target.crs), 1.0)) + SPARE
-        )
+        reach = KERNEL * math.ceil(max(scale_of(grid, _pixel_size_of(target), target.crs), 1.0)) + SPARE
         rows, cols = (
             (max(low - reach, 0), min(high + reach, length))
             for (low, high), length in zip((found.rows, found.cols), grid.shape, strict=True)
@@ -169,9 +165,7 @@ class Reading:
         shrink = self.grid.transform.scale(cols / width, rows / height)
         return GeoBox((height, width), self.grid.transform * shrink, self.grid.crs)
 
-    def _resampled(
-        self, level: int, grid: GeoBox, target: GeoBox, resampling: str
-    ) -> tuple[Array, Mask]:
+    def _resampled(self, level: int, grid: GeoBox, target: GeoBox, resampling: str) -> tuple[Array, Mask]:
         nest = self.nesting(grid, target)
         if nest is not None:
             rows, cols = nest.source(((0, target.shape[0]), (0, target.shape[1])))
@@ -179,9 +173,7 @@ class Reading:
             found = footprint(grid, target)
             if found is None:  # it just touches the full level, and not this one
                 shape = target.shape.yx
-                return np.zeros((len(self.bands.indexes), *shape), self.dtype), np.zeros(
-                    shape, bool
-                )
+                return np.zeros((len(self.bands.indexes), *shape), self.dtype), np.zeros(shape, bool)
             rows, cols = found.rows, found.cols
         if (rows[1] - rows[0]) * (cols[1] - cols[0]) * len(self.bands.indexes) > MOST_AT_ONCE:
             return self._in_parts(level, grid, target, resampling)
@@ -189,9 +181,7 @@ class Reading:
             return self._nested(level, grid, (rows, cols), nest, resampling)
         return self._warped(level, grid, target, (rows, cols), resampling)
 
-    def _in_parts(
-        self, level: int, grid: GeoBox, target: GeoBox, resampling: str
-    ) -> tuple[Array, Mask]:
+    def _in_parts(self, level: int, grid: GeoBox, target: GeoBox, resampling: str) -> tuple[Array, Mask]:
         """Half the target, then the other half: a pixel does not depend on what it is asked with."""
         halves = self._halves(target)
         parts = [self._resampled(level, grid, half, resampling) for half in halves]
@@ -227,8 +217,7 @@ class Reading:
         # An average: first over whole blocks of source pixels, then over places between them.
         block = tuple(min(int(scale), n) if averaged else 1 for n in grid.shape)
         rows, cols = (  # with a block on each side: places between blocks need both
-            ((low // n - 1) * n, (-(-high // n) + 1) * n)
-            for (low, high), n in zip(window, block, strict=True)
+            ((low // n - 1) * n, (-(-high // n) + 1) * n) for (low, high), n in zip(window, block, strict=True)
         )
         planes, valid = self._padded(level, grid.shape.yx, (rows, cols))
         if block != (1, 1):
@@ -265,9 +254,7 @@ class Reading:
         middle = np.s_[..., size[0] // 2 :: size[0], size[1] // 2 :: size[1]]
         return planes[middle], valid[middle]
 
-    def _padded(
-        self, level: int, shape: tuple[int, int], spans: tuple[px.Span, px.Span]
-    ) -> tuple[Array, Mask]:
+    def _padded(self, level: int, shape: tuple[int, int], spans: tuple[px.Span, px.Span]) -> tuple[Array, Mask]:
         """Rows and columns that may reach beyond the raster; what is outside is not valid."""
         rows, cols = ((max(a, 0), min(b, n)) for (a, b), n in zip(spans, shape, strict=True))
         planes, valid = self._window(level, rows, cols)
@@ -361,8 +348,7 @@ def grid_of(info: RasterInfo, told: Any) -> GeoBox:
         return GeoBox(info.shape, told.transform * told.transform.scale(*factors), told.crs)
     if info.gcps or info.has_rpcs:
         raise ReadError(
-            "it is placed only by ground control points or rational polynomials: "
-            "orthorectify it first (gdalwarp)"
+            "it is placed only by ground control points or rational polynomials: orthorectify it first (gdalwarp)"
         )
     raise ReadError("neither the raster nor its item says where on the ground it lies")
 

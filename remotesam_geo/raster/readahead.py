@@ -52,9 +52,7 @@ class ReadAhead:
         if any(_follows_in_scan(area, before, scene) for before in lately):
             right = max(right, min(scene.cols[1], right + more))
         elif any(
-            _follows_in_scan(
-                _turned_upside_down(area), _turned_upside_down(before), _turned_upside_down(scene)
-            )
+            _follows_in_scan(_turned_upside_down(area), _turned_upside_down(before), _turned_upside_down(scene))
             for before in lately
         ):
             left = min(left, max(scene.cols[0], left - more))
@@ -74,11 +72,7 @@ def _follows_in_scan(area: Area, before: Area, scene: Area) -> bool:
     """Whether an area continues a row of another, or begins the row below one that was finished."""
     (top, bottom), (left, _) = area.rows, area.cols
     to_the_right = before.rows == (top, bottom) and before.cols[0] < left <= before.cols[1]
-    below = (
-        left <= scene.cols[0]
-        and before.cols[1] >= scene.cols[1]
-        and before.rows[0] < top <= before.rows[1]
-    )
+    below = left <= scene.cols[0] and before.cols[1] >= scene.cols[1] and before.rows[0] < top <= before.rows[1]
     return to_the_right or below
 
 

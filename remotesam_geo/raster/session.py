@@ -52,9 +52,7 @@ class Session:
         self._handles = Handles()
         self._lock = threading.Lock()
 
-    def raster(
-        self, href: str, origin: str | None, deadline: float, *, fresh: bool = False
-    ) -> Raster:
+    def raster(self, href: str, origin: str | None, deadline: float, *, fresh: bool = False) -> Raster:
         """An opened raster, whose header is read once.
 
         Args:
@@ -80,9 +78,7 @@ class Session:
                     raise ChangedError(f"{raster.info.href} changed since it was opened")
                 raster = None
             if raster is None:
-                raster = (
-                    self._remote(href, deadline) if remote else self._local(href, origin, deadline)
-                )
+                raster = self._remote(href, deadline) if remote else self._local(href, origin, deadline)
             with self._lock:
                 self._rasters[key] = raster
                 while len(self._rasters) > KEPT_RASTERS:

@@ -141,9 +141,7 @@ def read_layout(read: Read, limits: Limits) -> tuple[Level, ...]:
         nonlocal left
         left -= stop - start
         if left < 0:
-            raise RefusedError(
-                f"the TIFF declares a header of more than {MAX_HEADER_BYTES:,} bytes"
-            )
+            raise RefusedError(f"the TIFF declares a header of more than {MAX_HEADER_BYTES:,} bytes")
         return read(start, stop)
 
     start = counted(0, 16)
@@ -260,8 +258,7 @@ def _level_of_tags(entries: Mapping[int, Tag], order: str, limits: Limits) -> Le
     if set(numbers_of(entries, SAMPLE_FORMAT, order)) & {5, 6}:
         raise UnreadableError("the raster holds complex numbers; only real ones make a picture")
     offsets, counts = (
-        entries.get(tag)
-        for tag in ((TILE_OFFSETS, TILE_COUNTS) if tiled else (STRIP_OFFSETS, STRIP_COUNTS))
+        entries.get(tag) for tag in ((TILE_OFFSETS, TILE_COUNTS) if tiled else (STRIP_OFFSETS, STRIP_COUNTS))
     )
     if offsets is None or counts is None:
         raise UnreadableError("the TIFF lacks the table of its blocks; rewrite it")
@@ -283,9 +280,7 @@ def _level_of_tags(entries: Mapping[int, Tag], order: str, limits: Limits) -> Le
     return level
 
 
-def part(
-    level: Level, rows: tuple[int, int], cols: tuple[int, int], planes: tuple[int, ...], read: Read
-) -> BlockRange:
+def part(level: Level, rows: tuple[int, int], cols: tuple[int, int], planes: tuple[int, ...], read: Read) -> BlockRange:
     """The blocks that cover a window.
 
     Args:
@@ -311,9 +306,7 @@ def part(
                 for at in range(row * across, row * across + right - left)
             ]
     _check_lengths(level, spans)
-    return BlockRange(
-        level=level, rows=(top, bottom), cols=(left, right), planes=wanted, spans=tuple(spans)
-    )
+    return BlockRange(level=level, rows=(top, bottom), cols=(left, right), planes=wanted, spans=tuple(spans))
 
 
 def _check_lengths(level: Level, spans: Sequence[Span]) -> None:
@@ -356,9 +349,7 @@ def small_tiff(blocks: BlockRange, bodies: Sequence[bytes]) -> bytes:
     entries |= _placeholder_georeference(level.order)
     if numbers_of(entries, PHOTOMETRIC, level.order) == (4,):  # a mask is read as a picture
         entries[PHOTOMETRIC] = _short_tag(level.order, 1)
-    return _write_bigtiff(
-        level.order, entries, (height, width), level.block, bodies, tiled=level.tiled
-    )
+    return _write_bigtiff(level.order, entries, (height, width), level.block, bodies, tiled=level.tiled)
 
 
 def header_tiff(level: Level) -> bytes:

@@ -88,9 +88,7 @@ class _Numbering:
             return _Lattice(source=source, cols=corners[0], rows=corners[1], bent=bent)
         # Places on edges and in the middle tell where straight lines will not do: beside a pole, across the
         # antimeridian, at the edge of where a CRS is defined.
-        fine = self.places(
-            source, *(np.arange(2 * len(v) - 1) * self.cell / 2 + v[0] for v in (cols, rows))
-        )
+        fine = self.places(source, *(np.arange(2 * len(v) - 1) * self.cell / 2 + v[0] for v in (cols, rows)))
         corners = fine[0][::2, ::2], fine[1][::2, ::2]
         bent = np.zeros((len(rows) - 1, len(cols) - 1), bool)
         for at in fine:
@@ -110,9 +108,7 @@ class _Numbering:
 
     def places(self, source: GeoBox, cols: Floats, rows: Floats) -> tuple[Floats, Floats]:
         """Source columns and rows at columns and rows of the target."""
-        return _source_pixels(
-            source, self.crs, *_apply_affine(self.transform, *np.meshgrid(cols, rows))
-        )
+        return _source_pixels(source, self.crs, *_apply_affine(self.transform, *np.meshgrid(cols, rows)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,15 +173,12 @@ def footprint(source: GeoBox, target: GeoBox) -> Footprint | None:
     # Between the corners of cells coordinates are straight: the outermost are among those and the edges.
     corners = [
         np.unique(np.r_[first, np.arange(-(-first // n) * n, first + length, n), first + length])
-        for first, length, n in zip(
-            numbering.first, numbering.shape, (numbering.cell,) * 2, strict=True
-        )
+        for first, length, n in zip(numbering.first, numbering.shape, (numbering.cell,) * 2, strict=True)
     ]
     lattice = numbering.lattice(source)
     if lattice.bent.any():
         corners = [
-            np.arange(first, first + length + 1)
-            for first, length in zip(numbering.first, numbering.shape, strict=True)
+            np.arange(first, first + length + 1) for first, length in zip(numbering.first, numbering.shape, strict=True)
         ]
     cols, rows = _source_places(numbering, lattice, corners[0], corners[1])
     if not np.isfinite(cols).any():
@@ -256,9 +249,7 @@ def covered(source: GeoBox, target: GeoBox) -> Mask:
     return found
 
 
-def _source_places(
-    numbering: _Numbering, lattice: _Lattice, rows: Floats, cols: Floats
-) -> tuple[Floats, Floats]:
+def _source_places(numbering: _Numbering, lattice: _Lattice, rows: Floats, cols: Floats) -> tuple[Floats, Floats]:
     """Source columns and rows of a target's rows and columns, interpolated in the lattice."""
     axes = []
     for first, length, number in zip(numbering.first, numbering.shape, (rows, cols), strict=True):

@@ -166,14 +166,8 @@ def features(
     with _progress_of_groups(groups, question) as advance:
         for group in groups:
             wanted = _options_for_scene(options, question, group, scene)
-            result = survey(
-                group.maps, group.prompts, group.members, options=wanted, progress=advance
-            )
-            if (
-                options.outline != "polygon"
-                and group.view == "map"
-                and isinstance(group.maps, Asked)
-            ):
+            result = survey(group.maps, group.prompts, group.members, options=wanted, progress=advance)
+            if options.outline != "polygon" and group.view == "map" and isinstance(group.maps, Asked):
                 warn_of_giants(result.found, group.maps.grid, group.maps.geobox)
             found = tuple(map(_in_one, result.found)) if one_each else result.found
             tables.append(
@@ -189,9 +183,7 @@ def features(
             results.append(result)
     joined = pd.concat(tables, ignore_index=True) if len(tables) > 1 else tables[0]
     order = [prompt.label for prompt in prompts]
-    joined = joined.sort_values(
-        "label", key=lambda labels: labels.map(order.index), kind="stable", ignore_index=True
-    )
+    joined = joined.sort_values("label", key=lambda labels: labels.map(order.index), kind="stable", ignore_index=True)
     _warn_of_no_data([result.valid or bool(result.failures) for result in results])
     if wanted is not None:
         warn_of_nothing(prompts, results, wanted)
@@ -225,9 +217,7 @@ def over_zones(
         raise InputError("view='zone' takes one view of each zone: give zones=")
     scene, question, prompts = asker.opened(question)
     if isinstance(scene, PlainImage) and zones is not None:
-        raise InputError(
-            "a picture has no place on Earth, and zones do: give a scene with a CRS, or no zones"
-        )
+        raise InputError("a picture has no place on Earth, and zones do: give a scene with a CRS, or no zones")
     labels = tuple(prompt.label for prompt in prompts)
     columns = wide_columns(labels) if columns is None else columns
     contours = asker.contours(question)
@@ -243,9 +233,7 @@ def over_zones(
     with _progress_of_groups(every, question) as advance:
         for groups, frame in looks:
             answers = []
-            for group, placed in zip(
-                groups, _zones_on_grids(groups, frame, native_crs(scene), columns), strict=True
-            ):
+            for group, placed in zip(groups, _zones_on_grids(groups, frame, native_crs(scene), columns), strict=True):
                 if options is not None:
                     wanted = _options_for_scene(options, question, group, scene, contour_threshold)
                 answers.append(
@@ -283,15 +271,11 @@ def one_map(
     """What a lazy map is made of: the work, the model, the prompts with their maps, and a note of it."""
     scene, question, prompts = asker.opened(question)
     if isinstance(scene, PlainImage):
-        raise InputError(
-            "a lazy map is for scenes: give a raster with a CRS, or ask segment(picture)"
-        )
+        raise InputError("a lazy map is for scenes: give a raster with a CRS, or ask segment(picture)")
     groups = map_groups(asker.model, scene, prompts, question)
     if len(groups) > 1:
         asked = ", ".join(f"{prompt.label!r} at {prompt.resolution}" for prompt in prompts)
-        raise InputError(
-            f"one map has one resolution, but these are asked at several ({asked}): ask them apart"
-        )
+        raise InputError(f"one map has one resolution, but these are asked at several ({asked}): ask them apart")
     (group,) = groups
     if not isinstance(group.maps, Asked):
         raise InputError("these are probabilities already: give the scene they were computed from")
@@ -306,9 +290,7 @@ def _held_labels(probabilities: xr.DataArray, prompts: PromptLike | None) -> lis
     labels = [prompt.label for prompt in parse_prompts(prompts, suggest=False)]
     unknown = [label for label in labels if label not in held]
     if unknown:
-        raise InputError(
-            f"these probabilities do not hold {unknown}, only {list(held)}: ask the scene for them"
-        )
+        raise InputError(f"these probabilities do not hold {unknown}, only {list(held)}: ask the scene for them")
     return [held[label] for label in labels]
 
 
@@ -392,9 +374,7 @@ def _zones_on_grids(
     square = np.array([shapely.box(0, 0, width, height)], object)
     carried = out_of_grid(square, first.geobox, crs)
     if not carried.some.all():
-        raise InputError(
-            f"no part of the scene lies where {name_of(crs)!r} is defined: assign its CRS"
-        )
+        raise InputError(f"no part of the scene lies where {name_of(crs)!r} is defined: assign its CRS")
     view = gpd.GeoDataFrame(geometry=carried.placed, crs=crs)
     return [place_zones(view, group.maps.geobox) for group in groups]
 
@@ -412,9 +392,7 @@ def _all_of(shape: tuple[int, int], group: Group) -> Zones:
 
 
 @contextmanager
-def _progress_of_groups(
-    groups: Sequence[Group], question: Question
-) -> Iterator[Callable[[int], object]]:
+def _progress_of_groups(groups: Sequence[Group], question: Question) -> Iterator[Callable[[int], object]]:
     size = sum(group.maps.size for group in groups)
     show = size >= LONG if question.progress is None else question.progress
     with tqdm(total=size, desc="asking", unit="tile", disable=not show) as bar:

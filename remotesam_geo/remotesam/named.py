@@ -51,9 +51,7 @@ def registered_model(name: str) -> Model:
     """
     point = registered(name)
     if point is None:
-        raise ModelError(
-            f"no installed package registers a model {name!r}: install the one that does"
-        )
+        raise ModelError(f"no installed package registers a model {name!r}: install the one that does")
     try:
         model: Model = point.load()()
     except Exception as error:
@@ -68,9 +66,7 @@ def registered_model(name: str) -> Model:
     return model
 
 
-def named_model(
-    name: object, *, precision: Literal["auto", "float32", "bfloat16"] = "auto"
-) -> RemoteSAM:
+def named_model(name: object, *, precision: Literal["auto", "float32", "bfloat16"] = "auto") -> RemoteSAM:
     """Open a model that a file or the command line names.
 
     Args:

@@ -242,16 +242,12 @@ def map_groups(
         return (_held_group(scene, prompts),)
     place = grid_of(scene)
     if question.view != "map":
-        _refuse_resolutions(
-            prompts, f"view={question.view!r} has the resolution that follows from its size"
-        )
+        _refuse_resolutions(prompts, f"view={question.view!r} has the resolution that follows from its size")
         geobox = _view_grid(place, model.image_size, around)
         if around is None:
             warn_of_sizes(prompts, metres=pixel_size(geobox).metres, window=model.image_size)
         source = scene_source(scene, bands=question.bands, stretch=question.stretch, geobox=geobox)
-        return (
-            _group_of_prompts(model, source, prompts, replace(question, geometry=None), contours),
-        )
+        return (_group_of_prompts(model, source, prompts, replace(question, geometry=None), contours),)
     by_metres = list(by_resolution(prompts, place, model.image_size))
     for metres, group in by_metres:  # before the first pixel is read
         side = pixel_size(plan_geobox(place)).metres if metres == "native" else float(metres)
@@ -278,17 +274,13 @@ def _group_of_prompts(
     contours: Contours | None,
 ) -> Group:
     size = model.image_size
-    grid = Grid(
-        shape=source.geobox.shape.yx, window=size, overlap=2 * round(question.overlap * size / 2)
-    )
+    grid = Grid(shape=source.geobox.shape.yx, window=size, overlap=2 * round(question.overlap * size / 2))
     expressions, members = distinct_expressions(prompts)
     work = Work(
         source=source,
         grid=grid,
         expressions=expressions if contours is None else (*expressions, CONTOURS),
-        tiles=None
-        if question.geometry is None
-        else tiles_in(question.geometry, grid, source.geobox),
+        tiles=None if question.geometry is None else tiles_in(question.geometry, grid, source.geobox),
         seam=question.seam,
         on_error=question.on_error,
     )

@@ -351,9 +351,7 @@ class RemoteSAM:
         )  # fmt: skip
 
         def rows(found: ZoneAnswers) -> gpd.GeoDataFrame:
-            return label_frame(
-                found.sums, found.labels, view=found.view, run_id=found.run_id, balance=balance
-            )
+            return label_frame(found.sums, found.labels, view=found.view, run_id=found.run_id, balance=balance)
 
         return over_zones(self._asker, question, zones, rows, columns=LABEL_COLUMNS)
 
@@ -499,9 +497,7 @@ class RemoteSAM:
         )  # fmt: skip
 
         def rows(found: ZoneAnswers) -> gpd.GeoDataFrame:
-            return caption_frame(
-                found.sums, found.features, found.labels, view=found.view, run_id=found.run_id
-            )
+            return caption_frame(found.sums, found.features, found.labels, view=found.view, run_id=found.run_id)
 
         return over_zones(
             self._asker, question, zones, rows, columns=CAPTION_COLUMNS, options=FeatureOptions(min_score=min_score)

@@ -14,9 +14,7 @@ from remotesam_geo.net.policy import ReadPolicy
 __all__ = ["check_chunks", "check_names", "check_path", "check_reading", "crs_of_user"]
 
 
-def check_reading(
-    *, nodata: object, max_pixels: object, policy: object, rescale: object, chunks: object
-) -> None:
+def check_reading(*, nodata: object, max_pixels: object, policy: object, rescale: object, chunks: object) -> None:
     """Check how a scene is to be read.
 
     Raises:
@@ -31,9 +29,7 @@ def check_reading(
     if max_pixels is not None:
         number_in("max_pixels", max_pixels, 1, whole=True)
     if not isinstance(policy, ReadPolicy | None):
-        raise InputError(
-            f"policy is a {type(policy).__name__}: give ReadPolicy(...), or leave it out"
-        )
+        raise InputError(f"policy is a {type(policy).__name__}: give ReadPolicy(...), or leave it out")
     one_of("rescale", rescale, (True, False, None))
     check_chunks(chunks)
 
@@ -86,9 +82,7 @@ def check_names(bands: object, *, numbers: bool) -> None:
             break
     if not entries:
         kinds = "names or numbers from 1" if numbers else "names"
-        raise InputError(
-            f"bands={bands!r} is not allowed: give {kinds}, such as ['red', 'green', 'blue']"
-        )
+        raise InputError(f"bands={bands!r} is not allowed: give {kinds}, such as ['red', 'green', 'blue']")
 
 
 def _is_position(entry: object) -> bool:
@@ -106,8 +100,6 @@ def crs_of_user(crs: Any) -> CRS:
             raise CRSError(f"{crs!r} is no code")
         found = CRS(crs)
     except (CRSError, ValueError, TypeError, AttributeError):
-        raise InputError(
-            f"crs={crs!r} is no CRS that PROJ knows; 'EPSG:32631' for example"
-        ) from None
+        raise InputError(f"crs={crs!r} is no CRS that PROJ knows; 'EPSG:32631' for example") from None
     check_horizontal(found, "crs=")
     return found

@@ -87,18 +87,14 @@ def _attrs(variable: "Variable") -> dict[str, Any]:
 
 
 def _times(recipe: "Recipe") -> dict[str, Any]:
-    ids = np.array(
-        [" ".join(recipe.layers[index].item for index in group) for group in recipe.groups], object
-    )
+    ids = np.array([" ".join(recipe.layers[index].item for index in group) for group in recipe.groups], object)
     if not recipe.times:
         return {"items": ((), ids[0])}
     times = np.array(recipe.times, dtype="datetime64[ns]")
     return {"time": ("time", times), "items": ("time", ids)}
 
 
-def _read(
-    recipe: "Recipe", policy: ReadPolicy | None, block_id: tuple[int, ...]
-) -> dict[str, npt.NDArray[Any]]:
+def _read(recipe: "Recipe", policy: ReadPolicy | None, block_id: tuple[int, ...]) -> dict[str, npt.NDArray[Any]]:
     """One chunk of every variable, by name."""
     *time, row, column = block_id
     tall, wide = recipe.chunk

@@ -141,9 +141,7 @@ def _of_dataset(scene: xr.Dataset, bands: Sequence[str | int] | None) -> Colors:
             "Name three, bands=['red', 'green', 'blue'], or one for grey."
         )
     planes = [_color_band(scene[name]) for name in (bands if len(bands) == 3 else [*bands] * 3)]
-    return _checked_colors(
-        planes, [scene[name] for name in (VALID, "alpha") if name in scene.data_vars]
-    )
+    return _checked_colors(planes, [scene[name] for name in (VALID, "alpha") if name in scene.data_vars])
 
 
 def _of_array(array: xr.DataArray, bands: Sequence[str | int] | None) -> Colors:
@@ -211,9 +209,7 @@ def _band_dim(array: xr.DataArray) -> str | None:
     rest = [
         str(dim)
         for dim in array.dims
-        if dim not in space
-        and dim != "time"
-        and not (dim in array.coords and array.coords[dim].dtype.kind == "M")
+        if dim not in space and dim != "time" and not (dim in array.coords and array.coords[dim].dtype.kind == "M")
     ]
     named = [dim for dim in rest if dim.lower() in BAND_DIMS]
     if len(rest) > 1:
@@ -294,9 +290,7 @@ def paint(
     return out, valid
 
 
-def valid_of(
-    planes: Sequence[Array], masks: Sequence[Array], missing: tuple[float | None, ...] | None
-) -> Array:
+def valid_of(planes: Sequence[Array], masks: Sequence[Array], missing: tuple[float | None, ...] | None) -> Array:
     """Which pixels are valid: by masks, by nodata where there are none, and never where NaN is."""
     valid = np.ones(planes[0].shape, bool)
     for mask in masks:

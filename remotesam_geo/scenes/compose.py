@@ -23,8 +23,7 @@ Masked = str | Mapping[str, Sequence[int]] | None
 def needs_units(picks: Sequence[Pick]) -> bool:
     """Whether items differ in what their numbers mean."""
     return any(
-        len({(pick.bands[name].scale, pick.bands[name].offset) for pick in picks}) > 1
-        for name in picks[0].bands
+        len({(pick.bands[name].scale, pick.bands[name].offset) for pick in picks}) > 1 for name in picks[0].bands
     )
 
 
@@ -40,19 +39,12 @@ def variables_of(picks: Sequence[Pick], *, rescale: bool) -> tuple[Variable, ...
     )
 
 
-def _variable_of_bands(
-    name: str, bands: Sequence[Band], picks: Sequence[Pick], *, rescale: bool
-) -> Variable:
+def _variable_of_bands(name: str, bands: Sequence[Band], picks: Sequence[Pick], *, rescale: bool) -> Variable:
     dtypes = {band.dtype for band in bands}
     scaled = {band.scale is not None for band in bands}
     plain = {band.dtype for band in bands if band.scale is None}
     if len(scaled) > 1 or len(plain) > 1:
-        kinds = sorted(
-            {
-                f"{p.item.collection or p.item.id} ({b.dtype})"
-                for p, b in zip(picks, bands, strict=True)
-            }
-        )
+        kinds = sorted({f"{p.item.collection or p.item.id} ({b.dtype})" for p, b in zip(picks, bands, strict=True)})
         raise InputError(
             f"{name}: the numbers of {', '.join(kinds)} cannot be compared, some lack a scale or are "
             "ready pictures. Load them separately, or name comparable bands with bands=."
@@ -116,9 +108,7 @@ def layer_of(
                 indexes=tuple(band.index for _, band in entries),
                 variables=tuple(position for position, _ in entries),
                 scales=tuple(_value_or(band.scale, 1.0) for _, band in entries) if rescale else (),
-                offsets=tuple(_value_or(band.offset, 0.0) for _, band in entries)
-                if rescale
-                else (),
+                offsets=tuple(_value_or(band.offset, 0.0) for _, band in entries) if rescale else (),
                 nodata=nodata,
                 grid=item.grid(asset) if pick.trusted else None,
             )

@@ -98,9 +98,7 @@ def load(
     """
     notes: list[str] = []
     check_names(bands, numbers=False)
-    check_reading(
-        nodata=nodata, max_pixels=max_pixels, policy=policy, rescale=rescale, chunks=chunks
-    )
+    check_reading(nodata=nodata, max_pixels=max_pixels, policy=policy, rescale=rescale, chunks=chunks)
     if not isinstance(mask, Mapping):
         one_of("mask", mask, ("clouds", None))
     if crs is not None and not (isinstance(crs, str) and crs.lower() == "utm"):
@@ -123,9 +121,7 @@ def load(
     picks = fill_types(picks, headers)
     unknown = geobox is None and (crs is None or resolution is None)
     picks = place(picks, headers, notes.append, needed=unknown)
-    target = (
-        grids.crs_of(geobox) if geobox is not None else _target_crs(crs, picks, area, notes.append)
-    )
+    target = grids.crs_of(geobox) if geobox is not None else _target_crs(crs, picks, area, notes.append)
     bounds = _bounds_of_picks(picks, target)
     if geobox is None:
         natives = [pick.grid for pick in picks if pick.grid is not None]
@@ -184,9 +180,7 @@ def _area_of_geobox(geobox: GeoBox) -> BaseGeometry:
     return shapely.box(*bounds)
 
 
-def _target_crs(
-    crs: Any, picks: Sequence[Pick], area: BaseGeometry | None, note: Callable[[str], None]
-) -> CRS:
+def _target_crs(crs: Any, picks: Sequence[Pick], area: BaseGeometry | None, note: Callable[[str], None]) -> CRS:
     if crs is None:
         known = [pick.grid for pick in picks if pick.grid is not None]
         if not known:
@@ -267,13 +261,8 @@ def chunk_of(chunks: int | Mapping[str, int], geobox: GeoBox) -> tuple[int, int]
     if isinstance(chunks, Mapping):
         strange = set(chunks) - {*names, "y", "x"}
         if strange:
-            raise InputError(
-                f"chunks={dict(chunks)}: give rows and columns as {names}; one time a chunk"
-            )
-        sides = [
-            chunks.get(name, chunks.get(axis, CHUNK))
-            for name, axis in zip(names, "yx", strict=True)
-        ]
+            raise InputError(f"chunks={dict(chunks)}: give rows and columns as {names}; one time a chunk")
+        sides = [chunks.get(name, chunks.get(axis, CHUNK)) for name, axis in zip(names, "yx", strict=True)]
     else:
         sides = [chunks, chunks]
     out = []

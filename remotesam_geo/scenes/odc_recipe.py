@@ -50,9 +50,7 @@ def plan_load(items: Iterable[Any], arguments: Mapping[str, Any]) -> dict[str, A
         if name in _REFUSED and value is not None:
             raise InputError(f"{name}= cannot be kept in a recipe: {_REFUSED[name]}")
         if callable(value):
-            raise InputError(
-                f"{name}= is a function, which cannot be kept in a recipe: give a name instead"
-            )
+            raise InputError(f"{name}= is a function, which cannot be kept in a recipe: give a name instead")
     items = list(items)
     chunks = arguments.get("chunks") or {"x": CHUNK, "y": CHUNK}
     if arguments.get("chunks") == {}:
@@ -139,9 +137,7 @@ def _layer(
     )
 
 
-def read_odc_block(
-    recipe: "Recipe", geobox: GeoBox, time: int, policy: ReadPolicy | None
-) -> dict[str, "Array"]:
+def read_odc_block(recipe: "Recipe", geobox: GeoBox, time: int, policy: ReadPolicy | None) -> dict[str, "Array"]:
     """Every band of one part at one time, as `odc.stac.load` gives it."""
     plan: Any = recipe.odc
     driver = SceneDriver() if policy is None else SceneDriver(policy=policy)
@@ -158,9 +154,7 @@ def read_odc_block(
     out = {v.name: np.empty(geobox.shape.yx, v.dtype) for v in recipe.variables}
     for tile, chunk, inner, roi in _cells(plan, geobox):
         layers = [
-            recipe.layers[index]
-            for index in recipe.groups[time]
-            if tile is None or tile in recipe.layers[index].tiles
+            recipe.layers[index] for index in recipe.groups[time] if tile is None or tile in recipe.layers[index].tiles
         ]
         for position, (cfg, array) in enumerate(zip(configs, out.values(), strict=True)):
             readers = [
@@ -169,9 +163,7 @@ def read_odc_block(
                         uri=source.href,
                         band=source.indexes[0],
                         geobox=source.grid,
-                        driver_data=AssetRef(
-                            item=layer.item, asset=source.asset, origin=layer.origin
-                        ),
+                        driver_data=AssetRef(item=layer.item, asset=source.asset, origin=layer.origin),
                     ),
                     load,
                 )

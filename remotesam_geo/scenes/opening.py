@@ -82,9 +82,7 @@ def open_raster(
     """
     check_path(path)
     check_names(bands, numbers=True)
-    check_reading(
-        nodata=nodata, max_pixels=max_pixels, policy=policy, rescale=rescale, chunks=chunks
-    )
+    check_reading(nodata=nodata, max_pixels=max_pixels, policy=policy, rescale=rescale, chunks=chunks)
     if crs is not None:
         crs = crs_of_user(crs)
     href = str(path)
@@ -170,9 +168,7 @@ def _band_values(bands: Sequence[str | int] | Mapping[str, int]) -> Iterable[str
     return bands.values() if isinstance(bands, Mapping) else bands
 
 
-def _choose_bands(
-    info: RasterInfo, bands: Sequence[str | int] | Mapping[str, int] | None
-) -> dict[str, int]:
+def _choose_bands(info: RasterInfo, bands: Sequence[str | int] | Mapping[str, int] | None) -> dict[str, int]:
     """Variable names to numbers of bands."""
     names = band_names(info)
     if bands is None:
@@ -192,9 +188,7 @@ def _choose_bands(
     return chosen
 
 
-def _placement_of_file(
-    info: RasterInfo, crs: Any, notes: list[str]
-) -> tuple[GeoBox | None, Points | None, GeoBox]:
+def _placement_of_file(info: RasterInfo, crs: Any, notes: list[str]) -> tuple[GeoBox | None, Points | None, GeoBox]:
     """The file's grid where it has to be told, its control points, and the grid of the scene."""
     given = None if crs is None else CRS(crs)
     if info.gcps:
@@ -234,23 +228,17 @@ def _placement_of_file(
     return (own if info.crs is None else None), None, grids.north_up(own)
 
 
-def _by_points(
-    info: RasterInfo, crs: CRS | None, notes: list[str]
-) -> tuple[GeoBox, Points, GeoBox]:
+def _by_points(info: RasterInfo, crs: CRS | None, notes: list[str]) -> tuple[GeoBox, Points, GeoBox]:
     known = info.gcps_crs or (None if crs is None else crs.to_wkt())
     if known is None:
-        raise InputError(
-            f"{info.href} has ground control points but no CRS for them: say which it is with crs="
-        )
+        raise InputError(f"{info.href} has ground control points but no CRS for them: say which it is with crs=")
     rows, columns, xs, ys, _ = zip(*info.gcps, strict=True)
     points = Points(rows=rows, columns=columns, xs=xs, ys=ys, crs=str(grids.short_crs(known)))
     controls = [GroundControlPoint(*point[:4], z=0.0) for point in info.gcps]
     transform, width, height = rasterio.warp.calculate_default_transform(
         points.crs, points.crs, info.shape[1], info.shape[0], gcps=controls
     )
-    notes.append(
-        f"{info.href} is placed by {len(controls)} ground control points; it is warped by them"
-    )
+    notes.append(f"{info.href} is placed by {len(controls)} ground control points; it is warped by them")
     pixels = GeoBox(info.shape, Affine.identity(), PIXELS)
     return pixels, points, GeoBox((height, width), transform, points.crs)
 
@@ -271,8 +259,6 @@ def _variables_of_file(
             continue
         said = info.nodata[index - 1] if nodata == "file" else nodata
         fill = None if isinstance(said, str) else as_fill(said, dtype)
-        scaled = (
-            {} if (scale, offset) == (1.0, 0.0) else {"scale_factor": scale, "add_offset": offset}
-        )
+        scaled = {} if (scale, offset) == (1.0, 0.0) else {"scale_factor": scale, "add_offset": offset}
         variables.append(Variable(name=name, dtype=str(dtype), fill=fill, attrs=scaled))
     return tuple(variables)

@@ -56,9 +56,7 @@ class ScenePart:
     source: npt.NDArray[np.int32]
 
 
-def read_block(
-    recipe: "Recipe", geobox: GeoBox, time: int = 0, *, policy: ReadPolicy | None = None
-) -> ScenePart:
+def read_block(recipe: "Recipe", geobox: GeoBox, time: int = 0, *, policy: ReadPolicy | None = None) -> ScenePart:
     """Read one part of a scene at one time, without any graph.
 
     Args:
@@ -77,18 +75,12 @@ def read_block(
     if recipe.odc is not None:
         bands = read_odc_block(recipe, geobox, time, policy)
         shape = geobox.shape.yx  # which pixels are valid is told by their values
-        return ScenePart(
-            bands=bands, valid=np.ones(shape, bool), source=np.full(shape, NOTHING, np.int32)
-        )
+        return ScenePart(bands=bands, valid=np.ones(shape, bool), source=np.full(shape, NOTHING, np.int32))
     touching = set(recipe.touching(geobox))
     order = [index for index in recipe.groups[time] if index in touching]
     driver = SceneDriver() if policy is None else SceneDriver(policy=policy)
     reader = _Reader(recipe, driver)
-    return (
-        _median_of_items(reader, geobox, order)
-        if recipe.mosaic == "median"
-        else _first_valid(reader, geobox, order)
-    )
+    return _median_of_items(reader, geobox, order) if recipe.mosaic == "median" else _first_valid(reader, geobox, order)
 
 
 def _first_valid(reader: "_Reader", geobox: GeoBox, order: Sequence[int]) -> ScenePart:
@@ -186,9 +178,7 @@ class _Reader:
     def _nothing(self, source: "FileBands", geobox: GeoBox) -> tuple[Array, Mask]:
         shape = geobox.shape.yx
         dtypes = [self.recipe.variables[v].dtype for v in source.variables] or ["uint8"]
-        return np.zeros((len(source.indexes), *shape), np.result_type(*dtypes)), np.zeros(
-            shape, bool
-        )
+        return np.zeros((len(source.indexes), *shape), np.result_type(*dtypes)), np.zeros(shape, bool)
 
     def _read(self, layer: "Layer", source: "FileBands", geobox: GeoBox) -> tuple[Array, Mask]:
         raster = RasterSource(
@@ -197,9 +187,7 @@ class _Reader:
             geobox=source.grid,
             driver_data=AssetRef(item=layer.item, asset=source.asset, origin=layer.origin),
         )
-        wanted = AssetBands(
-            indexes=source.indexes, valid=True, nodata=source.nodata, palette=source.palette
-        )
+        wanted = AssetBands(indexes=source.indexes, valid=True, nodata=source.nodata, palette=source.palette)
         parameters = RasterLoadParams(
             dtype=None,
             resampling=source.resampling,

@@ -151,9 +151,7 @@ class Recipe:
         scene.encoding[_KEY] = (self, _marks_of_scene(scene), policy)
         return scene
 
-    def open(
-        self, geobox: GeoBox | None = None, *, policy: "ReadPolicy | None" = None
-    ) -> "xr.Dataset":
+    def open(self, geobox: GeoBox | None = None, *, policy: "ReadPolicy | None" = None) -> "xr.Dataset":
         """Make the scene, or any part of it, lazily.
 
         Args:
@@ -182,10 +180,7 @@ class Recipe:
             self,
             geobox=grid,
             layers=tuple(layers),
-            groups=tuple(
-                tuple(position[index] for index in group if index in position)
-                for group in self.groups
-            ),
+            groups=tuple(tuple(position[index] for index in group if index in position) for group in self.groups),
         )
 
     def touching(self, geobox: GeoBox) -> list[int]:
@@ -335,12 +330,9 @@ def _marks_of_scene(scene: "xr.Dataset") -> dict[str, Any]:
     """What pins a scene to its recipe: names of graphs, attributes, coordinates."""
     return {
         "variables": {
-            str(name): (variable.data.name, _attrs_text(variable.attrs))
-            for name, variable in scene.data_vars.items()
+            str(name): (variable.data.name, _attrs_text(variable.attrs)) for name, variable in scene.data_vars.items()
         },
-        "layers": frozenset(
-            layer for variable in scene.data_vars.values() for layer in variable.data.dask.layers
-        ),
+        "layers": frozenset(layer for variable in scene.data_vars.values() for layer in variable.data.dask.layers),
         "coords": {str(dim): _coordinate_digest(scene.coords[dim]) for dim in scene.dims},
     }
 
@@ -365,9 +357,7 @@ def _changes_since_load(scene: "xr.Dataset", marks: Mapping[str, Any]) -> str:
             return f"{name!r} is in memory"
         if variable.data.name != graph:
             added = set(variable.data.dask.layers) - marks["layers"]
-            if graph not in variable.data.dask.layers or not all(
-                layer.startswith(_MOVED) for layer in added
-            ):
+            if graph not in variable.data.dask.layers or not all(layer.startswith(_MOVED) for layer in added):
                 return f"{name!r} was computed with or cut"
         if _attrs_text(variable.attrs) != attrs:
             return f"the attributes of {name!r} differ"

@@ -68,11 +68,7 @@ def render(
         output_dtypes=[np.uint8, np.bool_],
         dask_gufunc_kwargs={"output_sizes": {"band": 3}},
     )
-    kept = {
-        name: coordinate
-        for name, coordinate in colors.planes[0].data.coords.items()
-        if name not in BAND_DIMS
-    }
+    kept = {name: coordinate for name, coordinate in colors.planes[0].data.coords.items() if name not in BAND_DIMS}
     out = xr.Dataset(
         {"rgb": rgb, VALID: valid},
         coords=kept | {"band": ("band", list(RGB))},
@@ -115,9 +111,7 @@ def render_block(
     if names is None:
         names = rgb_of(list(known)) or list(known)
     if len(names) not in (1, 3) or not set(names) <= set(known):
-        raise InputError(
-            f"no bands {list(names)} to make a picture of; there is: {', '.join(known)}"
-        )
+        raise InputError(f"no bands {list(names)} to make a picture of; there is: {', '.join(known)}")
     names = list(names) * (3 if len(names) == 1 else 1)
     limits = stretch_of(stretch) if stretch else None
     numbers = None
@@ -126,9 +120,7 @@ def render_block(
         units = [(a.get("scale_factor", 1.0), a.get("add_offset", 0.0)) for a in attrs]
         numbers = in_numbers(limits, units)
     elif any(known[name].dtype != "uint8" for name in names):
-        raise InputError(
-            "stretch is empty, but the scene is not 8-bit: render(scene) tells its limits"
-        )
+        raise InputError("stretch is empty, but the scene is not 8-bit: render(scene) tells its limits")
     block = read_block(recipe, geobox, time, policy=policy)
     red, green, blue = (block.bands[name] for name in names)
     missing = None if recipe.odc is None else tuple(known[name].fill for name in names)

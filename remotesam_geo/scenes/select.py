@@ -106,9 +106,7 @@ def pick_bands(
     if names is not None and not (
         isinstance(names, list | tuple) and names and all(isinstance(n, str) and n for n in names)
     ):
-        raise InputError(
-            f"bands={names!r}: give a name or a list of names, or None for the picture"
-        )
+        raise InputError(f"bands={names!r}: give a name or a list of names, or None for the picture")
     picks, without = [], []
     for item in items:
         for key in item.rasters:
@@ -167,9 +165,7 @@ def fill_types(picks: Sequence[Pick], headers: Headers) -> list[Pick]:
     filled = []
     for pick in picks:
         bands = {
-            name: band
-            if band.dtype
-            else _typed_band(band, headers.look(pick.item, band.asset), pick)
+            name: band if band.dtype else _typed_band(band, headers.look(pick.item, band.asset), pick)
             for name, band in pick.bands.items()
         }
         filled.append(replace(pick, bands=bands))
@@ -178,9 +174,7 @@ def fill_types(picks: Sequence[Pick], headers: Headers) -> list[Pick]:
 
 def _typed_band(band: Band, header: RasterInfo, pick: Pick) -> Band:
     if band.index > len(header.dtypes):
-        raise InputError(
-            f"asset {band.asset} of {pick.item.id} has {len(header.dtypes)} bands, no band {band.index}"
-        )
+        raise InputError(f"asset {band.asset} of {pick.item.id} has {len(header.dtypes)} bands, no band {band.index}")
     place = band.index - 1
     typed = replace(band, dtype=header.dtypes[place])
     if band.nodata is None:
@@ -190,9 +184,7 @@ def _typed_band(band: Band, header: RasterInfo, pick: Pick) -> Band:
     return typed
 
 
-def place(
-    picks: Sequence[Pick], headers: Headers, note: Callable[[str], None], *, needed: bool
-) -> list[Pick]:
+def place(picks: Sequence[Pick], headers: Headers, note: Callable[[str], None], *, needed: bool) -> list[Pick]:
     """Find out where every pick lies: from its item where that can be believed, else from its file.
 
     Args:
@@ -223,10 +215,7 @@ def place(
     headers.read((picks[position], key) for position in unknown for key in picks[position].assets)
     for position in unknown:
         told[position] = _own_grid(picks[position], headers)
-    return [
-        replace(pick, grid=grid, trusted=not lost)
-        for pick, grid, lost in zip(picks, told, wrong, strict=True)
-    ]
+    return [replace(pick, grid=grid, trusted=not lost) for pick, grid, lost in zip(picks, told, wrong, strict=True)]
 
 
 def _believe_local_files(

@@ -54,8 +54,7 @@ class Stretch:
     def __post_init__(self) -> None:
         if not all(math.isfinite(low + high) and low < high for low, high in self.limits):
             raise InputError(
-                f"stretch limits {self.limits}: give a lower and a higher value for each of red, "
-                "green and blue"
+                f"stretch limits {self.limits}: give a lower and a higher value for each of red, green and blue"
             )
         if self.of not in {VALUES, REFLECTANCE_UNIT, NOTHING}:
             raise InputError(f"stretch of {self.of!r}: give 'reflectance' or 'values'")
@@ -97,9 +96,7 @@ def choose_limits(
         with warnings.catch_warnings():  # reading threads leave the process's filters as they like
             found = _percentile_stretch(scene, colors, policy)
         if found.of == NOTHING:
-            log.info(
-                "the sample of the scene holds no valid pixel: it has no limits to be stretched between"
-            )
+            log.info("the sample of the scene holds no valid pixel: it has no limits to be stretched between")
             return found
         told = ", ".join(f"{low:g} to {high:g}" for low, high in found.limits)
         text = (
@@ -172,9 +169,7 @@ def in_numbers(limits: Stretch, units: Sequence[tuple[float, float]]) -> list[tu
     ]
 
 
-def _percentile_stretch(
-    scene: xr.Dataset | xr.DataArray, colors: Colors, policy: ReadPolicy | None
-) -> Stretch:
+def _percentile_stretch(scene: xr.Dataset | xr.DataArray, colors: Colors, policy: ReadPolicy | None) -> Stretch:
     sample = _overview_pixels(scene, colors, policy)
     if sample is None:
         sample = _sample_windows(colors)
@@ -191,9 +186,7 @@ def _percentile_stretch(
     return Stretch(limits=(red, green, blue), of=of)
 
 
-def _overview_pixels(
-    scene: xr.Dataset | xr.DataArray, colors: Colors, policy: ReadPolicy | None
-) -> Array | None:
+def _overview_pixels(scene: xr.Dataset | xr.DataArray, colors: Colors, policy: ReadPolicy | None) -> Array | None:
     """A small version of every time of a scene with a recipe, its valid pixels: 3 x n."""
     if not isinstance(scene, xr.Dataset):
         return None

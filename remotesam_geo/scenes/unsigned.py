@@ -35,12 +35,8 @@ def without_secrets(recipe: "Recipe", policy: ReadPolicy | None) -> "Recipe":
 def _layer_without_secrets(layer: "Layer", signers: Sequence["Signer"]) -> "Layer":
     return replace(
         layer,
-        origin=stripped(layer.origin)
-        if layer.origin and secrets_in(layer.origin)
-        else layer.origin,
-        sources=tuple(
-            replace(source, href=_unsigned_href(source.href, signers)) for source in layer.sources
-        ),
+        origin=stripped(layer.origin) if layer.origin and secrets_in(layer.origin) else layer.origin,
+        sources=tuple(replace(source, href=_unsigned_href(source.href, signers)) for source in layer.sources),
     )
 
 

@@ -129,9 +129,7 @@ def joined(url: str, href: str) -> str:
     try:
         return urljoin(url, href)
     except ValueError as error:
-        raise SearchError(
-            f"{redact(url)} links to {href[:80]!r}, which is no URL: {error}"
-        ) from None
+        raise SearchError(f"{redact(url)} links to {href[:80]!r}, which is no URL: {error}") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,10 +240,7 @@ def _geojson_of_query(question: Query) -> Document | None:
 
 
 def _sortby_of_query(question: Query) -> list[dict[str, str]] | None:
-    return [
-        {"field": field, "direction": "desc" if falling else "asc"}
-        for field, falling in question.sortby
-    ] or None
+    return [{"field": field, "direction": "desc" if falling else "asc"} for field, falling in question.sortby] or None
 
 
 def _check_offers(api: Api, question: Query) -> None:

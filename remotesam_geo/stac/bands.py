@@ -79,9 +79,7 @@ def _check_asset(item: Item, key: str) -> None:
     """Refuse an asset that is malformed where it is wanted."""
     fault = item.fault(key) if key in item.assets or key in item.unusable else ""
     if fault:
-        raise InputError(
-            f"item {item.id}: the asset {key!r} is malformed: {fault}. Correct the item, or leave it out."
-        )
+        raise InputError(f"item {item.id}: the asset {key!r} is malformed: {fault}. Correct the item, or leave it out.")
 
 
 def faults_of(items: Iterable[Item]) -> dict[str, list[str]]:
@@ -113,9 +111,7 @@ def unknown_bands(names: Sequence[str] | None, items: Sequence[Item]) -> InputEr
     kinds = ", ".join(sorted({item.collection or "no collection" for item in items}))
     shown = ", ".join(there) or "no raster asset at all"
     if not any(item.assets or item.unusable for item in items):
-        return InputError(
-            "the items have no assets: search again without `fields` that leave them out"
-        )
+        return InputError("the items have no assets: search again without `fields` that leave them out")
     malformed = [
         *faults_of(items),
         *(f"asset {key!r}: {item.fault(key)}" for item in items for key in item.unusable),
@@ -124,12 +120,9 @@ def unknown_bands(names: Sequence[str] | None, items: Sequence[Item]) -> InputEr
         shown = f"{shown}. Malformed: {'; '.join(malformed[:5])}"
     if names is None:
         return InputError(
-            f"found no red, green and blue in the items ({kinds}). There is: {shown}. "
-            "Name the bands with bands=[...]."
+            f"found no red, green and blue in the items ({kinds}). There is: {shown}. Name the bands with bands=[...]."
         )
-    missing = [
-        name for name in names if all(_find_band(item, name) is None for item in items)
-    ] or names
+    missing = [name for name in names if all(_find_band(item, name) is None for item in items)] or names
     hints = []
     for name in missing:
         near = difflib.get_close_matches(name, there, n=1)
@@ -143,9 +136,7 @@ def described(item: Item, key: str) -> tuple[Band, ...]:
     if len(bands) > 1 or (bands and bands[0].common_name):
         return bands
     # assets are often simply called red, green and blue
-    known = (
-        Band(asset=key, index=1, common_name=key) if key in RGB else sensors.known_band(key, item)
-    )
+    known = Band(asset=key, index=1, common_name=key) if key in RGB else sensors.known_band(key, item)
     if bands and known is not None:
         return (replace(bands[0], common_name=known.common_name),)
     return bands if known is None else (known,)
@@ -245,9 +236,7 @@ def _by_common_name(item: Item, names: Sequence[str]) -> dict[str, Band] | None:
     for rank in sorted(ranked):
         if len(ranked[rank]) == len(set(names)):
             return {name: ranked[rank][name] for name in names}
-    together = {
-        name: band for rank in sorted(ranked, reverse=True) for name, band in ranked[rank].items()
-    }
+    together = {name: band for rank in sorted(ranked, reverse=True) for name, band in ranked[rank].items()}
     return {name: together[name] for name in names} if len(together) == len(set(names)) else None
 
 

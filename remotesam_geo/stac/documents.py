@@ -120,15 +120,11 @@ def is_href(value: Any) -> bool:
 
 def links(doc: Mapping[str, Any], *relations: str) -> list[Mapping[str, Any]]:
     """Links of a document that have one of these relations and an href."""
-    return [
-        link for link in _as_list(doc.get("links")) if _is_link(link) and link["rel"] in relations
-    ]
+    return [link for link in _as_list(doc.get("links")) if _is_link(link) and link["rel"] in relations]
 
 
 def _is_link(link: Any) -> bool:
-    return (
-        isinstance(link, Mapping) and isinstance(link.get("rel"), str) and is_href(link.get("href"))
-    )
+    return isinstance(link, Mapping) and isinstance(link.get("rel"), str) and is_href(link.get("href"))
 
 
 def malformed_links(doc: Mapping[str, Any], *relations: str) -> list[str]:
@@ -150,11 +146,7 @@ def _as_list(value: Any) -> list[Any]:
 
 def set_self(doc: Document, href: str) -> None:
     """Say where a document is, whatever its own self link claims."""
-    others = [
-        link
-        for link in _as_list(doc.get("links"))
-        if not (_is_link(link) and link["rel"] == "self")
-    ]
+    others = [link for link in _as_list(doc.get("links")) if not (_is_link(link) and link["rel"] == "self")]
     doc["links"] = [*others, {"rel": "self", "href": href, "type": "application/geo+json"}]
 
 

@@ -80,13 +80,9 @@ def decode(data: bytes, place: str, left: LeftOut) -> list[Document]:
     except _ARROW_RAISES as error:
         raise MalformedError(f"{redact(place)} is not a readable Parquet file: {error}") from error
     if not {"id", "assets"} <= set(names) and "geometry" not in names:
-        raise MalformedError(
-            f"{redact(place)} holds no STAC items: its columns are {', '.join(names[:12])}"
-        )
+        raise MalformedError(f"{redact(place)} holds no STAC items: its columns are {', '.join(names[:12])}")
     if len(set(names)) < len(names):
-        raise MalformedError(
-            f"{redact(place)} has several columns of one name: {', '.join(names[:12])}"
-        )
+        raise MalformedError(f"{redact(place)} has several columns of one name: {', '.join(names[:12])}")
     docs = []
     for number, row in enumerate(_table_rows(table, left, place), start=1):
         try:
@@ -111,9 +107,7 @@ def _table_rows(table: pa.Table, left: LeftOut, place: str) -> list[dict[str, An
             columns[name] = table[name].to_pylist(maps_as_pydicts="lossy")
         except _ARROW_RAISES as error:
             left.part(f"column {name} of {redact(place)}", str(error))
-    return [
-        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
-    ]
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
 def _exact_json(text: Any) -> Document | None:
@@ -191,9 +185,7 @@ def _is_name(key: str) -> bool:
 def _document_of_row(row: dict[str, Any]) -> Document:
     doc: Document = {"type": "Feature", "stac_version": "1.0.0", "stac_extensions": []}
     filled = {name: _json_of_arrow(value) for name, value in row.items() if value is not None}
-    doc |= {
-        name: filled[name] for name in ("stac_version", "stac_extensions", "id") if name in filled
-    }
+    doc |= {name: filled[name] for name in ("stac_version", "stac_extensions", "id") if name in filled}
     doc["geometry"] = _geometry_of(row.get("geometry"))
     box = filled.get("bbox")
     if isinstance(box, dict):

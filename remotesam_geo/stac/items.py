@@ -140,11 +140,7 @@ class Item:
 
     def fault(self, key: str) -> str:
         """The malformed field for which an asset cannot be read, "" where there is none."""
-        return (
-            self.unusable[key]
-            if key in self.unusable
-            else _asset_pixel_fault(self.assets[key], self.properties)
-        )
+        return self.unusable[key] if key in self.unusable else _asset_pixel_fault(self.assets[key], self.properties)
 
     def doubt(self, key: str) -> str:
         """A malformed field that an asset can be read without, "" where there is none."""
@@ -277,9 +273,7 @@ def _listed_members(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple | np.ndarray) else []
 
 
-def _bands_of_asset(
-    key: str, asset: Mapping[str, Any], properties: Mapping[str, Any]
-) -> Iterator[Band]:
+def _bands_of_asset(key: str, asset: Mapping[str, Any], properties: Mapping[str, Any]) -> Iterator[Band]:
     """Bands from `bands` (STAC 1.1), `eo:bands` and `raster:bands` (1.0), whichever are there."""
     named = _mappings_in(asset.get("bands")) or _eo_bands(asset, properties)
     typed = _mappings_in(asset.get("raster:bands"))
@@ -299,12 +293,8 @@ def _bands_of_asset(
             common_name=_common_name(own, asset if count == 1 else {}, name),
             dtype=_numpy_dtype(own.get("data_type") or asset.get("data_type")),
             nodata=_number_of_field(own.get("nodata", asset.get("nodata"))),
-            scale=_number_of_field(
-                own.get("raster:scale", own.get("scale", asset.get("raster:scale")))
-            ),
-            offset=_number_of_field(
-                own.get("raster:offset", own.get("offset", asset.get("raster:offset")))
-            ),
+            scale=_number_of_field(own.get("raster:scale", own.get("scale", asset.get("raster:scale")))),
+            offset=_number_of_field(own.get("raster:offset", own.get("offset", asset.get("raster:offset")))),
         )
 
 
@@ -438,17 +428,13 @@ def _asset_grid(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> GeoB
     return GeoBox((int(shape[0]), int(shape[1])), affine, crs)
 
 
-def _asset_numbers(
-    asset: Mapping[str, Any], properties: Mapping[str, Any], key: str
-) -> list[float]:
+def _asset_numbers(asset: Mapping[str, Any], properties: Mapping[str, Any], key: str) -> list[float]:
     """Numbers that the asset gives, else the item; none where neither does, or where they are malformed."""
     found = asset.get(key)
     if found is None:
         found = properties.get(key)
     numbers = _finite_numbers(found)
-    if key == "proj:shape" and not all(
-        1 <= side <= LARGEST_SIDE and side.is_integer() for side in numbers
-    ):
+    if key == "proj:shape" and not all(1 <= side <= LARGEST_SIDE and side.is_integer() for side in numbers):
         return []
     return numbers
 

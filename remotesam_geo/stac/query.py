@@ -88,9 +88,7 @@ class Query:
         split = None if area is None else split_at_antimeridian(area)
         plain = None if bbox is None or split is not area else check_bbox(bbox)
         if max_items is not None and (type(max_items) is not int or max_items < 1):
-            raise InputError(
-                f"max_items must be a whole number from 1, or None for all, not {max_items!r}"
-            )
+            raise InputError(f"max_items must be a whole number from 1, or None for all, not {max_items!r}")
         return cls(
             collections=_id_names(collections, "collections"),
             bbox=plain,
@@ -123,9 +121,7 @@ class Query:
         start, end = _item_interval(doc)
         if start is None and end is None:
             return False
-        return (last is None or start is None or start <= last) and (
-            first is None or end is None or end >= first
-        )
+        return (last is None or start is None or start <= last) and (first is None or end is None or end >= first)
 
     def _is_there(self, doc: Document) -> bool:
         if self.area is None:
@@ -147,9 +143,7 @@ class Query:
 def _id_names(value: str | Sequence[str] | None, what: str) -> tuple[str, ...] | None:
     if value is None:
         return None
-    if not isinstance(value, str) and (
-        isinstance(value, bytes | Mapping) or not isinstance(value, Iterable)
-    ):
+    if not isinstance(value, str) and (isinstance(value, bytes | Mapping) or not isinstance(value, Iterable)):
         raise InputError(f"{what} must be a name or a list of names, not {value!r}")
     names: tuple[Any, ...] = (value,) if isinstance(value, str) else tuple(value)
     if not names:
@@ -178,8 +172,7 @@ def _parsed_query(value: Any) -> Mapping[str, Any] | None:
         found = _COMPARISON.fullmatch(str(part))
         if found is None:
             raise InputError(
-                f"query {part!r} is no comparison; write 'eo:cloud_cover<20' or "
-                "{'eo:cloud_cover': {'lt': 20}}"
+                f"query {part!r} is no comparison; write 'eo:cloud_cover<20' or {{'eo:cloud_cover': {{'lt': 20}}}}"
             )
         name, operator, text = found.groups()
         asked.setdefault(name, {})[_OPERATORS[operator]] = _query_operand(text)
@@ -335,11 +328,7 @@ def _item_footprint(doc: Document) -> BaseGeometry | None:
     if bounds is None:
         if not fault and doc.get("bbox") is None:
             return None
-        raise MalformedError(
-            f"its geometry cannot be used: {fault}"
-            if fault
-            else f"its bbox is {shown(doc['bbox'])}"
-        )
+        raise MalformedError(f"its geometry cannot be used: {fault}" if fault else f"its bbox is {shown(doc['bbox'])}")
     west, south, east, north = bounds
     return split_at_antimeridian(shapely.box(west, south, east + 360 * (west > east), north))
 
@@ -373,7 +362,5 @@ def interval_text(interval: Interval) -> str | None:
     """
     if interval == (None, None):
         return None
-    first, last = (
-        ".." if end is None else end.isoformat().replace("+00:00", "Z") for end in interval
-    )
+    first, last = (".." if end is None else end.isoformat().replace("+00:00", "Z") for end in interval)
     return first if first == last else f"{first}/{last}"

@@ -55,8 +55,7 @@ def save_items(items: Iterable[Any], path: str | os.PathLike[str]) -> Path:
     docs = [_unsigned_item(_checked_item(item)) for item in items]
     if any(is_signed(href) for doc in docs for href in _asset_hrefs(doc)):
         warnings.warn(
-            f"hrefs saved in {target.name} carry signatures, which are secret and end: search again "
-            "for unsigned ones",
+            f"hrefs saved in {target.name} carry signatures, which are secret and end: search again for unsigned ones",
             RemoteSAMWarning,
             stacklevel=2,
         )
@@ -68,9 +67,7 @@ def save_items(items: Iterable[Any], path: str | os.PathLike[str]) -> Path:
     try:
         write_file(place, data)
     except OSError as error:
-        raise WriteError(
-            f"{target} cannot be written: {error}. What was there before is kept."
-        ) from error
+        raise WriteError(f"{target} cannot be written: {error}. What was there before is kept.") from error
     return target
 
 

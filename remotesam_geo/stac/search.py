@@ -114,6 +114,5 @@ def _catalog_place(catalog: str | Path) -> str:
     except (OSError, ValueError) as error:  # names that no file can have
         raise InputError(f"catalog={str(catalog)[:80]!r} is no path: {error}") from None
     raise SearchError(
-        f"there is no file {str(catalog)!r}, and no catalogue of that name; "
-        f"{did_you_mean(str(catalog), CATALOGS)}"
+        f"there is no file {str(catalog)!r}, and no catalogue of that name; {did_you_mean(str(catalog), CATALOGS)}"
     )

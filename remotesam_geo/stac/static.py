@@ -114,9 +114,7 @@ def _sorted_out(doc: Document, place: str) -> Page:
         if is_remote(place) and links(doc, "next"):
             root = links(doc, "root")
             named = f", {redact(str(root[0]['href']))}" if root else ""
-            raise SearchError(
-                f"{redact(place)} is one page of an API's answer: search the API itself{named}"
-            )
+            raise SearchError(f"{redact(place)} is one page of an API's answer: search the API itself{named}")
         features = doc.get("features")
         if not isinstance(features, list):
             raise MalformedError(
@@ -167,21 +165,15 @@ def search_files(page: Page, question: Query, web: Web, left: LeftOut) -> list[D
             if len(found) == enough:
                 return found
             if len(found) > max(MAX_ITEMS, question.max_items or 0):
-                raise SearchError(
-                    f"{redact(page.place)} holds more than {MAX_ITEMS:,} such items; ask for less"
-                )
+                raise SearchError(f"{redact(page.place)} holds more than {MAX_ITEMS:,} such items; ask for less")
     known.discard("")
     for name in question.collections or () if known else ():
         if name not in known:
-            raise SearchError(
-                f"{redact(page.place)} has no collection {name!r}; {did_you_mean(name, known)}"
-            )
+            raise SearchError(f"{redact(page.place)} has no collection {name!r}; {did_you_mean(name, known)}")
     return question.order(found)[: question.max_items]
 
 
-def _items_below(
-    page: Page, question: Query, known: set[str], web: Web, left: LeftOut
-) -> Generator[Document]:
+def _items_below(page: Page, question: Query, known: set[str], web: Web, left: LeftOut) -> Generator[Document]:
     """All items below a page, level by level, in the order of the links.
 
     A file that is malformed or missing is left out; one that cannot be reached ends the search, for the next attempt
@@ -216,9 +208,7 @@ def _items_below(
             places = [place for place in targets if place not in visited]
             visited.update(places)
             if len(visited) > MAX_ITEMS:
-                raise SearchError(
-                    f"{redact(page.place)} has more than {MAX_ITEMS:,} files; search a part of it"
-                )
+                raise SearchError(f"{redact(page.place)} has more than {MAX_ITEMS:,} files; search a part of it")
             pages = pool.map(opened, places)
             level = zip([targets[place] for place in places], pages, strict=True) if places else ()
     finally:
@@ -231,9 +221,7 @@ def _of_page(page: Page, parent: str, left: LeftOut) -> Iterator[Document]:
     """The items of a page, each with the collection that leads to it."""
     for position, doc in enumerate(page.items):
         if not isinstance(doc, dict):
-            left.whole(
-                f"item {position + 1} of {redact(page.place)}", f"it is {shown(doc)}, not an object"
-            )
+            left.whole(f"item {position + 1} of {redact(page.place)}", f"it is {shown(doc)}, not an object")
             continue
         if parent:
             doc.setdefault("collection", parent)
@@ -273,13 +261,9 @@ def _resolved_link(href: str, place: str) -> str:
             target = urljoin(f"http://{rest}", href)  # urljoin knows no s3
         except ValueError:
             target = ""
-        target = (
-            scheme + target[4:] if target.startswith("http://") and not is_remote(href) else target
-        )
+        target = scheme + target[4:] if target.startswith("http://") and not is_remote(href) else target
         if not is_remote(target):
-            raise MalformedError(
-                f"it leads to {shown(href)}, which is no http, https, s3 or gs URL: it is not opened"
-            )
+            raise MalformedError(f"it leads to {shown(href)}, which is no http, https, s3 or gs URL: it is not opened")
         return target
     if is_remote(href):
         return href

@@ -50,9 +50,7 @@ def check_array(
         remotesam_geo.errors.InputError: box is an array of float64 of the shape (3, 2): give an array of numbers, n x 4
     """
     fits = (
-        isinstance(value, np.ndarray)
-        and not isinstance(value, np.ma.MaskedArray)
-        and value.dtype.kind in _KINDS[kind]
+        isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray) and value.dtype.kind in _KINDS[kind]
     )
     if fits and shape is not None:
         fits = len(shape) == value.ndim and all(

@@ -59,9 +59,7 @@ _VOWEL_SOUND = re.compile(r"[aeiou]|hour|honou?r|honest|heir|8|1[18]\b", re.IGNO
 _SPELT_OUT = re.compile(r"[A-Z][A-Z0-9]*\b")
 
 # Names that are their own plural and yet are counted; what else has no plural is spoken of in areas.
-_COUNTED = re.compile(
-    r"(?:craft|works|bison|deer|fish|rhinoceros|series|sheep|species|swine)$", re.IGNORECASE
-)
+_COUNTED = re.compile(r"(?:craft|works|bison|deer|fish|rhinoceros|series|sheep|species|swine)$", re.IGNORECASE)
 
 
 def caption(
@@ -116,15 +114,9 @@ def caption(
         one = len(where) == 1
         pronoun = "it" if one else "they"
         name = pronoun if len(cells) == 1 else f"the {_noun_for(label, one=one)}"
-        wheres.append(
-            f"{name} {'is' if one else 'are'} {_places_words(where, subject, north is not None)}"
-        )
+        wheres.append(f"{name} {'is' if one else 'are'} {_places_words(where, subject, north is not None)}")
     # A list of places within a list of objects needs the stronger mark.
-    places = (
-        _listed_words(wheres)
-        if not any(" and " in clause for clause in wheres)
-        else "; ".join(wheres)
-    )
+    places = _listed_words(wheres) if not any(" and " in clause for clause in wheres) else "; ".join(wheres)
     return f"The {subject} shows {_listed_words(amounts)}. {places[0].upper()}{places[1:]}."
 
 

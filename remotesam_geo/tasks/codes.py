@@ -41,9 +41,7 @@ _READ[0] = 0
 _READ[1 : FULL + 1] = (np.arange(1, FULL + 1) - 0.5) / FULL
 
 
-def encode(
-    prob: NDArray[np.floating], *, failed: NDArray[np.bool_] | None = None
-) -> NDArray[np.uint8]:
+def encode(prob: NDArray[np.floating], *, failed: NDArray[np.bool_] | None = None) -> NDArray[np.uint8]:
     """Turn probabilities into bytes: ``ceil(200 p)``, so that ``p > t`` is exactly ``q > 200 t``.
 
     Args:
@@ -61,8 +59,7 @@ def encode(
     """
     if not _is_array(prob, "f"):
         raise InputError(
-            f"encode takes an array of float probabilities, not {describe(prob)}: "
-            "byte maps are encoded already"
+            f"encode takes an array of float probabilities, not {describe(prob)}: byte maps are encoded already"
         )
     if failed is not None and (not _is_array(failed, "b") or failed.shape != prob.shape):
         raise InputError(
@@ -70,9 +67,7 @@ def encode(
         )
     wrong = ~np.isnan(prob) & ~((prob >= 0) & (prob <= 1))
     if wrong.any():
-        raise InputError(
-            f"a probability of {prob[wrong].flat[0]}: they must lie in 0..1 (NaN where not answered)"
-        )
+        raise InputError(f"a probability of {prob[wrong].flat[0]}: they must lie in 0..1 (NaN where not answered)")
     if prob.dtype not in _FLOATS:
         prob = prob.astype(np.float32)
     with np.errstate(invalid="ignore"):  # NaN is overwritten below
@@ -113,9 +108,7 @@ def threshold_steps(threshold: float, name: str = "threshold") -> int:
         raise InputError(f"{name} is {threshold!r}: give a number from 0 to 1 in steps of 0.005")
     steps = round(float(threshold) * FULL)
     if abs(float(threshold) * FULL - steps) > 1e-4:  # what rounding to float32 may do, and more
-        raise InputError(
-            f"{name} is {threshold}, no multiple of 0.005: the nearest is {steps / FULL}"
-        )
+        raise InputError(f"{name} is {threshold}, no multiple of 0.005: the nearest is {steps / FULL}")
     return steps
 
 
@@ -134,9 +127,7 @@ def check_map(prob: object, name: str = "prob") -> None:
             "encode a masked array with encode(prob.filled(np.nan)), take the values of a DataArray"
         )
     if prob.ndim != 2:
-        raise InputError(
-            f"{name} has the shape {prob.shape}: one map has two axes, y and x; pass maps one by one"
-        )
+        raise InputError(f"{name} has the shape {prob.shape}: one map has two axes, y and x; pass maps one by one")
     if prob.dtype == np.uint8:
         _check_codes(prob, name)
     elif prob.dtype in _FLOATS:
@@ -153,8 +144,7 @@ def check_contour(contour: Map, shape: tuple[int, ...]) -> None:
     check_map(contour, "contour")
     if contour.shape != shape:
         raise InputError(
-            f"the contour map has the shape {contour.shape}, the probability map {shape}: "
-            "bring both to one size"
+            f"the contour map has the shape {contour.shape}, the probability map {shape}: bring both to one size"
         )
 
 
@@ -176,12 +166,9 @@ def _check_floats(prob: NDArray[np.floating], name: str) -> None:
             wrong = part[~((part >= 0) & (part <= 1))][0]
             if np.isnan(wrong):
                 raise InputError(
-                    f"{name} holds NaN: mark pixels without an answer with encode(prob), "
-                    "which makes them no data"
+                    f"{name} holds NaN: mark pixels without an answer with encode(prob), which makes them no data"
                 )
-            raise InputError(
-                f"{name} holds {wrong}: probabilities lie in 0..1; turn logits into them first"
-            )
+            raise InputError(f"{name} holds {wrong}: probabilities lie in 0..1; turn logits into them first")
 
 
 def strips(array: Map) -> Iterator[Map]:

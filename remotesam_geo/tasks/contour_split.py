@@ -68,15 +68,11 @@ def split(
     """
     instance_of("contour", contour, np.ndarray, "a map of contours, as an array")
     whole = components(prob, threshold=threshold)
-    pieces = components(
-        prob, threshold=threshold, contour=contour, contour_threshold=contour_threshold
-    )
+    pieces = components(prob, threshold=threshold, contour=contour, contour_threshold=contour_threshold)
     # A piece lies in the component whose run holds its first pixel.
     width = whole.shape[1]
     first = pieces.table.first
-    run = np.searchsorted(
-        whole.row * width + whole.start, first[:, 0] * width + first[:, 1], side="right"
-    )
+    run = np.searchsorted(whole.row * width + whole.start, first[:, 0] * width + first[:, 1], side="right")
     return Split(whole=whole, pieces=pieces, parent=whole.region[run - 1])
 
 

@@ -160,9 +160,7 @@ def detect(
     if contour is None:
         found = components(prob, threshold=threshold)
     else:
-        found = refine(
-            prob, contour, threshold=threshold, contour_threshold=contour_threshold, share=share
-        )
+        found = refine(prob, contour, threshold=threshold, contour_threshold=contour_threshold, share=share)
     around = hulls(found) if oriented else None
     corners = upright(found.table.box) if around is None else smallest_rectangles(around)
     keep, dropped = select(
@@ -232,12 +230,8 @@ def select(
             instance_of("around", around, Hulls, "the hulls of the same components")
             check_shape(shape)
             if len(around) != len(table):
-                raise InputError(
-                    f"around holds {len(around)} hulls for {len(table)} components: give one for each"
-                )
-            inner = inner_drawings(
-                drawn_rectangles(around.take(chosen)), score[chosen], (shape[0], shape[1])
-            )
+                raise InputError(f"around holds {len(around)} hulls for {len(table)} components: give one for each")
+            inner = inner_drawings(drawn_rectangles(around.take(chosen)), score[chosen], (shape[0], shape[1]))
         outer = chosen[~inner]
         overlapping = overlapping_boxes(corners[outer], score[outer], iou=IOU)
         keep = np.zeros_like(keep)
@@ -246,9 +240,7 @@ def select(
     elif suppress == "enclosed":
         if enclosed_by is None:
             raise InputError("suppress='enclosed' needs enclosed_by: see enclosing_components")
-        check_array(
-            "enclosed_by", enclosed_by, "whole numbers", (len(table),), (-1, len(table) - 1)
-        )
+        check_array("enclosed_by", enclosed_by, "whole numbers", (len(table),), (-1, len(table) - 1))
         enclosed = keep & _encloser_among(enclosed_by, keep)
         keep &= ~enclosed
         counts["enclosed"] = int(enclosed.sum())
@@ -268,9 +260,7 @@ def enclosing_components(found: Components) -> I64:
         array([-1,  0])
     """
     between = background(found)
-    return enclosing(
-        found.n, between.n, between.beside, rim=found.rim(), background_rim=between.rim()
-    )
+    return enclosing(found.n, between.n, between.beside, rim=found.rim(), background_rim=between.rim())
 
 
 def count_objects(
@@ -337,9 +327,7 @@ def ground(
         >>> ground(np.array([[0.0, 0.75, 0.0], [0.0, 0.0, 1.0]], np.float32))
         Grounding(box=(1, 0, 3, 2), score=0.875, score_max=1.0)
     """
-    objects = detect(
-        prob, threshold=threshold, min_score=min_score, min_area=min_area, suppress="none"
-    )
+    objects = detect(prob, threshold=threshold, min_score=min_score, min_area=min_area, suppress="none")
     if not len(objects):
         return None
     table = objects.found.table

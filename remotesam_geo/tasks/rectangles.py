@@ -163,9 +163,7 @@ def drawn_rectangles(around: Hulls) -> I64:
     centre = points - (np.stack([outwards[:, 1], -outwards[:, 0]], axis=1) > 0)
     corners = np.zeros((len(around), 4, 2), np.int64)
     for index, (start, stop) in enumerate(pairwise(begin.tolist())):
-        own = centre[start:stop][
-            ::-1
-        ]  # in the order of `cv2.findContours`, which decides between equal ones
+        own = centre[start:stop][::-1]  # in the order of `cv2.findContours`, which decides between equal ones
         first = int(np.lexsort(own.T)[0])
         rectangle = cv2.minAreaRect(np.roll(own, -first, axis=0).astype(np.int32))
         corners[index] = cv2.boxPoints(rectangle)
@@ -225,9 +223,7 @@ def _hulls_of_stretches(region: I64, y: I64, left: I64, right: I64, n: int) -> H
     line = line[order]
     begin = np.flatnonzero(np.concatenate([[True], line[1:] != line[:-1]]))
     line = line[begin]
-    x = np.concatenate(
-        [np.minimum.reduceat(left[order], begin), -np.maximum.reduceat(right[order], begin)]
-    )
+    x = np.concatenate([np.minimum.reduceat(left[order], begin), -np.maximum.reduceat(right[order], begin)])
     region, y = line // span, line % span + low
     chain = np.concatenate([region, region + n])
     chain, x, y = _convex_chain(chain, x, np.concatenate([y, y]))

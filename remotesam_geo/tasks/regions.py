@@ -48,9 +48,7 @@ class Regions:
     def __len__(self) -> int:
         return self.n
 
-    def paint(
-        self, values: NDArray[np.integer] | None = None, *, dtype: DTypeLike = np.int32
-    ) -> NDArray[np.integer]:
+    def paint(self, values: NDArray[np.integer] | None = None, *, dtype: DTypeLike = np.int32) -> NDArray[np.integer]:
         """The label image: each region's value, 0 elsewhere.
 
         Args:
@@ -72,9 +70,7 @@ class Regions:
         height, width = self.shape
         flat = self.row * width
         value = values[self.region].astype(dtype)
-        return _fill_stretches(height * width, flat + self.start, flat + self.stop, value).reshape(
-            self.shape
-        )
+        return _fill_stretches(height * width, flat + self.start, flat + self.stop, value).reshape(self.shape)
 
     def edge(self, side: Side) -> I64:
         """The regions along one edge of the picture: each pixel's region, -1 for none (H or W).
@@ -95,9 +91,7 @@ class Regions:
     def rim(self) -> I64:
         """The regions that touch an edge of the picture, in order."""
         height, width = self.shape
-        outer = (
-            (self.row == 0) | (self.row == height - 1) | (self.start == 0) | (self.stop == width)
-        )
+        outer = (self.row == 0) | (self.row == height - 1) | (self.start == 0) | (self.stop == width)
         return np.unique(self.region[outer])
 
 
@@ -238,9 +232,7 @@ def background(found: Regions) -> Background:
     region, n = _connect_runs(row, start, stop, reach=0)
     number = np.full(real.size, -1, np.int64)
     number[real] = region
-    beside = np.concatenate(
-        [np.stack([found.region, number[gap]], axis=1) for gap in (before, before + 1)]
-    )
+    beside = np.concatenate([np.stack([found.region, number[gap]], axis=1) for gap in (before, before + 1)])
     return Background(
         shape=found.shape,
         row=row,
@@ -278,9 +270,7 @@ def _connect_runs(row: I64, start: I64, stop: I64, *, reach: int) -> tuple[I64, 
     meets = np.maximum(high - low, 0)
     end = np.cumsum(meets)
     other = np.arange(end[-1]) + np.repeat(low - (end - meets), meets)
-    graph = sparse.csr_matrix(
-        (np.ones(other.size, np.int8), other, np.concatenate([[0], end])), shape=(runs, runs)
-    )
+    graph = sparse.csr_matrix((np.ones(other.size, np.int8), other, np.concatenate([[0], end])), shape=(runs, runs))
     return number_parts(graph)
 
 

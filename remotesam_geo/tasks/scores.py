@@ -174,9 +174,7 @@ def label_scores(tallies: Sequence[Tally], *, balance: float = MULTI_LABEL_BALAN
     check_each("tallies", tallies, Tally)
     sizes = {len(part) for part in tallies}
     if len(sizes) != 1:
-        raise InputError(
-            f"{len(tallies)} tallies of {sorted(sizes)} zones: give one or more, all over the same zones"
-        )
+        raise InputError(f"{len(tallies)} tallies of {sorted(sizes)} zones: give one or more, all over the same zones")
     scores = np.full((len(tallies), *sizes), np.nan)
     for row, part in zip(scores, tallies, strict=True):
         some = part.count > 0
@@ -216,9 +214,7 @@ def best_label(scores: F64, *, threshold: float = 0.5) -> I64:
     threshold = check_fraction(threshold, "threshold")
     check_array("scores", scores, "numbers", ("n", "n"), None)
     if not len(scores):
-        raise InputError(
-            f"scores has the shape {scores.shape}: give labels x zones, one label at least"
-        )
+        raise InputError(f"scores has the shape {scores.shape}: give labels x zones, one label at least")
     missing = np.isnan(scores).any(axis=0)
     best: I64 = np.argmax(scores, axis=0)
     best[~missing & (scores.max(axis=0) < threshold)] = NO_LABEL

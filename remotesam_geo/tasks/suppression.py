@@ -154,9 +154,7 @@ def overlapping_boxes(corners: F64, score: F64, *, iou: float = 0.5) -> Bools:
     return dropped
 
 
-def _check(
-    corners: F64 | I64, score: F64, kind: Literal["numbers", "whole numbers"] = "numbers"
-) -> None:
+def _check(corners: F64 | I64, score: F64, kind: Literal["numbers", "whole numbers"] = "numbers") -> None:
     """Refuse corners and scores that are not those of n boxes."""
     check_array("corners", corners, kind, ("n", 4, 2))
     check_array("score", score, "numbers", (len(corners),), (0, FAR))

@@ -56,9 +56,7 @@ class Table:
 
     def moved(self, *, x: int, y: int) -> "Table":
         """The same components in a larger picture, where theirs begins at column x and row y."""
-        return replace(
-            self, box=self.box + np.array([x, y, x, y]), first=self.first + np.array([y, x])
-        )
+        return replace(self, box=self.box + np.array([x, y, x, y]), first=self.first + np.array([y, x]))
 
     def take(self, which: NDArray[np.bool_] | I64) -> "Table":
         """The rows of some components, by a mask or by their numbers."""
@@ -169,9 +167,7 @@ def check_groups(group: I64, parts: int, n: int) -> None:
     number_in("n", n, 0, FAR, whole=True)
     check_array("group", group, "whole numbers", (parts,), (0, n - 1))
     if not np.bincount(group, minlength=n).all():
-        raise InputError(
-            f"group leaves some of the {n} wholes without a part: number them from 0 without gaps"
-        )
+        raise InputError(f"group leaves some of the {n} wholes without a part: number them from 0 without gaps")
 
 
 def enclosing(n: int, regions: int, beside: I64, *, rim: I64, background_rim: I64) -> I64:
@@ -209,16 +205,12 @@ def enclosing(n: int, regions: int, beside: I64, *, rim: I64, background_rim: I6
         np.concatenate([beside[:, 0], outer]),
         np.concatenate([beside[:, 1] + n, np.full(outer.size, outside)]),
     )
-    _, towards = csgraph.breadth_first_order(
-        graph, outside, directed=False, return_predecessors=True
-    )
+    _, towards = csgraph.breadth_first_order(graph, outside, directed=False, return_predecessors=True)
     if (towards[:outside] < 0).any():
         raise InputError(
             "some regions cannot be reached from the edge of the picture: give all of beside, rim and background_rim"
         )
-    around = towards[:n].astype(
-        np.int64
-    )  # the background region outside of each component, or outside itself
+    around = towards[:n].astype(np.int64)  # the background region outside of each component, or outside itself
     beyond = np.where(around == outside, outside, towards[around])
     return np.where(beyond == outside, -1, beyond).astype(np.int64)
 

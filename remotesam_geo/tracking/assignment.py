@@ -71,9 +71,7 @@ def join_pairs(parts: Sequence[Pairs]) -> Pairs:
     )
 
 
-def candidates(
-    old: Geometries, new: Geometries, old_label: I64, new_label: I64, tolerance: F64
-) -> Pairs:
+def candidates(old: Geometries, new: Geometries, old_label: I64, new_label: I64, tolerance: F64) -> Pairs:
     """Pairs of one label that overlap, or that lie within the tolerance of each other and are alike or small.
 
     Args:
@@ -94,14 +92,10 @@ def candidates(
     aligned = np.maximum(raw, overlap(old[one], moved(new[other], pull)))
     small = np.maximum(_diameter_of(old)[one], _diameter_of(new)[other]) <= SMALL * reach
     near = (distance <= reach) & (small | (aligned >= ALIKE))
-    score = np.maximum(
-        np.where(raw >= OVERLAP, raw, 0.0), np.where(near, 1 - distance / (2 * reach), 0.0)
-    )
+    score = np.maximum(np.where(raw >= OVERLAP, raw, 0.0), np.where(near, 1 - distance / (2 * reach), 0.0))
     some = np.flatnonzero(score > 0)
     some = some[np.lexsort((other[some], one[some]))]
-    return Pairs(
-        old=one[some], new=other[some], score=score[some], aligned=aligned[some], small=small[some]
-    )
+    return Pairs(old=one[some], new=other[some], score=score[some], aligned=aligned[some], small=small[some])
 
 
 def assign(old: I64, new: I64, score: F64) -> I64:
@@ -155,9 +149,7 @@ def estimate_shift(
         x and y.
     """
     start, end = _centres_of(old), _centres_of(new)
-    one, other = shapely.STRtree(shapely.points(end)).query(
-        shapely.points(start), predicate="dwithin", distance=reach
-    )
+    one, other = shapely.STRtree(shapely.points(end)).query(shapely.points(start), predicate="dwithin", distance=reach)
     area = shapely.area(old)[one], shapely.area(new)[other]
     alike = np.minimum(*area) >= SAME_AREA * np.maximum(*area)
     alike &= old_label[one] == new_label[other]

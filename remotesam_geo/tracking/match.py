@@ -145,12 +145,8 @@ def _check_match_arguments(
         )
     twice = [name for name in gdf.columns if name in COLUMNS]
     if twice:
-        raise InputError(
-            f"the table has the columns {twice}, which matching would add: drop or rename them"
-        )
-    for label in (
-        gdf["label"].unique() if gdf["label"].map(pd.api.types.is_hashable).all() else [[]]
-    ):
+        raise InputError(f"the table has the columns {twice}, which matching would add: drop or rename them")
+    for label in gdf["label"].unique() if gdf["label"].map(pd.api.types.is_hashable).all() else [[]]:
         instance_of("a label", label, (str, int, float), "text in the column label")
     shapes = np.asarray(gdf.geometry.array, object)
     areas = [shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON]
@@ -161,10 +157,7 @@ def _check_match_arguments(
             f"{int(wrong.sum())} rows are no valid polygons, the first at {gdf.index[wrong][0]!r}: objects are areas; "
             "mend them with gdf.set_geometry(gdf.make_valid()), buffer points, or drop them"
         )
-    if (
-        gdf.duplicated([name for name in ("time", "label", "id") if name in gdf.columns]).any()
-        and "id" in gdf
-    ):
+    if gdf.duplicated([name for name in ("time", "label", "id") if name in gdf.columns]).any() and "id" in gdf:
         raise InputError(
             "several rows of one time share an id, so they are pieces of one object: join them first, "
             "gdf.dissolve(['time', 'label', 'id'], as_index=False)"
@@ -192,17 +185,11 @@ def _sorted_rows(gdf: gpd.GeoDataFrame, plane: Plane) -> tuple[pd.DataFrame, Geo
     at = np.array([utc(time) for time in times], "datetime64[ns]")[which]
     table = pd.DataFrame(gdf.drop(columns=gdf.geometry.name)).assign(time=at)
     keys = table[["time", "label"]].astype({"label": str})
-    keys["shape"] = shapely.to_wkb(
-        np.asarray(shapely.normalize(gdf.geometry.array), object), hex=True
-    )
+    keys["shape"] = shapely.to_wkb(np.asarray(shapely.normalize(gdf.geometry.array), object), hex=True)
     keys["id"] = gdf["id"].astype(str) if "id" in gdf.columns else ""
-    order = np.asarray(
-        keys.reset_index(drop=True).sort_values(keys.columns.tolist(), kind="stable").index
-    )
+    order = np.asarray(keys.reset_index(drop=True).sort_values(keys.columns.tolist(), kind="stable").index)
     shapes = plane.lay(shapely.force_2d(np.asarray(gdf.geometry.array, object)[order]))
-    return table.iloc[order].assign(
-        **{_SHAPE: keys["shape"].to_numpy()[order], _PLACE: order}
-    ), shapes
+    return table.iloc[order].assign(**{_SHAPE: keys["shape"].to_numpy()[order], _PLACE: order}), shapes
 
 
 _SHAPE, _PLACE = "__shape__", "__place__"
@@ -214,15 +201,9 @@ def _track_names(table: pd.DataFrame) -> list[str]:
         names = table["id"].astype(str).tolist()
     else:
         keys = zip(table["time"], table["label"], table[_SHAPE], strict=True)
-        names = [
-            hashlib.blake2b("|".join(map(str, key)).encode(), digest_size=8).hexdigest()
-            for key in keys
-        ]
+        names = [hashlib.blake2b("|".join(map(str, key)).encode(), digest_size=8).hexdigest() for key in keys]
     taken: dict[str, Any] = {}
-    return [
-        name if (number := next(taken.setdefault(name, counting()))) == 0 else f"{name}-{number}"
-        for name in names
-    ]
+    return [name if (number := next(taken.setdefault(name, counting()))) == 0 else f"{name}-{number}" for name in names]
 
 
 def _observation_times(
@@ -242,34 +223,23 @@ def _observation_times(
     return times, [plane.lay(seen[time]) for time in times]
 
 
-def _observed_polygons(
-    observed: ObservedLike, gdf: gpd.GeoDataFrame
-) -> dict[np.datetime64, Geometries]:
+def _observed_polygons(observed: ObservedLike, gdf: gpd.GeoDataFrame) -> dict[np.datetime64, Geometries]:
     """Polygons that do not overlap, by time, in the objects' CRS."""
     if isinstance(observed, xr.Dataset | xr.DataArray):
         area = observed_area(observed)
         times = area.attrs["times"]
         placed = area if gdf.crs is None else area.to_crs(gdf.crs)
-        return {
-            time: np.asarray(placed.geometry.array[(area["time"] == time).to_numpy()], object)
-            for time in times
-        }
+        return {time: np.asarray(placed.geometry.array[(area["time"] == time).to_numpy()], object) for time in times}
     if isinstance(observed, gpd.GeoDataFrame):
         no_place = observed.active_geometry_name is None
-        if (
-            no_place
-            or "time" not in observed.columns
-            or (observed.crs is None) != (gdf.crs is None)
-        ):
+        if no_place or "time" not in observed.columns or (observed.crs is None) != (gdf.crs is None):
             raise InputError(
                 f"observed has the columns {list(observed.columns)} and the CRS {None if no_place else observed.crs}: "
                 "give time and geometry, with a CRS if the objects have one"
             )
         placed = observed if gdf.crs is None else observed.to_crs(gdf.crs)
         at = np.array([utc(time) for time in placed["time"]], "datetime64[ns]")
-        return {
-            time: _without_overlaps(placed.geometry.array[at == time]) for time in np.unique(at)
-        }
+        return {time: _without_overlaps(placed.geometry.array[at == time]) for time in np.unique(at)}
     if isinstance(observed, Mapping):
         for geometry in observed.values():
             instance_of(
@@ -293,9 +263,7 @@ def _tracked_frame(
     gdf: gpd.GeoDataFrame, table: pd.DataFrame, times: NDArray[np.datetime64], course: Course
 ) -> gpd.GeoDataFrame:
     """All rows with the columns of the objects, in the order of time, label and track."""
-    nothing = pd.DataFrame(
-        columns=["row", "track", "state", "parents", "iou", "moved_m", "last", "visible", "time"]
-    )
+    nothing = pd.DataFrame(columns=["row", "track", "state", "parents", "iou", "moved_m", "last", "visible", "time"])
     rows = pd.concat([part for part in course.parts if len(part)] or [nothing], ignore_index=True)
     row, when = rows["row"].to_numpy(np.int64), rows["time"].to_numpy(np.int64)
     last = rows["last"].to_numpy(np.int64)
@@ -312,8 +280,6 @@ def _tracked_frame(
     for name in COLUMNS:
         out[name] = added[name].array
     order = (
-        out.assign(__label__=out["label"].astype(str))
-        .sort_values(["time", "__label__", "track"], kind="stable")
-        .index
+        out.assign(__label__=out["label"].astype(str)).sort_values(["time", "__label__", "track"], kind="stable").index
     )
     return out.loc[order].reset_index(drop=True)

@@ -65,9 +65,7 @@ class Course:
     visible: float
     parts: list[pd.DataFrame] = field(default_factory=list)
     known: _Known = field(
-        default_factory=lambda: _Known(
-            row=np.zeros(0, np.int64), track=np.zeros(0, object), shapes=np.zeros(0, object)
-        )
+        default_factory=lambda: _Known(row=np.zeros(0, np.int64), track=np.zeros(0, object), shapes=np.zeros(0, object))
     )
 
     def step(self, time: int) -> None:
@@ -107,9 +105,7 @@ class Course:
         out.loc[new, "track"] = known.track[old]
         out.loc[new, "last"] = self.when[known.row[old]]
         out.loc[new, "iou"] = overlap(known.shapes[old], shapes[new])
-        out.loc[new, "moved_m"] = (
-            _centroid_distance(known.shapes[old], shapes[new]) / self.scale[rows[new]]
-        )
+        out.loc[new, "moved_m"] = _centroid_distance(known.shapes[old], shapes[new]) / self.scale[rows[new]]
         for piece, (state, parents) in relations.states.items():
             names = sorted(set(known.track[list(parents)]))
             out.loc[piece, ["state", "parents"]] = state, " ".join(names)
@@ -148,17 +144,13 @@ class Course:
             out[some] = moved(self.looks.clip(there, time), -self.shift[time])
         return out
 
-    def _pairs(
-        self, known: _Known, shapes: Geometries, rows: I64, sight: "_Sight", time: int
-    ) -> Pairs:
+    def _pairs(self, known: _Known, shapes: Geometries, rows: I64, sight: "_Sight", time: int) -> Pairs:
         """Pairs that may be the same. Only what could be seen both then and now is compared."""
         now = self._part_seen(known.shapes, sight.now, time)
         found: list[Pairs] = []
         for number, share in enumerate(sight.then):
             old = np.flatnonzero((sight.last == number) & (shapely.area(now) > 0))
-            later = self._part_seen(
-                shapes, share, int(self.when[known.row[sight.last == number][0]])
-            )
+            later = self._part_seen(shapes, share, int(self.when[known.row[sight.last == number][0]]))
             new = np.flatnonzero(shapely.area(later) > 0)
             if len(old) and len(new):
                 pairs = candidates(
@@ -181,9 +173,7 @@ class Course:
             looked[rest] = self._seen(shapes[rest], then) >= self.visible
         return looked
 
-    def _relations(
-        self, known: _Known, shapes: Geometries, rows: I64, chosen: Pairs, sight: "_Sight"
-    ) -> "_Relations":
+    def _relations(self, known: _Known, shapes: Geometries, rows: I64, chosen: Pairs, sight: "_Sight") -> "_Relations":
         """What split, what merged, and what is but cut by the edge of what could be seen."""
         relations = _Relations()
         if not len(shapes) or not len(known.row):
@@ -214,9 +204,7 @@ class Course:
         relations.used.update(old[hidden_part].tolist())
         return relations
 
-    def _absent(
-        self, known: _Known, which: Bools, state: str, seen: F64, time: int
-    ) -> pd.DataFrame:
+    def _absent(self, known: _Known, which: Bools, state: str, seen: F64, time: int) -> pd.DataFrame:
         """Rows of objects that are not there, one a track."""
         rows = pd.DataFrame(
             {
@@ -289,10 +277,7 @@ def _whole_and_parts(one: I64, other: I64, share: F64, fits: Bools) -> list[tupl
     one, other, share = one[fits], other[fits], share[fits]
     many = np.bincount(one) >= 2
     covered = np.bincount(one, share) >= INSIDE
-    return [
-        (whole, sorted(other[one == whole].tolist()))
-        for whole in np.flatnonzero(many & covered).tolist()
-    ]
+    return [(whole, sorted(other[one == whole].tolist())) for whole in np.flatnonzero(many & covered).tolist()]
 
 
 def _centroid_distance(one: Geometries, other: Geometries) -> F64:

@@ -54,9 +54,7 @@ class Looks:
         open_ones[tree.query(geometries, predicate="covered_by")[0]] = False
         rest = np.flatnonzero(open_ones)
         if len(rest):
-            share[rest] = shapely.area(self.clip(geometries[rest], time)) / shapely.area(
-                geometries[rest]
-            )
+            share[rest] = shapely.area(self.clip(geometries[rest], time)) / shapely.area(geometries[rest])
         return np.where(share > WHOLE, 1.0, share)
 
     def clip(self, geometries: Geometries, time: int) -> Geometries:
@@ -91,9 +89,7 @@ def observed_area(scene: xr.Dataset | xr.DataArray) -> gpd.GeoDataFrame:
     valid = scene["valid"] if held else render(scene)["valid"]
     geobox = grid_of(scene)
     if "time" not in valid.dims:
-        raise InputError(
-            f"this scene has the dimensions {list(valid.dims)} and no time: matching needs one"
-        )
+        raise InputError(f"this scene has the dimensions {list(valid.dims)} and no time: matching needs one")
     crs = CRS.from_user_input(str(geobox.crs))
     blocks = Grid(shape=geobox.shape.yx, window=BLOCK, overlap=0)
     dates = dates_of(valid, "time")
@@ -113,8 +109,8 @@ def observed_area(scene: xr.Dataset | xr.DataArray) -> gpd.GeoDataFrame:
             found += parts
             times += [dates[time]] * len(parts)
     carried = out_of_grid(np.array(found, object), geobox, crs)
-    frame = gpd.GeoDataFrame(
-        {"time": pd.Series(times, dtype="datetime64[ns]")}, geometry=carried.placed, crs=crs
-    )[carried.some].reset_index(drop=True)
+    frame = gpd.GeoDataFrame({"time": pd.Series(times, dtype="datetime64[ns]")}, geometry=carried.placed, crs=crs)[
+        carried.some
+    ].reset_index(drop=True)
     frame.attrs["times"] = dates
     return frame

@@ -222,9 +222,7 @@ def vocabulary() -> Vocabulary:
         (table for table in folder.iterdir() if table.name.endswith(".csv")),
         key=lambda table: table.name,
     )
-    return Vocabulary(
-        category for table in tables for category in read_table(table.read_text("utf-8"))
-    )
+    return Vocabulary(category for table in tables for category in read_table(table.read_text("utf-8")))
 
 
 def read_table(text: str) -> Iterator[Category]:
@@ -241,9 +239,7 @@ def read_table(text: str) -> Iterator[Category]:
         try:
             size = float(smallest), float(largest)
         except ValueError as error:
-            raise InputError(
-                f"{name!r} has the sizes {smallest!r} and {largest!r}: give metres"
-            ) from error
+            raise InputError(f"{name!r} has the sizes {smallest!r} and {largest!r}: give metres") from error
         levels[name] = levels.get(parent, 0) + 1
         yield Category(
             name=name,
@@ -345,9 +341,7 @@ def _check_category(category: Category, known: dict[str, Category]) -> None:
         raise InputError(f"{category.name!r} is on level {category.level}: there are {LEVELS}")
     for name in (category.name, category.plural, *category.synonyms):
         if not _NAME.fullmatch(name):
-            raise InputError(
-                f"{category.name!r} has the name {name!r}: lower case words, one space or hyphen between"
-            )
+            raise InputError(f"{category.name!r} has the name {name!r}: lower case words, one space or hyphen between")
 
 
 def _letter_bits(text: str) -> int:

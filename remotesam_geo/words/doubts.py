@@ -42,9 +42,7 @@ def warn_of_commas(prompts: Sequence["Prompt"], names: Sequence[str]) -> bool:
     for prompt in prompts:
         for text in (prompt.label,) if prompt.label in names else prompt.expressions:
             parts = [part.strip() for part in SEPARATORS.split(text) if part.strip()]
-            if len(parts) < 2 or not (
-                prompt.label in names or all(part in known for part in parts)
-            ):
+            if len(parts) < 2 or not (prompt.label in names or all(part in known for part in parts)):
                 continue
             found = True
             warn(
@@ -69,9 +67,7 @@ def warn_of_unknown_words(
     for prompt in prompts:
         missing = {
             expression: [
-                word
-                for word in unknown_words(expression)
-                if not commas or any(letter.isalnum() for letter in word)
+                word for word in unknown_words(expression) if not commas or any(letter.isalnum() for letter in word)
             ]
             for expression in prompt.expressions
         }
@@ -82,9 +78,7 @@ def warn_of_unknown_words(
             known = [each.name for each in vocabulary() if not unknown_words(each.name)]
         near = _nearest_known_name(prompt.label, asked, known, unknown_words)
         hint = f" Did you mean {near!r}?" if near else ""
-        listed = (
-            f" Classes it has words for: {', '.join(known)}." if 0 < len(known) <= LISTED else ""
-        )
+        listed = f" Classes it has words for: {', '.join(known)}." if 0 < len(known) <= LISTED else ""
         words = ", ".join(repr(word) for word in dict.fromkeys(chain(*missing.values())))
         warn(
             f"the model does not know {words}, so it will hardly find anything for {prompt.label!r}.{hint}{listed}",

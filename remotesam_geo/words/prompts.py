@@ -68,14 +68,10 @@ class Prompt:
         object.__setattr__(self, "label", _words_of_text(self.label, "a label"))
         said: object = self.expressions
         if isinstance(said, str) or not isinstance(said, Sequence):
-            raise InputError(
-                f"the expressions of {self.label!r} are {said!r}: give a tuple of texts"
-            )
+            raise InputError(f"the expressions of {self.label!r} are {said!r}: give a tuple of texts")
         if not self.expressions:
             raise InputError(f"{self.label!r} has no expression: give at least one")
-        texts = tuple(
-            _words_of_text(text, f"an expression of {self.label!r}") for text in self.expressions
-        )
+        texts = tuple(_words_of_text(text, f"an expression of {self.label!r}") for text in self.expressions)
         object.__setattr__(self, "expressions", texts)
         object.__setattr__(self, "threshold", _rounded_threshold(self.threshold, self.label))
         object.__setattr__(
@@ -215,19 +211,15 @@ def _label_expression_pairs(
         prompts = [prompts]
     if isinstance(prompts, Mapping):
         return [
-            (_words_of_text(label, "a label"), _expressions_of_label(label, said))
-            for label, said in prompts.items()
+            (_words_of_text(label, "a label"), _expressions_of_label(label, said)) for label, said in prompts.items()
         ]
     several: object = prompts
     if isinstance(several, bytes) or not isinstance(several, Iterable):
         raise InputError(
-            f"prompts are {prompts!r}: give a text, a list of texts, or a mapping from label to "
-            f"expression"
+            f"prompts are {prompts!r}: give a text, a list of texts, or a mapping from label to expression"
         )
     return [
-        (prompt.label, prompt)
-        if isinstance(prompt, Prompt)
-        else (_words_of_text(prompt, "a prompt"), None)
+        (prompt.label, prompt) if isinstance(prompt, Prompt) else (_words_of_text(prompt, "a prompt"), None)
         for prompt in prompts
     ]
 
@@ -266,9 +258,7 @@ def _distinct_labels(labels: Iterable[str]) -> tuple[str, ...]:
     return tuple(seen.values())
 
 
-def _by_label(
-    given: Value | Mapping[str, Value] | None, labels: Sequence[str], what: str
-) -> dict[str, Value]:
+def _by_label(given: Value | Mapping[str, Value] | None, labels: Sequence[str], what: str) -> dict[str, Value]:
     """A value for each label that one was given for."""
     if given is None:
         return {}
@@ -312,14 +302,11 @@ def _rounded_threshold(value: object, label: str) -> float:
         raise InputError(f"the threshold of {label!r} is {value!r}: give a number from 0 to 1")
     number = _finite_number(value)
     if not 0 <= number <= 1:
-        raise InputError(
-            f"the threshold of {label!r} is {value!r}: give a number from 0 to 1 in steps of 0.005"
-        )
+        raise InputError(f"the threshold of {label!r} is {value!r}: give a number from 0 to 1 in steps of 0.005")
     steps = round(number * STEPS)
     if abs(number * STEPS - steps) > 2e-5:  # float32 is that far off
         raise InputError(
-            f"the threshold of {label!r} is {value!r}, no multiple of 0.005: the nearest is "
-            f"{steps / STEPS}"
+            f"the threshold of {label!r} is {value!r}, no multiple of 0.005: the nearest is {steps / STEPS}"
         )
     return steps / STEPS
 
@@ -345,10 +332,7 @@ def _checked_resolution(value: object, name: str) -> Resolution:
         metres = _finite_number(value)
         if isfinite(metres) and metres > 0:
             return metres
-    raise InputError(
-        f"the {name} is {value!r}: give metres a pixel above 0, 'auto', or "
-        "'native' for the scene's own"
-    )
+    raise InputError(f"the {name} is {value!r}: give metres a pixel above 0, 'auto', or 'native' for the scene's own")
 
 
 def _suggest_name(name: str) -> None:
@@ -366,11 +350,7 @@ def _suggest_name(name: str) -> None:
 
 
 def _warn_of_cut(expression: str, cut_words: Callable[[str], str] | None) -> None:
-    cut = (
-        " ".join(basic_words(expression)[READ_WORDS:])
-        if cut_words is None
-        else cut_words(expression)
-    )
+    cut = " ".join(basic_words(expression)[READ_WORDS:]) if cut_words is None else cut_words(expression)
     if cut:
         warn(
             f"the network reads 20 tokens of an expression; of {expression!r} it does not read "

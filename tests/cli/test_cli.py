@@ -172,9 +172,7 @@ def test_a_search_over_a_local_catalogue(run, tmp_path):
         '{"mosaic": "first"}',
     )
     assert code == 3
-    code, _, err = run(
-        "segment", tmp_path / "items.json", "zebra", "--model", "tiny", "--load", "mosaic"
-    )
+    code, _, err = run("segment", tmp_path / "items.json", "zebra", "--model", "tiny", "--load", "mosaic")
     assert code == 1
     assert "no JSON" in err
 
@@ -191,9 +189,7 @@ def test_a_job_from_options_and_from_a_file(run, raster, tmp_path):
     assert set(json.loads(out)["status"]) == {"tree", "building"}
     code, out, _ = run("status", folder, "--json")
     assert json.loads(out)["failures"] == []
-    code, _, _ = run(
-        "answer", folder, "detect", "--threshold", 0.1, "--out", tmp_path / "trees.parquet"
-    )
+    code, _, _ = run("answer", folder, "detect", "--threshold", 0.1, "--out", tmp_path / "trees.parquet")
     assert code in (0, 3)
     assert set(gpd.read_parquet(tmp_path / "trees.parquet").label) <= {"tree", "building"}
     config = tmp_path / "job.yaml"
@@ -214,9 +210,7 @@ def test_mistakes_with_jobs(run, raster, tmp_path):
     config.write_text("prompts: !!python/object/apply:os.system ['true']\n")
     code, _, err = run("map", tmp_path / "job", "--config", config)
     assert (code, "cannot read" in err) == (1, True)
-    code, _, err = run(
-        "map", tmp_path / "job", raster, "tree", "--model", "tiny", "--scheduler", "nowhere:1"
-    )
+    code, _, err = run("map", tmp_path / "job", raster, "tree", "--model", "tiny", "--scheduler", "nowhere:1")
     assert code == 1
     code, _, err = run("answer", tmp_path / "job", "count")
     assert (code, "VERB='count' is not allowed" in err) == (1, True)

@@ -67,15 +67,11 @@ def test_an_interrupt_while_the_command_gets_ready_is_one_line(place, delay):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no full device")  # noqa: PTH110
-@pytest.mark.parametrize(
-    "words", [["status", "{job}"], ["status", "{job}", "--json"], ["--version"]]
-)
+@pytest.mark.parametrize("words", [["status", "{job}"], ["status", "{job}", "--json"], ["--version"]])
 def test_a_full_disk_is_one_line(place, words):
     words = [word.format(job=place / "job") for word in words]
     with open("/dev/full", "w") as full:  # noqa: PTH123
-        done = subprocess.run(
-            [*COMMAND, *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False
-        )
+        done = subprocess.run([*COMMAND, *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
@@ -147,9 +143,7 @@ def run(place, tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(verbs, "opened_model", lambda _: Never())
     zeros = EntryPoint("zeros", "tests.colours:Zeros", named.GROUP)
-    monkeypatch.setattr(
-        named, "entry_points", lambda *, group, name: [zeros] if name == "zeros" and group else []
-    )
+    monkeypatch.setattr(named, "entry_points", lambda *, group, name: [zeros] if name == "zeros" and group else [])
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
     def command(words):
@@ -224,9 +218,7 @@ TEXTS = [
 
 def test_a_job_file_takes_anything(place, tmp_path, run, campaign, monkeypatch):
     monkeypatch.chdir(place)
-    counted = campaign(
-        "YAML job files", "values of other types, unknown and missing keys, odd YAML"
-    )
+    counted = campaign("YAML job files", "values of other types, unknown and missing keys, odd YAML")
     draw = random.Random(11)  # noqa: S311
     for number in range(CASES):
         if number < len(TEXTS):

@@ -133,9 +133,7 @@ def test_labels_that_lie_elsewhere_find_nothing(run, place, tmp_path):
     away = WORLD.truth(GRID)[["label", "geometry"]].translate(50_000)
     frame = WORLD.truth(GRID)[["label", "geometry"]].set_geometry(away)
     frame.to_parquet(tmp_path / "away.parquet")
-    code, _, err = run(
-        tmp_path / "out", raster, "--labels", tmp_path / "away.parquet", "--size", 128
-    )
+    code, _, err = run(tmp_path / "out", raster, "--labels", tmp_path / "away.parquet", "--size", 128)
     assert (code, "nothing found" in err) == (3, True)
 
 

@@ -164,9 +164,7 @@ def run(folder, capsys, monkeypatch):
     monkeypatch.setattr(remotesam_geo.stac.search, "search", spied("search", [item]))
     monkeypatch.setattr(remotesam_geo.stac.save, "save_items", spied("save_items", None))
     monkeypatch.setattr(remotesam_geo.tracking.match, "match_over_time", spied("match", FOUND))
-    monkeypatch.setattr(
-        remotesam_geo.model, "convert", spied("convert", type("Origin", (), {"sha256": "0"}))
-    )
+    monkeypatch.setattr(remotesam_geo.model, "convert", spied("convert", type("Origin", (), {"sha256": "0"})))
     monkeypatch.setattr(jobs, "_connect_client", lambda place: place and f"a client of {place}")
     monkeypatch.setattr(tools, "_weights_fact", spied("model", "found"))
     monkeypatch.setattr(tools, "_network_facts", lambda: {"here": "reached"})
@@ -192,12 +190,8 @@ def run(folder, capsys, monkeypatch):
     monkeypatch.setattr(learning.labelling, "run_engine", run_engine)
     monkeypatch.setattr(learning.labelling, "statistics", lambda _: report)
     monkeypatch.setattr(learning.labelling, "sheet", lambda _: report)
-    monkeypatch.setattr(
-        learning.datasets, "cut_examples", lambda *_, **k: calls.append(("cut", repr(k))) or []
-    )
-    monkeypatch.setattr(
-        learning.datasets, "read_coco", lambda *_, **k: calls.append(("coco", repr(k))) or []
-    )
+    monkeypatch.setattr(learning.datasets, "cut_examples", lambda *_, **k: calls.append(("cut", repr(k))) or [])
+    monkeypatch.setattr(learning.datasets, "read_coco", lambda *_, **k: calls.append(("coco", repr(k))) or [])
 
     def command(name, words):
         calls.clear()
@@ -222,9 +216,7 @@ def test_every_option_changes_something_or_is_refused(run, command, context):
         sample = SAMPLES.get(option.name, [])
         if command == "search" and option.name == "out":
             sample = "{folder}/items.json"
-        code, done, err = run(
-            command, [*context, spelled, *([sample] if isinstance(sample, str) else sample)]
-        )
+        code, done, err = run(command, [*context, spelled, *([sample] if isinstance(sample, str) else sample)])
         if code == 0:
             assert done != plain, f"{spelled} has no effect"
         else:
@@ -237,9 +229,7 @@ def test_every_option_changes_something_or_is_refused(run, command, context):
 def test_every_command_has_its_contexts():
     assert set(typer.main.get_command(app).commands) == {*CONTEXTS, *ELSEWHERE}
     used = {option.name for command in CONTEXTS for option in options_of(command)}
-    flags = {
-        option.name for command in CONTEXTS for option in options_of(command) if option.is_flag
-    }
+    flags = {option.name for command in CONTEXTS for option in options_of(command) if option.is_flag}
     assert used - flags - {"as_json"} <= set(SAMPLES) | {"as_json"}
 
 
@@ -278,7 +268,4 @@ def test_evaluation_refuses_options_without_effect(tmp_path, capsys, words):
     with pytest.raises(SystemExit) as left:
         evaluating.main([words[0], str(tmp_path), *words[1:]])
     assert left.value.code == 2
-    assert (
-        f"{words[-2] if not words[-1].startswith('--') else words[-1]} says nothing"
-        in capsys.readouterr().err
-    )
+    assert f"{words[-2] if not words[-1].startswith('--') else words[-1]} says nothing" in capsys.readouterr().err

@@ -69,13 +69,9 @@ UNEVEN = {
 @pytest.mark.parametrize("stored", [None, PLACE], ids=["", "with a transform"])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_uneven_coordinates_are_refused(name, stored, dtype):
-    with pytest.raises(
-        InputError, match=r"the coordinate 'y' of this scene (is not evenly spaced: y|holds NaN)"
-    ):
+    with pytest.raises(InputError, match=r"the coordinate 'y' of this scene (is not evenly spaced: y|holds NaN)"):
         grid_of(scene(UNEVEN[name], stored=stored, dtype=dtype))
-    with pytest.raises(
-        InputError, match=r"the coordinate 'x' of this scene (is not evenly spaced: x|holds NaN)"
-    ):
+    with pytest.raises(InputError, match=r"the coordinate 'x' of this scene (is not evenly spaced: x|holds NaN)"):
         grid_of(scene(x=UNEVEN[name], stored=stored, dtype=dtype))
 
 
@@ -126,9 +122,7 @@ def test_every_place_that_derives_a_grid_refuses_them(tmp_path):
     ids=["whole", "cropped", "flipped", "one pixel", "averaged", "every third", "tiles joined"],
 )  # fmt: skip
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_regular_parts_keep_their_place_though_the_stored_transform_is_stale(
-    change, expected, dtype
-):
+def test_regular_parts_keep_their_place_though_the_stored_transform_is_stale(change, expected, dtype):
     found = grid_of(change(scene(stored=PLACE, dtype=dtype)))
     assert same(found, expected)
     assert found.crs == expected.crs
@@ -186,9 +180,7 @@ def test_curved_grids_are_refused_unless_a_transform_describes_them():
     assert grid_of(stored).transform == PLACE
     agree = stored.assign_coords(yc=(("y", "x"), yy), xc=(("y", "x"), xx))
     assert grid_of(agree).transform == PLACE
-    with pytest.raises(
-        InputError, match="xc and yc of this scene have two dimensions and contradict"
-    ):
+    with pytest.raises(InputError, match="xc and yc of this scene have two dimensions and contradict"):
         grid_of(agree.assign_coords(yc=(("y", "x"), yy + 7)))
 
 
@@ -237,9 +229,7 @@ def _damaged(kind, true, at, size):
 
 def test_campaign_of_coordinates(campaign):
     """A grid is found to a twentieth of a pixel, or refused."""
-    counted = campaign(
-        "scene coordinates", "rows skipped, doubled, swapped, shifted, rounded; stale transforms"
-    )
+    counted = campaign("scene coordinates", "rows skipped, doubled, swapped, shifted, rounded; stale transforms")
     rng = np.random.default_rng(17)
     for _ in range(CASES):
         size, count = rng.choice([0.25, 0.6, 10.0, 1e-4, 30.0]), int(rng.integers(3, 400))

@@ -15,9 +15,7 @@ from remotesam_geo.geo.ground import ground_area, pixel_size, plan_geobox
 def box_at(lon, lat, crs, resolution, pixels=400):
     x, y = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(lon, lat)
     half = pixels * resolution / 2
-    return GeoBox.from_bbox(
-        (x - half, y - half, x + half, y + half), crs=crs, resolution=resolution
-    )
+    return GeoBox.from_bbox((x - half, y - half, x + half, y + half), crs=crs, resolution=resolution)
 
 
 @pytest.mark.parametrize("lat", [-60, 0.5, 45, 60])
@@ -29,9 +27,7 @@ def test_web_mercator_pixels_shrink_with_the_cosine_of_the_latitude(lat):
 
 def test_a_degree_is_measured_on_the_ellipsoid():
     size = pixel_size(box_at(10, 45, "EPSG:4326", 1e-5))
-    assert size.y == pytest.approx(
-        1.11132, rel=1e-4
-    )  # published length of a degree of latitude at 45
+    assert size.y == pytest.approx(1.11132, rel=1e-4)  # published length of a degree of latitude at 45
     assert size.x == pytest.approx(0.78847, rel=1e-4)  # and of longitude
 
 
@@ -56,13 +52,9 @@ def test_another_resolution_keeps_the_corner_and_covers_all():
     assert plan.extent.geom.buffer(1e-6).covers(box.extent.geom)
 
 
-@pytest.mark.parametrize(
-    ("lon", "lat", "zone"), [(10, 60, 32632), (10, -60, 32732), (180, 60, 32660)]
-)
+@pytest.mark.parametrize(("lon", "lat", "zone"), [(10, 60, 32632), (10, -60, 32732), (180, 60, 32660)])
 def test_degrees_far_from_the_equator_are_asked_in_local_utm(lon, lat, zone):
-    box = GeoBox.from_bbox(
-        (lon - 0.01, lat - 0.01, lon + 0.01, lat + 0.01), crs="EPSG:4326", resolution=1e-4
-    )
+    box = GeoBox.from_bbox((lon - 0.01, lat - 0.01, lon + 0.01, lat + 0.01), crs="EPSG:4326", resolution=1e-4)
     plan = plan_geobox(box)
     assert plan.crs.epsg in (zone, 32601)  # 180 belongs to two zones
     assert pixel_size(plan).square

@@ -94,9 +94,7 @@ def test_a_zarr_store_is_read_by_the_workers(tmp_path, raster, client):
     scene = open_raster(raster)[["red", "green", "blue"]].clip(30).drop_vars("items")
     scene.to_zarr(tmp_path / "scene.zarr", consolidated=False)
     jobs = [
-        Job.create(
-            tmp_path / name, tmp_path / "scene.zarr", PROMPTS, "tests.colours:Colours", block=2
-        )
+        Job.create(tmp_path / name, tmp_path / "scene.zarr", PROMPTS, "tests.colours:Colours", block=2)
         for name in ("here", "there")
     ]
     jobs[0].run()
@@ -115,9 +113,7 @@ def test_workers_that_die_are_replaced(tmp_path, raster, client):
     is_whole(job, here)
 
 
-def test_a_window_that_kills_its_workers_is_left_out_and_told(
-    tmp_path, raster, client, monkeypatch
-):
+def test_a_window_that_kills_its_workers_is_left_out_and_told(tmp_path, raster, client, monkeypatch):
     monkeypatch.setattr(asking, "TRIES", 1)
     monkeypatch.setattr(client.cluster.scheduler, "allowed_failures", 0)
     (tmp_path / "none").mkdir()
@@ -130,13 +126,9 @@ def test_a_window_that_kills_its_workers_is_left_out_and_told(
     assert table["waiting"].item() == 0
     with pytest.warns(RemoteSAMWarning):
         assert job.retry_failures(client)["poison"].item() == 1  # not given out again
-    healthy = make_job(
-        tmp_path / "job", path, model=Colours(), block=1, prompts=("red",), seam="paste"
-    )
+    healthy = make_job(tmp_path / "job", path, model=Colours(), block=1, prompts=("red",), seam="paste")
     healthy.retry_failures(client, poison=True)
-    clean = make_job(
-        tmp_path / "clean", path, model=Colours(), block=1, prompts=("red",), seam="paste"
-    )
+    clean = make_job(tmp_path / "clean", path, model=Colours(), block=1, prompts=("red",), seam="paste")
     clean.run()
     is_whole(healthy, clean)
 
@@ -232,9 +224,7 @@ def test_broken_off_it_leaves_nothing_on_the_cluster(tmp_path, raster, client):
         job._make_room(records, group)
         lacking = todo(records, group)
         with pytest.raises(StopError):
-            asking.ask_there(
-                records, group, lacking, opener, client, on_error="raise", progress=stop
-            )
+            asking.ask_there(records, group, lacking, opener, client, on_error="raise", progress=stop)
     assert all(state.status != "pending" for state in client.futures.values())
     job.run(client)
     here = make_job(tmp_path / "here", raster, block=1)

@@ -94,9 +94,7 @@ def test_only_an_area_of_interest_is_asked(tmp_path, raster, seam):
     corner = gpd.GeoSeries([shapely.box(500090, 4999900, 500140, 4999940)], crs=32633)
     model = Counting()
     job = make_job(tmp_path / "job", raster, geometry=corner, seam=seam, model=model)
-    expected = RemoteSAM(Colours()).segment(
-        open_raster(raster), PROMPTS, geometry=corner, seam=seam, progress=False
-    )
+    expected = RemoteSAM(Colours()).segment(open_raster(raster), PROMPTS, geometry=corner, seam=seam, progress=False)
     told = job.estimate(measure=False)
     assert 0 < told.windows < 30
     assert len(told.footprints) == told.windows
@@ -121,12 +119,8 @@ def test_features_are_drawn_and_chosen_as_by_the_verbs(tmp_path, raster):
     ):
         expected = model.segment(open_raster(raster), PROMPTS, progress=False, **options)
         found = job.answer(**options)
-        if (
-            "parts" in options
-        ):  # blocks are of other sizes: what is cut differs, not what it adds up to
-            found, expected = (
-                table.drop_duplicates("id").drop(columns="geometry") for table in (found, expected)
-            )
+        if "parts" in options:  # blocks are of other sizes: what is cut differs, not what it adds up to
+            found, expected = (table.drop_duplicates("id").drop(columns="geometry") for table in (found, expected))
             pd.testing.assert_frame_equal(
                 found.drop(columns="run_id").reset_index(drop=True),
                 expected.drop(columns="run_id").reset_index(drop=True),
@@ -384,9 +378,7 @@ def test_a_stretch_is_measured_once(tmp_path, raster):
     assert json.loads(job.frozen.origin.stretch)["of"] == "values"
     job.run()
     limits = job.frozen.origin.stretch
-    expected = RemoteSAM(Colours()).segment(
-        open_raster(raster), PROMPTS, stretch=limits, progress=False
-    )
+    expected = RemoteSAM(Colours()).segment(open_raster(raster), PROMPTS, stretch=limits, progress=False)
     same(job.answer(), expected)
 
 
@@ -410,9 +402,7 @@ def test_a_job_over_a_remote_file_reads_little_more_than_once(tmp_path):
         # A cache much smaller than the file: what was read is not simply kept.
         trust, size = Trust(hosts=("127.0.0.1",)), path.stat().st_size
         scenes = [
-            open_raster(
-                f"{server.url}/remote.tif", policy=ReadPolicy(trust=trust, cache_bytes=bytes_kept)
-            )
+            open_raster(f"{server.url}/remote.tif", policy=ReadPolicy(trust=trust, cache_bytes=bytes_kept))
             for bytes_kept in (size, size // 3)
         ]
         server.forget()

@@ -111,9 +111,7 @@ def test_another_process_finds_the_network_and_the_contours(tmp_path):
         decoder_hidden_size=8,
     )  # fmt: skip
     SegformerForSemanticSegmentation(config).save_pretrained(tmp_path / "contours")
-    contours = ContourModel.from_pretrained(
-        tmp_path / "contours", resolution=64, precision="float32"
-    )
+    contours = ContourModel.from_pretrained(tmp_path / "contours", resolution=64, precision="float32")
     here = asked("tiny", contours)
     assert here.weights.contours.endswith("at 64 px in float32")
     there = reopened(json.loads(json.dumps(here.recipe)), here.weights)

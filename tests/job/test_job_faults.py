@@ -78,9 +78,7 @@ def test_a_predictor_that_raises_costs_no_more_than_its_block(tmp_path, raster, 
         warnings.simplefilter("always")
         with pytest.raises(kind):
             job.run()
-    resume = (
-        r"of \d+ windows x prompts are stored\. To go on: Job\.open\('.*', model=\.\.\.\)\.run\(\)"
-    )
+    resume = r"of \d+ windows x prompts are stored\. To go on: Job\.open\('.*', model=\.\.\.\)\.run\(\)"
     stopped = [each for each in told if re.search(resume, str(each.message))]
     assert len(stopped) == (kind is KeyboardInterrupt)
     assert not [thread for thread in threading.enumerate() if thread.name == "remotesam"]
@@ -108,9 +106,7 @@ def break_a_sector(monkeypatch):
     return read
 
 
-def test_a_place_that_cannot_be_read_is_noted_retried_and_heals(
-    tmp_path, raster, clean, monkeypatch
-):
+def test_a_place_that_cannot_be_read_is_noted_retried_and_heals(tmp_path, raster, clean, monkeypatch):
     read = break_a_sector(monkeypatch)
     job = make_job(tmp_path, raster)
     with pytest.raises(ReadError, match="a bad sector"):
@@ -344,9 +340,7 @@ def read_only(raster):
             path.chmod(0o755)
 
 
-@pytest.mark.skipif(
-    not hasattr(os, "geteuid"), reason="modes of folders are those of POSIX systems"
-)
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="modes of folders are those of POSIX systems")
 @pytest.mark.parametrize("keep", [True, False])
 def test_a_read_only_folder_answers(tmp_path, raster, clean, read_only, keep):
     job = make_job(tmp_path / "job", raster, keep_probabilities=keep)

@@ -308,9 +308,7 @@ def test_killed_drivers_lose_nothing(tmp_path, clean, campaign, kind):
     random = np.random.default_rng(11)
     for number in range(max(4, CASES // 40)):
         moments = [int(after) for after in random.integers(0, 90, random.integers(1, 5))]
-        tried.case(
-            partial(killed_case, tmp_path / f"{number}", raster, OPTIONS[kind], expected, moments)
-        )
+        tried.case(partial(killed_case, tmp_path / f"{number}", raster, OPTIONS[kind], expected, moments))
 
 
 def test_a_plan_that_was_exchanged_is_noticed(tmp_path, clean):

@@ -24,9 +24,7 @@ ODD = (
 def places(doc, path=()):
     """The way to every value of a document."""
     yield path
-    pairs = (
-        doc.items() if isinstance(doc, dict) else enumerate(doc) if isinstance(doc, list) else ()
-    )
+    pairs = doc.items() if isinstance(doc, dict) else enumerate(doc) if isinstance(doc, list) else ()
     for key, value in pairs:
         yield from places(value, (*path, key))
 
@@ -56,9 +54,7 @@ def job(tmp_path_factory):
 
 
 def test_a_plan_of_anybody_is_understood_or_refused(tmp_path, job, campaign):
-    counted = campaign(
-        "job folders", "values of plan.json changed, removed and doubled, with hashes that fit"
-    )
+    counted = campaign("job folders", "values of plan.json changed, removed and doubled, with hashes that fit")
     expected = job.answer().drop(columns="run_id")
     doc = json.loads((job.folder / "plan.json").read_text())
     ways = [path for path in places(doc) if path and path[0] != "seal"]

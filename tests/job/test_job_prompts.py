@@ -23,10 +23,7 @@ def raster(tmp_path_factory):
 
 def contents(folder):
     """Every file and folder, with its bytes."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
-        for path in folder.rglob("*")
-    }
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
 
 
 def maps(job):
@@ -54,9 +51,7 @@ def test_a_prompt_is_removed_with_what_is_stored_of_it(tmp_path, raster, keep):
     for name in folders:
         assert set(contents(job.folder / name)) == set(contents(one.folder / name))
     with job._records() as ours, one._records() as theirs:
-        assert {key for key, own in ours.ledger._layers.items() if own} == set(
-            theirs.ledger._layers
-        )
+        assert {key for key, own in ours.ledger._layers.items() if own} == set(theirs.ledger._layers)
     # Added again, it is predicted again, and nothing else.
     model = Counting()
     job = Job.open(both.folder, model=model)
@@ -101,9 +96,7 @@ def test_removals_that_cannot_be_are_refused(tmp_path, raster):
 
 
 @pytest.mark.parametrize("keep", [True, False])
-def test_a_removal_that_is_killed_at_any_step_leaves_a_job_that_works(
-    tmp_path, raster, keep, monkeypatch
-):
+def test_a_removal_that_is_killed_at_any_step_leaves_a_job_that_works(tmp_path, raster, keep, monkeypatch):
     class Killed(BaseException):
         pass
 
@@ -168,15 +161,11 @@ def test_answers_are_given_for_the_prompts_that_are_complete(tmp_path, raster, k
     job.add({"green": "green things", "blue": "blue things"}, threshold=0.5)
     with pytest.warns(RemoteSAMWarning, match="stopped"), pytest.raises(KeyboardInterrupt):
         job.run()
-    told = (
-        r"not complete are left out: 'green' \(\d+ of 30 .*'blue' \(\d+ of 30 .*run\(\).*remove\(\)"
-    )
+    told = r"not complete are left out: 'green' \(\d+ of 30 .*'blue' \(\d+ of 30 .*run\(\).*remove\(\)"
     with pytest.warns(RemoteSAMWarning, match=told):
         found = job.answer()
     assert found.equals(expected)
-    assert [
-        each["label"] for each in json.loads(found.attrs["remotesam"])["asked"][0]["prompts"]
-    ] == ["red"]
+    assert [each["label"] for each in json.loads(found.attrs["remotesam"])["asked"][0]["prompts"]] == ["red"]
     with pytest.warns(RemoteSAMWarning, match="answered as far as they are done: 'green'"):
         partial = job.answer(partial=True)
     assert set(partial.label) > {"red"}
@@ -251,11 +240,7 @@ def each(table):
 def test_options_of_a_new_job_are_checked_before_anything_is_written(tmp_path, raster, name, value):
     with pytest.raises(InputError) as refused:
         make_job(tmp_path / "job", raster, **{name: value})
-    assert (
-        name in str(refused.value)
-        or repr(value) in str(refused.value)
-        or "geometry" in str(refused.value)
-    )
+    assert name in str(refused.value) or repr(value) in str(refused.value) or "geometry" in str(refused.value)
     assert not (tmp_path / "job").exists()
 
 
@@ -342,10 +327,7 @@ def test_a_stopped_job_says_how_to_go_on(tmp_path, raster, monkeypatch, verb):
     with pytest.warns(RemoteSAMWarning) as told, pytest.raises(KeyboardInterrupt):
         getattr(job, verb)()
     (text,) = [str(each.message) for each in told if each.category is RemoteSAMWarning]
-    assert (
-        text
-        == f"stopped: 0 of 60 windows x prompts are stored. To go on: Job.open({place!r}, model=...).{verb}()"
-    )
+    assert text == f"stopped: 0 of 60 windows x prompts are stored. To go on: Job.open({place!r}, model=...).{verb}()"
     monkeypatch.setattr(job, "_recipe", {"network": "one that plan.json names"})
     with pytest.warns(RemoteSAMWarning) as told, pytest.raises(KeyboardInterrupt):
         getattr(job, verb)()

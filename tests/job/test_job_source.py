@@ -192,9 +192,7 @@ def test_secrets_are_found_and_taken_off(href):
 
 
 @pytest.mark.parametrize("where", ["https://127.0.0.1:{port}", "http://me:SECRET@127.0.0.1:{port}"])
-@pytest.mark.parametrize(
-    "query", ["?sig=SECRET", "?X-Amz-Signature=SECRET", "?token=SECRET&page=1"]
-)
+@pytest.mark.parametrize("query", ["?sig=SECRET", "?X-Amz-Signature=SECRET", "?token=SECRET&page=1"])
 def test_a_signed_address_is_refused_or_signed_again(tmp_path, where, query):
     raster, policy = (
         write_raster(tmp_path / "scene.tif"),
@@ -207,15 +205,11 @@ def test_a_signed_address_is_refused_or_signed_again(tmp_path, where, query):
         port = server.url.rpartition(":")[2]
         recipe = Recipe.of(open_raster(raster))
         text = recipe.to_json().replace(str(raster), where.format(port=port) + "/scene.tif" + query)
-        with pytest.raises(
-            InputError, match=r"holds a signature or password.*HrefSigner"
-        ) as refused:
+        with pytest.raises(InputError, match=r"holds a signature or password.*HrefSigner") as refused:
             Recipe.from_json(text).to_json()
         assert "SECRET" not in str(refused.value)
         scene = Recipe.from_json(text).open(policy=policy)
-        with pytest.raises(
-            InputError, match=r"holds a signature or password.*HrefSigner"
-        ) as refused:
+        with pytest.raises(InputError, match=r"holds a signature or password.*HrefSigner") as refused:
             Job.create(tmp_path / "job", scene, PROMPTS, Colours(), policy=policy)
         assert "SECRET" not in str(refused.value)
         assert not (tmp_path / "job").exists()
@@ -239,8 +233,6 @@ def test_causes_of_failures_hold_no_secret(tmp_path):
     job = make_job(tmp_path / "job", write_raster(tmp_path / "scene.tif"), model=Counting(fail))
     with pytest.warns(RemoteSAMWarning) as told:
         job.run(on_error="skip")
-    assert "SECRET" not in " ".join(job.failures()["cause"]) + " ".join(
-        str(each.message) for each in told
-    )
+    assert "SECRET" not in " ".join(job.failures()["cause"]) + " ".join(str(each.message) for each in told)
     everything = b"".join(path.read_bytes() for path in job.folder.rglob("*") if path.is_file())
     assert b"SECRET" not in everything

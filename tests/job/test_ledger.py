@@ -27,9 +27,7 @@ WINDOWS = 4
 
 
 def entry(block, failed=(), *, empty=0, moment=0, digest="d"):
-    misses = tuple(
-        FailedWindow(tile=block * WINDOWS + tile, cause=f"cause {tile}") for tile in failed
-    )
+    misses = tuple(FailedWindow(tile=block * WINDOWS + tile, cause=f"cause {tile}") for tile in failed)
     return BlockRecord(
         layer="a", moment=moment, block=block, windows=WINDOWS, empty=empty, digest=digest,
         misses=misses,
@@ -87,8 +85,7 @@ def test_windows_are_counted_once_and_attempts_add_up(steps):
         assert counts["failed"] == sum(n < POISON for n in attempts.values())
         assert set(ledger.known("a")) == set(truth)
         found = {
-            (moment, block, miss.tile - block * WINDOWS): miss.attempts
-            for moment, block, miss in ledger.misses("a")
+            (moment, block, miss.tile - block * WINDOWS): miss.attempts for moment, block, miss in ledger.misses("a")
         }
         assert found == attempts
         assert ledger.counts("b") == dict.fromkeys(("done", "empty", "failed", "poison"), 0)
@@ -207,9 +204,7 @@ def test_a_lock_names_its_holder_and_outlives_no_process(tmp_path):
         assert not taken_over
 
 
-@pytest.mark.parametrize(
-    "note", [b'{"host": "fa', b"\xff\xfe", b"[1]", b"7", bytes(40), b"[" * 9999]
-)
+@pytest.mark.parametrize("note", [b'{"host": "fa', b"\xff\xfe", b"[1]", b"7", bytes(40), b"[" * 9999])
 def test_a_damaged_note_keeps_nobody_out(tmp_path, note):
     (tmp_path / "lock").write_bytes(note)
     with pytest.warns(RemoteSAMWarning, match="taking over .* process unknown"), lock(tmp_path):

@@ -29,9 +29,7 @@ def test_every_block_comes_back_and_those_without_data_take_no_room(tmp_path):
     blocks = [GRID.block_at(index) for index in range(np.prod(GRID.blocks))]
     maps[(1, *blocks[2].core.within(GRID.raster))] = NO_DATA
     marks = {
-        (moment, block): store.write(
-            "a", moment, block, maps[(moment, *block.core.within(GRID.raster))], GRID
-        )
+        (moment, block): store.write("a", moment, block, maps[(moment, *block.core.within(GRID.raster))], GRID)
         for moment in (0, 1)
         for block in blocks
     }
@@ -86,9 +84,7 @@ def test_any_change_of_a_block_is_noticed(tmp_path):
         flipped = bytearray(whole)
         flipped[place] ^= 1 << int(random.integers(8))
         refused(bytes(flipped))
-        if (
-            place < len(whole) - 24
-        ):  # a seal that was flipped itself is noticed by the ledger's digest
+        if place < len(whole) - 24:  # a seal that was flipped itself is noticed by the ledger's digest
             with pytest.raises(DamagedBlockError):
                 store.found("a", 0, block, GRID)
     for data in (None, b"", whole[:-1], whole[:20], whole + b"x", bytes(len(whole))):

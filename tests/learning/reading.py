@@ -10,9 +10,7 @@ from scipy import ndimage
 
 from remotesam_geo.learning.synthetic import CLASSES, COLOURS
 
-NOUNS = {kind.name: name for name, kind in CLASSES.items()} | {
-    kind.plural: name for name, kind in CLASSES.items()
-}
+NOUNS = {kind.name: name for name, kind in CLASSES.items()} | {kind.plural: name for name, kind in CLASSES.items()}
 NOUN = "|".join(sorted(NOUNS, key=len, reverse=True))
 COLOUR = "|".join(COLOURS)
 ANCHOR = rf"the (?:(?P<tint>{COLOUR}) )?(?P<anchor>{NOUN})"

@@ -22,9 +22,7 @@ from remotesam_geo.raster.warp import warp
 from tests.campaign import CASES
 
 # Pixels of a kilometre are right here: what is planted is no building.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*is typically:remotesam_geo.errors.RemoteSAMWarning"
-)
+pytestmark = pytest.mark.filterwarnings("ignore:.*is typically:remotesam_geo.errors.RemoteSAMWarning")
 
 WGS84 = Geod(ellps="WGS84")
 
@@ -47,10 +45,7 @@ def scene_on(geobox, bright):
     """A grey scene with bright pixels."""
     level = np.where(bright, 255, 60).astype(np.uint8)
     coords = xr_coords(geobox)
-    bands = {
-        name: xr.DataArray(level, dims=geobox.dimensions, coords=coords)
-        for name in ("red", "green", "blue")
-    }
+    bands = {name: xr.DataArray(level, dims=geobox.dimensions, coords=coords) for name in ("red", "green", "blue")}
     return xr.Dataset(bands)
 
 
@@ -106,10 +101,7 @@ def true_area(shape, crs):
     degrees = shapely.transform(fine, lambda xy: np.stack(to.transform(*xy.T), axis=1))
     return sum(
         abs(body.geod.geometry_area_perimeter(shapely.Polygon(part.exterior))[0])
-        - sum(
-            abs(body.geod.geometry_area_perimeter(shapely.Polygon(hole))[0])
-            for hole in part.interiors
-        )
+        - sum(abs(body.geod.geometry_area_perimeter(shapely.Polygon(hole))[0]) for hole in part.interiors)
         for part in shapely.get_parts([degrees])
     )
 
@@ -193,9 +185,7 @@ def one_outline(rng):
     shapes = [shapely.Point(*xy).buffer(*s, quad_segs=2) for xy, s in zip(place, size, strict=True)]
     shapes[0] = shapely.box(*shapes[0].bounds) - shapely.Point(*place[0]).buffer(size[0, 0] / 3)
     shapes[1] = shapely.MultiPolygon([shapes[1], shapely.box(*(place[1] + 40), *(place[1] + 45))])
-    shapes = shapely.transform(
-        np.array(shapes, object), lambda xy: np.stack(geobox.affine * tuple(xy.T), axis=1)
-    )
+    shapes = shapely.transform(np.array(shapes, object), lambda xy: np.stack(geobox.affine * tuple(xy.T), axis=1))
     side = np.sqrt(abs(geobox.affine.determinant))
     middle = float(rng.uniform(-180, 180)) if target.is_geographic else None
     done = carry(shapes, source, target, pixel=side, middle=middle)
@@ -210,18 +200,14 @@ def one_outline(rng):
     # Beside the rim of a disk little of a pixel is much ground.
     share = 0.15 if any(rim in str(geobox.crs) for rim in ("geos", "ortho")) else 0.01
     slack = share * truth + 1.0 * truth / np.maximum(shapely.area(kept) / side**2, 1e-9) ** 0.5
-    near = (
-        np.abs(shapely.bounds(placed)).max(axis=1) < 5e7
-    )  # not beside a pole that lies at infinity
+    near = np.abs(shapely.bounds(placed)).max(axis=1) < 5e7  # not beside a pole that lies at infinity
     assert (np.abs(areas - truth) <= slack)[near].all()
     lost = (shapely.area(shapes[some]) - shapely.area(kept)) / shapely.area(shapes[some])
     assert (done.cut[some] | (lost <= 0.0101)).all()
 
 
 def test_outlines_in_any_crs_are_finite_and_as_large_as_they_were(campaign):
-    tried = campaign(
-        "Outlines in any CRS", "polygons of 17 CRSs carried to 14 others, over poles and seams"
-    )
+    tried = campaign("Outlines in any CRS", "polygons of 17 CRSs carried to 14 others, over poles and seams")
     for case in range(CASES // 2):
         tried.case(lambda case=case: one_outline(np.random.default_rng((23, case))))
 
@@ -354,9 +340,7 @@ def test_a_feature_across_the_antimeridian_is_cut_where_a_map_ends():
 def test_a_raster_with_no_plane_is_refused_with_what_to_do():
     box = GeoBox.from_bbox((-180, -80, 180, 80), crs="EPSG:4326", resolution=1)
     for resolution in ("native", 20_000):
-        with pytest.raises(
-            InputError, match=r"longitudes -180 to 180.*ask smaller parts, load\(..., bbox=...\)"
-        ):
+        with pytest.raises(InputError, match=r"longitudes -180 to 180.*ask smaller parts, load\(..., bbox=...\)"):
             plan_geobox(box, resolution)
 
 
@@ -378,14 +362,7 @@ def test_wide_rasters_keep_their_pixels():
             continue
         plan = plan_geobox(box)
         assert f"+proj={kind}" in str(plan.crs)
-        ground = (
-            350
-            / 360
-            * 2
-            * np.pi
-            * 6371**2
-            * (np.sin(np.radians(north)) - np.sin(np.radians(south)))
-        )
+        ground = 350 / 360 * 2 * np.pi * 6371**2 * (np.sin(np.radians(north)) - np.sin(np.radians(south)))
         inside = plan.shape.x * plan.shape.y * pixel_size(plan).metres ** 2 / 1e6
         assert inside > ground
 
@@ -454,9 +431,7 @@ def test_pixels_are_taken_from_their_places_at_poles_and_seams(crs, x, y, resolu
     height, width = source.shape.yx
     numbers = np.arange(height * width, dtype=np.float32).reshape(1, height, width)
     half = 100 * resolution
-    target = GeoBox.from_bbox(
-        (x - half, y - half, x + half, y + half), crs=crs, resolution=resolution
-    )
+    target = GeoBox.from_bbox((x - half, y - half, x + half, y + half), crs=crs, resolution=resolution)
     warped, valid = warp(numbers, np.ones((height, width), bool), source, target, nearest=True)
     col, row = np.meshgrid(np.arange(200) + 0.5, np.arange(200) + 0.5)
     to_degrees = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)

@@ -54,9 +54,7 @@ def test_the_map_depends_on_the_plan_alone(data, seam):
     window = data.draw(st.integers(8, 40))
     overlap = 2 * data.draw(st.integers(0, window // 4))
     reference = Grid(shape=shape, window=window, overlap=overlap)
-    expected = stitch(
-        reference, reference.raster, answers_of(reference, place), prompts=1, seam=seam
-    )
+    expected = stitch(reference, reference.raster, answers_of(reference, place), prompts=1, seam=seam)
     grid = Grid(shape=shape, window=window, overlap=overlap, block=data.draw(st.integers(1, 5)))
     work = Work(
         source=Picture(shape, moments=2),
@@ -96,9 +94,7 @@ def test_each_window_is_asked_once(seam):
         return predict(pictures, expressions)
 
     grid = Grid(shape=(300, 500), window=32, overlap=16, block=3)
-    whole(
-        Work(source=Picture(grid.shape), grid=grid, expressions=("x",), seam=seam), predict=counting
-    )
+    whole(Work(source=Picture(grid.shape), grid=grid, expressions=("x",), seam=seam), predict=counting)
     assert sum(asked) == len(grid)
 
 
@@ -142,9 +138,7 @@ def test_a_predictor_that_fails_on_one_window_costs_that_window():
 
     work = Work(source=source, grid=grid, expressions=("x",), batch=4, on_error="skip")
     found, failures = whole(work, predict=fragile)
-    assert [(failure.tile, failure.cause) for failure in failures] == [
-        (6, "RuntimeError: out of memory")
-    ]
+    assert [(failure.tile, failure.cause) for failure in failures] == [(6, "RuntimeError: out of memory")]
     assert (found == FAILED).sum() == 32 * 32
 
 

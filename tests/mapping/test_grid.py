@@ -83,9 +83,7 @@ def test_an_area_selects_the_tiles_that_it_touches(data):
     expected = [
         tile.index
         for tile in grid
-        if area.intersects(
-            shapely.box(tile.core.left, tile.core.top, tile.core.right, tile.core.bottom)
-        )
+        if area.intersects(shapely.box(tile.core.left, tile.core.top, tile.core.right, tile.core.bottom))
     ]
     assert list(grid.touching(area)) == expected
 

@@ -44,12 +44,8 @@ def by_first_pixel(found):
     rows, outlines = [], []
     for features in found:
         table = features.table
-        rows += np.column_stack(
-            [table.first, table.count, table.total, table.peak, table.box]
-        ).tolist()
-        outlines += (
-            list(features.polygons) if features.polygons is not None else [None] * len(table)
-        )
+        rows += np.column_stack([table.first, table.count, table.total, table.peak, table.box]).tolist()
+        outlines += list(features.polygons) if features.polygons is not None else [None] * len(table)
     order = sorted(range(len(rows)), key=rows.__getitem__)
     return [rows[index] for index in order], [outlines[index] for index in order]
 
@@ -69,10 +65,7 @@ def test_features_equal_those_of_the_raster_in_one_piece(grid, seed, share):
     codes = noise(grid.shape, seed, share)
     rows, outlines = by_first_pixel(joined(codes, grid))
     whole = components(codes).table
-    assert (
-        rows
-        == np.column_stack([whole.first, whole.count, whole.total, whole.peak, whole.box]).tolist()
-    )
+    assert rows == np.column_stack([whole.first, whole.count, whole.total, whole.peak, whole.box]).tolist()
     one = Grid(shape=grid.shape, window=max(grid.shape) + 2, overlap=0)
     _, expected = by_first_pixel(joined(codes, one))
     assert len(outlines) == len(expected)
@@ -82,9 +75,7 @@ def test_features_equal_those_of_the_raster_in_one_piece(grid, seed, share):
     assert count == len(outlines)
     assert all(shapely.is_valid(outlines))
     if outlines:
-        painted = rasterize(
-            [(shape, index + 1) for index, shape in enumerate(outlines)], grid.shape, dtype=np.int32
-        )
+        painted = rasterize([(shape, index + 1) for index, shape in enumerate(outlines)], grid.shape, dtype=np.int32)
         np.testing.assert_array_equal(painted, labels)
 
 
@@ -123,8 +114,7 @@ def test_hulls_join_too(grid, seed):
         for a, b in zip(features.hulls.begin[:-1], features.hulls.begin[1:], strict=True)
     )
     assert areas == sorted(
-        shapely.Polygon(expected.points[a:b]).area
-        for a, b in zip(expected.begin[:-1], expected.begin[1:], strict=True)
+        shapely.Polygon(expected.points[a:b]).area for a, b in zip(expected.begin[:-1], expected.begin[1:], strict=True)
     )
 
 

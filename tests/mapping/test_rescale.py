@@ -52,14 +52,10 @@ def test_any_box_equals_that_part_of_the_whole(data, name, seed):
     np.testing.assert_array_equal(part_rgb, all_rgb[here])
 
 
-@pytest.mark.parametrize(
-    ("name", "turn"), [("same", slice(None)), ("flipped", slice(None, None, -1))]
-)
+@pytest.mark.parametrize(("name", "turn"), [("same", slice(None)), ("flipped", slice(None, None, -1))])
 def test_pixels_that_fall_on_pixels_are_untouched(name, turn):
     rgb, valid = raster((60, 80), 1)
-    out, known = resampled(
-        Resampling(source=SOURCE, target=TARGETS[name]), whole(SOURCE), rgb, valid
-    )
+    out, known = resampled(Resampling(source=SOURCE, target=TARGETS[name]), whole(SOURCE), rgb, valid)
     np.testing.assert_array_equal(known, valid[turn])
     np.testing.assert_array_equal(out[known], rgb[turn][known])
 

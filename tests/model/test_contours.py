@@ -92,9 +92,7 @@ def test_the_file_has_the_layout_of_the_released_one(folder):
 def test_a_batch_equals_its_members(folder):
     images = pictures(5, 64, 64)
     one = ContourModel.from_pretrained(folder, resolution=64, device="cpu", precision="float32")
-    several = ContourModel.from_pretrained(
-        folder, resolution=64, device="cpu", precision="float32", batch=4
-    )
+    several = ContourModel.from_pretrained(folder, resolution=64, device="cpu", precision="float32", batch=4)
     codes = one(images)
     for index, image in enumerate(images):
         np.testing.assert_array_equal(one(image[None])[0], codes[index])
@@ -114,9 +112,7 @@ def test_threads_get_the_answers_of_one(folder):
 
 def test_bfloat16_is_close(folder):
     images = pictures(2, 64, 64)
-    exact = ContourModel.from_pretrained(folder, resolution=64, device="cpu", precision="float32")(
-        images
-    ).astype(int)
+    exact = ContourModel.from_pretrained(folder, resolution=64, device="cpu", precision="float32")(images).astype(int)
     model = ContourModel.from_pretrained(folder, resolution=64, device="cpu", precision="bfloat16")
     error = np.abs(model(images) - exact)
     assert 0 < error.max() <= 40
@@ -126,9 +122,7 @@ def test_bfloat16_is_close(folder):
 @pytest.mark.gpu
 def test_cuda_is_close(folder):
     images = pictures(5, 64, 64)
-    exact = ContourModel.from_pretrained(folder, resolution=64, device="cpu", precision="float32")(
-        images
-    ).astype(int)
+    exact = ContourModel.from_pretrained(folder, resolution=64, device="cpu", precision="float32")(images).astype(int)
     assert np.abs(ContourModel.from_pretrained(folder, resolution=64)(images) - exact).max() <= 40
 
 
@@ -159,9 +153,7 @@ def test_the_checkpoint_s_own_normalisation_is_used(folder, tmp_path):
     np.testing.assert_array_equal(ours(images), plain(images))
     assert not np.array_equal(
         ours(images),
-        ContourModel.from_pretrained(folder, resolution=64, device="cpu", precision="float32")(
-            images
-        ),
+        ContourModel.from_pretrained(folder, resolution=64, device="cpu", precision="float32")(images),
     )
     (tmp_path / "preprocessor_config.json").write_text('{"image_mean": 3}')
     with pytest.raises(ModelError, match="is damaged"):

@@ -77,9 +77,7 @@ def test_float32_agrees_with_the_plain_network_in_float64(sizes, seed):
     model = reference_model(small_config(**sizes), seed)
     images, ids, mask = cases(model.config, 1 + seed)
     images = np.stack([picture(seed * 10 + row, len(image)) for row, image in enumerate(images)])
-    difference = answers(InferenceEngine(model), images, ids, mask) - exact(
-        model, images, ids, mask
-    )
+    difference = answers(InferenceEngine(model), images, ids, mask) - exact(model, images, ids, mask)
     assert difference.abs().max() < 5e-5
     assert difference.abs().mean() < 5e-6
 
@@ -115,9 +113,7 @@ def test_nearly_equal_tokens_are_no_trouble(model):
     truth = exact(network, images, ids, mask)
     ours = answers(InferenceEngine(network), images, ids, mask)
     with torch.inference_mode():
-        plain = network(pixel_values(images, model.config).float(), ids, mask).logits.softmax(1)[
-            :, 1
-        ]
+        plain = network(pixel_values(images, model.config).float(), ids, mask).logits.softmax(1)[:, 1]
     assert (ours - truth).abs().max() < 1e-4
     assert (ours - truth).abs().max() < 0.2 * (plain - truth).abs().max()
 
@@ -142,9 +138,7 @@ def test_the_engine_never_drops_out_nor_touches_the_model(model):
     before = weights_sha256(network)
     images, ids, mask = cases(model.config)
     engine = InferenceEngine(network)
-    assert torch.equal(
-        answers(engine, images, ids, mask), answers(InferenceEngine(model), images, ids, mask)
-    )
+    assert torch.equal(answers(engine, images, ids, mask), answers(InferenceEngine(model), images, ids, mask))
     assert network.training
     assert network.text_encoder.training
     assert weights_sha256(network) == before
@@ -184,9 +178,7 @@ def test_the_softmax_without_a_shift_falls_back_where_it_must(model, scale, monk
         block.attn.relative_position_bias_table *= scale
     sizes = {"side": block.side, "window": block.window, "heads": 2, "shift": block.shift}
     ours = InferenceBlock(weights_of(block), **sizes, plan=plan(torch.bfloat16))
-    other = InferenceBlock(
-        weights_of(block), **sizes, plan=plan(torch.bfloat16, fused_attention=True)
-    )
+    other = InferenceBlock(weights_of(block), **sizes, plan=plan(torch.bfloat16, fused_attention=True))
     shifted = []
     softmax = torch.Tensor.softmax
     monkeypatch.setattr(torch.Tensor, "softmax", lambda *args: shifted.append(1) or softmax(*args))
@@ -202,9 +194,7 @@ def test_the_softmax_without_a_shift_falls_back_where_it_must(model, scale, monk
 
 
 @settings(max_examples=20)
-@given(
-    st.integers(1, 21), st.integers(1, 5), st.integers(1, 4), st.integers(1, 6), st.integers(1, 2)
-)
+@given(st.integers(1, 21), st.integers(1, 5), st.integers(1, 4), st.integers(1, 6), st.integers(1, 2))
 def test_folded_upsampling_is_upsampling_and_convolution(half, coarse, finer, out, batch):
     generator = torch.Generator().manual_seed(half)
     exactly = plan(torch.float64, linear="plain")

@@ -140,9 +140,7 @@ def test_every_parameter_that_can_receives_a_gradient():
     without = [name for name, parameter in model.named_parameters() if parameter.grad is None]
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
     assert all(name.startswith("backbone.layers.3.") for name in without)
-    assert {
-        name.removeprefix("backbone.layers.3.").partition(".")[0] + "." for name in without
-    } == {*IDLE}
+    assert {name.removeprefix("backbone.layers.3.").partition(".")[0] + "." for name in without} == {*IDLE}
 
 
 def test_the_rotation_keeps_its_gradient(model):
@@ -248,10 +246,7 @@ def test_saved_and_loaded_it_is_the_same(model, tmp_path):
     model.save_pretrained(tmp_path)
     loaded = RemoteSAMModel.from_pretrained(tmp_path)
     assert not loaded.training
-    assert all(
-        torch.equal(tensor, loaded.state_dict()[name])
-        for name, tensor in model.state_dict().items()
-    )
+    assert all(torch.equal(tensor, loaded.state_dict()[name]) for name, tensor in model.state_dict().items())
     assert (loaded(pixels, ids, mask).logits - before).abs().max() < 1e-4
     config = AutoConfig.from_pretrained(tmp_path)
     assert isinstance(config, RemoteSAMConfig)
@@ -285,9 +280,7 @@ def test_a_turned_kernel_is_a_sampled_one(degrees, seed):
     cos, sin = angle.cos().item(), angle.sin().item()
     matrix = torch.tensor([[[cos, -sin, 0], [sin, cos, 0]]], dtype=torch.float64)
     grid = functional.affine_grid(matrix, [1, 1, 3, 3], align_corners=True)
-    sampled = functional.grid_sample(
-        kernel[None, None], grid, padding_mode="border", align_corners=True
-    )
+    sampled = functional.grid_sample(kernel[None, None], grid, padding_mode="border", align_corners=True)
     assert torch.allclose(turned, sampled[0, 0], atol=1e-12)
 
 

@@ -45,16 +45,12 @@ def check_plain(model: RemoteSAMModel, published: dict[str, np.ndarray], name: s
     image, ids, mask = case(published, name)
     count = int(mask.sum())
     met: list[list[torch.Tensor]] = []
-    hook = model.backbone.cim.register_forward_hook(
-        lambda _, args, fused: met.extend((args[0], fused))
-    )
+    hook = model.backbone.cim.register_forward_hook(lambda _, args, fused: met.extend((args[0], fused)))
     with torch.inference_mode():
         text = model.text(ids, mask)
         logits = model(pixel_values(image, model.config).float(), ids, mask).logits
     hook.remove()
-    expected = {
-        key: torch.from_numpy(published[f"{name}/{key}"]) for key in ("text_hidden", "logits")
-    }
+    expected = {key: torch.from_numpy(published[f"{name}/{key}"]) for key in ("text_hidden", "logits")}
     assert (text[0, :count] - expected["text_hidden"]).abs().max() < 1e-5
     for maps, kind in zip(met, ("stage", "fused"), strict=True):
         for index, feature in enumerate(maps):
@@ -83,9 +79,7 @@ def differences(device: str, dtype: torch.dtype, model: RemoteSAMModel, publishe
     engine = InferenceEngine(model, Arrangement.choose(torch.device(device), dtype))
     looks: dict[int, object] = {}
     for name in CASES:
-        image, ids, mask = (
-            m if isinstance(m, np.ndarray) else m.to(device) for m in case(published, name)
-        )
+        image, ids, mask = (m if isinstance(m, np.ndarray) else m.to(device) for m in case(published, name))
         seed = int(published[f"{name}/image_seed"])
         if seed not in looks:
             looks[seed] = engine.look(torch.from_numpy(image).to(device))

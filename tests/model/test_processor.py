@@ -159,9 +159,7 @@ def test_normalisation_is_the_published_one(processor):
 
 def test_the_vocabulary_is_bert_s():
     text = (files("remotesam_geo") / "data" / "bert-base-uncased.txt").read_bytes()
-    assert hashlib.sha256(text).hexdigest() == (
-        "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
-    )
+    assert hashlib.sha256(text).hexdigest() == ("07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3")
     assert bert_tokenizer().get_vocab_size() == len(text.split()) == 30522
 
 
@@ -178,9 +176,7 @@ def test_known_ids(processor):
 WORDS = st.lists(
     st.one_of(
         st.text(max_size=12),
-        st.sampled_from(
-            ["ship", "Größe", "naïve", "storage-tank", "[SEP]", "[MASK]", "##s", "飛行機", "🛩️"]
-        ),
+        st.sampled_from(["ship", "Größe", "naïve", "storage-tank", "[SEP]", "[MASK]", "##s", "飛行機", "🛩️"]),
         st.text("abcdeXYZ' -.,#[]12\t\u00e9\u0301\u200b\ufffd", max_size=12),
     ),
     max_size=14,
@@ -257,9 +253,7 @@ def own_tokenizer():
         WordLevel({word: index for index, word in enumerate(words)}, unk_token="[UNK]")  # noqa: S106
     )
     tokenizer.pre_tokenizer = Whitespace()
-    tokenizer.post_processor = TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
+    tokenizer.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
     return tokenizer
 
 
@@ -283,9 +277,7 @@ def test_a_small_model_brings_its_own_tokenizer(tmp_path):
     (tmp_path / "model.safetensors").touch()  # where the weights would lie
     again = RemoteSAMProcessor.from_pretrained(tmp_path)
     assert again.config.to_dict() == config.to_dict()
-    assert again.tokenize("a ship").input_ids.tolist() == (
-        processor.tokenize("a ship").input_ids.tolist()
-    )
+    assert again.tokenize("a ship").input_ids.tolist() == (processor.tokenize("a ship").input_ids.tolist())
 
 
 def test_a_damaged_folder_is_explained(tmp_path):

@@ -138,9 +138,7 @@ def test_a_published_file_gives_the_model(model, pth, spare, monkeypatch):
     loaded = RemoteSAMModel.from_pretrained(pth, config=CONFIG)
     assert same(model, loaded)
     assert not loaded.training
-    for (name, buffer), (_, want) in zip(
-        loaded.named_buffers(), model.named_buffers(), strict=True
-    ):
+    for (name, buffer), (_, want) in zip(loaded.named_buffers(), model.named_buffers(), strict=True):
         assert torch.equal(buffer, want), name
     assert loaded.origin.source == str(pth.resolve())
     assert loaded.origin.revision is None
@@ -165,15 +163,11 @@ def test_every_layout_holds_the_same_model_with_the_same_identity(model, pth, fo
     assert same(model, auto)
     assert isinstance(AutoConfig.from_pretrained(folder), RemoteSAMConfig)
     from_pth = RemoteSAMModel.from_pretrained(pth, config=CONFIG)
-    identities = {weights_sha256(model)} | {
-        m.origin.sha256 for m in (from_pth, loaded, again, auto)
-    }
+    identities = {weights_sha256(model)} | {m.origin.sha256 for m in (from_pth, loaded, again, auto)}
     assert len(identities) == 1
     assert loaded.origin.in_memory == loaded.origin.sha256
     convert(folder, tmp_path / "twice", sha256=identities.pop())
-    assert (tmp_path / "twice" / "model.safetensors").read_bytes() == (
-        folder / "model.safetensors"
-    ).read_bytes()
+    assert (tmp_path / "twice" / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
 
 
 def test_the_identity_is_what_the_documentation_says(model):
@@ -356,9 +350,7 @@ def test_a_file_cut_short_anywhere_is_refused(files, expected, tmp_path_factory,
 
 
 @given(st.data())
-def test_a_damaged_file_is_refused_or_gives_the_same_weights(
-    files, expected, model, tmp_path_factory, data
-):
+def test_a_damaged_file_is_refused_or_gives_the_same_weights(files, expected, model, tmp_path_factory, data):
     """With its identity pinned, no flipped byte anywhere gives other weights or a foreign error."""
     whole = data.draw(st.sampled_from(files))
     content = bytearray(whole.read_bytes())
@@ -607,9 +599,7 @@ def test_files_load_in_many_threads_at_once(pth, expected, model):
 
 
 def test_sources_that_are_none(tmp_path, folder):
-    with pytest.raises(
-        ModelError, match=r"there is no .*released.*tiny.*folder.*\.pth.*owner/name"
-    ):
+    with pytest.raises(ModelError, match=r"there is no .*released.*tiny.*folder.*\.pth.*owner/name"):
         RemoteSAMModel.from_pretrained(tmp_path / "nowhere")
     with pytest.raises(ModelError, match=r"lacks config\.json and model.safetensors"):
         RemoteSAMModel.from_pretrained(tmp_path)

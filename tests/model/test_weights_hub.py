@@ -68,9 +68,7 @@ def handler(hub):
             self.send_header("Accept-Ranges", "bytes")
             self.send_header("Content-Length", str(len(part)))
             if wanted:
-                self.send_header(
-                    "Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}"
-                )
+                self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
             self.end_headers()
             if not body:
                 return
@@ -96,9 +94,7 @@ def hub(monkeypatch, tmp_path):
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     url = f"http://127.0.0.1:{server.server_address[1]}"
     monkeypatch.setattr(constants, "ENDPOINT", url)
-    monkeypatch.setattr(
-        constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}"
-    )
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
     monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "home" / "hub"))
     yield hub
@@ -229,9 +225,7 @@ def test_the_files_of_a_release_are_of_one_commit(hub):
         for name in ("config.json", "w.safetensors"):
             hub.files["us/two", commit, name] = f"{commit} {name}".encode()
     hub.branches["us/two", "main"] = OLD
-    release = Release(
-        repo="us/two", files={"config.json": None, "w.safetensors": None}, optional=("t.json",)
-    )
+    release = Release(repo="us/two", files={"config.json": None, "w.safetensors": None}, optional=("t.json",))
     get = hub.branches.get
 
     def moving(key, default=None):
@@ -288,9 +282,7 @@ def test_the_released_weights_are_what_nothing_means(hub, monkeypatch):
     hub.branches["1e12Leon/RemoteSAM", "main"] = OLD
     with pytest.raises(ModelError, match=RELEASED.files["RemoteSAMv1.pth"]):
         locate()
-    pinned = Release(
-        repo=RELEASED.repo, files={"RemoteSAMv1.pth": hashlib.sha256(content).hexdigest()}
-    )
+    pinned = Release(repo=RELEASED.repo, files={"RemoteSAMv1.pth": hashlib.sha256(content).hexdigest()})
     monkeypatch.setattr(hub_module, "RELEASED", pinned)
     for source in (None, "1e12Leon/RemoteSAM"):
         found = locate(source)

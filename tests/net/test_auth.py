@@ -78,9 +78,7 @@ class Azure(PlanetaryComputer):
     def request(self, href, *, transport, deadline, refused=None):
         stood_in = href.replace("http://127.0.0.1", "http://acc.blob.core.windows.net", 1)
         made = super().request(stood_in, transport=transport, deadline=deadline, refused=refused)
-        return Request(
-            url=made.url.replace("http://acc.blob.core.windows.net", "http://127.0.0.1", 1)
-        )
+        return Request(url=made.url.replace("http://acc.blob.core.windows.net", "http://127.0.0.1", 1))
 
 
 def azure(server: FaultServer) -> Azure:
@@ -108,9 +106,7 @@ def test_many_threads_ask_for_one_token(server):
     service = TokenService(server)
     hrefs = [store(server, service, f"{n}.tif") for n in range(8)]
     threads = [
-        threading.Thread(
-            target=rasters.read, args=(href, GRID), kwargs={"policy": policy(azure(server))}
-        )
+        threading.Thread(target=rasters.read, args=(href, GRID), kwargs={"policy": policy(azure(server))})
         for href in hrefs
     ]
     for thread in threads:
@@ -211,9 +207,7 @@ def test_the_users_own_signer_is_asked_for_its_own_hosts_alone(server):
         return href
 
     server.files["/a.tif"] = DATA
-    rasters.read(
-        f"{server.url}/a.tif", GRID, policy=policy(HrefSigner(sign=sign, hosts=("*.org",)))
-    )
+    rasters.read(f"{server.url}/a.tif", GRID, policy=policy(HrefSigner(sign=sign, hosts=("*.org",))))
     assert asked == []
     signer = HrefSigner(sign=sign, hosts=("127.0.0.1",))
     rasters.read(f"{server.url}/a.tif", GRID, policy=policy(signer))

@@ -53,9 +53,7 @@ PLAIN, OTHER = rasters.tiff(PIXELS, **TILES), rasters.tiff(OTHERS, **TILES)
 PACKED = rasters.tiff(PIXELS, compress="deflate", predictor=2, **TILES)
 GRID = rasters.grid_of(PLAIN)
 FRESH = itertools.count()
-QUICK = Patience(
-    connect=1.0, stall=0.2, slowest=2000, total=2.0, retries=2, first_wait=0.002, longest_wait=0.01
-)
+QUICK = Patience(connect=1.0, stall=0.2, slowest=2000, total=2.0, retries=2, first_wait=0.002, longest_wait=0.01)
 POLICY = ReadPolicy(patience=QUICK, trust=rasters.HERE)
 
 assert len(PLAIN) == len(OTHER)
@@ -196,9 +194,7 @@ FIRST_RANGES = [
 @pytest.mark.parametrize("text", FIRST_RANGES)
 @pytest.mark.parametrize("data", [PLAIN, PACKED], ids=["plain", "packed"])
 def test_a_first_answer_of_another_range_is_noticed(server, text, data):
-    told = Told(
-        {"Content-Range": text.format(size=len(data))}, lambda body: body[100:] + bytes(100)
-    )
+    told = Told({"Content-Range": text.format(size=len(data))}, lambda body: body[100:] + bytes(100))
     url = serve(server, data, told)
     assert np.array_equal(rasters.read(url, GRID, policy=POLICY)[0], PIXELS)
     server.script(url.removeprefix(server.url), lambda _: told)
@@ -217,9 +213,7 @@ def test_an_interim_status_does_not_shift_the_answers(server):
 
     def hints(data: bytes, start: int, stop: int) -> bytes:
         early = answer("HTTP/1.1 103 Early Hints\nLink: </x>")
-        return early + answer(
-            ranged(OTHER, start, stop, f"Content-Length: {stop - start}"), OTHER[start:stop]
-        )
+        return early + answer(ranged(OTHER, start, stop, f"Content-Length: {stop - start}"), OTHER[start:stop])
 
     url = serve(server, PLAIN, None, Raw(hints))
     assert np.array_equal(rasters.read(url, GRID, policy=POLICY)[0], PIXELS)
@@ -290,9 +284,7 @@ def sent_with(server: FaultServer) -> str:
 
 def test_a_signers_headers_do_not_follow_a_redirect_to_another_port(server):
     signer = HrefSigner(
-        sign=lambda href: Request(
-            url=href, headers={"Authorization": "Bearer SECRET", "X-Key": "SECRET"}
-        ),
+        sign=lambda href: Request(url=href, headers={"Authorization": "Bearer SECRET", "X-Key": "SECRET"}),
         hosts=("127.0.0.1",),
     )
     policy = ReadPolicy(patience=QUICK, trust=rasters.HERE, signers=(signer,))
@@ -335,9 +327,7 @@ def test_a_proxys_credentials_go_to_the_proxy_alone(monkeypatch):
         monkeypatch.delenv("no_proxy", raising=False)
         policy = ReadPolicy(patience=QUICK)
         rasters.read("http://93.184.216.34/a.tif", GRID, policy=policy)
-        assert {seen.headers["proxy-authorization"] for seen in proxy.seen} == {
-            "Basic bWU6U0VDUkVU"
-        }
+        assert {seen.headers["proxy-authorization"] for seen in proxy.seen} == {"Basic bWU6U0VDUkVU"}
         assert "SECRET" not in repr(sockets.Endpoint.of("http://93.184.216.34/a.tif"))
         proxy.files["/b.tif"] = PLAIN
         rasters.read("http://you:OTHER@93.184.216.34/b.tif", GRID, policy=policy)
@@ -387,9 +377,7 @@ def test_a_name_that_does_not_exist_is_asked_for_once(monkeypatch):
         unknown()
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    with pytest.raises(
-        SourceError, match=r"could not be looked up .*'nowhere.example'.*check its name"
-    ):
+    with pytest.raises(SourceError, match=r"could not be looked up .*'nowhere.example'.*check its name"):
         inspect("https://nowhere.example/a.tif", policy=ReadPolicy())
     assert asked == ["nowhere.example"]
 
@@ -482,14 +470,10 @@ def pick(rng: np.random.Generator, values: list[str]) -> str:
 
 
 def some_status(rng: np.random.Generator, _: bytes) -> Fault:
-    code = int(
-        rng.choice([101, 103, 204, 206, 301, 304, 400, 404, 408, 416, 429, 500, 503, 599, 999])
-    )
+    code = int(rng.choice([101, 103, 204, 206, 301, 304, 400, 404, 408, 416, 429, 500, 503, 599, 999]))
     headers = {"Retry-After": pick(rng, RETRY_AFTER).encode().decode("latin-1")}
     if rng.random() < 0.3:
-        headers["Content-Range"] = pick(
-            rng, ["bytes */7", "bytes 0-6/7", "bytes */" + "9" * 5000, "*"]
-        )
+        headers["Content-Range"] = pick(rng, ["bytes */7", "bytes 0-6/7", "bytes */" + "9" * 5000, "*"])
     return Status(code, headers)
 
 
@@ -539,9 +523,7 @@ def some_bytes(rng: np.random.Generator, _: bytes) -> Fault:
     junk = rng.bytes(int(rng.integers(0, 300)))
     cut = int(rng.integers(0, 9000))
 
-    def whole(
-        data: bytes, start: int, stop: int, *more: str, status: str = "HTTP/1.1 206 P"
-    ) -> bytes:
+    def whole(data: bytes, start: int, stop: int, *more: str, status: str = "HTTP/1.1 206 P") -> bytes:
         length = f"Content-Length: {stop - start}"
         return answer(ranged(data, start, stop, length, *more, status=status), data[start:stop])
 
@@ -565,17 +547,11 @@ def some_bytes(rng: np.random.Generator, _: bytes) -> Fault:
         lambda data, a, b: whole(data, a, b)[:cut],
         lambda data, a, b: whole(data, a, b) + whole(data, b, b + 9),
         lambda _, a, b: answer("HTTP/1.1 103 Hints") + whole(OTHER, a, b),
-        lambda data, a, b: answer(
-            ranged(data, a, b, "Transfer-Encoding: chunked"), chunks(data[a:b])
-        ),
-        lambda data, a, b: answer(
-            ranged(data, a, b, "Transfer-Encoding: chunked"), b"-5\r\n" + data[a:b]
-        ),
+        lambda data, a, b: answer(ranged(data, a, b, "Transfer-Encoding: chunked"), chunks(data[a:b])),
+        lambda data, a, b: answer(ranged(data, a, b, "Transfer-Encoding: chunked"), b"-5\r\n" + data[a:b]),
         lambda data, a, b: answer(ranged(data, a, b, "Transfer-Encoding: chunked"), b"f" * 5000),
         lambda data, a, b: answer(ranged(data, a, b), data[a:b]),
-        lambda data, a, b: answer(
-            ranged(data, a, b, "Content-Length: 9", "Content-Length: 8"), data[a:b]
-        ),
+        lambda data, a, b: answer(ranged(data, a, b, "Content-Length: 9", "Content-Length: 8"), data[a:b]),
         broken_chunks,
     ]
     return Raw(choices[int(rng.integers(len(choices)))])
@@ -602,9 +578,7 @@ def test_whatever_a_server_answers_pixels_are_right_or_refused(campaign, server)
     for number in range(CASES):
         rng = np.random.default_rng(number)
         data = PLAIN if number % 2 else PACKED
-        faults = [
-            DRAWS[int(rng.integers(len(DRAWS)))](rng, data) for _ in range(rng.integers(1, 5))
-        ]
+        faults = [DRAWS[int(rng.integers(len(DRAWS)))](rng, data) for _ in range(rng.integers(1, 5))]
         if rng.random() < 0.5:
             faults.insert(0, None)  # the header comes well
         url = serve(server, data, *faults)
@@ -637,9 +611,7 @@ def test_whatever_a_catalogue_answers_is_its_document_or_refused(campaign, serve
     draws += [lambda *_: Reset(70), lambda *_: Drip(9, 0.02, headers=True)]
     for number in range(CASES // 4):
         rng = np.random.default_rng(number)
-        faults = [
-            draws[int(rng.integers(len(draws)))](rng, PLAIN) for _ in range(rng.integers(1, 4))
-        ]
+        faults = [draws[int(rng.integers(len(draws)))](rng, PLAIN) for _ in range(rng.integers(1, 4))]
         url = serve(server, body, *faults)
 
         def run(url: str = url, faults: list[Fault | None] = faults) -> None:

@@ -56,9 +56,7 @@ def test_chunk_by_chunk_takes_the_bytes_of_one_read_in_few_requests(server, chun
     own = policy(chunk + 10 * threads + turn)
 
     def one(index: tuple[int, int]) -> bool:
-        planes, _ = rasters.read(
-            f"{server.url}/a.tif", tiles[index], policy=own, scene=GRID, alpha=False
-        )
+        planes, _ = rasters.read(f"{server.url}/a.tif", tiles[index], policy=own, scene=GRID, alpha=False)
         return np.array_equal(planes, NAIP[(slice(3), *tiles.roi[index])])
 
     with ThreadPoolExecutor(threads) as pool:
@@ -168,9 +166,7 @@ def test_what_is_larger_than_the_cache_is_not_kept():
 
 @settings(max_examples=15)
 @given(
-    spans=st.lists(
-        st.tuples(SIZE, SIZE).map(sorted).filter(lambda s: s[0] < s[1]), min_size=1, max_size=12
-    ),
+    spans=st.lists(st.tuples(SIZE, SIZE).map(sorted).filter(lambda s: s[0] < s[1]), min_size=1, max_size=12),
     limit=st.sampled_from([0, 3000, 1 << 20]),
     number=st.integers(0, 1 << 20),
 )
@@ -186,9 +182,7 @@ def test_any_ranges_are_the_files_own_bytes_whatever_is_kept(spans, limit, numbe
 
 
 def session_network(limit: int) -> fetch.SharedConnections:
-    return fetch.SharedConnections(
-        Transport(rasters.BRISK, rasters.HERE), (), Limits(), limit, 1 << 20
-    )
+    return fetch.SharedConnections(Transport(rasters.BRISK, rasters.HERE), (), Limits(), limit, 1 << 20)
 
 
 def test_memory_stays_flat_over_many_windows(server):

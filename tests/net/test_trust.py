@@ -169,9 +169,7 @@ def test_the_address_that_was_checked_is_the_one_connected_to(monkeypatch, serve
     assert server.seen[0].headers["host"] == f"tiles.example:{port}"
 
 
-@pytest.mark.parametrize(
-    "where", ["http://127.0.0.2:{port}/b.tif", "http://inner.example:{port}/b.tif"]
-)
+@pytest.mark.parametrize("where", ["http://127.0.0.2:{port}/b.tif", "http://inner.example:{port}/b.tif"])
 def test_each_redirect_is_judged_and_not_followed_to_a_private_address(monkeypatch, server, where):
     resolves(monkeypatch, "127.0.0.3")
     port = server.url.rpartition(":")[2]
@@ -310,9 +308,7 @@ def test_local_files_are_measured_too(tmp_path):
 def test_a_file_that_can_only_be_fetched_whole_is_not_if_it_is_large(server):
     server.files["/a.tif"] = DATA
     server.script("/a.tif", lambda _: NoRanges())
-    policy = ReadPolicy(
-        patience=rasters.BRISK, trust=rasters.HERE, limits=Limits(whole_file_bytes=1000)
-    )
+    policy = ReadPolicy(patience=rasters.BRISK, trust=rasters.HERE, limits=Limits(whole_file_bytes=1000))
     with pytest.raises(SourceError, match="can only be fetched whole"):
         inspect(f"{server.url}/a.tif", policy=policy)
     assert server.bytes_sent < len(DATA) + 1000

@@ -20,9 +20,7 @@ from remotesam_geo.model import convert
 from remotesam_geo.outputs.atomic import replacing
 from remotesam_geo.plotting.exploring import Map
 
-TABLE = gpd.GeoDataFrame(
-    {"label": ["a"] * 5}, geometry=[shapely.box(i, 0, i + 1, 1) for i in range(5)], crs=32633
-)
+TABLE = gpd.GeoDataFrame({"label": ["a"] * 5}, geometry=[shapely.box(i, 0, i + 1, 1) for i in range(5)], crs=32633)
 ITEM = {
     "type": "Feature", "id": "a", "geometry": None, "links": [], "assets": {}, "properties": {"datetime": None},
 }  # fmt: skip
@@ -61,9 +59,7 @@ def test_a_folder_of_others_is_kept(tmp_path, name):
     target.mkdir()
     (target / "thesis.txt").write_text("mine")
     before = files(tmp_path)
-    with pytest.raises(
-        InputError, match=r"holds other things .*\(thesis.txt\).*choose another name"
-    ):
+    with pytest.raises(InputError, match=r"holds other things .*\(thesis.txt\).*choose another name"):
         WRITERS[name](target)
     assert files(tmp_path) == before
     (tmp_path / "linked").mkdir()
@@ -160,9 +156,7 @@ def test_a_folder_that_appears_while_a_file_is_written_is_kept(tmp_path):
 
 def test_parts_of_others_are_not_taken_for_an_unfinished_store(tmp_path):
     picture = Picture.of("a", np.zeros((4, 4, 3), np.uint8))
-    triplet = Triplet(
-        picture=picture, expression="the ship", mask=Mask.empty((4, 4)), kind="one-to-zero"
-    )
+    triplet = Triplet(picture=picture, expression="the ship", mask=Mask.empty((4, 4)), kind="one-to-zero")
     save(TABLE, tmp_path / "ships.parquet", rows_a_part=2)
     before = files(tmp_path)
     with pytest.raises(InputError, match=r"part-00000.parquet.*choose a new folder"):

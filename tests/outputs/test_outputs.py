@@ -36,9 +36,9 @@ TABLES = ["out.parquet", "out.gpkg", "out.fgb", "out.geojson"]
 
 @pytest.fixture(scope="module")
 def found():
-    return MODEL.segment(
-        scene_of([(BAR, RED), (DISC, GREEN)]), ["red", "green"], progress=False
-    ).assign(time=pd.Timestamp("2024-05-01T10:00:00.5"))
+    return MODEL.segment(scene_of([(BAR, RED), (DISC, GREEN)]), ["red", "green"], progress=False).assign(
+        time=pd.Timestamp("2024-05-01T10:00:00.5")
+    )
 
 
 def read(path):
@@ -112,9 +112,7 @@ def check_geoparquet(path):
     """The `geo` metadata against the published schema, and against the columns."""
     file = pq.ParquetFile(path)
     geo = json.loads(file.schema_arrow.metadata[b"geo"])
-    projjson = json.loads(
-        (Path(pyproj.datadir.get_data_dir()) / "projjson.schema.json").read_text("utf-8")
-    )
+    projjson = json.loads((Path(pyproj.datadir.get_data_dir()) / "projjson.schema.json").read_text("utf-8"))
     registry = referencing.Registry().with_resource(
         "https://proj.org/schemas/v0.7/projjson.schema.json",
         referencing.Resource.from_contents(projjson),

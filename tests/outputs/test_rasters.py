@@ -112,12 +112,8 @@ def test_classes_are_a_valid_cog_with_names_and_colours(many, tmp_path):
     names = ["red", "green things", *[f"any {n}" for n in range(260 if many else 0)]]
     classes = MODEL.classmap(SCENE, {"red": "red", "green things": "green"})
     if many:
-        classes.attrs["flag_meanings"] = " ".join(
-            ["background", *(n.replace(" ", "_") for n in names)]
-        )
-        classes.attrs["remotesam"] = json.dumps(
-            {"asked": [{"prompts": [{"label": n} for n in names]}]}
-        )
+        classes.attrs["flag_meanings"] = " ".join(["background", *(n.replace(" ", "_") for n in names)])
+        classes.attrs["remotesam"] = json.dumps({"asked": [{"prompts": [{"label": n} for n in names]}]})
     path = save(classes, tmp_path / "map.tif")
     assert cog_validate(path, strict=True) == (True, [], [])
     with rasterio.open(path) as file:
@@ -134,9 +130,7 @@ def test_classes_and_no_answer_in_zarr(tmp_path):
     valid = SCENE.odc.geobox
     rgb = np.stack([SCENE[band].values for band in ("red", "green", "blue")])
     rgb[:, :60] = 0
-    scene = xr.Dataset(
-        {band: wrap_xr(rgb[i], valid, nodata=0) for i, band in enumerate(("red", "green", "blue"))}
-    )
+    scene = xr.Dataset({band: wrap_xr(rgb[i], valid, nodata=0) for i, band in enumerate(("red", "green", "blue"))})
     classes = MODEL.classmap(scene, ["red", "green"])
     assert (classes.values == -1).any()
     path = save(classes, tmp_path / "map.zarr")
@@ -155,9 +149,7 @@ def test_another_reader_of_rasters_decodes_it(probabilities, tmp_path):
     assert back.attrs["long_name"] == ("red", "green")
 
 
-@pytest.mark.parametrize(
-    ("name", "size"), [("map.tif", 200_000), ("map.tif", 2_400_000), ("map.zarr", 100_000)]
-)
+@pytest.mark.parametrize(("name", "size"), [("map.tif", 200_000), ("map.tif", 2_400_000), ("map.zarr", 100_000)])
 def test_a_full_disk_leaves_what_was_there(name, size, probabilities, tmp_path):
     path = save(probabilities, tmp_path / name)
     before = open_probabilities(path).values

@@ -25,9 +25,7 @@ VERSIONS = {
     "label": "v1.0.1", "classification": "v1.1.0", "mlm": "v1.4.0", "raster": "v1.1.0", "processing": "v1.1.0",
     "projection": "v2.0.0",
 }  # fmt: skip
-SCENE = scene_of([(BAR, RED), (DISC, GREEN)]).assign_coords(
-    time=np.datetime64("2024-05-01T10:00", "ns")
-)
+SCENE = scene_of([(BAR, RED), (DISC, GREEN)]).assign_coords(time=np.datetime64("2024-05-01T10:00", "ns"))
 WHEN = datetime(2024, 5, 1, 10, tzinfo=UTC)
 
 
@@ -43,9 +41,7 @@ def validator():
 
 @pytest.fixture(scope="module")
 def source():
-    item = pystac.Item(
-        "naip-7", {"type": "Point", "coordinates": [15, 45]}, [15, 45, 15, 45], WHEN, {}
-    )
+    item = pystac.Item("naip-7", {"type": "Point", "coordinates": [15, 45]}, [15, 45, 15, 45], WHEN, {})
     item.set_self_href("https://example.com/naip-7.json")
     return item
 
@@ -54,9 +50,7 @@ def source():
 def model():
     config = RemoteSAMConfig(image_size=256)
     network = SimpleNamespace(identity="ab" * 32, predictor=SimpleNamespace(config=config))
-    return model_item(
-        SimpleNamespace(model=network), href="https://example.com/weights.safetensors"
-    )
+    return model_item(SimpleNamespace(model=network), href="https://example.com/weights.safetensors")
 
 
 def test_the_models_item_is_valid_and_says_what_it_takes(model, validator):
@@ -131,9 +125,7 @@ def test_maps_as_items(name, validator, tmp_path):
     assert set(both.assets) == {f"p{name}", name}
     if name.endswith("tif"):
         bands = both.assets[f"p{name}"].extra_fields["raster:bands"]
-        assert [(b["scale"], b["offset"], b["nodata"]) for b in bands] == [
-            (0.005, -0.0025, 255)
-        ] * 2
+        assert [(b["scale"], b["offset"], b["nodata"]) for b in bands] == [(0.005, -0.0025, 255)] * 2
         assert both.assets[name].extra_fields["proj:code"] == "EPSG:32633"
         assert result_item(held).datetime == WHEN  # the file knows
 
@@ -162,9 +154,7 @@ def test_a_scene_across_the_antimeridian_has_two_parts(validator, tmp_path):
 
 def test_mistakes_are_told(tmp_path):
     picture = gpd.GeoDataFrame({"label": ["red"]}, geometry=[DISC])
-    picture.attrs.update(
-        remotesam=json.dumps({"asked": [{"crs": None, "prompts": []}]}), space="pixel"
-    )
+    picture.attrs.update(remotesam=json.dumps({"asked": [{"crs": None, "prompts": []}]}), space="pixel")
     with pytest.raises(InputError, match="nowhere on Earth"):
         result_item(save(picture, tmp_path / "a.gpkg"), when=WHEN)
     with pytest.raises(InputError, match="no network"):

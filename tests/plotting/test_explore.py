@@ -15,15 +15,11 @@ from remotesam_geo.plotting import exploring
 from tests.outputs.test_outputs import full_disk
 from tests.remotesam.test_remotesam import BAR, DISC, GREEN, MODEL, RED, scene_of
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 HOSTILE = '</script><img src=x onerror="window.pwned=1"><!--data--><script>window.pwned=2</script>\u2028&amp;"\''
 browser_test = [
     pytest.mark.browser,
-    pytest.mark.skipif(
-        CHROMIUM is None, reason="no Chromium is installed: apt-get install chromium"
-    ),
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed: apt-get install chromium"),
 ]
 SCENE = scene_of([(BAR, RED), (DISC, GREEN)])
 
@@ -184,9 +180,7 @@ class TestInABrowser:
         settle(frame)
         assert frame.locator("#shown").text_content() == "2 of 2 shown"
         page.locator("iframe").evaluate("frame => { frame.style.display = 'none'; }")
-        page.locator("iframe").evaluate(
-            "frame => { frame.style.display = ''; }"
-        )  # a tab left and seen again
+        page.locator("iframe").evaluate("frame => { frame.style.display = ''; }")  # a tab left and seen again
         wait_for_pixels(frame, FIRST, least=300)
         slide(frame, 0.7)
         wait_for_pixels(frame, FIRST, most=0)
@@ -206,9 +200,7 @@ class TestInABrowser:
         assert HOSTILE in page.locator("#popup th").all_text_contents()
         assert page.title().split() == HOSTILE.split()
         outer = tmp_path / "notebook.html"
-        outer.write_text(
-            f"<p id='shown'>shown</p>{explore(bad, title=HOSTILE)._repr_html_()}", "utf-8"
-        )
+        outer.write_text(f"<p id='shown'>shown</p>{explore(bad, title=HOSTILE)._repr_html_()}", "utf-8")
         page = visit(outer)
         (frame,) = (frame for frame in page.frames if frame != page.main_frame)
         settle(frame)
@@ -276,9 +268,7 @@ def test_what_is_missing_or_odd_is_shown_as_such(found):
     data = json.loads(re.search(r'id="data">(.*?)</script>', explore(odd).page, re.DOTALL)[1])
     assert data["labels"] == ["red", "no label"]
     assert data["score"] == [None, 0.5]
-    places = gpd.GeoDataFrame(
-        geometry=[DISC, shapely.Point(1, 1), shapely.LineString([(0, 0), (1, 1)]), None]
-    )
+    places = gpd.GeoDataFrame(geometry=[DISC, shapely.Point(1, 1), shapely.LineString([(0, 0), (1, 1)]), None])
     data = json.loads(re.search(r'id="data">(.*?)</script>', explore(places).page, re.DOTALL)[1])
     assert data["labels"] == ["features"]
     assert [len(rings) for rings in data["rings"]] == [1, 1, 1, 0]

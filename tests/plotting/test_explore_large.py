@@ -36,12 +36,7 @@ def scene(affine):
     pixels = np.zeros((60, 100, 3), np.uint8)
     pixels[:30] = 200  # the first rows are bright
     grid = GeoBox((60, 100), affine, "EPSG:32633")
-    return xr.Dataset(
-        {
-            name: wrap_xr(pixels[..., band], grid)
-            for band, name in enumerate(("red", "green", "blue"))
-        }
-    )
+    return xr.Dataset({name: wrap_xr(pixels[..., band], grid) for band, name in enumerate(("red", "green", "blue"))})
 
 
 def test_each_label_is_a_layer_with_its_scores():

@@ -40,9 +40,7 @@ def test_features_are_drawn_over_the_scene_with_a_legend():
     box = path.get_extents()
     assert (box.x0, box.y0, box.x1, box.y1) == pytest.approx((20, 30, 280, 50))
     picture = drawn(ax).reshape(-1, 3).astype(int)
-    assert (
-        np.abs(picture - RED).sum(axis=1) < 60
-    ).sum() > 1000  # the bar itself, seen through its outline
+    assert (np.abs(picture - RED).sum(axis=1) < 60).sum() > 1000  # the bar itself, seen through its outline
 
 
 def test_nothing_found_is_still_a_picture():
@@ -144,11 +142,7 @@ def test_a_contact_sheet_looks_at_each_features_own_time():
     scene = xr.concat([dark, light], pd.Index(times, name="time"))
     table = many(2).assign(time=times[::-1])
     figure = contact_sheet(table, scene, each=2)
-    shown = {
-        ax.get_title(): ax.images[0].get_array()[12, 12].tolist()
-        for ax in figure.subfigs[0].axes
-        if ax.images
-    }
+    shown = {ax.get_title(): ax.images[0].get_array()[12, 12].tolist() for ax in figure.subfigs[0].axes if ax.images}
     by_time = {f"{row.label} {row.score:.2f}": row.time for row in table.itertuples()}
     assert {by_time[title].year: tuple(colour) for title, colour in shown.items()} == {
         2024: (10, 10, 10),

@@ -19,9 +19,7 @@ from remotesam_geo.raster.odc_driver import AssetBands, AssetRef, LoadState, Sce
 UTM = "EPSG:32631"
 ORIGIN = "https://catalogue.example/item.json"
 # A busy machine answers late: only tests of silence and slowness may give up soon.
-BRISK = Patience(
-    connect=60, stall=60, slowest=1, total=200, retries=4, first_wait=0.01, longest_wait=0.05
-)
+BRISK = Patience(connect=60, stall=60, slowest=1, total=200, retries=4, first_wait=0.01, longest_wait=0.05)
 HASTY = replace(BRISK, stall=0.25, slowest=2000, retries=8)
 HERE = Trust(hosts=("127.0.0.1",))
 POLICY = ReadPolicy(patience=BRISK, trust=HERE)
@@ -98,15 +96,9 @@ def read(
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
     """Pixels and validity on the whole target, as a scene would have them."""
     driver = SceneDriver(policy=policy)
-    source = RasterSource(
-        uri=href, geobox=told, driver_data=AssetRef(item="item-1", asset="image", origin=origin)
-    )
-    wanted = RasterBandMetadata(
-        dims=("band", "y", "x"), driver_data=AssetBands(indexes=bands, **more)
-    )
-    parameters = RasterLoadParams(
-        dtype=None, resampling=resampling, dims=("band", "y", "x"), meta=wanted
-    )
+    source = RasterSource(uri=href, geobox=told, driver_data=AssetRef(item="item-1", asset="image", origin=origin))
+    wanted = RasterBandMetadata(dims=("band", "y", "x"), driver_data=AssetBands(indexes=bands, **more))
+    parameters = RasterLoadParams(dtype=None, resampling=resampling, dims=("band", "y", "x"), meta=wanted)
     roi, found = driver.open(source, LoadState(geobox=scene)).read(parameters, target)
     planes = np.zeros((len(bands) + 1, *target.shape), found.dtype)
     planes[(..., *roi)] = found

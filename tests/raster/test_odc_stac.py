@@ -96,9 +96,7 @@ def files(tmp_path_factory):
 
 
 def grid_of(one):
-    return GeoBox(
-        one.properties["proj:shape"], Affine(*one.properties["proj:transform"]), rasters.UTM
-    )
+    return GeoBox(one.properties["proj:shape"], Affine(*one.properties["proj:transform"]), rasters.UTM)
 
 
 def both(items, **arguments):
@@ -115,9 +113,7 @@ def same(one, other):
 
 
 def degrees(grid, resolution):
-    return GeoBox.from_bbox(
-        grid.footprint("EPSG:4326").boundingbox, "EPSG:4326", resolution=resolution
-    )
+    return GeoBox.from_bbox(grid.footprint("EPSG:4326").boundingbox, "EPSG:4326", resolution=resolution)
 
 
 # --- pixels of odc-stac's own driver ---------------------------------------------------------------
@@ -133,9 +129,7 @@ def test_pixels_equal_those_of_odc_stacs_own_driver(files, dtype):
         "degrees": degrees(grid, 1e-4), "coarse degrees": degrees(grid, 5e-4),
     }  # fmt: skip
     compared = 0
-    for (name, target), method, overviews in itertools.product(
-        targets.items(), METHODS, (True, False)
-    ):
+    for (name, target), method, overviews in itertools.product(targets.items(), METHODS, (True, False)):
         if method == "nearest" and "degrees" in name:
             continue
         if name not in ("half", "3.9", "degrees") and not (overviews and method in METHODS[:7]):
@@ -151,9 +145,7 @@ def test_nearest_in_another_crs_differs_only_where_gdal_approximates(files, reso
     one = files["uint16"]
     grid = grid_of(one)
     target = degrees(grid, resolution)
-    theirs, ours = (
-        found.B04.values[0] for found in both([one], geobox=target, use_overviews=False)
-    )
+    theirs, ours = (found.B04.values[0] for found in both([one], geobox=target, use_overviews=False))
     xs, ys = np.meshgrid(np.arange(target.shape[1]) + 0.5, np.arange(target.shape[0]) + 0.5)
     lon, lat = target.transform * (xs, ys)
     columns, rows = ~grid.transform * target.crs.transformer_to_crs(grid.crs)(lon, lat)
@@ -167,9 +159,7 @@ def test_nearest_in_another_crs_differs_only_where_gdal_approximates(files, reso
     exact[inside] = pixels[rows[inside].astype(int), columns[inside].astype(int)]
     clear = to_edge > 0.02  # places of pixels are interpolated between exact ones
     np.testing.assert_array_equal(ours[clear], exact[clear])
-    parts = odc.stac.load(
-        [one], driver=OURS, geobox=target, use_overviews=False, chunks={"x": 70, "y": 55}
-    )
+    parts = odc.stac.load([one], driver=OURS, geobox=target, use_overviews=False, chunks={"x": 70, "y": 55})
     np.testing.assert_array_equal(parts.B04.values[0], ours)
 
 
@@ -186,13 +176,9 @@ def test_what_else_differs_and_why(tmp_path):
     theirs, ours = (found.B04.values[0] for found in both([one], geobox=grid))
     assert np.isinf(theirs[:10]).all()  # they keep infinity
     assert np.isnan(ours[:10]).all()
-    assert np.isfinite(
-        theirs[200:220]
-    ).all()  # and copy what the file's mask hides, though not when they warp:
+    assert np.isfinite(theirs[200:220]).all()  # and copy what the file's mask hides, though not when they warp:
     assert np.isnan(ours[200:220]).all()
-    theirs, ours = (
-        found.B04.values[0] for found in both([one], geobox=grid.zoom_out(2), resampling="average")
-    )
+    theirs, ours = (found.B04.values[0] for found in both([one], geobox=grid.zoom_out(2), resampling="average"))
     assert np.isnan(theirs[101:109]).all()
     assert np.isnan(ours[101:109]).all()
     # half a pixel aside is a tie: they take the pixel before, we the one behind
@@ -209,18 +195,14 @@ def test_what_else_differs_and_why(tmp_path):
 def mosaic(tmp_path_factory):
     """Four overlapping items of two days, the second of which is given first."""
     folder, found = tmp_path_factory.mktemp("mosaic"), []
-    for number, (east, when) in enumerate(
-        [(0, "02T10"), (800, "02T10"), (0, "01T10"), (1200, "01T11")]
-    ):
+    for number, (east, when) in enumerate([(0, "02T10"), (800, "02T10"), (0, "01T10"), (1200, "01T11")]):
         pixels = holed("uint16", 0, seed=number, side=250)
         place = Affine(10, 0, 5e5 + east, 0, -10, 5e6)
         data = cog(pixels, nodata=0, transform=place)
         path = folder / f"{number}.tif"
         path.write_bytes(data)
         time = f"2024-05-{when}:00:00Z"
-        found.append(
-            item(f"i{number}", str(path), rasters.grid_of(data), described("uint16", 0), time=time)
-        )
+        found.append(item(f"i{number}", str(path), rasters.grid_of(data), described("uint16", 0), time=time))
     return found
 
 
@@ -282,9 +264,7 @@ def test_the_bands_of_one_asset(tmp_path):
 )  # fmt: skip
 @pytest.mark.parametrize("nodata", [None, 3])
 def test_nodata_of_the_source_falls_back_or_is_overridden(tmp_path, more, nodata):
-    data = rasters.tiff(
-        np.random.default_rng(0).integers(1, 9, (1, 40, 40), "uint8"), nodata=nodata
-    )
+    data = rasters.tiff(np.random.default_rng(0).integers(1, 9, (1, 40, 40), "uint8"), nodata=nodata)
     (tmp_path / "few.tif").write_bytes(data)
     grid = rasters.grid_of(data)
     target = grid.zoom_out(2) if "resampling" in more else grid[3:20, 5:30]
@@ -292,9 +272,7 @@ def test_nodata_of_the_source_falls_back_or_is_overridden(tmp_path, more, nodata
     found = []
     for driver in (RioDriver(), OURS):
         with driver.restore_env(driver.capture_env(), driver.new_load(grid)) as context:
-            found.append(
-                driver.open(source, context).read(RasterLoadParams("uint8", **more), target)
-            )
+            found.append(driver.open(source, context).read(RasterLoadParams("uint8", **more), target))
     assert found[0][0] == found[1][0]
     np.testing.assert_array_equal(found[0][1], found[1][1])
 
@@ -312,9 +290,7 @@ def test_numbers_are_rounded_where_a_type_is_asked_for_and_refused_where_the_ite
 
 
 def test_an_unknown_resampling_lists_what_there_is(files):
-    with pytest.raises(
-        SourceError, match="'gauss' is not supported: use one of nearest, auto, bilinear"
-    ):
+    with pytest.raises(SourceError, match="'gauss' is not supported: use one of nearest, auto, bilinear"):
         odc.stac.load([files["uint8"]], driver=OURS, resampling="gauss")
 
 
@@ -380,9 +356,7 @@ HEALTHY = {
 }  # fmt: skip
 
 
-HEADER = (
-    48 << 10
-)  # we fetch 64 KiB of a file at once to begin with, GDAL 16: no more requests, but more bytes
+HEADER = 48 << 10  # we fetch 64 KiB of a file at once to begin with, GDAL 16: no more requests, but more bytes
 
 
 def test_no_more_requests_and_few_more_bytes(server, remote):
@@ -453,9 +427,7 @@ def test_signed_at_the_read(server, remote):
     policy = replace(
         rasters.POLICY, signers=(HrefSigner(sign=lambda href: f"{href}?sig={key}", hosts=(server.url,)),)
     )  # fmt: skip
-    scene = odc.stac.load(
-        remote[:1], driver=SceneDriver(policy=policy), chunks={"x": 128, "y": 128}
-    )
+    scene = odc.stac.load(remote[:1], driver=SceneDriver(policy=policy), chunks={"x": 128, "y": 128})
     key = "two"  # renewed after the graph was built
     np.testing.assert_array_equal(scene.B04.values[0], holed("uint16", 0)[0])
     assert "sig=" not in str(list(scene.B04.data.dask.values()))

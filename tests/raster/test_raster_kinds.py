@@ -72,9 +72,7 @@ class TestNotFinite:
         found, known = warp(pixels, np.ones((2, 4), bool), source, source)
         assert known.all()
         np.testing.assert_array_equal(found, pixels)
-        top = np.full(
-            (1, 2, 4), np.iinfo(dtype).max if np.dtype(dtype).kind in "ui" else 65504, dtype
-        )
+        top = np.full((1, 2, 4), np.iinfo(dtype).max if np.dtype(dtype).kind in "ui" else 65504, dtype)
         np.testing.assert_array_equal(warp(top, known, source, source)[0], top)
 
     @pytest.mark.parametrize("resampling", ["auto", "nearest", "mode"])
@@ -153,26 +151,20 @@ class TestAlpha:
         pixels = noise(1, (4, 60, 60))
         pixels[3] = np.clip(np.arange(-20, 40) * 6, 0, None)
         pixels[:3, :, :21] = 0
-        path = write(
-            tmp_path / "a.tif", pixels, PLACE, UTM, colors=("red", "green", "blue", "alpha")
-        )
+        path = write(tmp_path / "a.tif", pixels, PLACE, UTM, colors=("red", "green", "blue", "alpha"))
         np.testing.assert_array_equal(open_raster(path).valid, pixels[3] > 0)
 
     def test_a_mask_that_is_not_taken_is_said(self, tmp_path):
         pixels = noise(1, (4, 60, 60))
         pixels[3, :, :20] = 0
-        path = write(
-            tmp_path / "a.tif", pixels, PLACE, UTM, colors=("red", "green", "blue", "alpha")
-        )
+        path = write(tmp_path / "a.tif", pixels, PLACE, UTM, colors=("red", "green", "blue", "alpha"))
         with pytest.warns(RemoteSAMWarning, match="called alpha, but varies as near infrared"):
             assert open_raster(path).valid.all()
 
     def test_all_transparent_and_grey_with_alpha(self, tmp_path):
         pixels = noise(1, (4, 20, 20))
         pixels[3] = 0
-        path = write(
-            tmp_path / "a.tif", pixels, PLACE, UTM, colors=("red", "green", "blue", "alpha")
-        )
+        path = write(tmp_path / "a.tif", pixels, PLACE, UTM, colors=("red", "green", "blue", "alpha"))
         assert not open_raster(path).valid.any()
         grey = noise(1, (2, 20, 20))
         grey[1] = np.arange(20) > 4
@@ -296,9 +288,7 @@ class TestBands:
         pixels = noise(1, (count, 12, 12), low=0, high=3)
         if nodata is not None:
             pixels[:, 2] = nodata
-        path = write(
-            tmp_path / "a.tif", pixels, PLACE, UTM, nodata=nodata, photometric="minisblack"
-        )
+        path = write(tmp_path / "a.tif", pixels, PLACE, UTM, nodata=nodata, photometric="minisblack")
         scene = open_raster(path)
         assert list(scene.data_vars)[:2] == ["band_1", "band_2"]
         if nodata is not None:
@@ -320,9 +310,7 @@ class TestBands:
         inks = write(tmp_path / "a.tif", noise(1, (4, 12, 12)), PLACE, UTM, photometric="cmyk")
         with rasterio.open(inks) as file:
             assert [color.name for color in file.colorinterp] == ["red", "green", "blue", "alpha"]
-            np.testing.assert_array_equal(
-                render(open_raster(inks)).rgb, file.read([1, 2, 3]).transpose(1, 2, 0)
-            )
+            np.testing.assert_array_equal(render(open_raster(inks)).rgb, file.read([1, 2, 3]).transpose(1, 2, 0))
         colours = ("hue", "saturation", "lightness")
         path = write(tmp_path / "b.tif", noise(1, (3, 12, 12)), PLACE, UTM, colors=colours)
         scene = open_raster(path)
@@ -440,9 +428,7 @@ def test_bands_of_different_types_are_read(tmp_path):
       <GeoTransform>500000, 10, 0, 5000000, 0, -10</GeoTransform>{}</VRTDataset>"""
     band = """<VRTRasterBand dataType="{}" band="{}"><SimpleSource><SourceFilename relativeToVRT="1">{}</SourceFilename>
       <SourceBand>1</SourceBand></SimpleSource></VRTRasterBand>"""
-    (tmp_path / "c.vrt").write_text(
-        vrt.format(band.format("Byte", 1, "a.tif") + band.format("Int16", 2, "b.tif"))
-    )
+    (tmp_path / "c.vrt").write_text(vrt.format(band.format("Byte", 1, "a.tif") + band.format("Int16", 2, "b.tif")))
     scene = open_raster(tmp_path / "c.vrt").compute()
     np.testing.assert_array_equal(scene.band_1, first[0])
     np.testing.assert_array_equal(scene.band_2, second[0])

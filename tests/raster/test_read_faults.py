@@ -31,12 +31,8 @@ from tests.raster import rasters
 pytestmark = pytest.mark.server
 
 PIXELS = rasters.picture(3, 300, 300)
-DATA = rasters.tiff(
-    PIXELS, tiled=True, blockxsize=128, blockysize=128, compress="deflate", predictor=2
-)
-JPEG = rasters.tiff(
-    PIXELS, tiled=True, blockxsize=128, blockysize=128, compress="jpeg", jpeg_quality=98
-)
+DATA = rasters.tiff(PIXELS, tiled=True, blockxsize=128, blockysize=128, compress="deflate", predictor=2)
+JPEG = rasters.tiff(PIXELS, tiled=True, blockxsize=128, blockysize=128, compress="jpeg", jpeg_quality=98)
 SMALL = rasters.tiff(PIXELS[:, :60, :60], compress="deflate")  # comes whole with its header
 GRID = rasters.grid_of(DATA)
 FRESH = itertools.count()
@@ -112,12 +108,8 @@ def test_wrong_bytes_in_a_block_that_came_with_the_header_are_noticed(server):
 
 def test_with_every_second_request_failing_pixels_equal_those_of_a_clean_read(server):
     url = serve(server, DATA)
-    broken = itertools.cycle(
-        [Status(503), Reset(), Truncate(50), Stall(10), Status(429), Wrong(0, 50), OtherRange()]
-    )
-    server.script(
-        "/" + url.rpartition("/")[2], lambda number: next(broken) if number % 2 == 0 else None
-    )
+    broken = itertools.cycle([Status(503), Reset(), Truncate(50), Stall(10), Status(429), Wrong(0, 50), OtherRange()])
+    server.script("/" + url.rpartition("/")[2], lambda number: next(broken) if number % 2 == 0 else None)
     shown = []
     for rows, cols in itertools.product(range(0, 300, 100), range(0, 300, 75)):
         part = GRID[rows : rows + 100, cols : cols + 75]
@@ -209,9 +201,7 @@ def test_retry_after_holds_back_every_thread(server, monkeypatch):
     server.files["/busy.tif"] = server.files["/other.tif"] = DATA
     server.script("/busy.tif", Status(429, {"Retry-After": "1"}))
     policy = raster.ReadPolicy(patience=rasters.BRISK, trust=rasters.HERE, cache_bytes=1 << 20)
-    busy = threading.Thread(
-        target=rasters.read, args=(f"{server.url}/busy.tif", GRID), kwargs={"policy": policy}
-    )
+    busy = threading.Thread(target=rasters.read, args=(f"{server.url}/busy.tif", GRID), kwargs={"policy": policy})
     busy.start()
     assert held.wait(100)
     rasters.read(f"{server.url}/other.tif", GRID, policy=policy)
@@ -243,9 +233,7 @@ def test_a_broken_answer_is_continued_where_it_broke(server):
 
 
 def test_a_file_that_changed_meanwhile_is_opened_anew(server):
-    other = rasters.tiff(
-        rasters.picture(3, 300, 300, seed=7), tiled=True, blockxsize=128, blockysize=128
-    )
+    other = rasters.tiff(rasters.picture(3, 300, 300, seed=7), tiled=True, blockxsize=128, blockysize=128)
     url = serve(server, DATA, None, Replaced(other))
     with pytest.warns(RemoteSAMWarning, match="was changed or replaced while it was in use"):
         planes, _ = rasters.read(url, GRID)
@@ -254,9 +242,7 @@ def test_a_file_that_changed_meanwhile_is_opened_anew(server):
 
 def test_no_window_is_of_two_files(server):
     """Blocks that were kept of the old file are not mixed with those of the new one."""
-    other = rasters.tiff(
-        rasters.picture(3, 300, 300, seed=7), tiled=True, blockxsize=128, blockysize=128
-    )
+    other = rasters.tiff(rasters.picture(3, 300, 300, seed=7), tiled=True, blockxsize=128, blockysize=128)
     url = serve(server, DATA)
     rasters.read(url, GRID[:100, :100])
     server.script(url.removeprefix(server.url), Replaced(other))
@@ -270,9 +256,7 @@ def test_a_file_that_keeps_changing_is_an_error(server):
     versions = itertools.count()
 
     def change(number: int) -> None:
-        server.dates[url.removeprefix(server.url)] = (
-            f"Thu, 19 Nov 2026 12:00:{next(versions):02} GMT"
-        )
+        server.dates[url.removeprefix(server.url)] = f"Thu, 19 Nov 2026 12:00:{next(versions):02} GMT"
 
     server.script(url.removeprefix(server.url), change)
     with (

@@ -48,9 +48,7 @@ def local(href, target, bands=(1, 2, 3), **options):
 
 @pytest.fixture(scope="module")
 def plain(folder):
-    return written(
-        folder, "plain.tif", rasters.tiff(PIXELS, tiled=True, blockxsize=32, blockysize=32)
-    )
+    return written(folder, "plain.tif", rasters.tiff(PIXELS, tiled=True, blockxsize=32, blockysize=32))
 
 
 GRID = rasters.grid_of(rasters.tiff(PIXELS))
@@ -69,9 +67,7 @@ GRID = rasters.grid_of(rasters.tiff(PIXELS))
 def test_pixels_of_the_same_grid_are_copied(  # noqa: PLR0917
     plain, top, left, height, width, shift
 ):
-    target = GeoBox(
-        (height, width), GRID.transform * Affine.translation(left + shift, top - shift), GRID.crs
-    )
+    target = GeoBox((height, width), GRID.transform * Affine.translation(left + shift, top - shift), GRID.crs)
     planes, valid = local(plain, target)
     padded = np.zeros((3, SIDE + 240, SIDE + 240), "uint8")
     padded[:, 120 : 120 + SIDE, 120 : 120 + SIDE] = PIXELS
@@ -173,9 +169,7 @@ def test_other_scales_are_averages_too_and_never_picked(plain):
 
 
 def test_an_overview_is_used_where_it_is_fine_enough(folder):
-    data = bytearray(
-        rasters.tiff(PIXELS, overviews=(2, 4), tiled=True, blockxsize=16, blockysize=16)
-    )
+    data = bytearray(rasters.tiff(PIXELS, overviews=(2, 4), tiled=True, blockxsize=16, blockysize=16))
     path = written(folder, "levels.tif", bytes(data))
     with rasterio.open(path, overview_level=0) as half:
         expected = half.read()
@@ -346,9 +340,7 @@ def test_alpha_is_judged_once_a_file(folder, monkeypatch):
     path = written(folder, "nir.tif", rasters.tiff(planes, photometric="rgb", alpha="yes"))
     judged = []
     looks = onto.Reading._looks_like_alpha
-    monkeypatch.setattr(
-        onto.Reading, "_looks_like_alpha", lambda self, n: judged.append(n) or looks(self, n)
-    )
+    monkeypatch.setattr(onto.Reading, "_looks_like_alpha", lambda self, n: judged.append(n) or looks(self, n))
     for _ in range(3):
         assert local(path, rasters.grid_of(rasters.tiff(planes)))[1].all()
     assert judged == [4]

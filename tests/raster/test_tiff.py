@@ -38,9 +38,7 @@ def window_of(data, level, rows, cols, planes):
 @st.composite
 def creations(draw):
     """A picture and how to write it: every layout that GDAL writes and we claim to read."""
-    dtype = draw(
-        st.sampled_from(["uint8", "int8", "uint16", "int16", "int32", "float32", "float64"])
-    )
+    dtype = draw(st.sampled_from(["uint8", "int8", "uint16", "int16", "int32", "float32", "float64"]))
     bands = draw(st.integers(1, 4))
     height, width = draw(st.integers(1, 150)), draw(st.integers(1, 150))
     options = {"interleave": draw(st.sampled_from(["pixel", "band"]))}
@@ -92,16 +90,10 @@ def test_any_window_of_any_layout_is_what_gdal_reads(creation, data):
         level = levels[number]
         assert shown.shape == level.shape
         rows, cols = (
-            tuple(
-                sorted(
-                    data.draw(st.tuples(*[st.integers(0, n)] * 2).filter(lambda p: p[0] != p[1]))
-                )
-            )
+            tuple(sorted(data.draw(st.tuples(*[st.integers(0, n)] * 2).filter(lambda p: p[0] != p[1]))))
             for n in level.shape
         )
-        bands = data.draw(st.permutations(range(whole.count)))[
-            : data.draw(st.integers(1, whole.count))
-        ]
+        bands = data.draw(st.permutations(range(whole.count)))[: data.draw(st.integers(1, whole.count))]
         found = window_of(file, level, rows, cols, tuple(bands))
         if not level.separate:
             found = found[list(bands)]
@@ -164,12 +156,8 @@ def test_a_wrong_byte_in_a_deflated_block_never_makes_a_wrong_pixel(place, flip,
 
 def test_gdal_alone_lets_wrong_bytes_pass():
     """Why the checksum is verified here: without it a block cut short is read as if it were whole."""
-    data = rasters.tiff(
-        rasters.picture(3, 64, 64), tiled=True, blockxsize=64, blockysize=64, compress="deflate"
-    )
-    start, stop = tiff.part(
-        layout(data)[0], (0, 64), (0, 64), (0,), lambda start, stop: data[start:stop]
-    ).spans[0]
+    data = rasters.tiff(rasters.picture(3, 64, 64), tiled=True, blockxsize=64, blockysize=64, compress="deflate")
+    start, stop = tiff.part(layout(data)[0], (0, 64), (0, 64), (0,), lambda start, stop: data[start:stop]).spans[0]
     half = (start + stop) // 2
     wrong = data[:half] + bytes(stop - half) + data[stop:]
     assert not np.array_equal(rasters.pixels_of(wrong), rasters.pixels_of(data))
@@ -195,9 +183,7 @@ def test_a_file_cut_anywhere_is_an_error_or_is_read_right(length):
 
 @settings(max_examples=150)
 @given(
-    changes=st.lists(
-        st.tuples(st.integers(0, 3000), st.binary(min_size=1, max_size=8)), min_size=1, max_size=4
-    ),
+    changes=st.lists(st.tuples(st.integers(0, 3000), st.binary(min_size=1, max_size=8)), min_size=1, max_size=4),
     big=st.booleans(),
 )
 def test_a_file_changed_anywhere_is_an_error_and_never_a_crash(changes, big):
@@ -225,17 +211,10 @@ def check_sane(data: bytes) -> None:
 def handmade(*entries: tuple[int, int, int, int], following: int = 0) -> bytes:
     """A classic TIFF of one directory, its values as given."""
     body = b"".join(struct.pack("<HHII", *entry) for entry in sorted(entries))
-    return (
-        struct.pack("<2sHI", b"II", 42, 8)
-        + struct.pack("<H", len(entries))
-        + body
-        + struct.pack("<I", following)
-    )
+    return struct.pack("<2sHI", b"II", 42, 8) + struct.pack("<H", len(entries)) + body + struct.pack("<I", following)
 
 
-def image(
-    width: int, height: int, samples: int = 1, rows: int | None = None
-) -> list[tuple[int, ...]]:
+def image(width: int, height: int, samples: int = 1, rows: int | None = None) -> list[tuple[int, ...]]:
     return [
         (256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1),
         (273, 4, 1, 8), (277, 3, 1, samples), (278, 4, 1, rows or height), (279, 4, 1, 64),

@@ -56,10 +56,7 @@ CHECKED = {
     "lerc": made("float32", 1, compress="lerc", max_z_error=0, **TILES),
 }
 # Formats that do not: what is cut off is noticed, a flip need not be.
-UNCHECKED = {
-    name: made(compress=name, **TILES)
-    for name in ("none", "lzw", "zstd", "packbits", "lzma", "jpeg", "webp")
-}
+UNCHECKED = {name: made(compress=name, **TILES) for name in ("none", "lzw", "zstd", "packbits", "lzma", "jpeg", "webp")}
 
 
 def fresh(folder: Path, data: bytes) -> Path:
@@ -115,11 +112,7 @@ def test_any_window_of_any_local_tiff_is_what_gdal_reads(tmp_path, creation, dat
             extra = {"overview_level": number - 1} if number else {}
             with rasterio.open(path, **extra) as shown:
                 rows, cols = (
-                    data.draw(
-                        st.tuples(*[st.integers(0, n)] * 2)
-                        .map(sorted)
-                        .filter(lambda p: p[0] < p[1])
-                    )
+                    data.draw(st.tuples(*[st.integers(0, n)] * 2).map(sorted).filter(lambda p: p[0] < p[1]))
                     for n in shown.shape
                 )
                 bands = data.draw(st.permutations(range(1, whole.count + 1)))
@@ -303,9 +296,7 @@ def with_metadata(data: bytes, rng: np.random.Generator) -> bytes:
 def with_directories(data: bytes, rng: np.random.Generator) -> bytes:
     """The next directory is this one, lies beyond the end, or in the middle of something."""
     at = entries_of(data)[-1] + 12
-    place = int(
-        rng.choice([4, 8, at, len(data) - 1, len(data), 1 << 31, int(rng.integers(len(data)))])
-    )
+    place = int(rng.choice([4, 8, at, len(data) - 1, len(data), 1 << 31, int(rng.integers(len(data)))]))
     return data[:at] + struct.pack("<I", place) + data[at + 4 :]
 
 
@@ -317,9 +308,7 @@ def handmade(rng: np.random.Generator) -> bytes:
         tags |= {256: 16, 257: 16, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: 16, 279: 256}
         for tag in rng.choice(list(tags), int(rng.integers(0, 4))):
             tags[int(tag)] = int(rng.choice(NUMBERS))
-    head = (
-        struct.pack("<2sHHHQ", b"II", 43, 8, 0, 16) if big else struct.pack("<2sHI", b"II", 42, 8)
-    )
+    head = struct.pack("<2sHHHQ", b"II", 43, 8, 0, 16) if big else struct.pack("<2sHI", b"II", 42, 8)
     body = struct.pack("<Q" if big else "<H", len(tags))
     for tag, value in sorted(tags.items()):
         kind, count = (
@@ -345,9 +334,7 @@ def test_whatever_a_header_says_is_read_or_refused(campaign, tmp_path):
         "tags, types, counts, values, directories and metadata of all kinds of nonsense",
     )
     kinds = [with_tag, with_tag, with_bytes, with_metadata, with_directories]
-    policy = ReadPolicy(
-        patience=rasters.BRISK, trust=rasters.HERE, limits=Limits(side=4096, block_bytes=1 << 20)
-    )
+    policy = ReadPolicy(patience=rasters.BRISK, trust=rasters.HERE, limits=Limits(side=4096, block_bytes=1 << 20))
     with FaultServer() as server:
         for number in range(CASES):
             rng = np.random.default_rng(number)
@@ -376,8 +363,6 @@ def test_whatever_a_header_says_is_read_or_refused(campaign, tmp_path):
     [(10, 0, 5e5, 20, 0, 5e6), (float("nan"), 0, 0, 0, -1, 0), (1, 0, float("inf"), 0, -1, 0)],
 )
 def test_a_georeference_that_places_nothing_is_refused(tmp_path, place):
-    path = fresh(
-        tmp_path, rasters.tiff(rasters.picture(1, 20, 20), transform=rasterio.Affine(*place))
-    )
+    path = fresh(tmp_path, rasters.tiff(rasters.picture(1, 20, 20), transform=rasterio.Affine(*place)))
     with pytest.raises(ReadError, match="its georeference"):
         inspect(str(path))

@@ -57,9 +57,7 @@ def takes(verb, **options):
 def test_probabilities_take_no_option_of_their_making(verb, options):
     if verb in {"ground", "probabilities", "classmap"} or not takes(verb, **options):
         return
-    with pytest.raises(
-        InputError, match=rf"{next(iter(options))}=.* cannot be used here: .*probabilities"
-    ):
+    with pytest.raises(InputError, match=rf"{next(iter(options))}=.* cannot be used here: .*probabilities"):
         getattr(MODEL, verb)(HELD, **options)
 
 
@@ -150,18 +148,12 @@ def test_what_is_no_model_is_named(model, message):
 
 
 def test_the_accessor_takes_models_and_refuses_what_is_none():
-    assert (
-        len(SCENE.remotesam(Colours()).detect("red"))
-        == len(SCENE.remotesam(MODEL).detect("red"))
-        == 1
-    )
+    assert len(SCENE.remotesam(Colours()).detect("red")) == len(SCENE.remotesam(MODEL).detect("red")) == 1
     with pytest.raises(InputError, match="no image_size"):
         SCENE.remotesam(5)
 
 
-@pytest.mark.parametrize(
-    "returned", [None, 5, np.zeros((1, 3, 3), np.uint8), np.zeros((1, 64, 64), np.float32)]
-)
+@pytest.mark.parametrize("returned", [None, 5, np.zeros((1, 3, 3), np.uint8), np.zeros((1, 64, 64), np.float32)])
 def test_a_contour_model_that_returns_no_codes_is_named(returned):
     for scene in (SCENE, PICTURE):
         with pytest.raises(ModelError, match="contour model"):
@@ -196,9 +188,7 @@ SCENES = [SMALL, PICTURE, MODEL.probabilities(SMALL, "red").compute()]
 def draw(dice):
     """A verb with a scene, a prompt, and one or two odd values for arguments of its own."""
     verb = VERBS[dice.integers(len(VERBS))]
-    names = [
-        name for name in inspect.signature(getattr(MODEL, verb)).parameters if name != "progress"
-    ]
+    names = [name for name in inspect.signature(getattr(MODEL, verb)).parameters if name != "progress"]
     given = {"scene": SCENES[dice.integers(len(SCENES))], names[1]: "red", "progress": False}
     for name in dice.choice(names, 1 + (dice.random() < 0.2), replace=False):
         given[str(name)] = ODD[dice.integers(len(ODD))]
@@ -227,7 +217,5 @@ def test_odd_arguments_end_in_a_result_or_an_error_of_ours(campaign):
 
 def test_every_option_of_a_verb_is_tried():
     """The odd values are drawn for whatever arguments a verb has."""
-    names = set(
-        itertools.chain(*(inspect.signature(getattr(MODEL, verb)).parameters for verb in VERBS))
-    )
+    names = set(itertools.chain(*(inspect.signature(getattr(MODEL, verb)).parameters for verb in VERBS)))
     assert {"view", "seam", "suppress", "predicate", "zones", "crs", "refine", "simplify"} <= names

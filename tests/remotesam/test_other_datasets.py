@@ -89,10 +89,7 @@ def scenes(folder, pixels):
 def test_red_green_and_blue_are_found_by_name_in_any_order(names):
     assert rgb_of(sorted(names)) == names
     data = xr.Dataset(
-        {
-            name: (("y", "x"), np.full((2, 2), number, "uint8"))
-            for name, number in zip(names, (30, 20, 10), strict=True)
-        }
+        {name: (("y", "x"), np.full((2, 2), number, "uint8")) for name, number in zip(names, (30, 20, 10), strict=True)}
     )
     assert render(data[sorted(names)]).rgb.values[0, 0].tolist() == [30, 20, 10]
 
@@ -125,9 +122,7 @@ def test_every_method_takes_it_as_it_is(model, pixels, tmp_path, name):
         "count": model.count(scene, words, stretch=stretch),
         "caption": model.caption(scene, words, stretch=stretch),
     }
-    assert {verb: table.crs.to_epsg() for verb, table in found.items()} == dict.fromkeys(
-        found, 32631
-    )
+    assert {verb: table.crs.to_epsg() for verb, table in found.items()} == dict.fromkeys(found, 32631)
     maps = model.probabilities(scene, words, stretch=stretch)
     classes = model.classmap(scene, words, stretch=stretch)
     assert maps.odc.geobox == GRID

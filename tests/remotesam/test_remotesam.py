@@ -42,13 +42,9 @@ def scene_of(shapes, crs="EPSG:32633", resolution=1.0, size=300, at=(500000, 500
     box = GeoBox.from_bbox((x, y - size, x + size, y), crs=crs, resolution=resolution)
     rgb = np.full((*box.shape.yx, 3), 10, np.uint8)
     for shape, colour in shapes:
-        placed = shapely.affinity.translate(
-            shapely.affinity.scale(shape, 1, -1, origin=(0, 0)), x, y
-        )
+        placed = shapely.affinity.translate(shapely.affinity.scale(shape, 1, -1, origin=(0, 0)), x, y)
         rgb[rasterize([placed], box.shape.yx, transform=box.affine) == 1] = colour
-    bands = {
-        name: wrap_xr(rgb[..., index], box) for index, name in enumerate(("red", "green", "blue"))
-    }
+    bands = {name: wrap_xr(rgb[..., index], box) for index, name in enumerate(("red", "green", "blue"))}
     return xr.Dataset(bands)
 
 
@@ -58,9 +54,7 @@ MODEL = RemoteSAM(Colours())
 
 
 def test_segments_are_whole_wherever_windows_meet():
-    found = MODEL.segment(
-        scene_of([(BAR, RED), (DISC, RED), (DISC.buffer(-20), GREEN)]), ["red", "green"]
-    )
+    found = MODEL.segment(scene_of([(BAR, RED), (DISC, RED), (DISC.buffer(-20), GREEN)]), ["red", "green"])
     assert list(found.label) == ["red", "red", "green"]
     assert list(found.columns) == ["geometry", *COLUMNS]
     bar, ring, disc = found.geometry
@@ -68,9 +62,7 @@ def test_segments_are_whole_wherever_windows_meet():
     assert len(ring.interiors) == 1
     assert disc.area == pytest.approx(np.pi * 400, rel=0.05)
     assert found.score.to_numpy() == pytest.approx([(200 - 0.5) / 200] * 3)
-    assert found.area_m2[0] == pytest.approx(
-        bar.area, rel=0.002
-    )  # the scale of UTM at its middle is 0.9996
+    assert found.area_m2[0] == pytest.approx(bar.area, rel=0.002)  # the scale of UTM at its middle is 0.9996
     assert found.id.is_unique
 
 
@@ -91,13 +83,8 @@ def test_detections_are_boxes_and_enclosed_ones_can_be_dropped():
 def test_oriented_boxes_enclose_the_object():
     turned = shapely.affinity.rotate(shapely.box(50, 100, 250, 130), 30)
     found = MODEL.detect(scene_of([(turned, RED)]), "red", oriented=True)
-    expected = shapely.affinity.translate(
-        shapely.affinity.scale(turned, 1, -1, origin=(0, 0)), 500000, 5000000
-    )
-    assert (
-        found.geometry[0].intersection(expected).area / found.geometry[0].union(expected).area
-        > 0.95
-    )
+    expected = shapely.affinity.translate(shapely.affinity.scale(turned, 1, -1, origin=(0, 0)), 500000, 5000000)
+    assert found.geometry[0].intersection(expected).area / found.geometry[0].union(expected).area > 0.95
 
 
 @pytest.mark.parametrize("seam", ["paste", "blend"])
@@ -105,9 +92,7 @@ def test_the_answer_is_the_same_for_any_chunks_and_seam(seam):
     scene = scene_of([(BAR, RED), (DISC, GREEN)])
     plain = MODEL.segment(scene, ["red", "green"])
     chunked = MODEL.segment(scene.chunk(37), ["red", "green"], seam=seam, overlap=0.5)
-    assert_geodataframe_equal(
-        plain.drop(columns="run_id"), chunked.drop(columns="run_id"), check_like=False
-    )
+    assert_geodataframe_equal(plain.drop(columns="run_id"), chunked.drop(columns="run_id"), check_like=False)
 
 
 @pytest.mark.parametrize(
@@ -134,9 +119,7 @@ def test_objects_lie_where_they_are_and_have_their_true_area(crs, resolution, si
     assert abs(across) < resolution / 2
     assert abs(centre.y - middle.y) < resolution / 2
     local = truth.to_crs(
-        f"+proj=laea +lon_0={at[0]} +lat_0={at[1]}"
-        if crs == "EPSG:4326"
-        else truth.estimate_utm_crs()
+        f"+proj=laea +lon_0={at[0]} +lat_0={at[1]}" if crs == "EPSG:4326" else truth.estimate_utm_crs()
     )
     equal = local.to_crs(f"+proj=cea +lat_ts={truth.to_crs(4326)[0].centroid.y}")
     assert found.area_m2[0] == pytest.approx(equal.area[0], rel=0.01)

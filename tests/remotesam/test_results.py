@@ -99,9 +99,7 @@ SOUTH_UP = Affine.translation(500000, 4999700) * Affine.scale(1, 1)
 MIRRORED = Affine.translation(500300, 5000000) * Affine.scale(-1, -1)
 
 
-@pytest.mark.parametrize(
-    "affine", [ROTATED, SOUTH_UP, MIRRORED], ids=["rotated", "south up", "mirrored"]
-)
+@pytest.mark.parametrize("affine", [ROTATED, SOUTH_UP, MIRRORED], ids=["rotated", "south up", "mirrored"])
 def test_grids_of_any_direction_put_objects_where_they_are(affine):
     box = GeoBox((300, 300), affine, "EPSG:32633")
     lon, lat = np.array(box.extent.to_crs("EPSG:4326").geom.centroid.coords[0])
@@ -112,9 +110,7 @@ def test_grids_of_any_direction_put_objects_where_they_are(affine):
     bands = {n: wrap_xr(rgb[..., i], box) for i, n in enumerate(("red", "green", "blue"))}
     (found,) = MODEL.segment(xr.Dataset(bands), "green", crs="EPSG:4326").itertuples()
     true = gpd.GeoSeries([disc], crs="EPSG:32633").to_crs("EPSG:4326")[0].centroid
-    _, _, metres = pyproj.Geod(ellps="WGS84").inv(
-        found.geometry.centroid.x, found.geometry.centroid.y, true.x, true.y
-    )
+    _, _, metres = pyproj.Geod(ellps="WGS84").inv(found.geometry.centroid.x, found.geometry.centroid.y, true.x, true.y)
     assert abs(lon - true.x) < 0.01
     assert abs(lat - true.y) < 0.01
     assert metres < 0.5

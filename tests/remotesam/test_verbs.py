@@ -31,9 +31,7 @@ LEFT, RIGHT = (
     shapely.box(500000, 4999700, 500150, 5000000),
     shapely.box(500150, 4999700, 500300, 5000000),
 )
-HALVES = gpd.GeoDataFrame(
-    {"name": ["left", "right"]}, geometry=[LEFT, RIGHT], crs="EPSG:32633", index=[7, 3]
-)
+HALVES = gpd.GeoDataFrame({"name": ["left", "right"]}, geometry=[LEFT, RIGHT], crs="EPSG:32633", index=[7, 3])
 
 
 class Counting(Colours):
@@ -144,9 +142,7 @@ def test_only_windows_in_the_area_are_asked():
 
 def test_objects_that_fill_a_window_ask_for_a_coarser_resolution():
     scene = scene_of([(shapely.box(20, 20, 220, 240), RED)])
-    with pytest.warns(
-        RemoteSAMWarning, match=r"1 of 'red' fill a window of 64 m.* coarser resolution, 6.3 m"
-    ):
+    with pytest.warns(RemoteSAMWarning, match=r"1 of 'red' fill a window of 64 m.* coarser resolution, 6.3 m"):
         MODEL.detect(scene, "red")
     assert len(MODEL.detect(scene, "red", resolution=6.3)) == 1
     assert len(MODEL.segment(scene, "red")) == 1
@@ -160,10 +156,7 @@ def test_grounding_gives_one_box_round_all_that_belongs():
     assert found.label.tolist() == ["red squares", "green"]
     assert found.view.unique().tolist() == ["scene"]
     pixel = 300 / 64
-    assert (
-        np.abs(np.array(found.geometry[0].bounds) - (500020, 4999790, 500230, 4999980)).max()
-        <= pixel
-    )
+    assert np.abs(np.array(found.geometry[0].bounds) - (500020, 4999790, 500230, 4999980)).max() <= pixel
     assert found.resolution[0] == pytest.approx(pixel, rel=0.01)
     nothing = MODEL.ground(scene_of([]), "red")
     assert nothing.empty
@@ -194,9 +187,7 @@ PIXELS[10:20, 30:60] = RED
 def test_a_picture_is_one_view_resized_as_published():
     found = MODEL.segment(PIXELS, "red")
     square = np.asarray(Image.fromarray(PIXELS).resize((64, 64), Image.Resampling.BILINEAR))[None]
-    answer = (
-        MODEL.model.predict(square, ["red in the image"])[0, 0].astype(np.float32) - 0.5
-    ).clip(0) / 200
+    answer = (MODEL.model.predict(square, ["red in the image"])[0, 0].astype(np.float32) - 0.5).clip(0) / 200
     back = np.asarray(Image.fromarray(answer).resize((90, 50), Image.Resampling.BILINEAR))
     assert found.area_px.sum() == (back > 0.5).sum()
     assert found.crs is None
@@ -208,9 +199,7 @@ def test_a_picture_is_one_view_resized_as_published():
 @pytest.mark.parametrize("kind", ["array", "pillow", "file"])
 def test_all_kinds_of_pictures_are_the_same(kind, tmp_path):
     Image.fromarray(PIXELS).save(tmp_path / "picture.png")
-    given = {"array": PIXELS, "pillow": Image.fromarray(PIXELS), "file": tmp_path / "picture.png"}[
-        kind
-    ]
+    given = {"array": PIXELS, "pillow": Image.fromarray(PIXELS), "file": tmp_path / "picture.png"}[kind]
     same(MODEL.detect(given, "red"), MODEL.detect(PIXELS, "red"))
 
 
@@ -228,9 +217,7 @@ def test_every_verb_takes_a_picture():
     assert MODEL.classify(PIXELS, ["red", "green"]).label.tolist() == ["red"]
     assert MODEL.ground(PIXELS, "red").geometry.iloc[0].centroid.distance(shapely.Point(45, 15)) < 2
     (sentence,) = MODEL.caption(PIXELS, "red").caption
-    assert (
-        sentence == "The picture shows a red. It is in the upper centre." or "picture" in sentence
-    )
+    assert sentence == "The picture shows a red. It is in the upper centre." or "picture" in sentence
 
 
 def test_what_needs_ground_is_refused_for_pictures():
@@ -330,9 +317,7 @@ def test_held_probabilities_give_the_answers_of_the_scene(verb, tmp_path):
 def test_the_byte_is_what_zarr_stores(tmp_path):
     probs = MODEL.probabilities(SCENE, "red")
     probs.to_dataset().to_zarr(tmp_path / "probs.zarr", consolidated=False)
-    raw = xr.open_zarr(
-        tmp_path / "probs.zarr", consolidated=False, mask_and_scale=False
-    ).probability
+    raw = xr.open_zarr(tmp_path / "probs.zarr", consolidated=False, mask_and_scale=False).probability
     assert raw.dtype == np.uint8
     np.testing.assert_array_equal(raw.values, encode(probs.values))
 
@@ -385,9 +370,7 @@ def test_times_stay_apart_in_maps():
     contours=st.booleans(),
     exclusive=st.booleans(),
 )
-def test_any_way_to_ask_equals_the_raster_in_one_piece(
-    *, seed, shape, chunks, overlap, seam, contours, exclusive
-):
+def test_any_way_to_ask_equals_the_raster_in_one_piece(*, seed, shape, chunks, overlap, seam, contours, exclusive):
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (-(-shape[0] // 5), -(-shape[1] // 5), 3), np.uint8)
     rgb = coarse.repeat(5, axis=0).repeat(5, axis=1)[: shape[0], : shape[1]]
@@ -400,9 +383,7 @@ def test_any_way_to_ask_equals_the_raster_in_one_piece(
     maps = MODEL.model.predict(rgb[None], ["red", "green"])[0]
     if exclusive:
         winner = semantic(list(maps))
-        maps = np.stack(
-            [np.where(winner == k + 1, one, 0).astype(np.uint8) for k, one in enumerate(maps)]
-        )
+        maps = np.stack([np.where(winner == k + 1, one, 0).astype(np.uint8) for k, one in enumerate(maps)])
     for label, one in zip(("red", "green"), maps, strict=True):
         whole = refine(one, edges(rgb[None])[0]) if contours else components(one)
         own = found[found.label == label]

@@ -23,9 +23,7 @@ Path = tuple[Any, ...]
 def paths(doc: Any, before: Path = ()) -> list[Path]:
     """Where every node of a document is."""
     found = [before] if before else []
-    members = (
-        doc.items() if isinstance(doc, dict) else enumerate(doc) if isinstance(doc, list) else ()
-    )
+    members = doc.items() if isinstance(doc, dict) else enumerate(doc) if isinstance(doc, list) else ()
     for key, value in members:
         found += paths(value, (*before, key))
     return found

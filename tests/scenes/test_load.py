@@ -40,11 +40,7 @@ def one_thread():
 
 def place(folder, name, *, at=(0, 0), shape=(40, 50), size=1.0, crs=UTM, seed=None, holes=(), **kw):
     """An item over noise, `at` rows and columns from a common corner."""
-    pixels = (
-        noise(name if seed is None else seed, (4, *shape))
-        if "pixels" not in kw
-        else kw.pop("pixels")
-    )
+    pixels = noise(name if seed is None else seed, (4, *shape)) if "pixels" not in kw else kw.pop("pixels")
     for rows, columns in holes:
         pixels[:, rows, columns] = 0
     transform = grid(WEST + at[1] * size, NORTH - at[0] * size, size)
@@ -86,13 +82,8 @@ class TestPixels:
         items, parts = [], []
         for i in range(count):
             at = data.draw(offsets) if i else (0, 0)
-            holes = [
-                (slice(a, a + n), slice(b, b + n))
-                for a, b, n in data.draw(st.lists(hole, max_size=2))
-            ]
-            doc, pixels = place(
-                folder, i, at=at, holes=holes, nodata=0, time=f"2024-05-01T10:0{ages[i]}:00Z"
-            )
+            holes = [(slice(a, a + n), slice(b, b + n)) for a, b, n in data.draw(st.lists(hole, max_size=2))]
+            doc, pixels = place(folder, i, at=at, holes=holes, nodata=0, time=f"2024-05-01T10:0{ages[i]}:00Z")
             pixels[0, 5, 5] = 0  # one band alone may be 0
             items.append(doc)
             parts.append((at, pixels))
@@ -106,9 +97,7 @@ class TestPixels:
             chunk = data.draw(st.integers(19, 90))
             scene = load(items, mosaic=mosaic, chunks=chunk, bands=["red", "green", "blue", "nir"])
             found = one_time(scene.compute())
-            out, source = composed(
-                [(at, reread(d)) for (at, _), d in zip(parts, items, strict=True)], shape, order
-            )
+            out, source = composed([(at, reread(d)) for (at, _), d in zip(parts, items, strict=True)], shape, order)
             assert found.red.shape == shape
             for name, band in zip(("red", "green", "blue", "nir"), out, strict=True):
                 np.testing.assert_array_equal(found[name].values, band)
@@ -121,9 +110,7 @@ class TestPixels:
                 slice(3, 33),
             )
             part = one_time(recipe.open(geobox=recipe.geobox[slice(*rows), columns]).compute())
-            xr.testing.assert_equal(
-                part.drop_vars("items"), found.isel(y=slice(*rows), x=columns).drop_vars("items")
-            )
+            xr.testing.assert_equal(part.drop_vars("items"), found.isel(y=slice(*rows), x=columns).drop_vars("items"))
 
     def test_separate_bands_are_whole_too(self, tmp_path):
         """A pixel that lacks one band in one item comes from the other in all of them."""
@@ -134,15 +121,11 @@ class TestPixels:
                 pixels = np.full((1, 30, 30), 1000 * (i + 1) + band, "uint16")
                 if name == "green":
                     pixels[0, gap] = 0
-                path = write(
-                    tmp_path / f"{i}{name}.tif", pixels, grid(WEST, NORTH, 10), UTM, nodata=0
-                )
+                path = write(tmp_path / f"{i}{name}.tif", pixels, grid(WEST, NORTH, 10), UTM, nodata=0)
                 assets[name] = item("x", path, names=(name,))["assets"]["image"]
             docs.append(item(f"i{i}", path, names=("blue",)) | {"assets": assets})
         scene = load(docs, mosaic="first").compute()
-        np.testing.assert_array_equal(
-            scene.source.values[:, 0], [1 if y == 5 else 0 for y in range(30)]
-        )
+        np.testing.assert_array_equal(scene.source.values[:, 0], [1 if y == 5 else 0 for y in range(30)])
         np.testing.assert_array_equal(scene.red.values // 1000, scene.source.values + 1)
         np.testing.assert_array_equal(scene.green.values, scene.red.values + 1)
         assert scene.valid.all()
@@ -220,9 +203,7 @@ class TestOtherGrids:
             xs, ys = west + 10 * columns, NORTH - 10 * rows
             lon, lat = rasterio.warp.transform(crs, "EPSG:4326", xs.ravel(), ys.ravel())
             ramp = ground(np.array(lon), np.array(lat)).reshape(rows.shape)
-            path = write(
-                folder / f"{i}.tif", np.stack([ramp] * 3), transform, crs, overviews=(2, 4)
-            )
+            path = write(folder / f"{i}.tif", np.stack([ramp] * 3), transform, crs, overviews=(2, 4))
             docs.append(item(f"zone-{i}", path, names=("red", "green", "blue")))
         return docs
 
@@ -259,18 +240,14 @@ class TestOtherGrids:
         box = scene.odc.geobox
         left, top = box.transform.c, box.transform.f
         right, bottom = left + 50 * box.transform.a, top + 50 * box.transform.e
-        lon, lat = rasterio.warp.transform(
-            crs, "EPSG:4326", [left, right, left], [top, top, bottom]
-        )
+        lon, lat = rasterio.warp.transform(crs, "EPSG:4326", [left, right, left], [top, top, bottom])
         geod = Geod(ellps="WGS84")
         assert geod.inv(lon[0], lat[0], lon[1], lat[1])[2] == pytest.approx(1000, rel=0.006)
         assert geod.inv(lon[0], lat[0], lon[2], lat[2])[2] == pytest.approx(1000, rel=0.006)
 
     def test_a_recipe_can_be_read_onto_any_grid(self, two_zones):
         scene = load(two_zones, crs=UTM, mosaic="first")
-        other = GeoBox.from_bbox(
-            (263_200, NORTH - 500, 263_600, NORTH - 100), "EPSG:32632", resolution=20
-        )
+        other = GeoBox.from_bbox((263_200, NORTH - 500, 263_600, NORTH - 100), "EPSG:32632", resolution=20)
         found = Recipe.of(scene).open(geobox=other).compute()
         expected = load(two_zones, geobox=other, mosaic="first").compute()
         np.testing.assert_array_equal(found.red, expected.red)
@@ -279,11 +256,7 @@ class TestOtherGrids:
 
 def ground(lon, lat):
     """30,000 and 300 numbers a pixel of 10 m to the east, for rasters that know where they are."""
-    return (
-        (30_000 + 300 * 7_880 * (lon - 6.0) + 50 * 11_112 * (lat - 45.1))
-        .clip(1, 65_535)
-        .astype("uint16")
-    )
+    return (30_000 + 300 * 7_880 * (lon - 6.0) + 50 * 11_112 * (lat - 45.1)).clip(1, 65_535).astype("uint16")
 
 
 class TestScene:
@@ -296,9 +269,7 @@ class TestScene:
         scene = load(docs)
         assert dict(scene.sizes) == {"time": 2, "y": 40, "x": 50}
         assert list(scene["items"].values) == ["item-1 item-2", "item-3"]
-        assert list(scene.time.values) == list(
-            pd.to_datetime(["2024-05-01T10:00:00", "2024-05-03T10:00:00"])
-        )
+        assert list(scene.time.values) == list(pd.to_datetime(["2024-05-01T10:00:00", "2024-05-03T10:00:00"]))
         assert scene.rio.crs.to_epsg() == 32631
         assert scene.red.rio.crs.to_epsg() == 32631
         assert scene.odc.geobox == GeoBox((40, 50), grid(WEST, NORTH, 1), UTM)
@@ -308,10 +279,7 @@ class TestScene:
         # 23:30 and 00:30 UTC are one solar day at 180 degrees east
         transform = grid(WEST, 8_000_000, 1)
         path = write(tmp_path / "a.tif", noise(1, (4, 20, 20)), transform, "EPSG:32760")
-        docs = [
-            item(str(i), path, time=t)
-            for i, t in enumerate(("2024-05-01T23:30:00Z", "2024-05-02T00:30:00Z"))
-        ]
+        docs = [item(str(i), path, time=t) for i, t in enumerate(("2024-05-01T23:30:00Z", "2024-05-02T00:30:00Z"))]
         assert load(docs).sizes["time"] == 1
         assert load(docs, groupby="time").sizes["time"] == 2
         assert load([docs[0], docs[0]], groupby="time").sizes["time"] == 1
@@ -336,9 +304,7 @@ class TestScene:
 
         asked = []
         read = dataset.read_block
-        monkeypatch.setattr(
-            dataset, "read_block", lambda *args, **kwargs: asked.append(1) or read(*args, **kwargs)
-        )
+        monkeypatch.setattr(dataset, "read_block", lambda *args, **kwargs: asked.append(1) or read(*args, **kwargs))
         scene = load(place(tmp_path, 1)[0], chunks=25)
         for lazy in (scene, scene.red, scene.mean(), render(scene), render(scene).rgb):
             asked.clear()
@@ -352,9 +318,7 @@ class TestScene:
         """The same reader through its public interface, and odc-stac's own grid and graph."""
         docs = []
         for i, at in enumerate([(0, 0), (7, 11)]):
-            doc, _ = place(
-                tmp_path, i, at=at, names=("red",), nodata=0, time=f"2024-05-0{i + 1}T10:00:00Z"
-            )
+            doc, _ = place(tmp_path, i, at=at, names=("red",), nodata=0, time=f"2024-05-0{i + 1}T10:00:00Z")
             assets = {}
             for name in ("red", "green"):
                 path = write(
@@ -395,9 +359,7 @@ class TestScene:
             pixels = np.full((3, 10, 10), number, "uint16")
             pixels[:, 0] = 0
             path = write(tmp_path / f"{i}.tif", pixels, grid(WEST, NORTH, 10), UTM, nodata=0)
-            doc = item(
-                str(i), path, names=("red", "green", "blue"), time=f"2024-05-0{i + 1}T10:00:00Z"
-            )
+            doc = item(str(i), path, names=("red", "green", "blue"), time=f"2024-05-0{i + 1}T10:00:00Z")
             for band in doc["assets"]["image"]["raster:bands"]:
                 band |= {"scale": scale, "offset": offset}
             docs.append(doc)
@@ -416,9 +378,7 @@ class TestScene:
 
     def test_pictures_and_reflectance_do_not_mix(self, tmp_path):
         eight, _ = place(tmp_path, 1, names=("red", "green", "blue"))
-        path = write(
-            tmp_path / "b.tif", noise(2, (3, 40, 50), dtype="uint16"), grid(WEST, NORTH, 1), UTM
-        )
+        path = write(tmp_path / "b.tif", noise(2, (3, 40, 50), dtype="uint16"), grid(WEST, NORTH, 1), UTM)
         sixteen = item("b", path, names=("red", "green", "blue"), collection="other")
         with pytest.raises(InputError, match="cannot be compared"):
             load([eight, sixteen])
@@ -430,9 +390,7 @@ class TestMasks:
         def build(key, values, dtype, **kwargs):
             pixels = noise(1, (3, 20, 20), dtype="uint16")
             path = write(tmp_path / "a.tif", pixels, grid(WEST, NORTH, 10), UTM, nodata=0)
-            classes = write(
-                tmp_path / "q.tif", np.array(values, dtype)[None], grid(WEST, NORTH, 20), UTM
-            )
+            classes = write(tmp_path / "q.tif", np.array(values, dtype)[None], grid(WEST, NORTH, 20), UTM)
             doc = item("a", path, names=("red", "green", "blue"))
             doc["assets"][key] = {"href": classes, "type": "image/tiff", "roles": ["data"]}
             return load(doc, **kwargs).compute()
@@ -546,9 +504,7 @@ class TestArguments:
 
     def test_an_unknown_band_says_what_there_is(self, tmp_path):
         doc, _ = place(tmp_path, 1)
-        with pytest.raises(
-            InputError, match=r"'rde' \(did you mean 'red'\?\)\. There is: image, red"
-        ):
+        with pytest.raises(InputError, match=r"'rde' \(did you mean 'red'\?\)\. There is: image, red"):
             load(doc, bands=["rde"])
 
     @pytest.mark.parametrize(

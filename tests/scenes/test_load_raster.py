@@ -27,18 +27,14 @@ def one_thread():
 
 def test_a_plain_file_is_as_rasterio_reads_it(tmp_path):
     pixels = noise(1, (3, 100, 130))
-    path = write(
-        tmp_path / "a.tif", pixels, grid(WEST, NORTH, 0.5), UTM, colors=("red", "green", "blue")
-    )
+    path = write(tmp_path / "a.tif", pixels, grid(WEST, NORTH, 0.5), UTM, colors=("red", "green", "blue"))
     scene = open_raster(path, chunks=37)
     assert list(scene.data_vars) == ["red", "green", "blue", "valid"]
     np.testing.assert_array_equal(np.stack([scene[n] for n in ("red", "green", "blue")]), pixels)
     assert scene.valid.all()
     assert (scene.odc.geobox.transform, scene.rio.crs.to_epsg()) == (grid(WEST, NORTH, 0.5), 32631)
     assert scene["items"].item() == "a"
-    xr.testing.assert_identical(
-        scene.compute(), open_raster(tmp_path / "a.tif", chunks=-1).compute()
-    )
+    xr.testing.assert_identical(scene.compute(), open_raster(tmp_path / "a.tif", chunks=-1).compute())
     recipe = Recipe.of(scene)
     part = Recipe.from_json(recipe.to_json()).open(geobox=recipe.geobox[5:20, 7:9])
     np.testing.assert_array_equal(part.green, pixels[1, 5:20, 7:9])
@@ -64,9 +60,7 @@ class TestBands:
         assert list(open_raster(path).data_vars)[:-1] == [f"band_{i}" for i in range(1, 6)]
         assert list(open_raster(path, bands=[5, "band_2"]).data_vars)[:-1] == ["band_5", "band_2"]
         scene = open_raster(path, bands={"red": 4, "green": "band_3", "blue": 1})
-        np.testing.assert_array_equal(
-            np.stack([scene.red, scene.green, scene.blue]), pixels[[3, 2, 0]]
-        )
+        np.testing.assert_array_equal(np.stack([scene.red, scene.green, scene.blue]), pixels[[3, 2, 0]])
 
     @pytest.mark.parametrize("bands", [["swir"], [6], {"red": 9}])
     def test_an_unknown_band_says_what_there_is(self, tmp_path, bands):
@@ -108,9 +102,7 @@ class TestValidity:
         with rasterio.open(raster("aerial_internal_mask.tif")) as file:
             expected = file.dataset_mask() > 0
         assert not expected.all()
-        np.testing.assert_array_equal(
-            open_raster(raster("aerial_internal_mask.tif")).valid, expected
-        )
+        np.testing.assert_array_equal(open_raster(raster("aerial_internal_mask.tif")).valid, expected)
 
     def test_alpha_is_a_mask_and_no_band(self):
         scene = open_raster(raster("rgba.tif"))
@@ -172,9 +164,7 @@ class TestPlacement:
         rows, columns = np.mgrid[0:80, 0:100]
         pixels = np.stack([rows * 3, columns * 2, rows * 0 + 7]).astype("uint8")
         points = [
-            GroundControlPoint(r, c, WEST + 10 * c, NORTH - 10 * r, 0.0)
-            for r in (0, 40, 80)
-            for c in (0, 50, 100)
+            GroundControlPoint(r, c, WEST + 10 * c, NORTH - 10 * r, 0.0) for r in (0, 40, 80) for c in (0, 50, 100)
         ]
         path = tmp_path / "a.tif"
         with rasterio.open(
@@ -184,19 +174,13 @@ class TestPlacement:
             file.write(pixels)
         with pytest.warns(RemoteSAMWarning, match="9 ground control points"):
             scene = open_raster(path, chunks=33)
-        assert scene.odc.geobox.boundingbox.bbox == pytest.approx(
-            (WEST, NORTH - 800, WEST + 1000, NORTH), abs=11
-        )
+        assert scene.odc.geobox.boundingbox.bbox == pytest.approx((WEST, NORTH - 800, WEST + 1000, NORTH), abs=11)
         found = scene.compute()
         here = found.valid.values
         assert here.mean() > 0.95
         ys, xs = np.meshgrid(found.y.values, found.x.values, indexing="ij")
-        np.testing.assert_allclose(
-            found.red.values[here], ((NORTH - ys[here]) / 10 - 0.5) * 3, atol=3.1
-        )
-        np.testing.assert_allclose(
-            found.green.values[here], ((xs[here] - WEST) / 10 - 0.5) * 2, atol=2.1
-        )
+        np.testing.assert_allclose(found.red.values[here], ((NORTH - ys[here]) / 10 - 0.5) * 3, atol=3.1)
+        np.testing.assert_allclose(found.green.values[here], ((xs[here] - WEST) / 10 - 0.5) * 2, atol=2.1)
         with pytest.warns(RemoteSAMWarning):
             whole = open_raster(path, chunks=-1).compute()
         xr.testing.assert_identical(whole, found)
@@ -240,9 +224,7 @@ class TestPlacement:
         np.testing.assert_array_equal(scene.red, pixels[..., 0])
         Image.fromarray(pixels).save(tmp_path / "scan.jpg")
         (tmp_path / "scan.jgw").write_text(f"2\n0\n0\n-2\n{WEST + 1}\n{NORTH - 1}\n")
-        assert open_raster(tmp_path / "scan.jpg", crs=UTM).odc.geobox.transform == grid(
-            WEST, NORTH, 2
-        )
+        assert open_raster(tmp_path / "scan.jpg", crs=UTM).odc.geobox.transform == grid(WEST, NORTH, 2)
 
     def test_a_file_without_georeference_is_a_picture(self, tmp_path):
         pixels = noise(1, (20, 30, 3))

@@ -37,9 +37,7 @@ def larger(target, source):
 def items(tmp_path_factory):
     """Red, green and blue of four overlapping items of two days."""
     folder, found = tmp_path_factory.mktemp("odc-recipe"), []
-    for number, (east, when) in enumerate(
-        [(0, "02T10"), (800, "02T10"), (0, "01T10"), (1200, "01T11")]
-    ):
+    for number, (east, when) in enumerate([(0, "02T10"), (800, "02T10"), (0, "01T10"), (1200, "01T11")]):
         place = Affine(10, 0, 5e5 + east, 0, -10, 5e6)
         whole = None
         for position, name in enumerate(("red", "green", "blue")):
@@ -121,9 +119,7 @@ def test_no_secret_is_kept(items):
     recipe = Recipe.from_odc([one])
     with pytest.raises(InputError, match="signature or password"):
         recipe.to_json()
-    assert (
-        "HUSH" not in without_secrets(recipe, None).to_json()
-    )  # which a job keeps: signed at each read
+    assert "HUSH" not in without_secrets(recipe, None).to_json()  # which a job keeps: signed at each read
 
 
 @pytest.fixture(scope="module")
@@ -139,14 +135,10 @@ RUN = "import sys; from remotesam_geo import Job; Job.open(sys.argv[1]).run()"
 
 
 @pytest.mark.filterwarnings("ignore::remotesam_geo.RemoteSAMWarning")
-@pytest.mark.parametrize(
-    "where", ["another process", pytest.param("cluster", marks=pytest.mark.cluster)]
-)
+@pytest.mark.parametrize("where", ["another process", pytest.param("cluster", marks=pytest.mark.cluster)])
 def test_a_job_gives_what_the_dataset_gives(items, wanted, tmp_path, where):
     recipe = Recipe.from_odc(items, groupby="solar_day", resampling="nearest")
-    job = Job.create(
-        tmp_path / "job", recipe, ["water", "building"], "tiny", stretch=(0, 4000), block=1
-    )
+    job = Job.create(tmp_path / "job", recipe, ["water", "building"], "tiny", stretch=(0, 4000), block=1)
     assert '"fuser_fqn":' in (tmp_path / "job" / "plan.json").read_text("utf-8")
     if where == "cluster":
         from distributed import Client, LocalCluster

@@ -27,9 +27,7 @@ def one_thread():
 
 
 def dataset(pixels, dims=("y", "x"), names=("red", "green", "blue"), **attrs):
-    return xr.Dataset(
-        {name: (dims, plane, attrs) for name, plane in zip(names, pixels, strict=True)}
-    )
+    return xr.Dataset({name: (dims, plane, attrs) for name, plane in zip(names, pixels, strict=True)})
 
 
 def sentinel(folder, name, number, offset, shape=(30, 40), **kwargs):
@@ -63,9 +61,7 @@ class TestEightBit:
         pixels[1, 12] = 0
         scene = open_raster(write(tmp_path / "a.tif", pixels, grid(WEST, NORTH, 1), UTM, nodata=0))
         out = render(scene)
-        np.testing.assert_array_equal(
-            out.valid.values.all(axis=1), ~np.isin(np.arange(20), range(4, 9))
-        )
+        np.testing.assert_array_equal(out.valid.values.all(axis=1), ~np.isin(np.arange(20), range(4, 9)))
         assert not out.rgb.values[4:9].any()
         assert out.rio.crs.to_epsg() == 32631
         assert out.odc.geobox == scene.odc.geobox
@@ -138,9 +134,7 @@ class TestShapes:
     def test_bands_are_chosen_by_name_or_number(self):
         pixels = noise(1, (6, 8, 9))
         array = xr.DataArray(pixels, dims=("band", "y", "x"))
-        np.testing.assert_array_equal(
-            render(array, bands=[6, 1, 3]).rgb, pixels[[5, 0, 2]].transpose(1, 2, 0)
-        )
+        np.testing.assert_array_equal(render(array, bands=[6, 1, 3]).rgb, pixels[[5, 0, 2]].transpose(1, 2, 0))
         scene = dataset(pixels[:4], names=("nir", "red", "green", "swir"))
         out = render(scene, bands=["nir", "red", "green"])
         np.testing.assert_array_equal(out.rgb, pixels[:3].transpose(1, 2, 0))
@@ -178,9 +172,7 @@ class TestShapes:
             render(scene)
 
     def test_bands_of_different_shape_are_refused(self):
-        scene = xr.Dataset(
-            {n: ((f"y{n}", f"x{n}"), noise(1, (4, 4))) for n in ("red", "green", "blue")}
-        )
+        scene = xr.Dataset({n: ((f"y{n}", f"x{n}"), noise(1, (4, 4))) for n in ("red", "green", "blue")})
         with pytest.raises(InputError, match="differ in shape"):
             render(scene)
 
@@ -197,9 +189,7 @@ class TestStretch:
             out = render(scene)
             assert set(np.unique(out.rgb.values[3:])) <= {127, 128}
             assert not out.valid.values[:3].any()
-            assert Stretch.from_json(out.attrs["stretch"]) == Stretch(
-                limits=((0.0, 0.3),) * 3, of="reflectance"
-            )
+            assert Stretch.from_json(out.attrs["stretch"]) == Stretch(limits=((0.0, 0.3),) * 3, of="reflectance")
 
     def test_limits_can_be_handed_to_another_scene(self, tmp_path):
         first = render(
@@ -282,9 +272,7 @@ class TestPercentiles:
                 nodata=0,
                 overviews=(2, 4),
             )
-            docs.append(
-                item(f"d{day}", path, names=("red", "green", "blue"), time=f"2024-05-0{day}T10:00Z")
-            )
+            docs.append(item(f"d{day}", path, names=("red", "green", "blue"), time=f"2024-05-0{day}T10:00Z"))
         return docs
 
     def test_one_rule_for_all_times_announced_and_recorded(self, unknown):
@@ -381,9 +369,7 @@ class TestPercentiles:
         assert not out.valid.any()
         assert not out.rgb.any()
         again = dataset(np.full((3, 9, 9), 7, "uint16"), nodata=0)
-        with pytest.raises(
-            InputError, match=r"no valid pixel, but there are some.*stretch=\(low, high\)"
-        ):
+        with pytest.raises(InputError, match=r"no valid pixel, but there are some.*stretch=\(low, high\)"):
             render(again, stretch=out.attrs["stretch"])
 
 

@@ -144,9 +144,7 @@ def test_white_called_no_data():
     np.testing.assert_array_equal(load(doc, nodata=255, mosaic="first").valid, ~white)
 
 
-@pytest.mark.parametrize(
-    ("name", "chosen"), [("s2_planetary_computer", 32646), ("landsat_two_zones", 32655)]
-)
+@pytest.mark.parametrize(("name", "chosen"), [("s2_planetary_computer", 32646), ("landsat_two_zones", 32655)])
 def test_several_zones(name, chosen):
     """Several UTM zones in one answer."""
     with pytest.warns(RemoteSAMWarning, match=rf"several CRSs: EPSG:{chosen} \(\d\).*crs="):
@@ -212,9 +210,7 @@ def test_no_projection(tmp_path):
     box = doc["bbox"]
     pixels = noise(1, (3, 40, 40))
     size = (box[2] - box[0]) / 40
-    doc["assets"]["cog"]["href"] = write(
-        tmp_path / "a.tif", pixels, grid(box[0], box[3], size), "EPSG:4326"
-    )
+    doc["assets"]["cog"]["href"] = write(tmp_path / "a.tif", pixels, grid(box[0], box[3], size), "EPSG:4326")
     assert not any(key.startswith("proj:") for key in doc["properties"])
     scene = load(doc, mosaic="first")
     assert scene.rio.crs.to_epsg() == 4326
@@ -228,9 +224,7 @@ def test_no_projection(tmp_path):
 def test_half_a_projection(tmp_path, code):
     """A CRS without a grid, or one that PROJ does not know."""
     doc = recorded("only_crs")[0]
-    path = write(
-        tmp_path / "a.tif", noise(1, (1, 20, 20)), grid(-1_300_000, -2_500_000, 30), "EPSG:3577"
-    )
+    path = write(tmp_path / "a.tif", noise(1, (1, 20, 20)), grid(-1_300_000, -2_500_000, 30), "EPSG:3577")
     doc = item("a", path, names=("red",), proj=False) | {"collection": doc["collection"]}
     doc["properties"] |= {"proj:epsg": code}
     scene = load(doc, ["red"])
@@ -304,11 +298,7 @@ def test_no_geometry(tmp_path):
     path = write(tmp_path / "a.tif", noise(1, (4, 9, 9)), grid(WEST, NORTH, 1), UTM)
     for proj in (True, False):
         doc = item("a", path, proj=proj) | {"geometry": None, "bbox": None}
-        assert (
-            load(doc, bbox=(2.9999, 45.15, 3.0005, 45.1535), resolution=1, crs=UTM)
-            .compute()
-            .valid.any()
-        )
+        assert load(doc, bbox=(2.9999, 45.15, 3.0005, 45.1535), resolution=1, crs=UTM).compute().valid.any()
         assert load(doc).compute().valid.all()
 
 
@@ -360,9 +350,7 @@ def test_the_antimeridian(tmp_path):
     pixels = np.tile(np.arange(1, 41, dtype="uint8"), (3, 30, 1))
     path = write(tmp_path / "a.tif", pixels, grid(165_000, 8_000_000, 1000), "EPSG:32701")
     doc = item("a", path, names=("red", "green", "blue"))
-    across = load(
-        doc, bbox=(179.9, -18.2, -179.9, -18.1), crs="EPSG:4326", mosaic="first"
-    ).compute()
+    across = load(doc, bbox=(179.9, -18.2, -179.9, -18.1), crs="EPSG:4326", mosaic="first").compute()
     assert across.longitude.values[0] < 180 < across.longitude.values[-1]
     assert across.valid.values.all()
     assert (np.diff(across.red.values.astype(int), axis=1) >= 0).all(), "in order from west to east"
@@ -380,9 +368,7 @@ def test_absurd_sizes():
     docs = recorded("mixed_collections") + recorded("s2_planetary_computer")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RemoteSAMWarning)
-        with pytest.raises(
-            InputError, match=r"[\d,]+ pixels a band in [\d,]+ chunks. Give a bbox="
-        ):
+        with pytest.raises(InputError, match=r"[\d,]+ pixels a band in [\d,]+ chunks. Give a bbox="):
             load(docs)
 
 
@@ -500,9 +486,7 @@ def test_items_over_files_that_only_points_place(tmp_path):
     with pytest.raises(InputError, match="only by ground control points"):
         load(doc, "b")
     with pytest.raises(ReadError, match="only by ground control points"):
-        load(
-            doc | {"bbox": [120, -30, 140, -20]}, "b", crs="EPSG:3577", resolution=30_000
-        ).compute()
+        load(doc | {"bbox": [120, -30, 140, -20]}, "b", crs="EPSG:3577", resolution=30_000).compute()
 
 
 def test_scale_and_offset_of_the_file_where_the_item_says_nothing():

@@ -56,9 +56,7 @@ class TestForms:
             (plain,), (object_,) = read_items([d]), read_items([through])
             for key in plain.rasters:
                 assert plain.grid(key) == object_.grid(key), (name, key)
-                assert [b.common_name for b in plain.bands(key)] == [
-                    b.common_name for b in object_.bands(key)
-                ]
+                assert [b.common_name for b in plain.bands(key)] == [b.common_name for b in object_.bands(key)]
 
     def test_nothing_found_is_an_error_with_the_remedy(self):
         for nothing in (
@@ -153,9 +151,7 @@ class TestPlaces:
             },
         )
         assert item.grid("b").shape == (4, 3)
-        assert (
-            only(assets={"b": {"href": "b"}}, properties={"proj:shape": ["a", 1]}).grid("b") is None
-        )
+        assert only(assets={"b": {"href": "b"}}, properties={"proj:shape": ["a", 1]}).grid("b") is None
 
     def test_no_crs_is_none_and_no_error(self):
         assert self.crs_of({}) is None
@@ -172,9 +168,7 @@ class TestPlaces:
         nine = base | {"proj:transform": [10, 0, 0, 0, -10, 20, 0, 0, 1]}
         assert only(assets={"b": {"href": "b.tif"}}, properties=nine).grid("b") == item.grid("b")
         for lacking in ({}, {"proj:transform": [0] * 6}, {"proj:transform": [1, 2]}):
-            assert (
-                only(assets={"b": {"href": "b.tif"}}, properties=base | lacking).grid("b") is None
-            )
+            assert only(assets={"b": {"href": "b.tif"}}, properties=base | lacking).grid("b") is None
 
 
 class TestHrefs:
@@ -295,10 +289,7 @@ class TestBands:
     def test_letters_unknown_types_and_previews_without_roles(self):
         asset = {
             "href": "a.tif",
-            "bands": [
-                {"name": n, "data_type": t}
-                for n, t in (("R", "cint16"), ("G", "other"), ("B", "uint8"))
-            ],
+            "bands": [{"name": n, "data_type": t} for n, t in (("R", "cint16"), ("G", "other"), ("B", "uint8"))],
         }
         item = only(assets={"a": asset, "thumbnail": {"href": "t.png", "type": "image/png"}})
         assert [b.common_name for b in item.bands("a")] == ["red", "green", "blue"]

@@ -47,9 +47,7 @@ def tree(folder: Path, docs: list[dict]) -> Path:
         ]
         collection = {"type": "Collection", "stac_version": "1.0.0", "id": name, "links": links}
         (place / "collection.json").write_text(json.dumps(collection | {"extent": {}}))
-        children.append(
-            {"rel": "child", "href": str(place.relative_to(folder) / "collection.json")}
-        )
+        children.append({"rel": "child", "href": str(place.relative_to(folder) / "collection.json")})
     node = {"type": "Catalog", "stac_version": "1.0.0", "description": ""}
     deep = {"id": "deep", "links": [{"rel": "child", "href": children[0]["href"][len("deep/") :]}]}
     (folder / "deep/catalog.json").write_text(json.dumps(node | deep))
@@ -64,9 +62,7 @@ def tree(folder: Path, docs: list[dict]) -> Path:
 @pytest.fixture(scope="module")
 def api(tmp_path_factory):
     folder = tmp_path_factory.mktemp("api")
-    (folder / "items.json").write_text(
-        json.dumps({"type": "FeatureCollection", "features": items()})
-    )
+    (folder / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": items()}))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -178,9 +174,7 @@ def test_every_form_of_catalogue_gives_the_same_answer(forms, form, name):
 
 
 def test_the_table_tells_answers_apart(forms):
-    counts = {
-        name: len(search(forms["json"], **question)) for name, (question, _) in QUESTIONS.items()
-    }
+    counts = {name: len(search(forms["json"], **question)) for name, (question, _) in QUESTIONS.items()}
     for name in ("a smaller bbox", "GeoJSON", "a point", "a year", "an interval", "from then on"):
         assert 0 < counts[name] < 28, name
     ids = {item.id for item in search(forms["json"], bbox=FIJI_SIDE)}
@@ -211,9 +205,7 @@ def drop_nulls(value):
     if isinstance(value, dict):
         for key in [key for key, inner in value.items() if inner is None]:
             del value[key]
-    for inner in (
-        value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    ):
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         drop_nulls(inner)
 
 
@@ -231,9 +223,7 @@ def test_nothing_found_is_an_empty_collection(forms, form):
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(
-    "extra", [{"query": {"eo:cloud_cover": {"lt": 5}}}, {"filter": "eo:cloud_cover < 5"}]
-)
+@pytest.mark.parametrize("extra", [{"query": {"eo:cloud_cover": {"lt": 5}}}, {"filter": "eo:cloud_cover < 5"}])
 def test_what_cannot_be_served_is_said_and_not_ignored(forms, form, extra):
     kind = SearchError if form == "api" else InputError
     with pytest.raises(kind, match=f"{next(iter(extra))}="):

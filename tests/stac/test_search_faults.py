@@ -101,9 +101,7 @@ class TestLastingFaults:
             search(server.url)
         assert [asked.path for asked in server.seen].count("/search") == 1
 
-    @pytest.mark.parametrize(
-        "body", [b"<html>Log in</html>", b"", b"[1, 2]", b'{"features": [{"id']
-    )
+    @pytest.mark.parametrize("body", [b"<html>Log in</html>", b"", b"[1, 2]", b'{"features": [{"id'])
     def test_what_is_no_json_object_is_shown_as_it_begins(self, server, body):
         server.say("/search", Reply(body))
         with pytest.raises(SearchError, match=r"/search is not a JSON object; it begins '"):
@@ -159,9 +157,7 @@ class TestPages:
         server.say("/search", page(A, following="/search?n=2"))
         pages = {"2": page(following="/search?n=3"), "3": page(B)}
         first = server.routes["/search"]
-        server.routes["/search"] = lambda asked: (
-            Reply(pages[asked.query["n"][0]]) if asked.query else first(asked)
-        )
+        server.routes["/search"] = lambda asked: Reply(pages[asked.query["n"][0]]) if asked.query else first(asked)
         assert ids(search(server.url)) == ["a", "b"]
 
     def test_a_page_that_leads_to_itself_ends_the_search(self, server):
@@ -170,9 +166,7 @@ class TestPages:
             search(server.url)
 
     def test_pages_without_end_that_bring_nothing_new(self, server):
-        server.routes["/search"] = lambda _: Reply(
-            page(A, following=f"/search?n={len(server.seen)}")
-        )
+        server.routes["/search"] = lambda _: Reply(page(A, following=f"/search?n={len(server.seen)}"))
         with pytest.raises(SearchError, match="pages in a row hold nothing new"):
             search(server.url)
         assert len(server.seen) < 30
@@ -188,9 +182,7 @@ class TestPages:
         assert len(search(server.url, max_items=60)) == 60
         assert len(server.seen) == 61
 
-    @pytest.mark.parametrize(
-        "place", ["file:///etc/passwd", "/vsicurl/x", "ftp://h/x", "C:\\x.json"]
-    )
+    @pytest.mark.parametrize("place", ["file:///etc/passwd", "/vsicurl/x", "ftp://h/x", "C:\\x.json"])
     def test_no_page_is_a_file(self, server, place):
         server.say("/search", page(A, following=place))
         with pytest.raises(SearchError, match=r"is not opened|virtual path|backslash"):
@@ -260,9 +252,7 @@ class TestCredentials:
         assert "SECRET" not in json.dumps(other.seen[0].headers)
 
     def test_a_signer_of_ones_own_signs_for_its_hosts(self, server):
-        signer = HrefSigner(
-            sign=lambda href: Request(url=href, headers={"X-Mine": "yes"}), hosts=("127.0.0.1",)
-        )
+        signer = HrefSigner(sign=lambda href: Request(url=href, headers={"X-Mine": "yes"}), hosts=("127.0.0.1",))
         found = search(server.url, policy=ReadPolicy(signers=(signer,)))
         assert ids(found) == ["a", "b"]
         assert server.seen[0].headers["x-mine"] == "yes"
@@ -323,9 +313,7 @@ class TestTrees:
         assert ids(search(f"{server.url}/catalog.json", max_items=2)) == ["0", "1"]
         assert len(server.seen) < 100
 
-    def test_a_local_catalogue_may_lead_to_the_network_but_not_to_private_hosts(
-        self, server, tmp_path
-    ):
+    def test_a_local_catalogue_may_lead_to_the_network_but_not_to_private_hosts(self, server, tmp_path):
         links = [{"rel": "item", "href": f"{server.url}/a.json"}]
         node = {"type": "Catalog", "stac_version": "1.0.0", "id": "root", "links": links}
         (tmp_path / "catalog.json").write_text(json.dumps(node))

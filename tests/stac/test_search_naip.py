@@ -33,9 +33,7 @@ def small_raster(server, doc, number):
     transform = Affine(*properties["proj:transform"][:6]) * Affine.scale(THINNED)
     pixels = np.full((4, rows, columns), number + 1, "uint8")
     path = server.folder / f"{number}.tif"
-    write(
-        path, pixels, transform, f"EPSG:{properties['proj:epsg']}", blockxsize=256, blockysize=256
-    )
+    write(path, pixels, transform, f"EPSG:{properties['proj:epsg']}", blockxsize=256, blockysize=256)
     data = path.read_bytes()
     server.routes[f"/{number}.tif"] = lambda asked: ranged(asked, data)
     properties |= {"proj:shape": [rows, columns], "proj:transform": list(transform)[:6]}
@@ -134,9 +132,7 @@ def test_a_filter_that_the_service_ignored_is_refused():
     assert max(cloud or 0 for cloud in clouds) > 40
     with ApiServer() as server:
         server.say("/", at(server, RECORDED["es_landing"], EARTH))
-        with pytest.raises(
-            SearchError, match="does not offer filter= and would ignore it; use query="
-        ):
+        with pytest.raises(SearchError, match="does not offer filter= and would ignore it; use query="):
             search(server.url, filter=RECORDED["es_filter"]["request"]["json"]["filter"])
         assert len(server.seen) == 1
 
@@ -148,9 +144,7 @@ def test_an_unknown_collection_is_told_from_an_empty_answer():
         server.say("/collections", at(server, RECORDED["es_collections"], EARTH))
         server.say("/collections/naip", {"type": "Collection", "id": "naip"})
         assert list(search(server.url, "naip")) == []
-        with pytest.raises(
-            SearchError, match="no collection 'sentinel-2'; did you mean 'sentinel-"
-        ):
+        with pytest.raises(SearchError, match="no collection 'sentinel-2'; did you mean 'sentinel-"):
             search(server.url, ["naip", "sentinel-2"])
         with pytest.raises(SearchError, match="no collection 'NAIP'; did you mean 'naip'"):
             search(server.url, "NAIP")

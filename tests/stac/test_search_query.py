@@ -26,10 +26,7 @@ def utc(*parts):
 
 class TestCatalogs:
     def test_names_lead_to_urls(self):
-        assert (
-            _catalog_place("planetary-computer")
-            == "https://planetarycomputer.microsoft.com/api/stac/v1"
-        )
+        assert _catalog_place("planetary-computer") == "https://planetarycomputer.microsoft.com/api/stac/v1"
         assert all(_catalog_place(name).startswith("https://") for name in CATALOGS)
 
     @pytest.mark.parametrize(
@@ -178,9 +175,7 @@ class TestAreas:
     def test_projected_areas_across_the_antimeridian_stay_in_place(self, crs):
         degrees = gpd.GeoSeries([shapely.Point(x, -17.5) for x in (179.2, -179.3)], crs=4326)
         xs = degrees.to_crs(crs)
-        area = gpd.GeoSeries(
-            [shapely.box(xs.x.min(), xs.y.min() - 1e4, xs.x.max(), xs.y.max() + 1e4)], crs=crs
-        )
+        area = gpd.GeoSeries([shapely.box(xs.x.min(), xs.y.min() - 1e4, xs.x.max(), xs.y.max() + 1e4)], crs=crs)
         for given_area in (area, Geometry(area[0], f"EPSG:{crs}"), gpd.GeoDataFrame(geometry=area)):
             parts = split_at_antimeridian(shape_in_degrees(given_area))
             assert parts.area < 1.0
@@ -198,9 +193,7 @@ class TestAreas:
 
     def test_a_hole_stays_a_hole_across_the_antimeridian(self):
         ring = shapely.Point(0, 0).buffer(2e5).difference(shapely.Point(0, 0).buffer(5e4))
-        area = gpd.GeoSeries(
-            [shapely.transform(ring, lambda xy: xy + np.array([3339584.7, 0]))], crs=3832
-        )
+        area = gpd.GeoSeries([shapely.transform(ring, lambda xy: xy + np.array([3339584.7, 0]))], crs=3832)
         parts = split_at_antimeridian(shape_in_degrees(area))
         assert not parts.intersects(shapely.Point(180, 0))
         assert parts.contains(shapely.Point(-179, 0))
@@ -286,9 +279,7 @@ def test_wrong_arguments_are_refused_with_their_value(arguments, told):
 
 def test_comparisons_become_a_query_with_numbers():
     asked = {"query": ["eo:cloud_cover < 20", "eo:cloud_cover>=1.5", "platform=sentinel-2a"]}
-    none = dict.fromkeys(
-        ["collections", "bbox", "intersects", "when", "cql", "ids", "sortby", "max_items"]
-    )
+    none = dict.fromkeys(["collections", "bbox", "intersects", "when", "cql", "ids", "sortby", "max_items"])
     assert Query.of(**none, **asked).query == {
         "eo:cloud_cover": {"lt": 20, "gte": 1.5},
         "platform": {"eq": "sentinel-2a"},

@@ -69,9 +69,7 @@ class TestCampaigns:
                 kind = rng.integers(3)
                 within = ((), ("features",), ("features", 1))[kind]
                 changed, path = mutate(whole, rng, within)
-                counts.case(
-                    lambda changed=changed, path=path: self.check_page(server, changed, path, truth)
-                )
+                counts.case(lambda changed=changed, path=path: self.check_page(server, changed, path, truth))
 
     @staticmethod
     def asked(server, answer):
@@ -109,9 +107,7 @@ class TestCampaigns:
 
         def write(name, doc):
             (tmp_path / name).parent.mkdir(exist_ok=True)
-            (tmp_path / name).write_bytes(
-                doc if isinstance(doc, bytes) else json.dumps(doc).encode()
-            )
+            (tmp_path / name).write_bytes(doc if isinstance(doc, bytes) else json.dumps(doc).encode())
 
         def check(name, path):
             when = "2024" if rng.integers(2) else None
@@ -148,9 +144,7 @@ class TestCampaigns:
 
     @pytest.mark.usefixtures("no_headers")
     def test_planning(self, campaign):
-        counts = campaign(
-            "STAC documents", "real items, mutated in the same way, planned as scenes"
-        )
+        counts = campaign("STAC documents", "real items, mutated in the same way, planned as scenes")
         rng = np.random.default_rng(3)
         real = []
         for name in NAMES:
@@ -178,9 +172,7 @@ class TestCampaigns:
             doc, other, asked, recipe = real[int(rng.integers(len(real)))]
             within = ((), ("assets",), ("properties",), ("assets", asked[0]))[int(rng.integers(4))]
             changed, path = mutate(doc, rng, within)
-            if path in {("assets",), ("links",)} or (
-                path[:1] == ("links",) and "self" in json.dumps(doc["links"])
-            ):
+            if path in {("assets",), ("links",)} or (path[:1] == ("links",) and "self" in json.dumps(doc["links"])):
                 path = ("", *path)  # the assets themselves, or where hrefs are resolved against
             counts.case(lambda args=(changed, other, asked, recipe, path): check(*args))
 
@@ -189,9 +181,7 @@ class TestCampaigns:
         place = as_file(tmp_path, page(A, B))
         for name, values in ARGUMENTS.items():
             for value in values:
-                counts.case(
-                    lambda name=name, value=value: self.refused(search, place, **{name: value})
-                )
+                counts.case(lambda name=name, value=value: self.refused(search, place, **{name: value}))
         for value in ITEMS:
             counts.case(lambda value=value: self.refused(save_items, value, tmp_path / "x.parquet"))
             counts.case(lambda value=value: self.refused(load, value))
@@ -208,9 +198,7 @@ class TestCampaigns:
     def test_parquet(self, campaign, tmp_path):
         counts = campaign("STAC documents", "stac-geoparquet with flipped, cut and retyped parts")
         rng = np.random.default_rng(4)
-        whole = save_items(
-            [A, B, recorded("s2_collection1")[0]], tmp_path / "i.parquet"
-        ).read_bytes()
+        whole = save_items([A, B, recorded("s2_collection1")[0]], tmp_path / "i.parquet").read_bytes()
         table = pq.read_table(tmp_path / "i.parquet")
         place = tmp_path / "j.parquet"
         for _ in range(CASES):
@@ -288,10 +276,7 @@ class TestOneMalformedPart:
         return grid | said | more
 
     def item(self, **assets):
-        usual = {
-            name: self.asset(href=f"https://example.com/{name}.tif")
-            for name in ("red", "green", "blue")
-        }
+        usual = {name: self.asset(href=f"https://example.com/{name}.tif") for name in ("red", "green", "blue")}
         return thing("a") | {"assets": usual | assets, "geometry": None, "bbox": None}
 
     def test_a_real_item_whose_preview_is_malformed(self):
@@ -301,9 +286,7 @@ class TestOneMalformedPart:
         scene, told = quietly(load, [doc | {"assets": doc["assets"] | {"preview": bad}}])
         assert Recipe.of(scene) == Recipe.of(load([doc]))
         assert not told, "nobody asked for it"
-        with pytest.raises(
-            InputError, match=r"asset 'preview' is malformed: raster:bands\[0\] is \[\{"
-        ):
+        with pytest.raises(InputError, match=r"asset 'preview' is malformed: raster:bands\[0\] is \[\{"):
             load([doc | {"assets": doc["assets"] | {"preview": bad}}], "preview")
 
     @pytest.mark.parametrize(
@@ -341,9 +324,7 @@ class TestOneMalformedPart:
     @pytest.mark.parametrize("asset", [5, None, [], "red.tif", {}, {"href": None}])
     def test_what_is_no_asset_at_all(self, asset):
         scene, said = quietly(load, [self.item(x=asset)], ["red"])
-        assert list(Recipe.of(scene).variables) == list(
-            Recipe.of(load([self.item()], ["red"])).variables
-        )
+        assert list(Recipe.of(scene).variables) == list(Recipe.of(load([self.item()], ["red"])).variables)
         assert len(said) == 1
         assert "asset x of item a" in said[0]
         with pytest.raises(InputError, match="item a: the asset 'x' is malformed"):
@@ -373,12 +354,8 @@ class TestOneMalformedPart:
 
     def test_the_finest_asset_is_not_replaced_without_a_word(self):
         both = {
-            "fine": self.asset(
-                href="https://example.com/f.tif", **{"eo:bands": [{"common_name": "nir"}]}
-            ),
-            "coarse": self.asset(
-                href="https://example.com/c.tif", **{"eo:bands": [{"common_name": "nir"}]}
-            )
+            "fine": self.asset(href="https://example.com/f.tif", **{"eo:bands": [{"common_name": "nir"}]}),
+            "coarse": self.asset(href="https://example.com/c.tif", **{"eo:bands": [{"common_name": "nir"}]})
             | {"proj:transform": [60, 0, 5e5, 0, -60, 5e6], "proj:shape": [2, 2]},
         }
         assert quietly(load, [self.item(**both)], "nir")[0].sizes["x"] == 10
@@ -386,9 +363,7 @@ class TestOneMalformedPart:
         assert quietly(load, [self.item(**both)], "nir")[0].sizes["x"] == 10
         both["coarse"]["proj:transform"] = [60, 0, 5e5, 0, -60, 5e6]
         both["fine"]["proj:transform"] = ["x"]
-        assert any(
-            "asset fine of item a" in one for one in quietly(load, [self.item(**both)], "nir")[1]
-        )
+        assert any("asset fine of item a" in one for one in quietly(load, [self.item(**both)], "nir")[1])
 
     def test_an_item_among_others(self):
         broken = self.item() | {"id": "broken"}
@@ -428,9 +403,7 @@ class TestOneMalformedPart:
         ],
     )
     def test_a_part_of_an_item_that_was_found(self, tmp_path, change, told):
-        found, said = quietly(
-            search, as_file(tmp_path, page(A, B | change, C)), bbox=(6, 45, 8, 47)
-        )
+        found, said = quietly(search, as_file(tmp_path, page(A, B | change, C)), bbox=(6, 45, 8, 47))
         assert [item.id for item in found] == ["a", "b", "c"]
         assert len(said) == 1
         assert told in said[0]
@@ -506,9 +479,7 @@ class TestDocuments:
         assert "/dev/zero is no file" in said[0]
 
     def test_a_circle_of_catalogues_ends(self, tmp_path):
-        links = [
-            {"rel": "child", "href": href} for href in ("b.json", "./catalog.json", "x/../b.json")
-        ]
+        links = [{"rel": "child", "href": href} for href in ("b.json", "./catalog.json", "x/../b.json")]
         for name in ("catalog.json", "b.json"):
             items = [{"rel": "item", "href": "a.json"}]
             doc = {

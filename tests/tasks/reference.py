@@ -44,11 +44,7 @@ def filled(pixels, shape):
     for y, x in pixels:
         framed[y + 1, x + 1] = False
     outside = next(part for part in flood(framed, FOUR) if (0, 0) in part)
-    return {
-        (y, x)
-        for y, x in itertools.product(range(height), range(width))
-        if (y + 1, x + 1) not in outside
-    }
+    return {(y, x) for y, x in itertools.product(range(height), range(width)) if (y + 1, x + 1) not in outside}
 
 
 def pieces(mask, contour, share):
@@ -80,9 +76,7 @@ def oriented_boxes(labels, n):
     """The published oriented boxes of labelled pixels, 1 to n: through pixel centres, corners cut to whole pixels."""
     found = []
     for label in range(1, n + 1):
-        outlines, _ = cv2.findContours(
-            (labels == label).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
-        )
+        outlines, _ = cv2.findContours((labels == label).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         found.append(cv2.boxPoints(cv2.minAreaRect(outlines[0])).astype(np.int64))
     return np.array(found, np.int64).reshape(-1, 4, 2)
 
@@ -123,9 +117,7 @@ def suppressed(boxes, score, iou):
 
 def overlap(one, other):
     """Intersection over union of two boxes on whole pixels, by counting the pixels."""
-    a, b = (
-        {(y, x) for y in range(y0, y1) for x in range(x0, x1)} for x0, y0, x1, y1 in (one, other)
-    )
+    a, b = ({(y, x) for y in range(y0, y1) for x in range(x0, x1)} for x0, y0, x1, y1 in (one, other))
     return len(a & b) / len(a | b)
 
 

@@ -71,10 +71,7 @@ def test_articles(label, words):
 def test_plurals():
     many = {name: spread(3) for name in ("ferry", "person", "aircraft", "cropland", "church")}
     text = caption(many, HERE)
-    assert (
-        "three ferries, three people, three aircraft, three areas of cropland and three churches"
-        in text
-    )
+    assert "three ferries, three people, three aircraft, three areas of cropland and three churches" in text
 
 
 @pytest.mark.parametrize(
@@ -103,8 +100,7 @@ def test_places(places, words):
 def test_several_labels():
     found = {"ship": at((5, 5), (6, 6)), "harbor": at((45, 45)), "crane": np.zeros((0, 2))}
     assert caption(found, HERE) == (
-        "The picture shows two ships and a harbor. "
-        "The ships are in the upper left and the harbor is in the centre."
+        "The picture shows two ships and a harbor. The ships are in the upper left and the harbor is in the centre."
     )
     found["crane"] = at((5, 5), (45, 45))
     assert caption(found, HERE) == (
@@ -115,9 +111,7 @@ def test_several_labels():
 
 
 def test_nothing():
-    assert caption({"ship": np.zeros((0, 2))}, HERE) == (
-        "The picture shows nothing of what was asked for."
-    )
+    assert caption({"ship": np.zeros((0, 2))}, HERE) == ("The picture shows nothing of what was asked for.")
     assert caption({}, HERE, subject="area") == "The area shows nothing of what was asked for."
 
 

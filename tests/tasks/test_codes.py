@@ -42,9 +42,7 @@ FLOATS = np.array([[0.0, 0.7, 0.2], [1.0, 0.4, 0.6]], np.float32)
 @given(st.floats(0, 1, width=16), st.integers(0, 200))
 def test_a_threshold_cuts_the_byte_as_it_cuts_the_probability(dtype, p, steps):
     near = np.array([steps / 200], dtype)  # and where it is hardest: next to the threshold
-    values = np.array(
-        [p, near[0], np.nextafter(near, dtype(0))[0], np.nextafter(near, dtype(1))[0]]
-    )
+    values = np.array([p, near[0], np.nextafter(near, dtype(0))[0], np.nextafter(near, dtype(1))[0]])
     values = values.astype(dtype)
     codes = encode(values)
     expected = [Fraction(float(value)) > Fraction(steps, 200) for value in values]
@@ -118,9 +116,7 @@ def test_a_bad_contour_is_refused(contour, message):
             use(FLOATS, contour)
 
 
-@pytest.mark.parametrize(
-    "threshold", [0.503, 0.0024, -0.005, 1.005, np.nan, "0.5", None, True, [0.5]]
-)
+@pytest.mark.parametrize("threshold", [0.503, 0.0024, -0.005, 1.005, np.nan, "0.5", None, True, [0.5]])
 @pytest.mark.parametrize(
     "use",
     [

@@ -23,9 +23,9 @@ def above(prob, threshold):
     """Which pixels exceed the threshold, in exact arithmetic."""
     limit = Fraction(round(threshold * 200), 200)
     codes = prob.dtype == np.uint8
-    return np.array(
-        [[not (codes and pixel > 200) and value(pixel) > limit for pixel in row] for row in prob]
-    ).reshape(prob.shape)
+    return np.array([[not (codes and pixel > 200) and value(pixel) > limit for pixel in row] for row in prob]).reshape(
+        prob.shape
+    )
 
 
 def pixels_of(found):

@@ -116,13 +116,10 @@ def test_rectangles_survive_any_cut(cut):
     merged = merge_hulls(parts, joined.group, joined.n)
     whole = hulls(components(prob))
     outlines = [
-        {h.points[a:b].tobytes() for a, b in zip(h.begin[:-1], h.begin[1:], strict=True)}
-        for h in (merged, whole)
+        {h.points[a:b].tobytes() for a, b in zip(h.begin[:-1], h.begin[1:], strict=True)} for h in (merged, whole)
     ]
     assert outlines[0] == outlines[1]
-    assert {c.tobytes() for c in smallest_rectangles(merged)} == {
-        c.tobytes() for c in smallest_rectangles(whole)
-    }
+    assert {c.tobytes() for c in smallest_rectangles(merged)} == {c.tobytes() for c in smallest_rectangles(whole)}
 
 
 @given(cut_maps(maps_and_contours()))
@@ -176,18 +173,14 @@ def test_what_encloses_what_survives_any_cut(cut):
         rim=np.concatenate(rim),
         background_rim=np.concatenate(outer),
     )
-    tables = [
-        block.table.moved(x=columns[j], y=rows[i]) for (i, j), block in objects.blocks.items()
-    ]
+    tables = [block.table.moved(x=columns[j], y=rows[i]) for (i, j), block in objects.blocks.items()]
     first = [tuple(at) for at in merge(tables, objects.group, objects.n).first.tolist()]
     found = components(prob)
     expected = {
         tuple(found.table.first[i]): tuple(found.table.first[around]) if around >= 0 else None
         for i, around in enumerate(enclosing_components(found))
     }
-    assert {
-        first[i]: first[around] if around >= 0 else None for i, around in enumerate(parents)
-    } == expected
+    assert {first[i]: first[around] if around >= 0 else None for i, around in enumerate(parents)} == expected
 
 
 def test_background_does_not_leak_through_corners():

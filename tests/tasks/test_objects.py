@@ -95,9 +95,7 @@ def test_drawn_boxes_inside_another():
 def test_published_oriented_boxes_of_any_components(prob):
     found = components(prob)
     boxes = drawn_rectangles(hulls(found))
-    for mine, published in zip(
-        boxes, reference.oriented_boxes(found.paint(), found.n), strict=True
-    ):
+    for mine, published in zip(boxes, reference.oriented_boxes(found.paint(), found.n), strict=True):
         if not (mine == published).all():  # of equal size, and the outline passes a pixel twice
             areas = [np.prod(cv2.minAreaRect(box.astype(np.int32))[1]) for box in (mine, published)]
             assert abs(areas[0] - areas[1]) <= 4
@@ -143,9 +141,7 @@ def test_turned_rectangles_that_overlap(drawn):
 def test_enclosed_objects_are_those_in_filled_holes(prob):
     pixels = reference.flood(prob > 0.5)
     solid = [reference.filled(p, prob.shape) for p in pixels]
-    kept = [
-        i for i, p in enumerate(pixels) if not any(p <= s for j, s in enumerate(solid) if j != i)
-    ]
+    kept = [i for i, p in enumerate(pixels) if not any(p <= s for j, s in enumerate(solid) if j != i)]
     objects = detect(prob, suppress="enclosed")
     assert objects.boxes.tolist() == [list(reference.box(pixels[i])) for i in kept]
     assert objects.dropped == Dropped(enclosed=len(pixels) - len(kept))

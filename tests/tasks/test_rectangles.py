@@ -28,9 +28,7 @@ def turned(length, width, angle, size=200):
 @pytest.mark.parametrize("angle", [0, 7, 30, 45, 60, 89.5])
 def test_a_turned_bar_is_measured(angle):
     (corners,) = detect(turned(150, 24, angle), oriented=True).corners
-    reference.check_rectangle(
-        corners, reference.corner_points(zip(*np.nonzero(turned(150, 24, angle)), strict=True))
-    )
+    reference.check_rectangle(corners, reference.corner_points(zip(*np.nonzero(turned(150, 24, angle)), strict=True)))
     along, down = reference.sides(corners)
     long, short = sorted([np.linalg.norm(along), np.linalg.norm(down)], reverse=True)
     assert abs(long - 150) < 3
@@ -43,9 +41,7 @@ def test_a_turned_bar_is_measured(angle):
 def test_a_single_pixel_is_its_own_rectangle():
     prob = np.zeros((3, 4), np.float32)
     prob[1, 2] = 1
-    assert detect(prob, oriented=True, suppress="none").corners.tolist() == [
-        [[2, 1], [3, 1], [3, 2], [2, 2]]
-    ]
+    assert detect(prob, oriented=True, suppress="none").corners.tolist() == [[[2, 1], [3, 1], [3, 2], [2, 2]]]
 
 
 def test_of_equally_small_rectangles_the_upright_one_is_taken():
@@ -66,9 +62,7 @@ def test_hulls_are_convex_and_hold_all_pixels(prob):
         assert {tuple(p) for p in hull.tolist()} <= {tuple(p) for p in corners.tolist()}
         for a, b, c in zip(hull, np.roll(hull, -1, 0), np.roll(hull, -2, 0), strict=True):
             assert reference.turn(b - a, c - b) > 0  # strictly convex, clockwise on the screen
-            assert (
-                reference.turn(b - a, corners - a) >= 0
-            ).all()  # and nothing outside of any side
+            assert (reference.turn(b - a, corners - a) >= 0).all()  # and nothing outside of any side
 
 
 def test_a_long_curve_is_no_trouble():

@@ -45,10 +45,7 @@ def look(seed, acquisitions, *, shape=(300, 400), resolution=0.5, change=0.3, cr
     places = pd.concat([world.truth(box, time=time).geometry for time in range(len(acquisitions))])
     places = places[~places.index.duplicated()]
     seen = [
-        {
-            number: visibility(place, box, valid[time], acquisition.shift)
-            for number, place in places.items()
-        }
+        {number: visibility(place, box, valid[time], acquisition.shift) for number, place in places.items()}
         for time, acquisition in enumerate(acquisitions)
     ]
     required, possible = set(), set()
@@ -59,16 +56,10 @@ def look(seed, acquisitions, *, shape=(300, 400), resolution=0.5, change=0.3, cr
             state = changes["state"].where(changes["what"] != "colour", "persisted")
             events = {(number, now, name) for number, name in state.items() if name in EVENTS}
             possible |= events
-            clear = {
-                number
-                for number in places.index
-                if min(seen[then][number][1], seen[now][number][1]) >= CLEAR
-            }
+            clear = {number for number in places.index if min(seen[then][number][1], seen[now][number][1]) >= CLEAR}
             required |= {event for event in events if event[0] in clear - told}
             told |= clear
-    every = pd.concat(
-        [found(world, box, valid, time) for time in range(len(acquisitions))], ignore_index=True
-    )
+    every = pd.concat([found(world, box, valid, time) for time in range(len(acquisitions))], ignore_index=True)
     known = set(every["truth"])  # others lie under larger ones
     required = {event for event in required if event[0] in known}
     return Seen(
@@ -76,11 +67,7 @@ def look(seed, acquisitions, *, shape=(300, 400), resolution=0.5, change=0.3, cr
         scene=scene,
         required=required,
         possible=possible,
-        share={
-            (number, time): share[0]
-            for time, shares in enumerate(seen)
-            for number, share in shares.items()
-        },
+        share={(number, time): share[0] for time, shares in enumerate(seen) for number, share in shares.items()},
     )
 
 

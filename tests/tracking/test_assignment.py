@@ -16,9 +16,7 @@ def best_total(gains):
     n, m = gains.shape
     if n > m:
         gains, n, m = gains.T, m, n
-    return max(
-        sum(gains[row, col] for row, col in enumerate(cols)) for cols in permutations(range(m), n)
-    )
+    return max(sum(gains[row, col] for row, col in enumerate(cols)) for cols in permutations(range(m), n))
 
 
 @settings(deadline=None)
@@ -29,11 +27,7 @@ def best_total(gains):
 )
 def test_no_other_choice_of_pairs_sums_to_more(n, m, data):
     gains = np.array(
-        data.draw(
-            st.lists(
-                st.sampled_from([0, 0, 0.1, 0.25, 0.5, 0.6, 1]), min_size=n * m, max_size=n * m
-            )
-        )
+        data.draw(st.lists(st.sampled_from([0, 0, 0.1, 0.25, 0.5, 0.6, 1]), min_size=n * m, max_size=n * m))
     ).reshape(n, m)
     old, new = np.nonzero(gains)
     chosen = assign(old, new, gains[old, new])
@@ -64,9 +58,7 @@ def pairs(old, new, tolerance=2.0, labels=None):
 
 
 def test_overlap_counts_where_it_is_enough():
-    found = pairs(
-        [shapely.box(0, 0, 30, 30)], [shapely.box(0, 0, 30, 20), shapely.box(0, 0, 30, 5)]
-    )
+    found = pairs([shapely.box(0, 0, 30, 30)], [shapely.box(0, 0, 30, 20), shapely.box(0, 0, 30, 5)])
     assert found.new.tolist() == [0]
     assert found.score.tolist() == [pytest.approx(2 / 3)]
 

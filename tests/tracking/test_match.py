@@ -32,9 +32,7 @@ def objects(*times, label="ship", crs=UTM):
     """A list of polygons for each time."""
     rows = [(label, TIMES[time], shape) for time, found in enumerate(times) for shape in found]
     names, when, geometry = zip(*rows, strict=True)
-    return gpd.GeoDataFrame(
-        {"label": list(names), "time": list(when)}, geometry=list(geometry), crs=crs
-    )
+    return gpd.GeoDataFrame({"label": list(names), "time": list(when)}, geometry=list(geometry), crs=crs)
 
 
 def box(x, y=0, width=20, height=10):
@@ -53,9 +51,7 @@ def test_what_becomes_of_objects():
         ),
         tolerance=2,
     )
-    later = result[result["time"] == TIMES[1]].set_index(
-        result[result["time"] == TIMES[1]].geometry.bounds["minx"]
-    )
+    later = result[result["time"] == TIMES[1]].set_index(result[result["time"] == TIMES[1]].geometry.bounds["minx"])
     assert later["state"].to_dict() == {
         1: "persisted", 100: "changed", 200: "split", 222: "split", 300: "merged", 400: "appeared",
     }  # fmt: skip
@@ -76,15 +72,11 @@ def test_a_track_goes_on_behind_a_cloud():
     cloud = ALL.difference(shapely.box(-10, -10, 50, 50))
     looks = dict(zip(TIMES[:5], [ALL, cloud, ALL, ALL, ALL], strict=True))
     result = match_over_time(
-        objects(
-            [box(0), box(500)], [box(500)], [box(1), box(20, 20), box(500)], [box(500)], [box(500)]
-        ),
+        objects([box(0), box(500)], [box(500)], [box(1), box(20, 20), box(500)], [box(500)], [box(500)]),
         tolerance=2,
         observed=looks,
     )
-    track = result[
-        result["track"] == result.loc[result.geometry.bounds["minx"] == 0, "track"].iloc[0]
-    ]
+    track = result[result["track"] == result.loc[result.geometry.bounds["minx"] == 0, "track"].iloc[0]]
     assert track["state"].tolist() == ["first", "not observed", "persisted", "disappeared"]
     assert track["last_seen"].tolist()[1:] == [TIMES[0], TIMES[0], TIMES[2]]
     assert track["visible"].tolist() == [1, 0, 1, 1]
@@ -107,13 +99,9 @@ def test_what_comes_to_light_has_not_appeared():
 def test_an_object_that_the_cloud_cuts_has_not_changed():
     """Halves of it, and pieces on both sides of a narrow cloud, are still it."""
     half, band = shapely.box(10, -5, 60, 30), shapely.box(8, -5, 12, 30)
-    looks = dict(
-        zip(TIMES[:5], [ALL, ALL.difference(half), ALL, ALL.difference(band), ALL], strict=True)
-    )
+    looks = dict(zip(TIMES[:5], [ALL, ALL.difference(half), ALL, ALL.difference(band), ALL], strict=True))
     whole, pieces = box(0), [box(0, 0, 8), box(12, 0, 8)]
-    result = match_over_time(
-        objects([whole], [box(0, 0, 10)], [whole], pieces, [whole]), tolerance=2, observed=looks
-    )
+    result = match_over_time(objects([whole], [box(0, 0, 10)], [whole], pieces, [whole]), tolerance=2, observed=looks)
     assert result["track"].nunique() == 1
     assert result["state"].tolist() == ["first"] + ["persisted"] * 5
 
@@ -152,10 +140,7 @@ def test_known_changes_are_found_through_a_shift_and_clouds():
         )
         # no false change where the place could not be seen, then or now
         false = said - seen.possible
-        assert all(
-            min(seen.share[number, time] for time in range(step + 1)) >= 0.9
-            for number, step, _ in false
-        )
+        assert all(min(seen.share[number, time] for time in range(step + 1)) >= 0.9 for number, step, _ in false)
         shifts = result.groupby("time")[["shift_x_m", "shift_y_m"]].first().to_numpy()
         np.testing.assert_allclose(shifts, [[0, 0], [2, 0], [-1, 1]], atol=0.05)
         assert "not observed" in set(result["state"])
@@ -175,12 +160,10 @@ def test_the_scene_says_what_was_observed():
     assert_geodataframe_equal(match_over_time(seen.found, observed=area), by_scene)
 
 
-places = st.tuples(
-    st.integers(0, 12), st.integers(0, 12), st.integers(2, 9), st.integers(2, 9)
-).map(lambda at: shapely.box(at[0] * 5, at[1] * 5, at[0] * 5 + at[2] * 2, at[1] * 5 + at[3] * 2))
-histories = st.lists(
-    st.lists(places, max_size=7, unique_by=lambda p: p.bounds), min_size=1, max_size=4
-).filter(any)
+places = st.tuples(st.integers(0, 12), st.integers(0, 12), st.integers(2, 9), st.integers(2, 9)).map(
+    lambda at: shapely.box(at[0] * 5, at[1] * 5, at[0] * 5 + at[2] * 2, at[1] * 5 + at[3] * 2)
+)
+histories = st.lists(st.lists(places, max_size=7, unique_by=lambda p: p.bounds), min_size=1, max_size=4).filter(any)
 
 
 @settings(max_examples=15, deadline=None)
@@ -366,7 +349,5 @@ def test_real_ponds_are_followed_over_two_years():
     # less than a pixel
     assert after[["shift_x_m", "shift_y_m"]].abs().max(axis=None) < 5
     # the pictures' borders cut two more that look smaller, so nothing is said of them
-    unsure = match_over_time(
-        pd.concat([frame for frame, _, _ in found], ignore_index=True), max_shift=0
-    )
+    unsure = match_over_time(pd.concat([frame for frame, _, _ in found], ignore_index=True), max_shift=0)
     assert Counter(unsure["state"]) == {"first": 8, "persisted": 5, "changed": 3}

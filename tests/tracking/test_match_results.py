@@ -37,18 +37,13 @@ def test_a_verbs_result_and_its_scene_are_enough():
     )
     found = RemoteSAM(Light()).segment(scene, "swimming pool")
     result = match_over_time(found, observed=scene, max_shift=4, tolerance=1)
-    states = {
-        str(time)[:4]: sorted(rows)
-        for time, rows in result.groupby("time")["state"].apply(list).items()
-    }
+    states = {str(time)[:4]: sorted(rows) for time, rows in result.groupby("time")["state"].apply(list).items()}
     assert states == {
         "2021": ["first"] * 4,
         "2022": ["not observed"] + ["persisted"] * 3,
         "2023": ["appeared", "disappeared"] + ["persisted"] * 3,
     }
-    assert result.groupby("time")["shift_x_m"].first().tolist() == pytest.approx(
-        [0, 2, 0], abs=0.01
-    )
+    assert result.groupby("time")["shift_x_m"].first().tolist() == pytest.approx([0, 2, 0], abs=0.01)
     assert set(result["track"]) <= set(found["id"])
 
 

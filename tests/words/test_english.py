@@ -62,9 +62,7 @@ ALIKE = st.characters(codec="utf-8", exclude_categories=["Cn"], max_codepoint=0x
 BERT = bert_tokenizer()
 
 
-@given(
-    st.text(ALIKE) | st.lists(st.sampled_from(["Café", "a-b", "x_y", "3.5", "Åre"])).map(" ".join)
-)
+@given(st.text(ALIKE) | st.lists(st.sampled_from(["Café", "a-b", "x_y", "3.5", "Åre"])).map(" ".join))
 def test_basic_words_are_those_of_bert(text):
     normal = BERT.normalizer.normalize_str(text)
     assert basic_words(text) == [word for word, _ in BERT.pre_tokenizer.pre_tokenize_str(normal)]

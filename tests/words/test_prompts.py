@@ -21,9 +21,7 @@ PROCESSOR = RemoteSAMProcessor()
 names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=15).filter(
     lambda text: any(character.isalnum() for character in text)
 )
-distinct_names = st.lists(
-    names, min_size=1, max_size=6, unique_by=lambda name: tuple(basic_words(name))
-)
+distinct_names = st.lists(names, min_size=1, max_size=6, unique_by=lambda name: tuple(basic_words(name)))
 thresholds = st.integers(0, 200).map(lambda steps: steps / 200)
 
 
@@ -219,9 +217,7 @@ def test_known_names_are_asked_without_a_word(category):
         parse_prompts(category.plural.replace(" ", "_"), template=CLASS_TEMPLATE)
 
 
-@pytest.mark.parametrize(
-    "name", ["red canoes at sea", "my house", "xqzw", "shp", "tall palm trees"]
-)
+@pytest.mark.parametrize("name", ["red canoes at sea", "my house", "xqzw", "shp", "tall palm trees"])
 def test_what_is_nothing_like_a_category_is_asked_without_a_word(name):
     parse_prompts(name, template=CLASS_TEMPLATE)
 
@@ -276,6 +272,4 @@ def test_asking_once_loses_nothing(expressions):
     assert len(set(read)) == len(read)
     for prompt, places in zip(prompts, answers, strict=True):
         assert len(set(places)) == len(places)
-        assert {read[place] for place in places} == {
-            tuple(basic_words(text)) for text in prompt.expressions
-        }
+        assert {read[place] for place in places} == {tuple(basic_words(text)) for text in prompt.expressions}

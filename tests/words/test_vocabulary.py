@@ -16,9 +16,7 @@ from remotesam_geo.words import Category, Vocabulary, auto_resolution, suggest, 
 from remotesam_geo.words.categories import COLUMNS, read_table
 from remotesam_geo.words.english import pluralize, spelling
 
-CLASS_NAMES = json.loads(
-    (Path(__file__).parents[1] / "data" / "words" / "class_names.json").read_text()
-)
+CLASS_NAMES = json.loads((Path(__file__).parents[1] / "data" / "words" / "class_names.json").read_text())
 KNOWN = vocabulary()
 TABLES = sorted(
     table.name

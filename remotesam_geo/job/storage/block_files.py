@@ -47,9 +47,7 @@ def pack(pieces: Pieces, geobox: GeoBox, told: Mapping[str, Any], *place: Any) -
     """
     features, table = pieces.features, pieces.features.table
     numbers = np.column_stack([table.count, table.total, table.peak, table.box, table.first])
-    on_grid = shapely.transform(
-        _stored_shapes(features), lambda points: _grid_coordinates(points, geobox)
-    )
+    on_grid = shapely.transform(_stored_shapes(features), lambda points: _grid_coordinates(points, geobox))
     columns = {
         "geometry": pa.array(shapely.to_wkb(on_grid, flavor="iso"), pa.binary()),
         "score": pa.array(table.score),
@@ -128,9 +126,7 @@ def unpack(data: bytes, geobox: GeoBox) -> Pieces:
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, zlib.error) as error:
         raise JobError(f"a part is damaged ({type(error).__name__}: {error})") from error
     # Corners of pixels are whole numbers, so going to the CRS and back loses nothing; but -0 is no corner.
-    shapes = shapely.transform(
-        shapes, lambda points: np.rint(_grid_coordinates(points, geobox, back=True)) + 0.0
-    )
+    shapes = shapely.transform(shapes, lambda points: np.rint(_grid_coordinates(points, geobox, back=True)) + 0.0)
     outline: Outline = note["outline"]
     return Pieces(
         features=Features(
@@ -191,9 +187,7 @@ def _hulls_of_shapes(shapes: NDArray[np.object_]) -> Hulls:
     )
 
 
-def _grid_coordinates(
-    points: NDArray[np.float64], geobox: GeoBox, *, back: bool = False
-) -> NDArray[np.float64]:
+def _grid_coordinates(points: NDArray[np.float64], geobox: GeoBox, *, back: bool = False) -> NDArray[np.float64]:
     a, b, c, d, e, f = (~geobox.affine if back else geobox.affine)[:6]
     x, y = points.T
     return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)

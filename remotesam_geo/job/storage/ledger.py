@@ -134,9 +134,7 @@ class Ledger:
                 self._base = _connect_to_look(path)
             else:
                 # Jupyter may continue in another thread; the lock on the folder keeps other drivers out.
-                self._base = sqlite3.connect(
-                    path, isolation_level=None, check_same_thread=False, timeout=PATIENCE
-                )
+                self._base = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=PATIENCE)
         try:
             with self._errors("use"):
                 self._begin(look=look)
@@ -243,11 +241,7 @@ class Ledger:
 
     def misses(self, layer: str) -> list[tuple[int, int, FailedWindow]]:
         """Windows of a layer that failed, each with its moment and block, in plan order."""
-        found = [
-            (moment, block, miss)
-            for (moment, block), entry in self._of(layer).items()
-            for miss in entry.misses
-        ]
+        found = [(moment, block, miss) for (moment, block), entry in self._of(layer).items() for miss in entry.misses]
         return sorted(found, key=lambda each: (each[0], each[2].tile))
 
     # --- inside ---------------------------------------------------------------------------------
@@ -277,9 +271,7 @@ class Ledger:
         self._load()
 
     def _load(self) -> None:
-        rows = self._base.execute(
-            "select layer, moment, block, windows, empty, digest, misses, checksum from entries"
-        )
+        rows = self._base.execute("select layer, moment, block, windows, empty, digest, misses, checksum from entries")
         for *row, checksum in rows:
             if checksum != _row_checksum(self._plan, row):
                 raise DamagedLedgerError(
@@ -297,9 +289,7 @@ class Ledger:
         if before is None or not before.misses or not entry.misses:
             return entry
         tried = {miss.tile: miss.attempts for miss in before.misses}
-        misses = tuple(
-            replace(miss, attempts=miss.attempts + tried.get(miss.tile, 0)) for miss in entry.misses
-        )
+        misses = tuple(replace(miss, attempts=miss.attempts + tried.get(miss.tile, 0)) for miss in entry.misses)
         return replace(entry, misses=misses)
 
     @contextmanager
@@ -339,9 +329,7 @@ class Ledger:
 def _in_the_way(path: Path | str) -> str:
     """Which folder stands where SQLite needs a file, if any."""
     folders = [place for place in (str(path), f"{path}-journal") if Path(place).is_dir()]
-    return "".join(
-        f" There is a folder in the place of the file {each}: remove it." for each in folders
-    )
+    return "".join(f" There is a folder in the place of the file {each}: remove it." for each in folders)
 
 
 def set_aside(path: Path) -> Path:
@@ -364,9 +352,7 @@ def _connect_to_look(path: Path | str) -> sqlite3.Connection:
     place = Path(path).absolute().as_uri()
     # Without isolation_level=None reading would begin transactions.
     options: dict[str, Any] = {"uri": True, "isolation_level": None, "timeout": PATIENCE}
-    base: sqlite3.Connection = sqlite3.connect(
-        f"{place}?mode=rw", check_same_thread=False, **options
-    )
+    base: sqlite3.Connection = sqlite3.connect(f"{place}?mode=rw", check_same_thread=False, **options)
     try:
         base.execute("select count(*) from sqlite_master")
     except sqlite3.OperationalError as error:

@@ -66,9 +66,7 @@ def read_plan_file(folder: Path) -> PlanFile:
     try:
         doc = json.loads(path.read_bytes())
         if doc["version"] != VERSION:
-            raise JobError(
-                f"{path} was written by another version ({doc.get('remotesam_geo')}): create a new job"
-            )
+            raise JobError(f"{path} was written by another version ({doc.get('remotesam_geo')}): create a new job")
         if doc.pop("seal") != _plan_seal(doc):
             raise JobError(f"{path} is damaged, or was changed by hand. {RESTORE}")
         plan = Plan.from_json(doc["plan"])
@@ -89,13 +87,9 @@ def read_plan_file(folder: Path) -> PlanFile:
     except (
         ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError,
     ) as error:  # fmt: skip
-        raise JobError(
-            f"cannot understand {path} ({type(error).__name__}: {error}). {RESTORE}"
-        ) from error
+        raise JobError(f"cannot understand {path} ({type(error).__name__}: {error}). {RESTORE}") from error
     if noted != plan.digest:
-        raise JobError(
-            f"{path} was written by another version ({doc['remotesam_geo']}): create a new job"
-        )
+        raise JobError(f"{path} was written by another version ({doc['remotesam_geo']}): create a new job")
     return PlanFile(plan=plan, prompts=prompts, recipe=recipe, files=files)
 
 
@@ -124,15 +118,9 @@ def check_free(place: Path) -> None:
     if not place.exists() or (place / PLAN).exists() or (place / LEDGER).exists():
         return
     with writing(place):
-        other = sorted(
-            str(path)
-            for path in place.iterdir()
-            if path.name not in OURS and path.suffix != ".partial"
-        )
+        other = sorted(str(path) for path in place.iterdir() if path.name not in OURS and path.suffix != ".partial")
     if other:
-        raise JobError(
-            f"{place} holds other things than a job ({', '.join(other[:3])}): give it a folder of its own"
-        )
+        raise JobError(f"{place} holds other things than a job ({', '.join(other[:3])}): give it a folder of its own")
 
 
 def _plan_seal(doc: Mapping[str, Any]) -> str:

@@ -130,9 +130,7 @@ def checked_part(records: Records, key: str, place: Place, mark: str) -> bytes:
     return data
 
 
-def unpacked_pieces(
-    records: Records, group: PlanGroup, key: str, place: Place, mark: str
-) -> Pieces:
+def unpacked_pieces(records: Records, group: PlanGroup, key: str, place: Place, mark: str) -> Pieces:
     """The components in a part."""
     data = checked_part(records, key, place, mark)
     try:

@@ -112,9 +112,7 @@ def read_class_maps(
                 unknown=tuple(unknown),
             )
             if classes.read(limits).shape != picture.shape:
-                raise DamageError(
-                    "class map", f"it has another size than its picture, {picture.shape}"
-                )
+                raise DamageError("class map", f"it has another size than its picture, {picture.shape}")
             yield Example(picture=picture, classes=classes, split=split, source=source)
     if faults is None:
         log.warn(f"reading {folder.name}")
@@ -183,9 +181,7 @@ def read_isaid(
             continue
         path = classes.path.with_name(f"{classes.path.stem.removesuffix(COLOURS)}{IDS}.png")
         with log.passing(on_error, path.name):
-            things = (
-                _isaid_instances(path, classes, example.picture, limits) if path.is_file() else ()
-            )
+            things = _isaid_instances(path, classes, example.picture, limits) if path.is_file() else ()
             yield Example(
                 picture=example.picture,
                 classes=classes,
@@ -197,9 +193,7 @@ def read_isaid(
         log.warn(f"reading {Path(maps).name}")
 
 
-def _isaid_instances(
-    path: Path, classes: ClassMap, picture: Picture, limits: SizeLimits
-) -> tuple[Thing, ...]:
+def _isaid_instances(path: Path, classes: ClassMap, picture: Picture, limits: SizeLimits) -> tuple[Thing, ...]:
     drawn = Picture.of(path.name, path, limits=limits)
     rgb = drawn.read().astype(np.int64)
     ids = rgb[..., 0] + 256 * rgb[..., 1] + 65536 * rgb[..., 2]
@@ -227,9 +221,7 @@ def _isaid_instances(
 
 def write_loveda(examples: Iterable[Example], folder: Path | str) -> int:
     """Write class maps as one part of LoveDA has them; the number of pictures written."""
-    return _write_class_maps(
-        examples, Path(folder) / "images_png", Path(folder) / "masks_png", LOVEDA, None
-    )
+    return _write_class_maps(examples, Path(folder) / "images_png", Path(folder) / "masks_png", LOVEDA, None)
 
 
 def write_potsdam(examples: Iterable[Example], folder: Path | str) -> int:
@@ -247,9 +239,7 @@ def write_isaid(examples: Iterable[Example], folder: Path | str) -> int:
         color, ids = (np.zeros((height, width, 3), np.uint8) for _ in range(2))
         for number, thing in enumerate(example.things, start=1):
             if thing.label not in ISAID:
-                raise DamageError(
-                    "label", f"{thing.label!r} is no class of iSAID: {', '.join(ISAID)}"
-                )
+                raise DamageError("label", f"{thing.label!r} is no class of iSAID: {', '.join(ISAID)}")
             pixels = thing.pixels(example.picture.shape).pixels()
             color[pixels] = ISAID[thing.label]
             ids[pixels] = (number & 255, number >> 8 & 255, number >> 16)
@@ -269,9 +259,7 @@ def _write_class_maps(
     count = 0
     for example in examples:
         if example.classes is None or tuple(example.classes.names) != tuple(names):
-            raise DamageError(
-                "class map", f"{example.picture.name} has not the classes {list(names)}"
-            )
+            raise DamageError("class map", f"{example.picture.name} has not the classes {list(names)}")
         name = write_picture(example.picture, images)
         classes = example.classes.read()
         # One more row or number for what is unknown: black, or 0.

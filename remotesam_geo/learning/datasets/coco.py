@@ -69,9 +69,7 @@ def read_coco(
         with log.passing(on_error, labels.name):
             key = entry(row, "image_id", (int, str), "an annotation")
             if key not in of:
-                raise DamageError(
-                    "label file", f"an annotation is of the image {key!r}, which is not listed"
-                )
+                raise DamageError("label file", f"an annotation is of the image {key!r}, which is not listed")
             of[key].append(row)
     for key in sorted(rows, key=lambda key: (isinstance(key, str), key)):
         row = rows[key]
@@ -88,9 +86,7 @@ def read_coco(
         log.warn(f"reading {labels.name}")
 
 
-def _thing_of_annotation(
-    row: dict[str, Any], picture: Picture, names: dict[Any, str], limits: SizeLimits
-) -> Thing:
+def _thing_of_annotation(row: dict[str, Any], picture: Picture, names: dict[Any, str], limits: SizeLimits) -> Thing:
     label = listed(names, row.get("category_id"))
     if label is None:
         raise DamageError(

@@ -151,8 +151,7 @@ def read_captions(
             if split is not None and own != split:
                 continue
             said = tuple(
-                entry(sentence, "raw", str, f"a sentence of {name}")
-                for sentence in entry(row, "sentences", list, name)
+                entry(sentence, "raw", str, f"a sentence of {name}") for sentence in entry(row, "sentences", list, name)
             )
             if not said:
                 raise DamageError("label file", f"{name} has no sentence")
@@ -285,9 +284,7 @@ def read_counts(
             question, answer = (entry(one, "content", str, "a row").strip() for one in said)
             asked = _ASKED.search(question)
             if asked is None or not answer.isdecimal():
-                raise DamageError(
-                    "label file", f"{question[-60:]!r} is answered by {answer[:20]!r}"
-                )
+                raise DamageError("label file", f"{question[-60:]!r} is answered by {answer[:20]!r}")
             name = str(paths[0]).rsplit("/", 1)[-1]
             picture = opened_picture(Path(images), name, limits)
             counts = {asked[1]: int(answer)}
@@ -304,8 +301,6 @@ def write_counts(examples: Iterable[Example], folder: Path | str) -> int:
         name = write_picture(example.picture, folder / "images")
         for label, count in example.counts.items():
             said = [f"Count and give the number of {label}.", str(count)]
-            rows.append(
-                {"images": [name], "conversations": [{"content": content} for content in said]}
-            )
+            rows.append({"images": [name], "conversations": [{"content": content} for content in said]})
     write_whole(folder / "counts.json", json.dumps(rows).encode())
     return len(rows)

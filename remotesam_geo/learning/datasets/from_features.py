@@ -251,9 +251,7 @@ def _cut_chips(
     for moment in range(len(source.moments)):
         for window in (tile.window for tile in grid):
             chip = f"{name}/{moment}_{window.top}_{window.left}"
-            near = np.sort(
-                tree.query(shapely.box(window.left, window.top, window.right, window.bottom))
-            )
+            near = np.sort(tree.query(shapely.box(window.left, window.top, window.right, window.bottom)))
             if chip in skip or (not near.size and not empty):
                 continue
             inner = window.common(_box_of_shape(grid.shape))
@@ -265,9 +263,7 @@ def _cut_chips(
             rgb, valid = (_padded_chip(array, inner, window) for array in (rgb, valid))
             place = GroundPlace(
                 crs=crs,
-                transform=tuple(
-                    (source.geobox.affine * Affine.translation(window.left, window.top))[:6]
-                ),
+                transform=tuple((source.geobox.affine * Affine.translation(window.left, window.top))[:6]),
             )
             burnt = {int(k): _rasterized_polygon(polygons[k], window) for k in near}
             yield (
@@ -277,17 +273,13 @@ def _cut_chips(
             )
 
 
-def _in_pixels(
-    features: gpd.GeoDataFrame, columns: Sequence[str], crs: Any, to_pixels: Affine
-) -> NDArray[np.object_]:
+def _in_pixels(features: gpd.GeoDataFrame, columns: Sequence[str], crs: Any, to_pixels: Affine) -> NDArray[np.object_]:
     """The features in pixels of the whole grid, so that every chip sees the very same corners."""
     if features.crs is None:
         raise InputError("the features have no CRS: say which with features.set_crs(...)")
     check_horizontal(features.crs, "the features")
     if missing := [column for column in columns if column not in features.columns]:
-        raise InputError(
-            f"the features have no column {missing[0]!r}; there are {[str(c) for c in features.columns]}"
-        )
+        raise InputError(f"the features have no column {missing[0]!r}; there are {[str(c) for c in features.columns]}")
     if not len(features):
         raise InputError("there is no feature: give one at least")
     kinds = set(features.geometry.geom_type.dropna())

@@ -60,9 +60,7 @@ def checked_box(box: Sequence[float], shape: tuple[int, int], what: str) -> Box:
     if not (x1 > x0 and y1 > y0):
         raise DamageError("empty box", f"the box of {what} is {tuple(box)}: it has no area")
     if x1 <= 0 or y1 <= 0 or x0 >= shape[1] or y0 >= shape[0]:
-        raise DamageError(
-            "outside", f"the box of {what} is {tuple(box)}, outside its picture of {shape}"
-        )
+        raise DamageError("outside", f"the box of {what} is {tuple(box)}, outside its picture of {shape}")
     return float(x0), float(y0), float(x1), float(y1)
 
 

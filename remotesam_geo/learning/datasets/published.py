@@ -91,14 +91,10 @@ def read_published(
             image_id = ref.get("image_id")
             shape = listed(shapes, image_id)
             if shape is None:
-                raise DamageError(
-                    "label file", f"the picture {short(image_id)} is not in {INSTANCES}"
-                )
+                raise DamageError("label file", f"the picture {short(image_id)} is not in {INSTANCES}")
             annotation = listed(annotations, ref.get("ann_id"))
             if annotation is None:
-                raise DamageError(
-                    "label file", f"the annotation {short(ref.get('ann_id'))} is not in {INSTANCES}"
-                )
+                raise DamageError("label file", f"the annotation {short(ref.get('ann_id'))} is not in {INSTANCES}")
             picture = known_picture(pictures, name, shape, limits)
             said = entry(ref, "sentences", list, "a reference")
             # An annotation of something absent has no part; nothing is drawn for it.
@@ -139,9 +135,7 @@ def write_published(triplets: Iterable[Triplet], folder: Path | str) -> int:
     for number, triplet in enumerate(triplets):
         name = write_picture(triplet.picture, folder / "JPEGImages")
         height, width = triplet.picture.shape
-        image = images.setdefault(
-            name, {"id": len(images), "file_name": name, "width": width, "height": height}
-        )
+        image = images.setdefault(name, {"id": len(images), "file_name": name, "width": width, "height": height})
         category = labels.setdefault(triplet.label, len(labels) + 1)
         there = triplet.kind != "one-to-zero"
         x0, y0, x1, y1 = triplet.mask.box or (0, 0, 0, 0)
@@ -249,9 +243,7 @@ def load_plain_pickle(data: bytes) -> Any:
     except DamageError:
         raise
     except Exception as error:  # a damaged pickle may raise anything
-        raise DamageError(
-            "pickle", f"the pickle is damaged: {type(error).__name__}: {error}"
-        ) from error
+        raise DamageError("pickle", f"the pickle is damaged: {type(error).__name__}: {error}") from error
 
 
 def _picture_folder(folder: Path) -> Path:

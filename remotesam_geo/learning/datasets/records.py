@@ -120,9 +120,7 @@ class Picture:
         if self.sha256 and isinstance(content, Path):
             path, content = content, self._bytes()
             if not hashlib.sha256(content).hexdigest().startswith(self.sha256):
-                raise DamageError(
-                    "picture", f"the file {path} of the picture {self.name!r} is damaged"
-                )
+                raise DamageError("picture", f"the file {path} of the picture {self.name!r} is damaged")
         with _open_image(self.name, content) as opened:
             if (opened.height, opened.width) != self.shape:
                 raise DamageError(
@@ -137,9 +135,7 @@ class Picture:
             try:
                 return np.asarray(opened.convert("RGB"))
             except (OSError, ValueError, SyntaxError) as error:
-                raise DamageError(
-                    "picture", f"the picture {self.name!r} is cut off: {error}"
-                ) from error
+                raise DamageError("picture", f"the picture {self.name!r} is cut off: {error}") from error
 
     def encoded(self) -> tuple[bytes, str]:
         """The bytes of its file as they are, or of a PNG, and the extension."""
@@ -169,9 +165,7 @@ def _open_image(name: str, content: Path | bytes) -> Image.Image:
         with warnings.catch_warnings():
             # Our own limit is stricter than the one that Pillow warns of, or the user's own choice.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return Image.open(
-                io.BytesIO(content) if isinstance(content, bytes) else content, formats=FORMATS
-            )
+            return Image.open(io.BytesIO(content) if isinstance(content, bytes) else content, formats=FORMATS)
     except FileNotFoundError:
         raise DamageError("missing picture", f"the picture {name!r} is missing") from None
     except Image.DecompressionBombError as error:
@@ -249,9 +243,7 @@ class ClassMap:
                 raise DamageError("class map", f"{self.path.name} is cut off: {error}") from error
         if self.colors is None:
             if values.ndim != 2:
-                raise DamageError(
-                    "class map", f"{self.path.name} has {values.shape[2]} channels, not one"
-                )
+                raise DamageError("class map", f"{self.path.name} has {values.shape[2]} channels, not one")
             numbers = values.astype(np.int64)
             known = {self.first + k: k for k in range(len(self.names))}
             unknown = {value for value in self.unknown if isinstance(value, int)}
@@ -263,9 +255,7 @@ class ClassMap:
         table = []
         for value in found.tolist():
             if value not in known and value not in unknown:
-                said = (
-                    value if self.colors is None else (value >> 16, value >> 8 & 255, value & 255)
-                )
+                said = value if self.colors is None else (value >> 16, value >> 8 & 255, value & 255)
                 raise DamageError("class map", f"{self.path.name} holds {said}, which is no class")
             table.append(known.get(value, UNKNOWN))
         return np.array(table, np.uint8)[where.reshape(numbers.shape)]

@@ -82,9 +82,7 @@ class Mask:
         size = shape[0] * shape[1]
         parts = []
         for polygon in polygons:
-            edges = np.concatenate(
-                [[0], _polygon_switches(_polygon_corners(polygon, shape), shape), [size]]
-            )
+            edges = np.concatenate([[0], _polygon_switches(_polygon_corners(polygon, shape), shape), [size]])
             runs = np.diff(edges)
             parts.append(cls(shape=shape, counts=_pack_runs(runs[:-1] if runs[-1] == 0 else runs)))
         return cls.union(parts)
@@ -98,9 +96,7 @@ class Mask:
         return cls.of(pixels)
 
     @classmethod
-    def of_coco(
-        cls, segmentation: Any, shape: tuple[int, int], *, limits: SizeLimits = LIMITS
-    ) -> Self:
+    def of_coco(cls, segmentation: Any, shape: tuple[int, int], *, limits: SizeLimits = LIMITS) -> Self:
         """What a COCO file holds: polygons, one mask of run lengths, or a list of such masks (their union).
 
         Raises:
@@ -111,9 +107,7 @@ class Mask:
         if not isinstance(segmentation, list) or not segmentation:
             raise DamageError("segmentation", f"a segmentation is {short(segmentation)}")
         if all(isinstance(part, Mapping) for part in segmentation):
-            return cls.union(
-                cls(shape=shape, counts=_runs_of(part, shape, limits)) for part in segmentation
-            )
+            return cls.union(cls(shape=shape, counts=_runs_of(part, shape, limits)) for part in segmentation)
         if all(isinstance(part, list) for part in segmentation):
             return cls.of_polygons(segmentation, shape, limits=limits)
         raise DamageError("segmentation", f"a segmentation is {short(segmentation)}")
@@ -123,9 +117,7 @@ class Mask:
         """All pixels of some masks of one picture, one at least."""
         every = list(dict.fromkeys(masks))
         if len({mask.shape for mask in every}) != 1:
-            raise DamageError(
-                "segmentation", f"masks of the shapes {[mask.shape for mask in every]}"
-            )
+            raise DamageError("segmentation", f"masks of the shapes {[mask.shape for mask in every]}")
         if len(every) == 1:
             return every[0]
         return cls.of(np.logical_or.reduce([mask.pixels() for mask in every]))
@@ -167,21 +159,13 @@ class Mask:
 def _runs_of(part: Mapping[str, Any], shape: tuple[int, int], limits: SizeLimits) -> str:
     """The packed run lengths of a COCO mask, checked."""
     size, counts = part.get("size"), part.get("counts")
-    if (
-        not isinstance(size, list | tuple)
-        or len(size) != 2
-        or not all(type(side) is int for side in size)
-    ):
+    if not isinstance(size, list | tuple) or len(size) != 2 or not all(type(side) is int for side in size):
         raise DamageError("run lengths", f"run lengths of the size {short(size)}")
     limits.check_size((size[0], size[1]), "a mask")
     if tuple(size) != tuple(shape):
-        raise DamageError(
-            "run lengths", f"run lengths of the size {size} for a picture of {list(shape)}"
-        )
+        raise DamageError("run lengths", f"run lengths of the size {size} for a picture of {list(shape)}")
     if isinstance(counts, list):
-        if len(counts) > shape[0] * shape[1] + 1 or not all(
-            type(run) is int and 0 <= run < 1 << 40 for run in counts
-        ):
+        if len(counts) > shape[0] * shape[1] + 1 or not all(type(run) is int and 0 <= run < 1 << 40 for run in counts):
             raise DamageError("run lengths", f"run lengths are {short(counts)}")
         counts = _pack_runs(np.array(counts, np.int64))
     if isinstance(counts, bytes):
@@ -209,9 +193,7 @@ def _pack_runs(runs: NDArray[np.integer]) -> str:
 def _unpack_runs(text: str, shape: tuple[int, int]) -> I64:
     pixels = shape[0] * shape[1]
     if len(text) > LONGEST * (pixels + 1):
-        raise DamageError(
-            "run lengths", f"{len(text)} characters of run lengths for {pixels} pixels"
-        )
+        raise DamageError("run lengths", f"{len(text)} characters of run lengths for {pixels} pixels")
     codes = np.frombuffer(text.encode("ascii", "replace"), np.uint8).astype(np.int64) - 48
     if not codes.size or codes.min() < 0 or codes.max() > 63 or codes[-1] & 32:
         raise DamageError("run lengths", f"run lengths are {short(text)}")
@@ -239,9 +221,7 @@ def _polygon_corners(polygon: Sequence[float], shape: tuple[int, int]) -> NDArra
     except (TypeError, ValueError):
         raise DamageError("segmentation", f"a polygon is {short(polygon)}") from None
     if corners.ndim != 1 or corners.size < 6 or corners.size % 2:
-        raise DamageError(
-            "segmentation", f"a polygon is {short(polygon)}: give three corners or more"
-        )
+        raise DamageError("segmentation", f"a polygon is {short(polygon)}: give three corners or more")
     side = max(shape)
     if not ((corners >= -side) & (corners <= 2 * side)).all():  # false for NaN as well
         raise DamageError(

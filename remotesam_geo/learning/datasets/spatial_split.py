@@ -74,16 +74,11 @@ def place_split(
         raise InputError(f"square is {square}: give metres above 0")
     west, south, east, north = footprint(place, shape)
     columns, rows = (
-        range(math.floor(low / square), math.floor(high / square) + 1)
-        for low, high in ((west, east), (south, north))
+        range(math.floor(low / square), math.floor(high / square) + 1) for low, high in ((west, east), (south, north))
     )
     if len(columns) * len(rows) > 10_000:
-        raise InputError(
-            f"a chip of {east - west:.0f} m on squares of {square:g} m: choose larger squares"
-        )
-    sides = {
-        _split_of_square(column, row, square, shares, seed) for column in columns for row in rows
-    }
+        raise InputError(f"a chip of {east - west:.0f} m on squares of {square:g} m: choose larger squares")
+    sides = {_split_of_square(column, row, square, shares, seed) for column in columns for row in rows}
     return sides.pop() if len(sides) == 1 else None
 
 
@@ -111,9 +106,7 @@ def split_by_place(
             if picture.place is None:
                 known = picture, _drawn_split(picture.name, shares, seed)
             else:
-                split = place_split(
-                    picture.place, picture.shape, shares=shares, square=square, seed=seed
-                )
+                split = place_split(picture.place, picture.shape, shares=shares, square=square, seed=seed)
                 known = picture, split
         if known[1] is not None:
             yield replace(triplet, split=known[1])
@@ -124,9 +117,7 @@ def _to_map(crs: str) -> Transformer:
     return Transformer.from_crs(crs, MAP, always_xy=True)
 
 
-def _split_of_square(
-    column: int, row: int, square: float, shares: Mapping[str, float], seed: int
-) -> str:
+def _split_of_square(column: int, row: int, square: float, shares: Mapping[str, float], seed: int) -> str:
     return _drawn_split(f"{column} {row} {square!r}", shares, seed)
 
 

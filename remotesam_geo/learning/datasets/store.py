@@ -47,9 +47,7 @@ SCHEMA = pa.schema(
 )
 
 
-def write_store(
-    triplets: Iterable[Triplet], folder: Path | str, *, shard: int = 50_000
-) -> "TripletStore":
+def write_store(triplets: Iterable[Triplet], folder: Path | str, *, shard: int = 50_000) -> "TripletStore":
     """Write triplets as they come; memory holds one group of rows.
 
     A picture is named by the hash of its bytes, so that it is written once however often it is asked. The folder is
@@ -145,9 +143,7 @@ class TripletStore(Sequence[Triplet]):
                 about_part = self._file(part).metadata
             rows = [about_part.row_group(g).num_rows for g in range(about_part.num_row_groups)]
             if sum(rows) != expected:
-                raise DamageError(
-                    "store", f"{_part_file_name(part)} holds {sum(rows)} triplets, not {expected}"
-                )
+                raise DamageError("store", f"{_part_file_name(part)} holds {sum(rows)} triplets, not {expected}")
             self._groups += [(part, g, n) for g, n in enumerate(rows)]
         self._length = sum(counts)
         self._tables: OrderedDict[int, list[dict[str, Any]]] = OrderedDict()
@@ -185,9 +181,7 @@ class TripletStore(Sequence[Triplet]):
     def _file(self, part: int) -> pq.ParquetFile:
         file = pq.ParquetFile(self.folder / _part_file_name(part), page_checksum_verification=True)
         if file.schema_arrow.names != SCHEMA.names:
-            raise DamageError(
-                "store", f"{_part_file_name(part)} has the columns {file.schema_arrow.names}"
-            )
+            raise DamageError("store", f"{_part_file_name(part)} has the columns {file.schema_arrow.names}")
         return file
 
     def _rows(self, number: int) -> list[dict[str, Any]]:
@@ -195,9 +189,7 @@ class TripletStore(Sequence[Triplet]):
             part, group, expected = self._groups[number]
             with _named_part_errors(part):
                 rows = self._file(part).read_row_group(group).cast(SCHEMA).to_pylist()
-            if len(rows) != expected or any(
-                row[name] is None for row in rows for name in SCHEMA.names
-            ):
+            if len(rows) != expected or any(row[name] is None for row in rows for name in SCHEMA.names):
                 raise DamageError("store", f"{_part_file_name(part)} is damaged: it lacks values")
             self._tables[number] = rows
             while len(self._tables) > KEPT:
@@ -209,15 +201,9 @@ class TripletStore(Sequence[Triplet]):
         shape = (row["height"], row["width"])
         self._limits.check_size(shape, f"the picture {row['name']!r}")
         if picture is None:
-            place = (
-                GroundPlace(crs=row["crs"], transform=tuple(row["transform"]))
-                if row["crs"]
-                else None
-            )
+            place = GroundPlace(crs=row["crs"], transform=tuple(row["transform"])) if row["crs"] else None
             path = find_picture(self.folder / IMAGES, row["picture"])
-            picture = Picture(
-                name=row["name"], content=path, shape=shape, place=place, sha256=path.stem
-            )
+            picture = Picture(name=row["name"], content=path, shape=shape, place=place, sha256=path.stem)
         return Triplet(
             picture=picture,
             expression=row["expression"],

@@ -98,9 +98,7 @@ def read_rsvg(
     numbers = set()
     for line in label_text(folder / f"{split}.txt", limits).split():
         if not line.isdecimal():
-            raise DamageError(
-                "label file", f"{split}.txt holds {line[:20]!r}, no number of an object"
-            )
+            raise DamageError("label file", f"{split}.txt holds {line[:20]!r}, no number of an object")
         numbers.add(int(line))
     place = 0
     for path in _annotation_files(folder / "Annotations"):
@@ -147,9 +145,7 @@ def write_rsvg(examples: Iterable[Example], folder: Path | str) -> int:
     # Objects are counted in the order of the files' names, so that is the order to write in.
     for example in sorted(examples, key=lambda example: Path(example.picture.name).stem):
         said = [(thing, text) for thing in example.things for text in thing.expressions]
-        one_each = Example(
-            picture=example.picture, things=tuple(thing for thing, _ in said), split=example.split
-        )
+        one_each = Example(picture=example.picture, things=tuple(thing for thing, _ in said), split=example.split)
         _write_annotation(one_each, folder, [text for _, text in said])
         splits.setdefault(example.split or "train", []).extend(range(place, place + len(said)))
         place += len(said)
@@ -176,9 +172,7 @@ def _parse_xml(path: Path, limits: SizeLimits) -> Any:
     try:
         return fromstring(label_bytes(path, limits), forbid_dtd=True)
     except DefusedXmlException as error:
-        raise DamageError(
-            "xml", f"{path.name} defines entities or a document type: {error}"
-        ) from error
+        raise DamageError("xml", f"{path.name} defines entities or a document type: {error}") from error
     except (ParseError, ValueError, LookupError) as error:
         raise DamageError("label file", f"{path.name} is no XML: {error}") from error
 
@@ -188,9 +182,7 @@ def _picture_of_annotation(root: Any, path: Path, images: Path, limits: SizeLimi
     return opened_picture(images, name, limits)
 
 
-def _thing_of_element(
-    element: Any, picture: Picture, place: str, *, described: bool = False
-) -> Thing:
+def _thing_of_element(element: Any, picture: Picture, place: str, *, described: bool = False) -> Thing:
     label = (element.findtext("name") or "").strip()
     said = " ".join((element.findtext("description") or "").split())
     if not label or (described and not said):
@@ -221,9 +213,7 @@ def _write_annotation(example: Example, folder: Path, said: list[str]) -> None:
         # Readers of DIOR-RSVG count on this order, the description as the fourth child.
         lines.append(
             f"<object><name>{escape(thing.label)}</name><difficult>{int(thing.difficult)}</difficult>"
-            f"<bndbox>{box}</bndbox>"
-            + (f"<description>{escape(text)}</description>" if text else "")
-            + "</object>"
+            f"<bndbox>{box}</bndbox>" + (f"<description>{escape(text)}</description>" if text else "") + "</object>"
         )
     lines.append("</annotation>")
     write_whole(folder / "Annotations" / f"{Path(name).stem}.xml", "\n".join(lines).encode())

@@ -74,9 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         '"join" judges the evidence of several processes.',
     )
     add = parser.add_argument
-    add(
-        "what", choices=[*BENCHMARKS, *TASKS, "join"], metavar="WHAT", help="a row, a task, or join"
-    )
+    add("what", choices=[*BENCHMARKS, *TASKS, "join"], metavar="WHAT", help="a row, a task, or join")
     add("data", type=Path, metavar="FOLDER", help="of the data; for join, of the evidence")
     add("--format", choices=FORMATS, default="coco", help="of data of one's own")
     add("--labels", type=Path, help="file or folder of labels; by default as the format has it")
@@ -95,18 +93,14 @@ def _parser() -> argparse.ArgumentParser:
         help="part touching objects: nothing for the published contour network, or a folder")  # fmt: skip
     add("--threshold", type=float, default=0.5)
     add("--sweep", type=float, nargs="+", default=[], metavar="T", help="more thresholds")
-    add(
-        "--balances", type=float, nargs="+", default=[], metavar="B", help="more balances of labels"
-    )
+    add("--balances", type=float, nargs="+", default=[], metavar="B", help="more balances of labels")
     add(
         "--published",
         action="store_true",
         help="judge as the published evaluation does, faults included",
     )
     add("--prior", action="store_true", help="count only objects of the published least area")
-    add(
-        "--part", type=int, nargs=2, default=(0, 1), metavar=("K", "N"), help="this process's share"
-    )
+    add("--part", type=int, nargs=2, default=(0, 1), metavar=("K", "N"), help="this process's share")
     add("--cases", type=int, default=0, help="worst and best answers to draw")
     add("--skip", action="store_true", help="count and pass over what is damaged")
     add("--out", type=Path, help="keep evidence and report here; a run broken off goes on")
@@ -168,9 +162,7 @@ def _measured(options: argparse.Namespace) -> Report:
         row = BENCHMARKS[options.what]
         task, name = row.task, row.data
         base = row.setting(published=options.published, prior=options.prior)
-        setting = Setting(
-            classes=base.classes, published=base.published, min_area=base.min_area, **more
-        )
+        setting = Setting(classes=base.classes, published=base.published, min_area=base.min_area, **more)
 
         def data() -> Iterable[Any]:
             return row.data_in(options.data, on_error)
@@ -189,9 +181,7 @@ def _measured(options: argparse.Namespace) -> Report:
         model: Any = Oracle(data(), setting.classes)
         contours = model.contours if options.contours is not None else None
     else:
-        model = RemoteSAM.from_pretrained(
-            options.model, device=options.device, precision=options.precision
-        )
+        model = RemoteSAM.from_pretrained(options.model, device=options.device, precision=options.precision)
         if options.contours is not None:
             from remotesam_geo.model import ContourModel  # noqa: PLC0415 - torch takes its time
 
@@ -223,9 +213,7 @@ def _own(options: argparse.Namespace, on_error: OnError) -> Iterable[Example] | 
         "published": lambda: read_published(folder, options.images, split=split, on_error=skip),
         "refsegrs": lambda: read_refsegrs(folder, split, on_error=skip),
         "rsvg": lambda: read_rsvg(folder, split, on_error=skip),
-        "captions": lambda: read_captions(
-            labels("dataset.json"), images("images"), split=split, on_error=skip
-        ),
+        "captions": lambda: read_captions(labels("dataset.json"), images("images"), split=split, on_error=skip),
         "scenes": lambda: read_scenes(folder, on_error=skip),
         "counts": lambda: read_counts(labels("counts.json"), images("images"), on_error=skip),
         "store": lambda: TripletStore(folder),

@@ -91,15 +91,10 @@ class _Square:
         for start in range(0, len(expressions), TOGETHER):
             yield from self.ask(seen, expressions[start : start + TOGETHER])[0]
 
-    def answers_each(
-        self, pictures: Sequence[RGB], questions: Sequence[Sequence[str]]
-    ) -> Sequence[Sequence[Chances]]:
+    def answers_each(self, pictures: Sequence[RGB], questions: Sequence[Sequence[str]]) -> Sequence[Sequence[Chances]]:
         """Maps for several pictures with questions of their own, so that batches are full."""
         if self.together is None:
-            return [
-                list(self.answers(picture, asked))
-                for picture, asked in zip(pictures, questions, strict=True)
-            ]
+            return [list(self.answers(picture, asked)) for picture, asked in zip(pictures, questions, strict=True)]
         size = (self.image_size, self.image_size)
         squares = np.stack([resized(picture, size) for picture in pictures])
         return [list(maps) for maps in self.together(squares, questions)]
@@ -120,8 +115,7 @@ def resized(picture: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
 def nearest(truth: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
     """A mask or class map at another size, each pixel from the nearest one."""
     rows, columns = (
-        ((np.arange(new) + 0.5) * old / new).astype(np.int64)
-        for new, old in zip(shape, truth.shape, strict=True)
+        ((np.arange(new) + 0.5) * old / new).astype(np.int64) for new, old in zip(shape, truth.shape, strict=True)
     )
     drawn: NDArray[Any] = truth[rows[:, None], columns]
     return drawn
@@ -164,15 +158,10 @@ class Oracle:
             if isinstance(one, Triplet):
                 own[one.expression] = one.mask
                 continue
-            self._lines.setdefault(key, []).extend(
-                thing.pixels(one.picture.shape) for thing in one.things
-            )
+            self._lines.setdefault(key, []).extend(thing.pixels(one.picture.shape) for thing in one.things)
             for label, expressions in self.classes.items():
                 mask = _class_mask(one, label)
-                own |= {
-                    expression: Mask.union([mask, own.get(expression, mask)])
-                    for expression in expressions
-                }
+                own |= {expression: Mask.union([mask, own.get(expression, mask)]) for expression in expressions}
             for thing in one.things:
                 own |= dict.fromkeys(thing.expressions, thing.pixels(one.picture.shape))
 
@@ -181,11 +170,7 @@ class Oracle:
         known = self._known.get(_picture_key(picture), {})
         for expression in expressions:
             mask = known.get(expression)
-            yield (
-                np.zeros(picture.shape[:2], np.float32)
-                if mask is None
-                else mask.pixels().astype(np.float32)
-            )
+            yield (np.zeros(picture.shape[:2], np.float32) if mask is None else mask.pixels().astype(np.float32))
 
     def contours(self, pictures: RGB) -> RGB:
         """Where one thing ends and another begins beside it, as codes (B x H x W x 3 to B x H x W)."""

@@ -113,9 +113,7 @@ class Benchmark:
             published: As the published evaluation does, faults included.
             prior: Count only objects of the published least area.
         """
-        return Setting(
-            classes=self.classes, published=published, min_area=dict(self.prior) if prior else 1
-        )
+        return Setting(classes=self.classes, published=published, min_area=dict(self.prior) if prior else 1)
 
 
 def _known_labels(data: Data, classes: Mapping[str, tuple[str, ...]]) -> Data:
@@ -125,10 +123,7 @@ def _known_labels(data: Data, classes: Mapping[str, tuple[str, ...]]) -> Data:
         if isinstance(one, Triplet):
             yield one
             continue
-        things = tuple(
-            replace(thing, label=known.get(_only_letters(thing.label), thing.label))
-            for thing in one.things
-        )
+        things = tuple(replace(thing, label=known.get(_only_letters(thing.label), thing.label)) for thing in one.things)
         counts = {known.get(_only_letters(label), label): n for label, n in one.counts.items()}
         yield replace(one, things=things, counts=counts)
 
@@ -161,15 +156,11 @@ def _read_rrsis(folder: Path, on_error: OnError) -> Data:
 
 
 def _read_dior(folder: Path, on_error: OnError) -> Data:
-    return read_coco(
-        folder / "Annotations" / "DIOR_test.json", folder / "JPEGImages", on_error=on_error
-    )
+    return read_coco(folder / "Annotations" / "DIOR_test.json", folder / "JPEGImages", on_error=on_error)
 
 
 def _read_dota_files(folder: Path, on_error: OnError) -> Data:
-    labels = next(
-        (folder / n for n in ("labelTxt", "annfiles") if (folder / n).is_dir()), folder / "labelTxt"
-    )
+    labels = next((folder / n for n in ("labelTxt", "annfiles") if (folder / n).is_dir()), folder / "labelTxt")
     return read_dota(labels, folder / "images", on_error=on_error)
 
 

@@ -109,16 +109,12 @@ def calibrate(
             f"{[str(c) for c in truth.columns]}: give polygons with a CRS and a column {label!r}"
         )
     labels = [str(value) for value in truth[label]]
-    parsed = parse_prompts(
-        list(dict.fromkeys(labels)) if prompts is None else prompts, template=CLASS_TEMPLATE
-    )
+    parsed = parse_prompts(list(dict.fromkeys(labels)) if prompts is None else prompts, template=CLASS_TEMPLATE)
     if missing := [prompt.label for prompt in parsed if prompt.label not in labels]:
         raise InputError(f"no polygon is labelled {missing[0]!r}: there are {sorted(set(labels))}")
     source = scene_source(scene, bands=bands, stretch=stretch, resolution=resolution)
     if len(source.moments) > 1:
-        raise InputError(
-            f"the scene has {len(source.moments)} times: select one, scene.isel(time=0)"
-        )
+        raise InputError(f"the scene has {len(source.moments)} times: select one, scene.isel(time=0)")
     crs = CRS.from_user_input(str(source.geobox.crs))
     polygons = truth.geometry.to_crs(crs)
     judged = _judged_area(geometry, truth, crs)
@@ -126,9 +122,7 @@ def calibrate(
     grid = Grid(shape=source.geobox.shape.yx, window=size, overlap=2 * round(overlap * size / 2))
     expressions, members = distinct_expressions(parsed)
     pixels = _pixel_box(judged, source.geobox, grid.shape)
-    tiles = np.array(
-        [tile.index for tile in grid if tile.core.common(pixels) is not None], np.int64
-    )
+    tiles = np.array([tile.index for tile in grid if tile.core.common(pixels) is not None], np.int64)
     work = Work(source=source, grid=grid, expressions=expressions, tiles=tiles)
     counts = {prompt.label: ChanceCounts.none() for prompt in parsed}
 
@@ -140,24 +134,18 @@ def calibrate(
             # Codes 254 and 255 mark what was not answered: the largest of several keeps the mark.
             codes = answer.codes[list(own)].max(axis=0)
             shapes = [p for p, name in zip(polygons, labels, strict=True) if name == prompt.label]
-            found[prompt.label] = chance_counts(
-                codes, _rasterized_truth(shapes, source.geobox, box), inside
-            )
+            found[prompt.label] = chance_counts(codes, _rasterized_truth(shapes, source.geobox, box), inside)
         return found
 
     for part in run(work, asked.predict, count, readers=1):
         counts = {name: own + part[name] for name, own in counts.items()}
     for name, own in counts.items():
         if not own.true.any():
-            raise InputError(
-                f"the polygons of {name!r} cover no valid pixel of the scene: check their CRS and place"
-            )
+            raise InputError(f"the polygons of {name!r} cover no valid pixel of the scene: check their CRS and place")
     return Calibration(points={n: own.best() for n, own in counts.items()}, chances=counts)
 
 
-def _judged_area(
-    area: BaseGeometry | gpd.GeoDataFrame | None, truth: gpd.GeoDataFrame, crs: CRS
-) -> BaseGeometry:
+def _judged_area(area: BaseGeometry | gpd.GeoDataFrame | None, truth: gpd.GeoDataFrame, crs: CRS) -> BaseGeometry:
     """Where the truth is complete, in the CRS of the pixels."""
     if isinstance(area, gpd.GeoDataFrame):
         if area.crs is None:
@@ -195,8 +183,6 @@ def _rasterized_truth(shapes: Sequence[BaseGeometry], geobox: Any, box: Box) -> 
     if not shapes:
         return np.zeros(box.shape, np.bool_)
     return np.asarray(
-        rasterio.features.rasterize(
-            shapes, out_shape=box.shape, transform=part.affine, dtype="uint8"
-        ),
+        rasterio.features.rasterize(shapes, out_shape=box.shape, transform=part.affine, dtype="uint8"),
         np.bool_,
     )

@@ -34,9 +34,7 @@ class Cases:
 
     folder: Path
     most: int
-    _kept: dict[str, list[tuple[float, int, str]]] = field(
-        default_factory=lambda: {"worst": [], "best": []}
-    )
+    _kept: dict[str, list[tuple[float, int, str]]] = field(default_factory=lambda: {"worst": [], "best": []})
 
     def offer(
         self,
@@ -86,15 +84,11 @@ class Cases:
         size = (max(1, round(shape[1] * scale)), max(1, round(shape[0] * scale)))
         painted = Image.fromarray(_painted_answer(rgb, found, truth)).resize(size)
         said = "; ".join(texts)[:100]
-        ImageDraw.Draw(painted).text(
-            (4, 4), said, fill="white", stroke_width=2, stroke_fill="black"
-        )
+        ImageDraw.Draw(painted).text((4, 4), said, fill="white", stroke_width=2, stroke_fill="black")
         return painted
 
 
-def _expressions_of_unit(
-    unit: Unit, setting: Setting
-) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
+def _expressions_of_unit(unit: Unit, setting: Setting) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
     shape = unit.picture.shape
     if unit.example is None:
         for triplet in unit.triplets:
@@ -116,9 +110,7 @@ def _expressions_of_unit(
             yield label, expression, mask
 
 
-def _painted_answer(
-    rgb: NDArray[np.uint8], found: NDArray[np.bool_], truth: NDArray[np.bool_]
-) -> NDArray[np.uint8]:
+def _painted_answer(rgb: NDArray[np.uint8], found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[np.uint8]:
     painted = rgb.astype(np.float32)
     for where, color in ((truth & ~found, GREEN), (found & ~truth, RED), (found & truth, YELLOW)):
         painted[where] = painted[where] * 0.55 + np.array(color, np.float32) * 0.45

@@ -40,14 +40,10 @@ def ask_described(unit: Unit, setting: Setting) -> list[str]:  # noqa: ARG001 - 
 def ask_counted(unit: Unit, setting: Setting) -> list[str]:
     """The expressions of the classes that are counted in a picture."""
     true = _true_counts(unit.truth, setting)
-    return [
-        expression for label, own in setting.classes.items() if label in true for expression in own
-    ]
+    return [expression for label, own in setting.classes.items() if label in true for expression in own]
 
 
-def weigh_detection(
-    unit: Unit, ask: PicturePredictor, setting: Setting, *, oriented: bool = False
-) -> Row:
+def weigh_detection(unit: Unit, ask: PicturePredictor, setting: Setting, *, oriented: bool = False) -> Row:
     """Boxes found and true of each class, at each threshold."""
     example, contour = unit.truth, ask.contours()
     by_label = {}
@@ -130,8 +126,7 @@ def judge_detection(rows: Sequence[Row], setting: Setting, *, oriented: bool = F
         for label, own in row["classes"].items():
             found = own["found"][str(setting.threshold_of(label))]
             boxes, score, true = (
-                np.array(values, np.float64)
-                for values in (found["boxes"], found["score"], own["true"])
+                np.array(values, np.float64) for values in (found["boxes"], found["score"], own["true"])
             )
             single.add(row["key"], label, boxes, score, true)
         figure = single.scores().overall["AP50"]
@@ -145,9 +140,7 @@ def weigh_grounding(unit: Unit, ask: PicturePredictor, setting: Setting) -> Row:
     """The box found and the true one of each description."""
     asked = [(thing, expression) for thing in unit.truth.things for expression in thing.expressions]
     rows = []
-    for (thing, expression), chance in zip(
-        asked, ask.maps([expression for _, expression in asked]), strict=True
-    ):
+    for (thing, expression), chance in zip(asked, ask.maps([expression for _, expression in asked]), strict=True):
         boxes = {}
         for limit in (setting.threshold_of(thing.label), *setting.thresholds):
             found = ground(chance, threshold=limit, min_score=setting.min_score)

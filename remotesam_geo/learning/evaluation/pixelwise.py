@@ -47,9 +47,7 @@ def weigh_referring(unit: Unit, ask: PicturePredictor, setting: Setting) -> Row:
     }
 
 
-def _expressions_of_picture(
-    unit: Unit, setting: Setting
-) -> Iterator[tuple[str, str, Callable[[], Bools]]]:
+def _expressions_of_picture(unit: Unit, setting: Setting) -> Iterator[tuple[str, str, Callable[[], Bools]]]:
     """Label, expression and truth of what is asked of a picture."""
     if unit.example is None:
         for triplet in unit.triplets:
@@ -92,9 +90,7 @@ def judge_referring(rows: Sequence[Row], setting: Setting) -> Evidence:
             common, every = counts.counts(step)
             score.add_counts(common, every)
             chances += counts
-            own, seen = by_label.get(
-                one["label"], (ReferringScore(empty=empty), ChanceCounts.none())
-            )
+            own, seen = by_label.get(one["label"], (ReferringScore(empty=empty), ChanceCounts.none()))
             own.add_counts(common, every)
             by_label[one["label"]] = own, seen + counts
             quality[f"{row['key']}.{number}"] = common / every if every else empty
@@ -185,15 +181,10 @@ def judge_semantic(rows: Sequence[Row], setting: Setting) -> Evidence:
     return Evidence(scores=score.scores(), chances=chances, quality=quality)
 
 
-def _packed_counts(
-    chance: Chances, truth: Bools, known: Bools | None = None
-) -> list[list[list[int]]]:
+def _packed_counts(chance: Chances, truth: Bools, known: Bools | None = None) -> list[list[list[int]]]:
     """The counts that are not 0, as pairs of code and number."""
     counts = chance_counts(np.ascontiguousarray(chance), truth, known)
-    return [
-        [[int(code), int(part[code])] for code in np.flatnonzero(part)]
-        for part in (counts.true, counts.false)
-    ]
+    return [[[int(code), int(part[code])] for code in np.flatnonzero(part)] for part in (counts.true, counts.false)]
 
 
 def _unpacked_counts(packed: Sequence[Sequence[Sequence[int]]]) -> ChanceCounts:

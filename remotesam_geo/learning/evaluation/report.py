@@ -84,12 +84,8 @@ class Report:
             by_class=outcome.scores.by_class,
             confusion=outcome.scores.confusion,
             calibration={name: counts.calibration() for name, counts in chances.items()},
-            calibration_error={
-                name: counts.calibration_error() for name, counts in chances.items()
-            },
-            thresholds={
-                name: asdict(counts.best()) for name, counts in chances.items() if counts.true.any()
-            },
+            calibration_error={name: counts.calibration_error() for name, counts in chances.items()},
+            thresholds={name: asdict(counts.best()) for name, counts in chances.items() if counts.true.any()},
             sweeps=outcome.sweeps,
             worst=ranked[:WORST],
             best=sorted(ranked, key=lambda one: (-one[1], one[0]))[:WORST],
@@ -111,9 +107,7 @@ class Report:
             "",
             f"{self.pictures} picture{'' if self.pictures == 1 else 's'}, model `{self.model}`, judged {judged}.",
             "",
-            *_table_lines(
-                ["figure", "value"], [[name, value] for name, value in self.overall.items()]
-            ),
+            *_table_lines(["figure", "value"], [[name, value] for name, value in self.overall.items()]),
         ]
         for title, counts in (("Passed over", self.passed_over), ("Not asked for", self.unasked)):
             if counts:
@@ -146,9 +140,7 @@ class Report:
         if self.sweeps:
             names = list(dict.fromkeys(name for row in self.sweeps for name in row))
             lines += ["", "## Other thresholds and balances", ""]
-            lines += _table_lines(
-                names, [[row.get(n, math.nan) for n in names] for row in self.sweeps]
-            )
+            lines += _table_lines(names, [[row.get(n, math.nan) for n in names] for row in self.sweeps])
         for title, cases in (("Worst", self.worst), ("Best", self.best)):
             if cases:
                 lines += ["", f"## {title}", "", *_table_lines(["picture", "quality"], cases)]

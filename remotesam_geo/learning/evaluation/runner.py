@@ -110,9 +110,7 @@ def evaluate(
                 raise
 
     shown = tqdm(_units_of_data(data), desc=task, unit="picture", disable=not progress)
-    todo = (
-        unit for unit in shown if unit.position % part[1] == part[0] and _is_new_unit(unit, done)
-    )
+    todo = (unit for unit in shown if unit.position % part[1] == part[0] and _is_new_unit(unit, done))
     try:
         for unit, seen in _predict_units(todo, chosen, asked, setting, passing):
             with passing(unit):
@@ -123,9 +121,7 @@ def evaluate(
     finally:
         kept.close()
     if not kept.rows and part[1] == 1:
-        raise InputError(
-            f"no picture was evaluated: the data are empty, or all of them damaged {dict(faults.counts)}"
-        )
+        raise InputError(f"no picture was evaluated: the data are empty, or all of them damaged {dict(faults.counts)}")
     faults.warn(f"evaluating {name or task}")
     return _report_of_rows(kept.rows, setting, about, _passed_over_counts(kept.passed))
 
@@ -140,9 +136,7 @@ def _check_arguments(
     if not 0 <= part[0] < part[1]:
         raise InputError(f"part is {part}: give (number, how many), number from 0")
     if task.by_class and not setting.classes:
-        raise InputError(
-            f"{task.name} asks for classes, but none is given: Setting(classes=asked_as([...]))"
-        )
+        raise InputError(f"{task.name} asks for classes, but none is given: Setting(classes=asked_as([...]))")
 
 
 def judge(folder: Path | str) -> Report:
@@ -165,9 +159,7 @@ def judge(folder: Path | str) -> Report:
         if named := _PART.fullmatch(path.stem):
             numbers.add((int(named[1]), int(named[2])))
     if len({row["position"] for row in rows}) != len(rows):
-        raise JobError(
-            f"{folder} holds a picture twice: it was run with different numbers of parts"
-        )
+        raise JobError(f"{folder} holds a picture twice: it was run with different numbers of parts")
     missing = sorted({(k, n) for _, n in numbers for k in range(n)} - numbers)
     if missing:
         listed = ", ".join(f"{k} of {n}" for k, n in missing)
@@ -279,9 +271,7 @@ def _unit_key(unit: Unit) -> str:
     return f"{unit.position:06} {unit.picture.name}"
 
 
-def _evidence_row(
-    task: Task, unit: Unit, seen: _Seen, setting: Setting, contours: Contours | None
-) -> dict[str, Any]:
+def _evidence_row(task: Task, unit: Unit, seen: _Seen, setting: Setting, contours: Contours | None) -> dict[str, Any]:
     size = seen.size
     square = setting.published and task.square and size is not None
     shape = (size, size) if square and size is not None else unit.picture.shape
@@ -358,8 +348,7 @@ class _EvidenceFile:
             before, now = _read_about(folder), json.loads(json.dumps(about))
             if differ := [key for key in now if before.get(key) != now[key]]:
                 raise JobError(
-                    f"{folder} holds evidence of another run (it differs in {', '.join(differ)}): "
-                    "choose another folder"
+                    f"{folder} holds evidence of another run (it differs in {', '.join(differ)}): choose another folder"
                 )
         else:
             temporary = folder / f".{RUN}.{os.getpid()}"
@@ -420,9 +409,7 @@ def _read_evidence(path: Path) -> tuple[list[dict[str, Any]], dict[int, str], in
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             known = False
         if not known:
-            raise JobError(
-                f"{path} is damaged in line {number}: delete the file, and evaluate this part again"
-            )
+            raise JobError(f"{path} is damaged in line {number}: delete the file, and evaluate this part again")
         if kind is not None:
             passed[position] = str(kind)
             continue

@@ -53,16 +53,12 @@ class Setting:
         areas = self.min_area.values() if isinstance(self.min_area, Mapping) else [self.min_area]
         for area in areas:
             number_in("min_area", area, 0)
-        values = (
-            self.threshold.values() if isinstance(self.threshold, Mapping) else [self.threshold]
-        )
+        values = self.threshold.values() if isinstance(self.threshold, Mapping) else [self.threshold]
         for value in (*values, *self.thresholds):
             threshold_steps(value)
         for label, expressions in self.classes.items():
             if isinstance(expressions, str) or not expressions:
-                raise InputError(
-                    f"the class {label!r} is asked as {expressions!r}: give a tuple of expressions"
-                )
+                raise InputError(f"the class {label!r} is asked as {expressions!r}: give a tuple of expressions")
 
     def threshold_of(self, label: str) -> float:
         """The threshold of a label."""
@@ -103,8 +99,7 @@ def asked_as(
     """
     one_of("spelling", spelling, get_args(Spelling))
     return {
-        label: (template.replace("{name}", _plain_label(label) if spelling == "plain" else label),)
-        for label in labels
+        label: (template.replace("{name}", _plain_label(label) if spelling == "plain" else label),) for label in labels
     }
 
 

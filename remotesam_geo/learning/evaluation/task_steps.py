@@ -45,9 +45,7 @@ class Unit:
             InputError: The data are triplets, which do not tell it.
         """
         if self.example is None:
-            raise InputError(
-                "this task needs pictures with all their truth, not triplets: read the data as examples"
-            )
+            raise InputError("this task needs pictures with all their truth, not triplets: read the data as examples")
         return self.example
 
 

@@ -70,15 +70,9 @@ def judge_multi_label(rows: Sequence[Row], setting: Setting) -> Evidence:
 def _label_sweeps(
     setting: Setting, balance: float, at: Callable[[float | None, float], Scores]
 ) -> list[dict[str, float]]:
-    sweeps = [
-        {"threshold": limit, "balance": balance, **at(limit, balance).overall}
-        for limit in setting.thresholds
-    ]
+    sweeps = [{"threshold": limit, "balance": balance, **at(limit, balance).overall} for limit in setting.thresholds]
     base = setting.threshold if isinstance(setting.threshold, int | float) else 0.5
-    return sweeps + [
-        {"threshold": base, "balance": other, **at(None, other).overall}
-        for other in setting.balances
-    ]
+    return sweeps + [{"threshold": base, "balance": other, **at(None, other).overall} for other in setting.balances]
 
 
 def judge_single_label(rows: Sequence[Row], setting: Setting) -> Evidence:
@@ -104,9 +98,7 @@ def judge_single_label(rows: Sequence[Row], setting: Setting) -> Evidence:
         )
         for row in judged
     }  # fmt: skip
-    return Evidence(
-        scores=at(None, balance), sweeps=_label_sweeps(setting, balance, at), quality=quality
-    )
+    return Evidence(scores=at(None, balance), sweeps=_label_sweeps(setting, balance, at), quality=quality)
 
 
 def weigh_caption(unit: Unit, ask: PicturePredictor, setting: Setting) -> Row:

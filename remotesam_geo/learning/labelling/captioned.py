@@ -101,9 +101,7 @@ class Captioned:
                 "least, and shares of 1"
             )
         if not 0 <= self.overlap < self.side:
-            raise InputError(
-                f"side={self.side}, overlap={self.overlap}: give an overlap below the side"
-            )
+            raise InputError(f"side={self.side}, overlap={self.overlap}: give an overlap below the side")
         try:
             self.parse.format(words=self.words, classes="", caption="")
         except (KeyError, IndexError, ValueError) as error:
@@ -147,9 +145,7 @@ class Captioned:
         only = f"Use only these classes: {', '.join(self.classes)}. " if self.classes else ""
         return self.writer(None, self.parse.format(words=self.words, classes=only, caption=caption))
 
-    def _agreed(
-        self, patch: "_Patch", versions: Sequence[NDArray[np.bool_]]
-    ) -> tuple[NDArray[np.bool_], str]:
+    def _agreed(self, patch: "_Patch", versions: Sequence[NDArray[np.bool_]]) -> tuple[NDArray[np.bool_], str]:
         """The pixels that most referrers mean, and what is wrong with them."""
         whole = np.asarray(np.sum(versions, axis=0) * 2 > len(versions), np.bool_)
         if not any(version.any() for version in versions):
@@ -178,9 +174,7 @@ def _patch_starts(length: int, side: int, overlap: int) -> list[int]:
     return [round(k * (length - side) / (count - 1)) for k in range(count)]
 
 
-def _captioned_triplet(
-    material: Material, patch: _Patch, label: str, text: str, mask: NDArray[np.bool_]
-) -> Triplet:
+def _captioned_triplet(material: Material, patch: _Patch, label: str, text: str, mask: NDArray[np.bool_]) -> Triplet:
     example = material.example
     meant = 0
     for thing in example.things:

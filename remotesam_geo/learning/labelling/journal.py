@@ -70,9 +70,7 @@ class Journal:
                 return
         self._append({"about": about})
 
-    def add(
-        self, picture: Picture, triplets: list[Triplet], dropped: Counter[str], hashed: int
-    ) -> JournalLine:
+    def add(self, picture: Picture, triplets: list[Triplet], dropped: Counter[str], hashed: int) -> JournalLine:
         """Write what became of a picture, and the picture where something is asked of it."""
         kept = Counter(f"{t.kind} {t.attributes.get('rule', '')}".strip() for t in triplets)
         line = {
@@ -117,9 +115,7 @@ class Journal:
                     name=line["picture"],
                     content=self.folder / line["file"],
                     shape=(line["shape"][0], line["shape"][1]),
-                    place=None
-                    if place is None
-                    else GroundPlace(crs=place[0], transform=tuple(place[1:])),
+                    place=None if place is None else GroundPlace(crs=place[0], transform=tuple(place[1:])),
                 )
                 for row in line["triplets"]:
                     mask = Mask(shape=picture.shape, counts=row.pop("mask"))

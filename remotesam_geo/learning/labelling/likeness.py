@@ -83,9 +83,7 @@ def choose_least(
     """
     good, bad = np.sort(np.asarray(right, float)), np.sort(np.asarray(wrong, float))
     if not good.size or not bad.size or not np.isfinite(np.concatenate([good, bad])).all():
-        raise InputError(
-            f"{good.size} scores of right pairs and {bad.size} of wrong ones: give finite scores of both"
-        )
+        raise InputError(f"{good.size} scores of right pairs and {bad.size} of wrong ones: give finite scores of both")
     share = good.size / (good.size + bad.size) if share is None else share
     if not 0 < share < 1 or not 0 < precision <= 1:
         raise InputError(f"share={share}, precision={precision}: give shares of 1")
@@ -135,16 +133,12 @@ def right_and_wrong(
         said.setdefault(one.label, []).append(one.expression)
     others = {label: [o for o in said if not related(label, o)] for label in said}
     wrong = [
-        replace(one, expression=rng.choice(said[rng.choice(others[one.label])]))
-        for one in right
-        if others[one.label]
+        replace(one, expression=rng.choice(said[rng.choice(others[one.label])])) for one in right if others[one.label]
     ]
     if not wrong:
         raise InputError(f"the classes are {sorted(said)}: give triplets of two unrelated classes")
     return right, wrong
 
 
-def _precision_of_threshold(
-    kept: NDArray[np.float64], leak: NDArray[np.float64], share: float
-) -> NDArray[np.float64]:
+def _precision_of_threshold(kept: NDArray[np.float64], leak: NDArray[np.float64], share: float) -> NDArray[np.float64]:
     return np.asarray(share * kept / (share * kept + (1 - share) * leak), np.float64)

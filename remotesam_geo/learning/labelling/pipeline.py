@@ -51,10 +51,7 @@ class Engine:
     @property
     def about(self) -> str:
         """Every choice, as text."""
-        said = {
-            name: [describe(step) for step in getattr(self, name)]
-            for name in ("masks", "expressions", "filters")
-        }
+        said = {name: [describe(step) for step in getattr(self, name)] for name in ("masks", "expressions", "filters")}
         return json.dumps(said | {"near": self.near, "seed": self.seed})
 
     def made(self, example: Example, rgb: NDArray[np.uint8] | None = None) -> "Made":
@@ -75,9 +72,7 @@ class Engine:
         dropped.update(f"{triplet.kind}: {reason}" for triplet, reason in lost)
         good = []
         for triplet in kept:
-            reason = next(
-                filter(None, (test(triplet, material.rgb) for test in self.filters)), None
-            )
+            reason = next(filter(None, (test(triplet, material.rgb) for test in self.filters)), None)
             if reason is None:
                 good.append(triplet)
             else:
@@ -162,9 +157,7 @@ def run_engine(
         try:
             rgb = example.picture.read()
             hashed = difference_hash(rgb)
-            if engine.near is not None and any(
-                (hashed ^ other).bit_count() <= engine.near for other in hashes
-            ):
+            if engine.near is not None and any((hashed ^ other).bit_count() <= engine.near for other in hashes):
                 made = Made(triplets=[], dropped=Counter({"picture: near-duplicate": 1}))
             else:
                 made = engine.made(example, rgb)

@@ -26,6 +26,4 @@ def world_example(picture: WorldScene) -> Example:
         )
         for one in picture.instances
     )
-    return Example(
-        picture=Picture.of(f"world-{picture.seed}", picture.rgb), things=things, source="world"
-    )
+    return Example(picture=Picture.of(f"world-{picture.seed}", picture.rgb), things=things, source="world")

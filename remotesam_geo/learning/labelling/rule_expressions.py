@@ -67,19 +67,13 @@ class AbsentClasses:
     def __call__(self, material: Material, rng: random.Random) -> Iterator[Triplet]:
         """One-to-zero."""
         example = material.example
-        there = (
-            {thing.label for thing in example.things}
-            | material.unsure
-            | set(_mapped_labels(example))
-        )
+        there = {thing.label for thing in example.things} | material.unsure | set(_mapped_labels(example))
         there |= set(example.labels) | {label for label, n in example.counts.items() if n}
         missing = [c for c in self.classes if not any(related(c, other) for other in there)]
         drawn = [(name, "known") for name in rng.sample(missing, min(self.known, len(missing)))]
         if self.foreign:
             names = foreign_names(tuple(sorted({*self.classes, *there})))
-            drawn += [
-                (name, "foreign") for name in rng.sample(names, min(self.foreign, len(names)))
-            ]
+            drawn += [(name, "foreign") for name in rng.sample(names, min(self.foreign, len(names)))]
         for name, origin in drawn:
             text = self.template.replace("{name}", spoken(name))
             empty = Mask.empty(example.picture.shape)
@@ -142,9 +136,7 @@ class SingleThings:
         told: dict[str, tuple[str, str, tuple[int, ...]]] = {}
         for name in names:
             some = [s for s in seen if s.name == name]
-            for one in telling_apart(
-                some, seen, rng, example.picture.shape, names=names, palette=palette
-            ):
+            for one in telling_apart(some, seen, rng, example.picture.shape, names=names, palette=palette):
                 label = example.things[one.ids[0]].label
                 told.setdefault(one.text, (one.kind, label, one.ids))
         for text, (kind, label, ids) in _draw_expressions(told, self.most, rng):
@@ -159,9 +151,7 @@ class SingleThings:
 Told = tuple[str, tuple[str, str, tuple[int, ...]]]
 
 
-def _draw_expressions(
-    told: dict[str, tuple[str, str, tuple[int, ...]]], most: int, rng: random.Random
-) -> list[Told]:
+def _draw_expressions(told: dict[str, tuple[str, str, tuple[int, ...]]], most: int, rng: random.Random) -> list[Told]:
     """Some of what could be said, the rules taking turns."""
     by_rule: dict[str, list[Told]] = {}
     for text, entry in told.items():
@@ -182,11 +172,7 @@ def _visible_things(material: Material, colours: str) -> list[VisibleThing]:
     things = material.example.things
     passed = set(material.unsure) | {thing.label for thing in things if thing.crowd}
     labels = {thing.label for thing in things} | passed
-    doubtful = {
-        label
-        for label in labels
-        if any(other != label and related(label, other) for other in labels)
-    }
+    doubtful = {label for label in labels if any(other != label and related(label, other) for other in labels)}
     seen: list[VisibleThing] = []
     long: dict[str, bool] = {}  # a class has a length to speak of where each of its things has one
     for k, thing in enumerate(things):
@@ -201,28 +187,18 @@ def _visible_things(material: Material, colours: str) -> list[VisibleThing]:
     return [replace(s, long=long[s.name]) for s in seen]
 
 
-def _colours_of_thing(
-    thing: Thing, mask: NDArray[np.bool_], rgb: NDArray[np.uint8], source: str
-) -> frozenset[str]:
+def _colours_of_thing(thing: Thing, mask: NDArray[np.bool_], rgb: NDArray[np.uint8], source: str) -> frozenset[str]:
     if source == "measured":
         return colours_of(rgb, mask)
     said = thing.attributes.get("colour", "") if source == "given" else ""
     return frozenset({said} if said else ())
 
 
-def _visible_thing(
-    number: int, thing: Thing, mask: NDArray[np.bool_], colours: frozenset[str]
-) -> VisibleThing:
+def _visible_thing(number: int, thing: Thing, mask: NDArray[np.bool_], colours: frozenset[str]) -> VisibleThing:
     height, width = mask.shape
     rows, columns = np.nonzero(mask)
     box = int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
-    cut = (
-        box[0] == 0
-        or box[1] == 0
-        or box[2] == width
-        or box[3] == height
-        or "cut" in thing.attributes
-    )
+    cut = box[0] == 0 or box[1] == 0 or box[2] == width or box[3] == height or "cut" in thing.attributes
     points = np.column_stack([columns, rows]).astype(np.float32)
     sides = sorted(side + 1 for side in cv2.minAreaRect(points)[1])
     name = spoken(thing.label)
@@ -253,9 +229,7 @@ def _mask_outline(mask: NDArray[np.bool_]) -> BaseGeometry:
         if len(corners) > 2:
             parts.append(shapely.make_valid(shapely.Polygon(corners)))
         else:
-            parts.append(
-                shapely.LineString(corners) if len(corners) == 2 else shapely.Point(corners[0])
-            )
+            parts.append(shapely.LineString(corners) if len(corners) == 2 else shapely.Point(corners[0]))
     return shapely.union_all(parts).buffer(0.5, cap_style="square", join_style="mitre")
 
 

@@ -98,9 +98,7 @@ class Statistics:
             ("labels it does not know", ", ".join(self.unknown) or "none"),
             ("near-duplicate pictures", f"{len(self.near):,}"),
         ]
-        return "\n".join(
-            ["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows)]
-        )
+        return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows)])
 
 
 def statistics(triplets: Iterable[Triplet], *, near: int = 3) -> Statistics:

@@ -94,6 +94,4 @@ def related(one: str, other: str) -> bool:
     a, b = known.get(one), known.get(other)
     if a is not None and b is not None:
         return a.name in known.path(b.name) or b.name in known.path(a.name)
-    return f" {one}".endswith(f" {other}") or f" {other}".endswith(
-        f" {one}"
-    )  # a river boat is a boat
+    return f" {one}".endswith(f" {other}") or f" {other}".endswith(f" {one}")  # a river boat is a boat

@@ -79,15 +79,9 @@ def expressions(picture: WorldScene, rng: random.Random | int = 0) -> list[Expre
         every = _thing_ids(some)
         if not some or _is_recognisable(picture.of(name)):
             text = f"{name} in the image"
-            asked[text] = Expression(
-                text=text, kind="class" if some else "absent", name=name, ids=every, every=every
-            )
-        for told in telling_apart(
-            some, seen, dice, shape, names=tuple(CLASSES), palette=tuple(COLOURS), tints=TINTS
-        ):
-            expression = Expression(
-                text=told.text, kind=told.kind, name=name, ids=told.ids, every=every
-            )
+            asked[text] = Expression(text=text, kind="class" if some else "absent", name=name, ids=every, every=every)
+        for told in telling_apart(some, seen, dice, shape, names=tuple(CLASSES), palette=tuple(COLOURS), tints=TINTS):
+            expression = Expression(text=told.text, kind=told.kind, name=name, ids=told.ids, every=every)
             asked.setdefault(told.text, expression)
     return list(asked.values())
 

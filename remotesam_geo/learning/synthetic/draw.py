@@ -66,9 +66,7 @@ class _Frame(NamedTuple):
     height: int
     width: int
 
-    def fixed(
-        self, pixels: NDArray[np.float64], sizes: NDArray[np.int64]
-    ) -> list[NDArray[np.int32]]:
+    def fixed(self, pixels: NDArray[np.float64], sizes: NDArray[np.int64]) -> list[NDArray[np.int32]]:
         """Polygons in cv2's fixed point on the fine canvas."""
         points = np.rint((pixels * FINE - 0.5) * (1 << BITS)).astype(np.int32)
         ends = np.cumsum(sizes).tolist()
@@ -143,14 +141,10 @@ def shown(
     spare = (half[:, None] + reach) / finest
     height, width = shape
     near = ((at > -spare) & (at - spare < (width, height))).all(1)
-    return sorted(
-        (things[k] for k in np.flatnonzero(near).tolist()), key=lambda t: t.kind in CLASSES
-    )
+    return sorted((things[k] for k in np.flatnonzero(near).tolist()), key=lambda t: t.kind in CLASSES)
 
 
-def owners(
-    things: Sequence[SiteThing], to_pixels: ToPixels, shape: tuple[int, int]
-) -> NDArray[np.int32]:
+def owners(things: Sequence[SiteThing], to_pixels: ToPixels, shape: tuple[int, int]) -> NDArray[np.int32]:
     """H x W: 1 + the index of the thing that holds each pixel's centre, 0 where none."""
     vertices, sizes = outlines(things)
     return _owner_of_pixels(to_pixels(vertices), sizes, shape)
@@ -165,17 +159,13 @@ def _owner_of_pixels(
     return owner
 
 
-def cover(
-    ground: Sequence[Ground], to_pixels: ToPixels, shape: tuple[int, int]
-) -> NDArray[np.uint8]:
+def cover(ground: Sequence[Ground], to_pixels: ToPixels, shape: tuple[int, int]) -> NDArray[np.uint8]:
     """H x W: the code of the last patch that holds each pixel's centre."""
     true = [g for g in ground if g.truth]
     return _cover_codes(true, to_pixels(np.concatenate([g.points for g in true])), shape)
 
 
-def _cover_codes(
-    true: Sequence[Ground], pixels: NDArray[np.float64], shape: tuple[int, int]
-) -> NDArray[np.uint8]:
+def _cover_codes(true: Sequence[Ground], pixels: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.uint8]:
     codes = np.zeros(shape, np.uint8)
     sizes = np.concatenate([g.sizes for g in true])
     patches = np.repeat(np.arange(len(true)), [len(g.sizes) for g in true])
@@ -212,9 +202,7 @@ def draw(
         light: Sun and sensor.
         noise: Key of the noise.
     """
-    frame = _Frame(
-        lambda points: to_pixels(points) + MARGIN, shape[0] + 2 * MARGIN, shape[1] + 2 * MARGIN
-    )
+    frame = _Frame(lambda points: to_pixels(points) + MARGIN, shape[0] + 2 * MARGIN, shape[1] + 2 * MARGIN)
     flat = np.zeros((frame.height * FINE, frame.width * FINE, 3), np.uint8)
     codes = _paint_ground(flat, ground, frame)
     owner = np.zeros(codes.shape, np.int32)
@@ -241,9 +229,7 @@ def draw(
     )
 
 
-def _paint_ground(
-    flat: NDArray[np.uint8], ground: Sequence[Ground], frame: _Frame
-) -> NDArray[np.uint8]:
+def _paint_ground(flat: NDArray[np.uint8], ground: Sequence[Ground], frame: _Frame) -> NDArray[np.uint8]:
     """Paint the ground, and return the code of the last patch that holds each pixel's centre."""
     counts = np.array([len(g.points) for g in ground])
     pixels = frame.to_pixels(np.concatenate([g.points for g in ground]))
@@ -291,9 +277,7 @@ def _shadow_canvas(
     return np.asarray(cv2.compare(shadow, raised, cv2.CMP_GT), np.uint8)
 
 
-def _paint_things(
-    flat: NDArray[np.uint8], things: Sequence[SiteThing], frame: _Frame, light: Light
-) -> None:
+def _paint_things(flat: NDArray[np.uint8], things: Sequence[SiteThing], frame: _Frame, light: Light) -> None:
     """Paint the things in the order given."""
     made = [shapes(t.kind)[t.variety] for t in things]
     placed = _placed_corners(things, [s.vertices for s in made], [len(s.vertices) for s in made])
@@ -330,9 +314,7 @@ def _exposed_picture(
         level *= 1 - np.float32((1 - light.shade) / 255) * dark
     veil: Plane = cv2.LUT(bands[5], _haze_by_byte(light.haze))
     level *= 1 - veil
-    clouds = functools.partial(
-        cloud, to_plane, material.shape, share=light.clouds, key=light.cloud_key
-    )
+    clouds = functools.partial(cloud, to_plane, material.shape, share=light.clouds, key=light.cloud_key)
     if light.clouds:
         towards = (CLOUD_HEIGHT * math.cos(light.sun), CLOUD_HEIGHT * math.sin(light.sun))
         level *= 1 - np.float32(0.5) * clouds(offset=towards)

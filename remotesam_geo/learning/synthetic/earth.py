@@ -132,15 +132,11 @@ class World:
 
     def render(self, geobox: GeoBox, *, time: int = 0) -> NDArray[np.uint8]:
         """The picture of a window, H x W x 3."""
-        return np.asarray(
-            _render_geobox(self, geobox, _whole_window(geobox), self._index(time), 0), np.uint8
-        )
+        return np.asarray(_render_geobox(self, geobox, _whole_window(geobox), self._index(time), 0), np.uint8)
 
     def clouds(self, geobox: GeoBox, *, time: int = 0) -> NDArray[np.bool_]:
         """H x W: where clouds hide the ground in the picture, if only a little."""
-        return np.asarray(
-            _render_geobox(self, geobox, _whole_window(geobox), self._index(time), 1), bool
-        )
+        return np.asarray(_render_geobox(self, geobox, _whole_window(geobox), self._index(time), 1), bool)
 
     def labels(self, geobox: GeoBox, *, time: int = 0) -> NDArray[np.int64]:
         """H x W: the `id` in `truth` of the object on each pixel, 0 where none."""
@@ -193,9 +189,7 @@ class World:
         recoloured = both.colour_before != both.colour_after
         resized = ~np.isclose(both.area_m2_before, both.area_m2_after, rtol=1e-6)
         what = np.select([appeared | gone, recoloured, resized], ["", "colour", "size"], "")
-        states = np.select(
-            [appeared, gone, what != ""], ["appeared", "disappeared", "changed"], "persisted"
-        )
+        states = np.select([appeared, gone, what != ""], ["appeared", "disappeared", "changed"], "persisted")
         return gpd.GeoDataFrame(
             {
                 "label": both.label_after.where(~gone, both.label_before),
@@ -275,9 +269,7 @@ class World:
             blocksize=512,
         ) as out:
             out.write(self.render(geobox, time=time).transpose(2, 0, 1))
-            out.colorinterp = [
-                getattr(rasterio.enums.ColorInterp, c) for c in ("red", "green", "blue")
-            ]
+            out.colorinterp = [getattr(rasterio.enums.ColorInterp, c) for c in ("red", "green", "blue")]
             for band, name in enumerate(("red", "green", "blue"), 1):
                 out.set_band_description(band, name)
             taken = pd.Timestamp(self.acquisitions[time].time)
@@ -319,9 +311,7 @@ def _picture_chunk(world: World, geobox: GeoBox, block_info: Any = None) -> NDAr
     return np.asarray(_render_geobox(world, geobox, window, time, 0)[None], np.uint8)
 
 
-def _validity_chunk(
-    world: World, geobox: GeoBox, mask_clouds: bool, block_info: Any = None
-) -> NDArray[np.bool_]:
+def _validity_chunk(world: World, geobox: GeoBox, mask_clouds: bool, block_info: Any = None) -> NDArray[np.bool_]:
     """One chunk of validity, 1 x H x W."""
     time, window = _window_of_chunk(block_info[None]["array-location"])
     rows, columns = window
@@ -368,9 +358,7 @@ def _truth_table(view: View, things: list[SiteThing]) -> gpd.GeoDataFrame:
         "cut": ~shapely.covers(frame, seen[kept]),
     }
     index = pd.Index(np.array([t.ident for t in some], np.int64), name="id")
-    found = gpd.GeoDataFrame(
-        table, geometry=_thing_polygons(carried, sizes)[kept], crs=view.lattice.crs, index=index
-    )
+    found = gpd.GeoDataFrame(table, geometry=_thing_polygons(carried, sizes)[kept], crs=view.lattice.crs, index=index)
     return found.sort_index()
 
 

@@ -62,9 +62,7 @@ def leaves_of(seed: int, i: int, j: int) -> tuple[Leaf, ...]:
     def add(kind: str, a: float, b: float, c: float, d: float, *, turn: int) -> None:
         number = len(found)
         ident = place | number
-        found.append(
-            Leaf(ident=ident, kind=kind, x0=a, y0=b, x1=c, y1=d, turn=turn, seed=mix(base, number))
-        )
+        found.append(Leaf(ident=ident, kind=kind, x0=a, y0=b, x1=c, y1=d, turn=turn, seed=mix(base, number)))
 
     half = ROAD / 2
     add("road", x0 - half, y0 + half, x0 + half, y1 - half, turn=1)
@@ -150,9 +148,7 @@ class Layout:
         out = []
         slack = JITTER + ROAD
         for i in range(math.floor((x0 - slack) / BLOCK) - 1, math.floor((x1 + slack) / BLOCK) + 1):
-            for j in range(
-                math.floor((y0 - slack) / BLOCK) - 1, math.floor((y1 + slack) / BLOCK) + 1
-            ):
+            for j in range(math.floor((y0 - slack) / BLOCK) - 1, math.floor((y1 + slack) / BLOCK) + 1):
                 if (
                     _road_line(self.seed, 0, i) - ROAD > x1
                     or _road_line(self.seed, 0, i + 1) + ROAD < x0

@@ -46,9 +46,7 @@ class Acquisition:
             raise InputError(f"sensor {self.sensor!r} is not known; there are {', '.join(SENSORS)}")
 
 
-def at_time(
-    thing: SiteThing, *, seed: int, index: int, count: int, rate: float
-) -> SiteThing | None:
+def at_time(thing: SiteThing, *, seed: int, index: int, count: int, rate: float) -> SiteThing | None:
     """The thing as it is at one of `count` acquisitions, None where it is not there.
 
     Things that move are away from any acquisition with probability `rate`. Of the others a share of `rate` has one
@@ -63,11 +61,7 @@ def at_time(
     if luck >= rate * _WHOLE:
         return thing
     before = index < 1 + luck % (count - 1)
-    events = (
-        ("built", "gone", "repainted", "extended")
-        if thing.kind == "building"
-        else ("built", "gone")
-    )
+    events = ("built", "gone", "repainted", "extended") if thing.kind == "building" else ("built", "gone")
     event = events[mix(seed, thing.ident, 33) % len(events)]
     if event == "built":
         return None if before else thing

@@ -95,9 +95,7 @@ class WorldScene:
         """
         if isinstance(instances, str):
             if instances not in CLASSES:
-                raise InputError(
-                    f"{instances!r} is no class of the world; there are {', '.join(CLASSES)}"
-                )
+                raise InputError(f"{instances!r} is no class of the world; there are {', '.join(CLASSES)}")
             instances = self.of(instances)
         chosen = np.zeros(len(self.instances) + 1, bool)
         for one in instances:
@@ -214,9 +212,7 @@ def _ring_area(ring: NDArray[np.float64]) -> float:
     return float(abs(x[:-1] @ y[1:] - x[1:] @ y[:-1]) / 2)
 
 
-def _point_of_theme(
-    plan: Layout, roll: Callable[[], float], theme: str | None
-) -> tuple[float, float]:
+def _point_of_theme(plan: Layout, roll: Callable[[], float], theme: str | None) -> tuple[float, float]:
     """A point in a district of the first block that has one of the theme."""
     i = 0
     while True:

@@ -54,9 +54,7 @@ class _Painter:
         self.parts.append((points, colour, factor, slope))
         return self
 
-    def lines(
-        self, strokes: Iterable[tuple[float, float, float, float]], colour: Colour
-    ) -> "_Painter":
+    def lines(self, strokes: Iterable[tuple[float, float, float, float]], colour: Colour) -> "_Painter":
         for x0, y0, x1, y1 in strokes:
             self.part(_box_outline(x0, y0, x1, y1), colour)
         return self
@@ -85,9 +83,7 @@ def _mirrored_outline(half: Points) -> Points:
     return [*half, *[(x, -y) for x, y in reversed(half) if y > 0]]
 
 
-def _ring_outline(
-    n: int, rx: float = 0.5, ry: float | None = None, cx: float = 0, cy: float = 0
-) -> Points:
+def _ring_outline(n: int, rx: float = 0.5, ry: float | None = None, cx: float = 0, cy: float = 0) -> Points:
     ry = rx if ry is None else ry
     turns = [2 * math.pi * k / n for k in range(n)]
     return [(cx + rx * math.cos(t), cy + ry * math.sin(t)) for t in turns]
@@ -146,13 +142,9 @@ def _airplane_shapes() -> list[Shape]:
 
 
 def _ship_shapes() -> list[Shape]:
-    hull = _mirrored_outline(
-        [(0.5, 0), (0.42, 0.22), (0.3, 0.42), (0.18, 0.5), (-0.46, 0.5), (-0.5, 0.4)]
-    )
+    hull = _mirrored_outline([(0.5, 0), (0.42, 0.22), (0.3, 0.42), (0.18, 0.5), (-0.46, 0.5), (-0.5, 0.4)])
     blunt = _mirrored_outline([(0.5, 0.3), (0.44, 0.5), (-0.44, 0.5), (-0.5, 0.3)])
-    slim = _mirrored_outline(
-        [(0.5, 0), (0.36, 0.24), (0.14, 0.44), (-0.12, 0.5), (-0.42, 0.4), (-0.5, 0.26)]
-    )
+    slim = _mirrored_outline([(0.5, 0), (0.36, 0.24), (0.14, 0.44), (-0.12, 0.5), (-0.42, 0.4), (-0.5, 0.26)])
     cargo = _whole_shape(hull, 0.82).part(_scaled_outline(hull, 0.93), None, 1.05)
     for k in range(4):
         cargo.part(
@@ -160,9 +152,7 @@ def _ship_shapes() -> list[Shape]:
             None,
             0.72 if k % 2 else 0.86,
         )
-    cargo.part(_box_outline(-0.44, -0.4, -0.28, 0.4), PALE).part(
-        _box_outline(-0.31, -0.3, -0.28, 0.3), DARK
-    )
+    cargo.part(_box_outline(-0.44, -0.4, -0.28, 0.4), PALE).part(_box_outline(-0.31, -0.3, -0.28, 0.3), DARK)
     boxes = _whole_shape(hull, 0.85)
     load: tuple[Colour, ...] = ((150, 62, 52), (62, 98, 150), (196, 172, 92), (170, 172, 172))
     for k in range(5):
@@ -187,12 +177,8 @@ def _tank_shapes() -> list[Shape]:
     circle = _ring_outline(32)
     cone = _cone_sectors(_whole_shape(circle), circle, 4)
     cone.part(_ring_outline(10, 0.05), None, 0.7)
-    floating = _whole_shape(circle, 1.12).part(
-        _ring_outline(28, 0.43, cx=0.012, cy=0.012), None, 0.6
-    )
-    floating.part(_ring_outline(28, 0.41), None, 0.9).part(
-        _box_outline(-0.02, 0.0, 0.02, 0.42), None, 0.62
-    )
+    floating = _whole_shape(circle, 1.12).part(_ring_outline(28, 0.43, cx=0.012, cy=0.012), None, 0.6)
+    floating.part(_ring_outline(28, 0.41), None, 0.9).part(_box_outline(-0.02, 0.0, 0.02, 0.42), None, 0.62)
     dome = _whole_shape(circle, 0.9)
     for k, radius in enumerate((0.42, 0.32, 0.2, 0.08)):
         dome.part(_ring_outline(24, radius), None, 0.98 + 0.06 * k)
@@ -204,12 +190,8 @@ def _building_shapes() -> list[Shape]:
     box = _box_outline(-0.5, -0.5, 0.5, 0.5)
     north, south, east, west = math.pi / 2, -math.pi / 2, 0.0, math.pi
     gable = _Painter(box)
-    gable.part(_box_outline(-0.5, -0.5, 0.5, 0), None, 1, south).part(
-        _box_outline(-0.5, 0, 0.5, 0.5), None, 1, north
-    )
-    gable.part(_box_outline(-0.5, -0.015, 0.5, 0.015), None, 1.12).part(
-        _box_outline(0.2, 0.08, 0.28, 0.2), DARK
-    )
+    gable.part(_box_outline(-0.5, -0.5, 0.5, 0), None, 1, south).part(_box_outline(-0.5, 0, 0.5, 0.5), None, 1, north)
+    gable.part(_box_outline(-0.5, -0.015, 0.5, 0.015), None, 1.12).part(_box_outline(0.2, 0.08, 0.28, 0.2), DARK)
     hip = _Painter(box)
     hip.part([(-0.5, -0.5), (0.5, -0.5), (0.22, 0), (-0.22, 0)], None, 1, south)
     hip.part([(-0.5, 0.5), (0.5, 0.5), (0.22, 0), (-0.22, 0)], None, 1, north)
@@ -221,18 +203,14 @@ def _building_shapes() -> list[Shape]:
         (0.1, 0.12, 0.1, 0.14),
         (0.26, -0.28, 0.08, 0.12),
     ):
-        flat.part(_box_outline(x, y - 0.03, x + w, y), DARK).part(
-            _box_outline(x, y, x + w, y + h), (198, 198, 194)
-        )
+        flat.part(_box_outline(x, y - 0.03, x + w, y), DARK).part(_box_outline(x, y, x + w, y + h), (198, 198, 194))
     angled: Points = [(-0.5, -0.5), (0.5, -0.5), (0.5, 0.0), (0.05, 0.0), (0.05, 0.5), (-0.5, 0.5)]
     wing = _whole_shape(angled, 1.12).part(
         [(-0.47, -0.46), (0.47, -0.46), (0.47, -0.04), (0.02, -0.04), (0.02, 0.46), (-0.47, 0.46)],
         None,
         0.92,
     )
-    wing.part(_box_outline(-0.36, -0.3, -0.2, -0.16), (190, 190, 188)).part(
-        _box_outline(0.2, -0.3, 0.34, -0.2), DARK
-    )
+    wing.part(_box_outline(-0.36, -0.3, -0.2, -0.16), (190, 190, 188)).part(_box_outline(0.2, -0.3, 0.34, -0.2), DARK)
     shed = _Painter(box)
     for k in range(6):
         x = -0.5 + k / 6
@@ -243,9 +221,7 @@ def _building_shapes() -> list[Shape]:
         (0.2, 0.5), (-0.2, 0.5), (-0.2, 0.2), (-0.5, 0.2),
     ]  # fmt: skip
     cross = _whole_shape(crossed, 1.0)
-    cross.part(_box_outline(-0.5, -0.2, 0.5, 0), None, 1, south).part(
-        _box_outline(-0.5, 0, 0.5, 0.2), None, 1, north
-    )
+    cross.part(_box_outline(-0.5, -0.2, 0.5, 0), None, 1, south).part(_box_outline(-0.5, 0, 0.5, 0.2), None, 1, north)
     cross.part([(-0.2, -0.5), (0, -0.5), (0, 0.5), (-0.2, 0.5)], None, 1, west)
     cross.part([(0, -0.5), (0.2, -0.5), (0.2, 0.5), (0, 0.5)], None, 1, east)
     return [gable.done(), hip.done(), flat.done(), wing.done(), shed.done(), cross.done()]
@@ -275,16 +251,13 @@ def _pool_shapes() -> list[Shape]:
     kidney = [
         (
             0.5 * math.cos(t),
-            0.5 * math.sin(t)
-            - (0.22 * math.exp(-((math.cos(t) / 0.45) ** 2)) if math.sin(t) > 0 else 0),
+            0.5 * math.sin(t) - (0.22 * math.exp(-((math.cos(t) / 0.45) ** 2)) if math.sin(t) > 0 else 0),
         )
         for t in (2 * math.pi * k / 24 for k in range(24))
     ]
     lanes = _whole_shape(box).part(_scaled_outline(box, 0.94), None, 1.06)
     for k in range(1, 5):
-        lanes.part(
-            _box_outline(-0.48, -0.5 + k / 5 - 0.012, 0.48, -0.5 + k / 5 + 0.012), None, 0.78
-        )
+        lanes.part(_box_outline(-0.48, -0.5 + k / 5 - 0.012, 0.48, -0.5 + k / 5 + 0.012), None, 0.78)
     plain = _whole_shape(box, 0.88).part(_box_outline(-0.44, -0.42, 0.44, 0.42), None, 1.05)
     plain.part(_box_outline(0.32, -0.42, 0.44, 0.42), None, 1.2)
     return [
@@ -299,18 +272,14 @@ def _vehicle_shapes() -> list[Shape]:
     body = _mirrored_outline([(0.5, 0.36), (0.44, 0.5), (-0.46, 0.5), (-0.5, 0.4)])
     car = _whole_shape(body, 0.95)
     car.part([(0.2, -0.42), (0.1, -0.4), (0.1, 0.4), (0.2, 0.42)], DARK)
-    car.part(_box_outline(-0.22, -0.4, 0.1, 0.4), None, 1.12).part(
-        _box_outline(-0.36, -0.38, -0.26, 0.38), DARK
-    )
+    car.part(_box_outline(-0.22, -0.4, 0.1, 0.4), None, 1.12).part(_box_outline(-0.36, -0.38, -0.26, 0.38), DARK)
     van = (
         _whole_shape(body, 0.96)
         .part(_box_outline(0.24, -0.42, 0.34, 0.42), DARK)
         .part(_box_outline(-0.46, -0.42, 0.22, 0.42), None, 1.1)
     )
     truck = _whole_shape(_box_outline(-0.5, -0.5, 0.5, 0.5), 0.9)
-    truck.part(_box_outline(0.27, -0.5, 0.31, 0.5), DARK).part(
-        _box_outline(0.42, -0.42, 0.46, 0.42), DARK
-    )
+    truck.part(_box_outline(0.27, -0.5, 0.31, 0.5), DARK).part(_box_outline(0.42, -0.42, 0.46, 0.42), DARK)
     truck.part(_box_outline(-0.48, -0.44, 0.26, 0.44), None, 1.1)
     bus = _whole_shape(body, 0.95).part(_box_outline(0.44, -0.44, 0.48, 0.44), DARK)
     for k in range(3):
@@ -322,16 +291,11 @@ def _tree_shapes() -> list[Shape]:
     made = []
     for variety in range(8):
         dice = chance(variety, 77)
-        outline = [
-            (x * r * 2, y * r * 2)
-            for (x, y), r in ((p, dice.uniform(0.44, 0.5)) for p in _ring_outline(14))
-        ]
+        outline = [(x * r * 2, y * r * 2) for (x, y), r in ((p, dice.uniform(0.44, 0.5)) for p in _ring_outline(14))]
         tree = _cone_sectors(_whole_shape(outline, 0.86), outline, 2, 0.95)
         for _ in range(5):
             a, r = dice.uniform(0, 2 * math.pi), dice.uniform(0.08, 0.28)
-            lobe = _ring_outline(
-                7, dice.uniform(0.08, 0.14), cx=r * math.cos(a), cy=r * math.sin(a)
-            )
+            lobe = _ring_outline(7, dice.uniform(0.08, 0.14), cx=r * math.cos(a), cy=r * math.sin(a))
             tree.part(lobe, None, dice.choice((0.8, 1.12, 1.22)))
         made.append(tree.done())
     return made
@@ -369,9 +333,7 @@ def _field_shapes() -> list[Shape]:
         (-0.5 + math.cos(t), -0.5 + math.sin(t)) for t in (math.pi / 2 * k / 10 for k in range(1, 10))
     ] + [(-0.5, 0.5)]  # fmt: skip
     clay = (172, 128, 88)
-    ball = _whole_shape(fan).part(
-        [(-0.5, -0.5), (-0.02, -0.5), (0.0, -0.18), (-0.18, 0.0), (-0.5, -0.02)], clay
-    )
+    ball = _whole_shape(fan).part([(-0.5, -0.5), (-0.02, -0.5), (0.0, -0.18), (-0.18, 0.0), (-0.5, -0.02)], clay)
     ball.part(_box_outline(-0.4, -0.4, -0.14, -0.14), None, 1.02).part(
         _ring_outline(10, 0.03, cx=-0.27, cy=-0.27), clay
     )
@@ -416,10 +378,7 @@ def _clutter_shapes() -> dict[str, list[Shape]]:
     disc = _whole_shape(_ring_outline(28)).part(_ring_outline(24, 0.42), None, 1.08)
     marking = _box_outline(-0.5, -0.06, 0.5, 0.06)
     cross = _Painter(box).part(marking).part([(y, x) for x, y in marking])
-    blob = [
-        (x * f, y * f)
-        for (x, y), f in zip(_ring_outline(18), (1, 0.9, 0.82, 0.88, 0.97, 1) * 3, strict=True)
-    ]
+    blob = [(x * f, y * f) for (x, y), f in zip(_ring_outline(18), (1, 0.9, 0.82, 0.88, 0.97, 1) * 3, strict=True)]
     return {
         "slab": [_whole_shape(box).done()],
         "container": [container.done()],

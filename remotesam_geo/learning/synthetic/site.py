@@ -87,9 +87,7 @@ class Site:
 
     def inner(self, x: float, y: float, width: float, height: float, *, turn: float = 0) -> "Site":
         """A site on this one, turned about its middle; what it collects, this one collects."""
-        site = Site(
-            self.at(x, y), width, height, self.angle + turn, ident=self.ident, dice=self.dice
-        )
+        site = Site(self.at(x, y), width, height, self.angle + turn, ident=self.ident, dice=self.dice)
         site.things, site.ground = self.things, self.ground
         return site
 
@@ -164,9 +162,7 @@ class Site:
         """Cover a rectangle."""
         self.lay_polygon(cover, [(x0, y0), (x1, y0), (x1, y1), (x0, y1)], rgb=rgb, truth=truth)
 
-    def lay_polygon(
-        self, cover: str, points: list[Placed], *, rgb: RGB | None = None, truth: bool = True
-    ) -> None:
+    def lay_polygon(self, cover: str, points: list[Placed], *, rgb: RGB | None = None, truth: bool = True) -> None:
         """Cover a polygon given in the site's frame."""
         dice = self.dice
         if rgb is None:
@@ -182,9 +178,7 @@ class Site:
         turned[:, 1] = self.cy + local[:, 0] * self._sin + local[:, 1] * self._cos
         return turned
 
-    def pond(
-        self, cover: str, x: float, y: float, rx: float, ry: float, *, rgb: RGB | None = None
-    ) -> None:
+    def pond(self, cover: str, x: float, y: float, rx: float, ry: float, *, rgb: RGB | None = None) -> None:
         """Cover a rounded, irregular patch that stays within the radii."""
         dice = self.dice
         a, b = dice.uniform(0, 6.28), dice.uniform(0, 6.28)

@@ -21,9 +21,7 @@ UNIT = 36.0
 """Steps of the byte textures that make one standard deviation; 128 is zero."""
 
 
-def _noise_octave(
-    dice: np.random.Generator, side: int, cells: int, stretch: int = 1
-) -> NDArray[np.float32]:
+def _noise_octave(dice: np.random.Generator, side: int, cells: int, stretch: int = 1) -> NDArray[np.float32]:
     """Seamless smooth noise, side x side, of zero mean and unit deviation, with that many cells a side."""
     rows, cols = cells, max(1, cells // stretch)
     coarse = dice.standard_normal((rows, cols)).astype(np.float32)
@@ -62,9 +60,7 @@ def _sensor_grain() -> NDArray[np.float32]:
     return dice.standard_normal((GRAIN, GRAIN, 3), np.float32)
 
 
-def sample(
-    to_plane: NDArray[np.float64], shape: tuple[int, int]
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def sample(to_plane: NDArray[np.float64], shape: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Noise at the pixels, H x W x 3 each: (speckle, clumps, streaks) and three coarse ones.
 
     Args:
@@ -130,9 +126,7 @@ def cloud(
     moved[:, 2] += offset
     side = FAR * CLOUD_CELL
     moved[:, 2] += ((key % 65536) / 65536 * side, (key // 65536 % 65536) / 65536 * side)
-    read = _read_texture(
-        _texture_library()[1], moved, shape, CLOUD_CELL, 0.0, flags=cv2.INTER_LINEAR
-    )
+    read = _read_texture(_texture_library()[1], moved, shape, CLOUD_CELL, 0.0, flags=cv2.INTER_LINEAR)
     values = read[..., 0].astype(np.float32)
     thick = (values - np.float32(_cloud_level(share))) / np.float32(0.8 * UNIT)
     return np.asarray(np.clip(thick, 0, 1), np.float32)

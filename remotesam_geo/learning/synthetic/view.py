@@ -25,9 +25,7 @@ from .texture import cloud
 
 __all__ = ["Landscape", "Lattice", "View", "plane", "tile", "tiles", "transformers"]
 
-TILE = (
-    256  # pixels a side of the squares that pictures are painted in, whatever window is asked for
-)
+TILE = 256  # pixels a side of the squares that pictures are painted in, whatever window is asked for
 PHASE = 1 << 20  # steps a pixel that the place of the squares is rounded to
 EDGE = 33  # points on each side of a window that is carried to the plan
 COARSEST = 5.0  # metres a pixel; coarser ones would be painted object by object, invisibly small
@@ -47,9 +45,7 @@ class Landscape(NamedTuple):
 @functools.lru_cache(maxsize=64)
 def plane(longitude: float, latitude: float) -> pyproj.CRS:
     """The equal-area plane round a place, in metres."""
-    return pyproj.CRS.from_proj4(
-        f"+proj=laea +lon_0={longitude!r} +lat_0={latitude!r} +datum=WGS84 +units=m"
-    )
+    return pyproj.CRS.from_proj4(f"+proj=laea +lon_0={longitude!r} +lat_0={latitude!r} +datum=WGS84 +units=m")
 
 
 @functools.lru_cache(maxsize=64)
@@ -101,9 +97,7 @@ class Lattice:
 class View:
     """A window of a lattice over a landscape."""
 
-    def __init__(
-        self, land: Landscape, lattice: Lattice, shape: tuple[int, int], shift: Pair = (0.0, 0.0)
-    ) -> None:
+    def __init__(self, land: Landscape, lattice: Lattice, shape: tuple[int, int], shift: Pair = (0.0, 0.0)) -> None:
         self.land, self.lattice, self.shape = land, lattice, shape
         self._forward, self._back = transformers(land.anchor, lattice.crs)
         turn = mix(land.seed, 5) / (1 << 64) * 2 * math.pi
@@ -130,9 +124,7 @@ class View:
         x, y = (pixels @ np.array(self.lattice.linear).T + self.lattice.origin).T
         flat = np.column_stack(self._back.transform(x, y)) - self._shift
         if not np.isfinite(flat).all():
-            raise InputError(
-                f"the window lies beyond what the plane round {self.land.anchor} can show"
-            )
+            raise InputError(f"the window lies beyond what the plane round {self.land.anchor} can show")
         return np.asarray(flat @ self._turn)
 
     def affine(self) -> NDArray[np.float64]:
@@ -144,9 +136,7 @@ class View:
         linear = np.column_stack([right - left, down - up]) / 16
         coarse = float(np.linalg.norm(linear, axis=0).max())
         if coarse > COARSEST:
-            raise InputError(
-                f"a pixel is {coarse:.3g} m wide; the world is shown at {COARSEST} m or finer"
-            )
+            raise InputError(f"a pixel is {coarse:.3g} m wide; the world is shown at {COARSEST} m or finer")
         return np.column_stack([linear, self.to_plan(middle)[0] - linear @ middle[0]])
 
     def look(self, time: int) -> tuple[list[SiteThing], list[Ground]]:
@@ -158,19 +148,14 @@ class View:
         outline = self.to_plan(np.concatenate(sides))
         things, ground = self._plan.look(outline[np.r_[0, EDGE - 1, 2 * EDGE - 1, : 4 * EDGE]])
         land = self.land
-        alive = (
-            at_time(t, seed=land.seed, index=time, count=len(land.acquisitions), rate=land.change)
-            for t in things
-        )
+        alive = (at_time(t, seed=land.seed, index=time, count=len(land.acquisitions), rate=land.change) for t in things)
         finest = float(np.linalg.svd(self.affine()[:, :2], compute_uv=False).min())
         present = [t for t in alive if t is not None]
         some = shown(present, self.to_pixels, self.shape, reach=REACH, finest=finest)
         return some, ground
 
 
-def tiles(
-    rows: slice, columns: slice, i: int, j: int
-) -> Iterator[tuple[int, int, slice, slice, slice, slice]]:
+def tiles(rows: slice, columns: slice, i: int, j: int) -> Iterator[tuple[int, int, slice, slice, slice, slice]]:
     """The tiles under a window that begins at pixel (i, j) of the anchored lattice.
 
     Yields:
@@ -192,9 +177,7 @@ def tiles(
 
 
 @functools.lru_cache(maxsize=256)
-def tile(
-    land: Landscape, base: Lattice, tx: int, ty: int, time: int
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+def tile(land: Landscape, base: Lattice, tx: int, ty: int, time: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """One square of the picture and its clouds; read-only, for neighbours share it."""
     acquisition = land.acquisitions[time]
     sensor = acquisition.sensor

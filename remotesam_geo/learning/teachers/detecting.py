@@ -157,9 +157,7 @@ class BoxedSegmenter:
         finder, teacher = describe(self.finder), describe(self.teacher)
         return f"BoxedSegmenter(finder={finder}, teacher={teacher}, rival={self.rival})"
 
-    def __call__(
-        self, rgb: NDArray[np.uint8], expressions: Sequence[str]
-    ) -> list[NDArray[np.bool_]]:
+    def __call__(self, rgb: NDArray[np.uint8], expressions: Sequence[str]) -> list[NDArray[np.bool_]]:
         """A mask (H x W) for each expression; an empty one where nothing, or more than one thing, was found."""
         masks = [np.zeros(rgb.shape[:2], np.bool_) for _ in expressions]
         boxes = {k: box for k, text in enumerate(expressions) if (box := self._one(rgb, text))}
@@ -176,10 +174,7 @@ class BoxedSegmenter:
         if not found:
             return None
         _, top, box = max(found, key=lambda one: one[1])
-        doubt = any(
-            score >= self.rival * top and _iou_of_boxes_array(box, other) < 0.5
-            for _, score, other in found
-        )
+        doubt = any(score >= self.rival * top and _iou_of_boxes_array(box, other) < 0.5 for _, score, other in found)
         return None if doubt else box
 
 
@@ -196,10 +191,7 @@ def _corners_of_boxes(boxes: torch.Tensor, height: int, width: int) -> list[Box]
     """Centres and sizes as shares of the picture, N x 4, to x0, y0, x1, y1 in its pixels."""
     x, y, w, h = boxes.float().unbind(1)
     corners = torch.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], 1).clamp(0, 1)
-    return [
-        (row[0], row[1], row[2], row[3])
-        for row in (corners * torch.tensor([width, height] * 2)).tolist()
-    ]
+    return [(row[0], row[1], row[2], row[3]) for row in (corners * torch.tensor([width, height] * 2)).tolist()]
 
 
 def _iou_of_boxes_array(one: Box, other: Box) -> float:

@@ -34,9 +34,7 @@ def sam2_pixels(rgb: NDArray[np.uint8], side: int) -> torch.Tensor:
         torch.Size([1, 3, 16, 16])
     """
     shares = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None] / 255
-    square = F.interpolate(
-        shares, (side, side), mode="bilinear", align_corners=False, antialias=True
-    )
+    square = F.interpolate(shares, (side, side), mode="bilinear", align_corners=False, antialias=True)
     return _normalised(square, IMAGENET)
 
 
@@ -61,9 +59,7 @@ def qwen_size(
         ((448, 308), (56, 56), (980, 980))
     """
     if max(height, width) > LONGEST * min(height, width):
-        raise InputError(
-            f"a picture of {height} x {width} is more than {LONGEST} times as long as wide"
-        )
+        raise InputError(f"a picture of {height} x {width} is more than {LONGEST} times as long as wide")
     rows, columns = round(height / factor), round(width / factor)
     if rows * columns * factor**2 > most:
         shrink = math.sqrt(height * width / most) * factor
@@ -106,23 +102,17 @@ def qwen_pixels(
         >>> patches.shape, grid.tolist()
         (torch.Size([24, 1176]), [[1, 4, 6]])
     """
-    height, width = qwen_size(
-        rgb.shape[0], rgb.shape[1], factor=patch * merge, least=least, most=most
-    )
+    height, width = qwen_size(rgb.shape[0], rgb.shape[1], factor=patch * merge, least=least, most=most)
     sized = Image.fromarray(rgb).resize((width, height), Image.Resampling.BICUBIC)
     shares = torch.from_numpy(np.array(sized)).permute(2, 0, 1)[None] / 255
     normal = _normalised(shares, CLIP)[0]  # 3 x height x width
     rows, columns = height // patch, width // patch
     cut = normal.view(3, rows // merge, merge, patch, columns // merge, merge, patch)
-    ordered = cut.permute(
-        1, 4, 2, 5, 0, 3, 6
-    )  # square row and column, row and column in it, 3, y, x
+    ordered = cut.permute(1, 4, 2, 5, 0, 3, 6)  # square row and column, row and column in it, 3, y, x
     film = ordered[:, :, :, :, :, None].expand(-1, -1, -1, -1, -1, frames, -1, -1)
     return film.reshape(rows * columns, -1), torch.tensor([[1, rows, columns]])
 
 
-def _normalised(
-    shares: torch.Tensor, of: tuple[tuple[float, ...], tuple[float, ...]]
-) -> torch.Tensor:
+def _normalised(shares: torch.Tensor, of: tuple[tuple[float, ...], tuple[float, ...]]) -> torch.Tensor:
     mean, deviation = (torch.tensor(values).view(1, 3, 1, 1) for values in of)
     return (shares - mean) / deviation

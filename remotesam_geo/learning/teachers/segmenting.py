@@ -74,9 +74,7 @@ class SamTeacher:
         boxes = _boxes_seen(things, rgb.shape, (height, width))
         drawn: Masks = []
         for low in _best_masks(self.model, embeddings, boxes, self.together):
-            whole = _resized_maps(low, pixels.shape[-2:])[
-                ..., :height, :width
-            ]  # the rest was padding
+            whole = _resized_maps(low, pixels.shape[-2:])[..., :height, :width]  # the rest was padding
             drawn += _masks_of_logits(_resized_maps(whole, rgb.shape[:2]))
         return drawn
 
@@ -135,9 +133,7 @@ class Sam2Teacher:
         return drawn
 
 
-def _boxes_seen(
-    things: Sequence[Thing], shape: tuple[int, ...], seen: tuple[int, int]
-) -> torch.Tensor:
+def _boxes_seen(things: Sequence[Thing], shape: tuple[int, ...], seen: tuple[int, int]) -> torch.Tensor:
     """Boxes in the pixels that the network sees a picture at, N x 4.
 
     Args:
@@ -150,9 +146,7 @@ def _boxes_seen(
     return boxes.reshape(-1, 4) * scale
 
 
-def _best_masks(
-    model: Any, embeddings: Any, boxes: torch.Tensor, together: int
-) -> Iterator[torch.Tensor]:
+def _best_masks(model: Any, embeddings: Any, boxes: torch.Tensor, together: int) -> Iterator[torch.Tensor]:
     """Of each box the mask that the network thinks best, 1 x N x s x s, some boxes after the other."""
     for first in range(0, len(boxes), together):
         some = boxes[first : first + together]

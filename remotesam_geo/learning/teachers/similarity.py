@@ -128,9 +128,7 @@ class Similar:
         """What is looked at, h x w x 3."""
         box = triplet.mask.box
         if box is None:
-            raise InputError(
-                f"the mask of {triplet.expression!r} is empty: there is nothing to look at."
-            )
+            raise InputError(f"the mask of {triplet.expression!r} is empty: there is nothing to look at.")
         x0, y0, x1, y1 = box
         off = round(self.margin * max(x1 - x0, y1 - y0))
         shown = np.where(triplet.mask.pixels()[..., None], rgb, rgb // 2)

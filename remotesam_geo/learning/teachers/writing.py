@@ -45,9 +45,7 @@ class QwenWriter:
             raise InputError(f"longest={self.longest}: give a number of tokens above 0")
         unknown = [name for name in (START, END, STOP, LOOK, SEEN) if self._id(name) is None]
         if unknown:
-            raise ModelError(
-                f"the tokenizer of {self.name} does not know {unknown}: take that of a Qwen2-VL."
-            )
+            raise ModelError(f"the tokenizer of {self.name} does not know {unknown}: take that of a Qwen2-VL.")
 
     @classmethod
     def from_pretrained(
@@ -95,9 +93,7 @@ class QwenWriter:
         """
         from transformers import GenerationConfig  # noqa: PLC0415 - takes its time
 
-        asked = {
-            name: value.to(self.model.device) for name, value in self.inputs(rgb, request).items()
-        }
+        asked = {name: value.to(self.model.device) for name, value in self.inputs(rgb, request).items()}
         # The configuration that comes with the model draws at random.
         how = GenerationConfig(  # type: ignore[no-untyped-call]
             do_sample=False,

@@ -28,9 +28,7 @@ TUNING = (
 
 def parser() -> argparse.ArgumentParser:
     """What the command takes."""
-    made = argparse.ArgumentParser(
-        prog="remotesam-geo train", usage="%(prog)s FOLDER [options], explained by --help"
-    )
+    made = argparse.ArgumentParser(prog="remotesam-geo train", usage="%(prog)s FOLDER [options], explained by --help")
     made.add_argument("folder", type=Path, help="where the run lives")
     made.add_argument("--data", type=Path, help="a store of triplets; without it tiny is trained")
     made.add_argument(
@@ -42,18 +40,12 @@ def parser() -> argparse.ArgumentParser:
         help='"tiny" or a model folder; by default the released ones, and fresh ones for tiny itself',
     )
     made.add_argument("--steps", type=int, default=6000)
-    made.add_argument(
-        "--learning-rate", type=float, default=None, help="3e-5; 1.2e-3 for tiny, 6e-4 with --from"
-    )
+    made.add_argument("--learning-rate", type=float, default=None, help="3e-5; 1.2e-3 for tiny, 6e-4 with --from")
     made.add_argument("--pictures", type=int, default=8, help="pictures a batch and process")
     made.add_argument("--questions", type=int, default=2, help="expressions a picture")
-    made.add_argument(
-        "--seed", type=int, default=0, help="of fresh weights, and of what is drawn to train on"
-    )
+    made.add_argument("--seed", type=int, default=0, help="of fresh weights, and of what is drawn to train on")
     made.add_argument("--threads", type=int, default=None)
-    made.add_argument(
-        "--workers", type=int, default=0, help="processes that make batches ahead, for a GPU"
-    )
+    made.add_argument("--workers", type=int, default=0, help="processes that make batches ahead, for a GPU")
     own = made.add_argument_group("tiny")
     own.add_argument(
         "--cooldown",
@@ -69,28 +61,16 @@ def parser() -> argparse.ArgumentParser:
         help="steps without text at the start: a quarter, none with --from",
     )
     tuning = made.add_argument_group("fine-tuning")
-    tuning.add_argument(
-        "--held-out", type=float, default=0.1, help="share of the ground that is held out"
-    )
-    tuning.add_argument(
-        "--square", type=float, default=2000.0, help="metres of the squares held out"
-    )
+    tuning.add_argument("--held-out", type=float, default=0.1, help="share of the ground that is held out")
+    tuning.add_argument("--square", type=float, default=2000.0, help="metres of the squares held out")
     tuning.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     tuning.add_argument("--dice", choices=("batch", "expression"), default="batch")
     tuning.add_argument("--accumulate", type=int, default=1, help="batches a step")
     tuning.add_argument("--recompute", action="store_true", help="spare memory, spend time")
-    tuning.add_argument(
-        "--freeze", nargs="*", default=(), metavar="PART", help='such as "text_encoder"'
-    )
-    tuning.add_argument(
-        "--adapters", type=int, default=0, metavar="RANK", help="train low-rank adapters alone"
-    )
-    tuning.add_argument(
-        "--patience", type=int, default=0, help="held-out scores without gain before the end"
-    )
-    tuning.add_argument(
-        "--every", type=int, default=500, help="steps between held-out scores and checkpoints"
-    )
+    tuning.add_argument("--freeze", nargs="*", default=(), metavar="PART", help='such as "text_encoder"')
+    tuning.add_argument("--adapters", type=int, default=0, metavar="RANK", help="train low-rank adapters alone")
+    tuning.add_argument("--patience", type=int, default=0, help="held-out scores without gain before the end")
+    tuning.add_argument("--every", type=int, default=500, help="steps between held-out scores and checkpoints")
     tuning.add_argument("--tensorboard", action="store_true", help="log for TensorBoard, too")
     return made
 

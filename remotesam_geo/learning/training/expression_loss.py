@@ -22,14 +22,10 @@ def mask_loss(logits: Tensor, masks: Tensor, config: TrainConfig) -> Tensor:
         )
     margin = (logits[:, 1:] - logits[:, :1]).float()  # of two classes, the difference says all
     margin = F.interpolate(margin, size, mode="bilinear", align_corners=True)[:, 0]
-    return expression_loss(
-        margin, masks, class_weights=config.class_weights, dice_share=config.dice_share
-    )
+    return expression_loss(margin, masks, class_weights=config.class_weights, dice_share=config.dice_share)
 
 
-def expression_loss(
-    margin: Tensor, masks: Tensor, *, class_weights: tuple[float, float], dice_share: float
-) -> Tensor:
+def expression_loss(margin: Tensor, masks: Tensor, *, class_weights: tuple[float, float], dice_share: float) -> Tensor:
     """Cross-entropy over all pixels, and the dice of each expression's target by itself.
 
     Args:

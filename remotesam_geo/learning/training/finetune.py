@@ -139,9 +139,7 @@ def fine_tune(
     )  # fmt: skip
     after = held_out_scores(trained, processor, judge, batches=batches)
     steps = max((line["step"] for line in Log.lines(folder / LOG)), default=0)
-    result = FineTuned(
-        folder=folder / "model", before=begun["scores"], after=after, steps=steps, trained=size
-    )
+    result = FineTuned(folder=folder / "model", before=begun["scores"], after=after, steps=steps, trained=size)
     if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
         card = _model_card(result, begun, trained, config=config, parts=(own, held_out))
         _save_model_folder(trained, processor, result.folder, card)
@@ -156,9 +154,7 @@ def _check_apart(own: Sequence[Triplet], held_out: Sequence[Triplet]) -> None:
         )
 
 
-def _starting_point(
-    folder: Path, model: RemoteSAMModel, found: Callable[[], dict[str, Any]]
-) -> dict[str, Any]:
+def _starting_point(folder: Path, model: RemoteSAMModel, found: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What the run started from; found out and noted once, and other weights in the same folder are refused."""
     path, sha256 = folder / BEGINNING, weights_sha256(model)
     if path.exists():
@@ -183,9 +179,7 @@ def _starting_point(
     return noted
 
 
-def _save_model_folder(
-    model: RemoteSAMModel, processor: RemoteSAMProcessor, folder: Path, card: str
-) -> None:
+def _save_model_folder(model: RemoteSAMModel, processor: RemoteSAMProcessor, folder: Path, card: str) -> None:
     """Write the model folder as a whole: it is the old one or the new one."""
     with replacing(folder, ours=_is_model) as partial:
         with without_bar():
@@ -238,9 +232,7 @@ def _model_card(
     ]  # fmt: skip
     counts = [_counts_of_part(part) for part in parts]
     rows += [f"| {name} | {counts[0][name]:,} | {counts[1][name]:,} |" for name in counts[0]]
-    labels = Counter(
-        triplet.label for triplet in _all_triplets(parts[0]) if triplet.kind != "one-to-zero"
-    )
+    labels = Counter(triplet.label for triplet in _all_triplets(parts[0]) if triplet.kind != "one-to-zero")
     rows += [
         "",
         "Classes: " + ", ".join(f"{label} ({n:,})" for label, n in labels.most_common(50)) + ".",

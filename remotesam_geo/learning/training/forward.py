@@ -92,20 +92,16 @@ class InnerHeads(nn.Module):
     stages are added to the finer ones, so that each is asked for what it can add.
     """
 
-    def __init__(
-        self, config: RemoteSAMConfig, planes: Mapping[str, int], coordinates: bool, width: int = 64
-    ) -> None:
+    def __init__(self, config: RemoteSAMConfig, planes: Mapping[str, int], coordinates: bool, width: int = 64) -> None:
         super().__init__()
         self.sides = config.grid_sizes
         self.planes, self.coordinates = dict(planes), coordinates
         outputs = sum(self.planes.values()) + 2 * coordinates
         self.enter = nn.ModuleList(
-            nn.Sequential(nn.LayerNorm(inputs), nn.Linear(inputs, width))
-            for inputs in config.widths
+            nn.Sequential(nn.LayerNorm(inputs), nn.Linear(inputs, width)) for inputs in config.widths
         )
         self.answer = nn.ModuleList(
-            nn.Sequential(nn.LayerNorm(width), nn.GELU(), nn.Linear(width, outputs))
-            for _ in config.widths
+            nn.Sequential(nn.LayerNorm(width), nn.GELU(), nn.Linear(width, outputs)) for _ in config.widths
         )
         self.target = nn.ModuleList(nn.Conv2d(inputs, 1, 1) for inputs in config.widths)
 
@@ -135,9 +131,7 @@ class InnerHeads(nn.Module):
             planes: P x S x S, whole numbers, by name.
         """
         total = taps[0].new_zeros((), dtype=torch.float32)
-        finest = {
-            n: _pooled_shares(planes[n], size, self.sides[0]) for n, size in self.planes.items()
-        }
+        finest = {n: _pooled_shares(planes[n], size, self.sides[0]) for n, size in self.planes.items()}
         above: Tensor | None = None
         for level in reversed(range(len(taps))):
             side = self.sides[level]

@@ -33,9 +33,7 @@ def check_logs(logs: Sequence[LogKind]) -> None:
         InputError: There is no such log.
     """
     if isinstance(logs, str) or not isinstance(logs, Sequence):
-        raise InputError(
-            f"logs={logs!r} is not allowed: give a list, such as ['csv', 'tensorboard']"
-        )
+        raise InputError(f"logs={logs!r} is not allowed: give a list, such as ['csv', 'tensorboard']")
     for kind in logs:
         one_of("logs", kind, get_args(LogKind))
 

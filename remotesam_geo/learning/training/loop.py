@@ -135,9 +135,7 @@ def train(
                     {"rate": rate, "seconds": round(time.perf_counter() - started, 3), **losses}
                 ]
                 if rank == 0 and held_out is not None and judged:
-                    scores = held_out_scores(
-                        run.answering, processor, held_out, batches=held_out_batches
-                    )
+                    scores = held_out_scores(run.answering, processor, held_out, batches=held_out_batches)
                     lines.append({"held_out": scores})
                     run.compare(scores, folder / BEST)
                 if config.patience and judged and _heard_by_all(run.stale >= config.patience):
@@ -249,9 +247,7 @@ class _Run:
         self.optimizer.step()
         self.optimizer.zero_grad()
         if dist.is_initialized():
-            _share_buffers(
-                [buffer for buffer in self.model.buffers() if buffer.is_floating_point()]
-            )
+            _share_buffers([buffer for buffer in self.model.buffers() if buffer.is_floating_point()])
         self.step += 1
         self._follow()
         return dict(told)
@@ -322,18 +318,13 @@ class _Run:
             rank: Number of this process.
             ranks: How many there are.
         """
-        if (
-            lacking := {"end", "config", "model", "average", "heads", "optimizer", "random"}
-            - state.keys()
-        ):
+        if lacking := {"end", "config", "model", "average", "heads", "optimizer", "random"} - state.keys():
             raise ModelError(
                 f"the checkpoint of this folder lacks {', '.join(sorted(lacking))}: it is not of this version; "
                 "start in another folder."
             )
         mine = self.config.as_json()
-        theirs = (
-            TrainConfig(steps=1).as_json() | state["config"]
-        )  # it may be older than some choices
+        theirs = TrainConfig(steps=1).as_json() | state["config"]  # it may be older than some choices
         other = [
             f"{name}={theirs.get(name)!r} (now {mine[name]!r})"
             for name in mine
@@ -341,8 +332,7 @@ class _Run:
         ]
         if other:
             raise InputError(
-                f"the run was begun with {', '.join(other)}: go on with the same choices, or "
-                f"start in another folder."
+                f"the run was begun with {', '.join(other)}: go on with the same choices, or start in another folder."
             )
         try:
             self.model.load_state_dict(state["model"])
@@ -395,14 +385,10 @@ def _plain_setting(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _parameter_groups(
-    model: RemoteSAMModel, heads: nn.Module | None, weight_decay: float
-) -> list[dict[str, Any]]:
+def _parameter_groups(model: RemoteSAMModel, heads: nn.Module | None, weight_decay: float) -> list[dict[str, Any]]:
     """Parameters with and without weight decay: none on biases, norms and position biases."""
     spared = {
-        id(module.relative_position_bias_table)
-        for module in model.modules()
-        if isinstance(module, WindowAttention)
+        id(module.relative_position_bias_table) for module in model.modules() if isinstance(module, WindowAttention)
     }
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []

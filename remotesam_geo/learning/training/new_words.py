@@ -41,11 +41,7 @@ def new_words(processor: RemoteSAMProcessor, triplets: Iterable[Triplet]) -> tup
     missing: Counter[str] = Counter()
     for triplet in triplets:
         if triplet.kind != "one-to-zero":
-            missing.update(
-                word
-                for word in _words_of_expression(tokenizer, triplet.expression)
-                if word not in known
-            )
+            missing.update(word for word in _words_of_expression(tokenizer, triplet.expression) if word not in known)
     wanted = sorted(missing, key=lambda word: (-missing[word], word))
     room = processor.config.text_config.vocab_size - 1 - max(known.values())
     if len(wanted) > room:
@@ -69,11 +65,7 @@ def with_words(processor: RemoteSAMProcessor, words: Sequence[str]) -> RemoteSAM
 
 
 def _words_of_expression(tokenizer: Tokenizer, expression: str) -> list[str]:
-    normal = (
-        expression
-        if tokenizer.normalizer is None
-        else tokenizer.normalizer.normalize_str(expression)
-    )
+    normal = expression if tokenizer.normalizer is None else tokenizer.normalizer.normalize_str(expression)
     if tokenizer.pre_tokenizer is None:
         return [normal]
     return [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal)]

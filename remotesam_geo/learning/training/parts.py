@@ -33,9 +33,7 @@ def prepare(model: RemoteSAMModel, config: TrainConfig) -> list[nn.Module]:
             torch.manual_seed(config.seed)  # adapters begin alike in every process
             _adapt_layers(model, config)
         still += [m for m in model.modules() if _keeps_statistics(m)]
-    return still + [
-        _part_by_name(model, "freeze", name).requires_grad_(False) for name in config.freeze
-    ]
+    return still + [_part_by_name(model, "freeze", name).requires_grad_(False) for name in config.freeze]
 
 
 def trained_bytes(model: RemoteSAMModel, config: TrainConfig) -> int:
@@ -76,9 +74,7 @@ def _adapt_layers(model: RemoteSAMModel, config: TrainConfig) -> None:
     try:
         from peft import LoraConfig, inject_adapter_in_model  # noqa: PLC0415 - an extra
     except ImportError as error:
-        raise MissingExtraError(
-            "adapters need the extra: pip install 'remotesam-geo[adapters]'"
-        ) from error
+        raise MissingExtraError("adapters need the extra: pip install 'remotesam-geo[adapters]'") from error
     rank, names = config.adapters, []
     for name in config.adapt or [child for child, _ in model.named_children()]:
         layers = [
@@ -94,9 +90,7 @@ def _adapt_layers(model: RemoteSAMModel, config: TrainConfig) -> None:
             )
         names += layers
     if not names:
-        raise InputError(
-            f"adapters={rank}: no layer is larger than its adapter, give a smaller rank."
-        )
+        raise InputError(f"adapters={rank}: no layer is larger than its adapter, give a smaller rank.")
     choices = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=names, lora_dropout=0.0)
     inject_adapter_in_model(choices, model)  # all other weights get no gradient from here on
     for name in config.whole:

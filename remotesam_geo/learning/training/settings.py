@@ -109,9 +109,7 @@ class TrainConfig:
             ("whole", "adapters"),
         ):
             if getattr(self, name) and not getattr(self, needed):
-                raise InputError(
-                    f"{name}={getattr(self, name)}: it needs {needed}, set that above 0."
-                )
+                raise InputError(f"{name}={getattr(self, name)}: it needs {needed}, set that above 0.")
         if not self.learning_rate > 0:
             raise InputError(f"learning_rate={self.learning_rate}: it must be positive.")
         for name in ("dice_share", "ema"):

@@ -168,9 +168,7 @@ def begun(start: str | Path | None = None, seed: int = 0) -> RemoteSAMModel:
     return model
 
 
-def training(
-    steps: int, cooldown: int | None = None, visual_steps: int | None = None
-) -> TrainConfig:
+def training(steps: int, cooldown: int | None = None, visual_steps: int | None = None) -> TrainConfig:
     """Tiny's loss and schedule.
 
     Args:
@@ -199,9 +197,7 @@ def training(
     )
 
 
-def further(
-    steps: int, cooldown: int | None = None, visual_steps: int | None = None
-) -> TrainConfig:
+def further(steps: int, cooldown: int | None = None, visual_steps: int | None = None) -> TrainConfig:
     """Tiny's loss and schedule from weights that answer already.
 
     The rate is half as high and falls from the start, the answer counts for more and the heads of
@@ -295,9 +291,7 @@ def plane(view: WorldScene, name: str) -> NDArray[np.uint8]:
     return np.asarray(codes[view.labels])
 
 
-def ask(
-    view: WorldScene, rng: random.Random, count: int, shares: dict[str, float]
-) -> list[tuple[str, Expression]]:
+def ask(view: WorldScene, rng: random.Random, count: int, shares: dict[str, float]) -> list[tuple[str, Expression]]:
     """Different expressions over a picture, kinds drawn by their shares; each with its kind."""
     left = {kind: some for kind, some in offered(view, rng).items() if kind in shares}
     chosen: list[tuple[str, Expression]] = []

@@ -38,9 +38,7 @@ class Belonging:
     share: F64
 
 
-def belonging(
-    zones: Zones, objects: NDArray[np.object_], predicate: Predicate = "point"
-) -> Belonging:
+def belonging(zones: Zones, objects: NDArray[np.object_], predicate: Predicate = "point") -> Belonging:
     """Give objects to zones.
 
     Args:

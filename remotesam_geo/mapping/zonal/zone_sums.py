@@ -75,9 +75,7 @@ class Sums:
 
     def covered(self, moment: int) -> F64:
         """The share of answered pixels that exceed the threshold, NaN where there are none (P x n)."""
-        return _share_or_nan(
-            self.above[moment], np.stack([part.count for part in self.tallies[moment]])
-        )
+        return _share_or_nan(self.above[moment], np.stack([part.count for part in self.tallies[moment]]))
 
     def valid_fraction(self, moment: int) -> F64:
         """The share of each zone, what lies outside the raster included, that was answered (P x n)."""

@@ -126,9 +126,7 @@ def label_frame(
     return asked.frame(parts, LABEL_COLUMNS, view=view, run_id=run_id)
 
 
-def classify_frame(
-    sums: Sequence[Sums], labels: Sequence[str], *, view: str, run_id: str
-) -> gpd.GeoDataFrame:
+def classify_frame(sums: Sequence[Sums], labels: Sequence[str], *, view: str, run_id: str) -> gpd.GeoDataFrame:
     """A row for each zone and time with its one label: the best of those that reach their thresholds.
 
     It has no label where none reaches its threshold, and where one of them has no answer: it might have been the best.
@@ -187,10 +185,7 @@ def count_frame(
         known = (asked.stack(Sums.valid_fraction, moment) > 0) | (counts > 0)
         if wide:
             rows = asked.rows(moment, np.arange(n), np.full(n, _NONE))
-            columns = {
-                label: np.where(ok, row, np.nan)
-                for label, row, ok in zip(labels, counts, known, strict=True)
-            }
+            columns = {label: np.where(ok, row, np.nan) for label, row, ok in zip(labels, counts, known, strict=True)}
         else:
             zone, which = (axis.ravel() for axis in np.indices((n, len(labels))))
             rows = asked.rows(moment, zone, which)
@@ -230,14 +225,10 @@ def caption_frame(
             member = belonging(zones, objects)
             at = shapely.get_coordinates(points[member.object])
             left, top, right, bottom = zones.bounds[member.zone].T
-            relative = (at - np.stack([left, top], axis=1)) / np.stack(
-                [right - left, bottom - top], axis=1
-            )
+            relative = (at - np.stack([left, top], axis=1)) / np.stack([right - left, bottom - top], axis=1)
             order = np.argsort(member.zone, kind="stable")
             present, first = np.unique(member.zone[order], return_index=True)
-            for zone, own in zip(
-                present.tolist(), np.split(relative[order] * _UNIT, first[1:]), strict=False
-            ):
+            for zone, own in zip(present.tolist(), np.split(relative[order] * _UNIT, first[1:]), strict=False):
                 places[zone][labels[part]] = own
         known = asked.stack(Sums.valid_fraction, moment).min(axis=0) > 0
         picture = asked.zones.geobox.crs is None
@@ -292,10 +283,7 @@ class _Resolutions:
         self._order = [names.index(label) for label in labels]
         self.thresholds = np.array([prompts[at].threshold for at in self._order])
         metres = np.repeat(
-            [
-                np.nan if part.zones.geobox.crs is None else pixel_size(part.zones.geobox).metres
-                for part in sums
-            ],
+            [np.nan if part.zones.geobox.crs is None else pixel_size(part.zones.geobox).metres for part in sums],
             [len(part.prompts) for part in sums],
         )
         self.resolution = metres[self._order]

@@ -240,18 +240,14 @@ def core_zones(
     numbers = range(len(grid)) if tiles is None else [int(tile) for tile in tiles]
     cores = [grid.tile(tile).core for tile in numbers]
     left, top, right, bottom = (
-        np.array([(core.left, core.top, core.right, core.bottom) for core in cores], np.float64)
-        .reshape(-1, 4)
-        .T
+        np.array([(core.left, core.top, core.right, core.bottom) for core in cores], np.float64).reshape(-1, 4).T
     )
     shapes: Geometries = np.asarray(shapely.box(left, top, right, bottom, ccw=False), object)
     own = CRS.from_user_input(str(geobox.crs)) if crs is None else crs
     carried = out_of_grid(shapes, geobox, own)
     some = carried.some
     if not some.any():
-        raise InputError(
-            f"no part of the scene lies where {name_of(own)!r} is defined: give another crs="
-        )
+        raise InputError(f"no part of the scene lies where {name_of(own)!r} is defined: give another crs=")
     if not some.all():
         warnings.warn(
             f"{(~some).sum()} of {len(some)} windows lie where {name_of(own)!r} is not defined, and are left out",
@@ -358,11 +354,7 @@ def _check_shapes(frame: gpd.GeoDataFrame, shapes: Geometries) -> None:
     ]
     for wrong, what, remedy in checks:
         if wrong.any():
-            reason = (
-                shapely.is_valid_reason(shapes[wrong][0])
-                if what.endswith("invalid polygon")
-                else None
-            )
+            reason = shapely.is_valid_reason(shapes[wrong][0]) if what.endswith("invalid polygon") else None
             raise InputError(
                 f"{_row_words(frame, np.flatnonzero(wrong))} of the zones {'has' if wrong.sum() == 1 else 'have'} "
                 f"{what}{f' ({reason})' if reason else ''}: {remedy}"

@@ -31,9 +31,7 @@ class WindowOrder:
     key or value), then head. In windows they are ordered (query, key or value), window, head, place.
     """
 
-    def __init__(
-        self, side: int, window: int, shift: int, heads: int, device: torch.device
-    ) -> None:
+    def __init__(self, side: int, window: int, shift: int, heads: int, device: torch.device) -> None:
         padded = -(-side // window) * window
         self.lines = padded // window  # windows a line
         self.windows, self.places = self.lines**2, window * window
@@ -62,9 +60,7 @@ class WindowOrder:
 
 
 @functools.lru_cache(maxsize=64)
-def window_order(
-    side: int, window: int, shift: int, heads: int, device: torch.device
-) -> WindowOrder:
+def window_order(side: int, window: int, shift: int, heads: int, device: torch.device) -> WindowOrder:
     """The order, shared by the blocks of a stage."""
     return WindowOrder(side, window, shift, heads, device)
 
@@ -85,9 +81,7 @@ class InferenceBlock:
         self.heads, self.fused = heads, plan.fused_attention
         self.order = window_order(side, window, shift, heads, plan.device)
         attention = weights.at("attn")
-        qkv, bias, table = (
-            attention[name] for name in ("qkv.weight", "qkv.bias", "relative_position_bias_table")
-        )
+        qkv, bias, table = (attention[name] for name in ("qkv.weight", "qkv.bias", "relative_position_bias_table"))
         width = qkv.shape[1]
         scale = qkv.new_ones(3 * width)  # that of the scores goes into the queries
         scale[:width] = (width // heads) ** -0.5

@@ -128,8 +128,6 @@ def _text_encoder(model: RemoteSAMModel, plan: Arrangement) -> BertModel:
     with torch.device("meta"):
         encoder = BertModel(model.config.text_config, add_pooling_layer=False)
     state = model.text_encoder.state_dict()
-    encoder.load_state_dict(
-        {key: plan.put(value, torch.float32) for key, value in state.items()}, assign=True
-    )
+    encoder.load_state_dict({key: plan.put(value, torch.float32) for key, value in state.items()}, assign=True)
     encoder.eval().requires_grad_(requires_grad=False)
     return encoder

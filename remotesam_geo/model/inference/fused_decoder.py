@@ -31,9 +31,7 @@ class FusedRotatedConv:
         self.kernel = plan.put(kernel.permute(0, 2, 3, 1).flatten(1, 2), exact)  # O x 9 x C
         self.bias = plan.put(norm[1])
         routing = weights.at("rounting_func")
-        self.around = Convolution(
-            routing["dwc.weight"], None, plan, padding=1, groups=kernel.shape[1]
-        )
+        self.around = Convolution(routing["dwc.weight"], None, plan, padding=1, groups=kernel.shape[1])
         self.norm = Norm(routing.at("norm.norm"), plan)
         self.gain = [plan.put(routing[f"fc_alpha.{name}"], exact) for name in ("weight", "bias")]
         self.angle = plan.put(routing["fc_theta.weight"], exact)
@@ -87,12 +85,8 @@ class InferenceDecoder:
         B, C, H, W = x.shape
         rows = x.permute(0, 2, 3, 1).reshape(-1, C)
         # In float32, and in pieces that stay in the cache on the way.
-        logits = torch.cat(
-            [F.linear(piece.float(), self.weight, self.bias) for piece in rows.split(self.ROWS)]
-        )
-        logits = F.interpolate(
-            logits.view(B, 1, H, W), (self.size, self.size), mode="bilinear", align_corners=True
-        )
+        logits = torch.cat([F.linear(piece.float(), self.weight, self.bias) for piece in rows.split(self.ROWS)])
+        logits = F.interpolate(logits.view(B, 1, H, W), (self.size, self.size), mode="bilinear", align_corners=True)
         return logits[:, 0].sigmoid_()
 
 

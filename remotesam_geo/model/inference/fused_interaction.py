@@ -43,9 +43,7 @@ class Attention:
         self.proj = Pointwise.of(inner.at("proj"), plan)
         self.out = Pointwise.of(inner.at("to_out"), plan)
         local = inner.at("parallel_conv.1")
-        self.local = Convolution(
-            local["weight"], local["bias"], plan, padding=1, groups=self.heads * value
-        )
+        self.local = Convolution(local["weight"], local["bias"], plan, padding=1, groups=self.heads * value)
         self.conv = Convolution(weights["conv.weight"], weights["conv.bias"], plan)
         self.fused = plan.fused_attention
 
@@ -127,14 +125,9 @@ class Interaction:
         self.up = Convolution(*weights.prenormed("bn", "up_channel"), plan)
         block = weights.at("block.0")
         self.attention = [Attention(block.at(f"csa{i}.m"), config, plan) for i in (1, 2)]
-        self.within = [
-            FusedFeedForward(block.at(f"intra_ff.m.ff{i + 1}.m"), plan)
-            for i in range(len(self.parts))
-        ]
+        self.within = [FusedFeedForward(block.at(f"intra_ff.m.ff{i + 1}.m"), plan) for i in range(len(self.parts))]
         self.across = FusedFeedForward(block.at("ff.m"), plan)
-        self.fusion = [
-            FusedScaleFusion(weights.at(f"fusion.{i}"), plan) for i in range(len(self.widths))
-        ]
+        self.fusion = [FusedScaleFusion(weights.at(f"fusion.{i}"), plan) for i in range(len(self.widths))]
 
     def __call__(self, maps: list[Tensor]) -> list[Tensor]:
         """Maps B x widths[i] x side_i x side_i; the same shapes come back."""

@@ -161,9 +161,7 @@ class Pointwise:
         return IN_PLACE[self.activation](y)
 
 
-def _packed_product(
-    x: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation
-) -> Tensor:
+def _packed_product(x: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation) -> Tensor:
     kind = "none" if activation == "gelu" else ""  # of GELU: not the approximation by tanh
     y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, activation, [], kind)
     return y
@@ -224,15 +222,12 @@ class FoldedUpsampling:
 
     BLOCK = 16  # rows of the interpolation matrices taken at once: few products, narrow bands
 
-    def __init__(
-        self, weight: Tensor, bias: Tensor, coarse: int, side: int, plan: Arrangement
-    ) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor, coarse: int, side: int, plan: Arrangement) -> None:
         # weight O x (coarse + finer) x 3 x 3 with `coarse` channels of x, side of the finer map
         self.side, self.width = side, len(weight)
         self.finer = Convolution(weight[:, coarse:], bias, plan, padding=1)
         self.taps = [  # one for each row of the kernel: C to (3 columns of the kernel) x O
-            Pointwise(weight[:, :coarse, row].permute(2, 0, 1).flatten(0, 1), None, plan)
-            for row in range(3)
+            Pointwise(weight[:, :coarse, row].permute(2, 0, 1).flatten(0, 1), None, plan) for row in range(3)
         ]
         self.bands = [
             (start, stop, first, last, plan.put(block))

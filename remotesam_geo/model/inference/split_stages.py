@@ -203,9 +203,7 @@ class InferenceStage:
             visual = x * self.visual(plane).view(*x.shape[:2], 1).to(x.dtype)
             stream = self.visual_gate(visual).add_(x)
         projected, query, mean, scale = self.language.look(x)
-        return StageFeatures(
-            projected=projected, query=query, query_mean=mean, query_scale=scale, stream=stream
-        )
+        return StageFeatures(projected=projected, query=query, query_mean=mean, query_scale=scale, stream=stream)
 
     def ask(self, seen: StageFeatures, text: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
         """The stage's map, B x C x side x side channels-last, and the next stage's tokens."""

@@ -112,11 +112,7 @@ def test_own_words_attributes_and_coarser_pixels():
     said = [f"the {label} number {k}" for k, label in enumerate(frame["label"])]
     frame["said"] = [text if k % 2 else None for k, text in enumerate(said)]
     frame["colour"] = "red"
-    every = list(
-        cut_triplets(
-            scene, frame, expression="said", attributes=["colour"], size=64, resolution=1.2
-        )
-    )
+    every = list(cut_triplets(scene, frame, expression="said", attributes=["colour"], size=64, resolution=1.2))
     own = [t for t in every if t.kind == "one-to-one"]
     assert own
     assert all(t.attributes == {"colour": "red"} and "number" in t.expression for t in own)
@@ -198,9 +194,7 @@ def test_no_ground_is_shared_between_splits_across_crss_and_scenes():
     assert len(kept) > 0.4 * len(every)
     tree = shapely.STRtree(by["test"])
     near, other = tree.query(by["train"], predicate="intersects")
-    common = shapely.area(
-        shapely.intersection(np.array(by["train"])[near], np.array(by["test"])[other])
-    )
+    common = shapely.area(shapely.intersection(np.array(by["train"])[near], np.array(by["test"])[other]))
     assert common.sum() == 0
 
 
@@ -234,8 +228,7 @@ def test_shares_are_what_was_asked_for(seed):
 def test_pictures_without_a_place_go_to_one_split_with_all_their_triplets():
     picture = Picture.of("a", np.zeros((4, 4, 3), np.uint8))
     triplets = [
-        Triplet(picture=picture, expression=text, mask=Mask.empty((4, 4)), kind="one-to-zero")
-        for text in "abc"
+        Triplet(picture=picture, expression=text, mask=Mask.empty((4, 4)), kind="one-to-zero") for text in "abc"
     ]
     assert len({t.split for t in split_by_place(triplets)}) == 1
 

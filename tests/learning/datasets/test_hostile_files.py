@@ -74,9 +74,7 @@ def flipped(data: bytes, rng: np.random.Generator) -> bytes:
 
 def plain(value) -> bool:
     if isinstance(value, dict):
-        return all(
-            isinstance(k, str | int | float | bytes | None) and plain(v) for k, v in value.items()
-        )
+        return all(isinstance(k, str | int | float | bytes | None) and plain(v) for k, v in value.items())
     if isinstance(value, list | tuple):
         return all(map(plain, value))
     return value is None or type(value) in (str, bytes, int, float, bool)
@@ -119,9 +117,7 @@ def test_a_small_pickle_takes_little_memory():
         "    except DamageError:\n"
         "        print(f'{what}: refused')\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], input=pickle.dumps(BOMBS), capture_output=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(BOMBS), capture_output=True, check=False)
     assert done.returncode == 0, done.stderr[-500:]
     harmless = ("memo of 4 GB", "memo of 32 GB", "memo by text", "frame of 1 TB")
     expected = [f"{what}: {None if what in harmless else 'refused'}" for what in BOMBS]
@@ -135,9 +131,7 @@ def test_a_value_full_of_itself_is_shown_shortly(tmp_path):
     itself = []
     itself.append(itself)
     for odd in (laughs, itself, {"a": laughs}):
-        (tmp_path / "instances.json").write_text(
-            '{"images": [], "annotations": [], "categories": []}'
-        )
+        (tmp_path / "instances.json").write_text('{"images": [], "annotations": [], "categories": []}')
         (tmp_path / "refs(unc).p").write_bytes(pickle.dumps([{"split": odd}]))
         with pytest.raises(DamageError, match="a reference has split="):
             list(read_published(tmp_path))
@@ -150,9 +144,7 @@ def test_plain_pickles_of_every_protocol_are_read():
         assert load_plain_pickle(pickle.dumps(REFS, protocol=protocol)) == REFS
 
 
-@pytest.mark.parametrize(
-    "value", [{1, 2}, frozenset([1]), bytearray(b"x"), 1j, np.float32(1), Path("x"), {(1,): 2}]
-)
+@pytest.mark.parametrize("value", [{1, 2}, frozenset([1]), bytearray(b"x"), 1j, np.float32(1), Path("x"), {(1,): 2}])
 def test_anything_else_is_refused(value):
     for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
         with pytest.raises(DamageError, match="pickle"):
@@ -176,9 +168,7 @@ class TestCampaigns:
             counts.case(lambda data=data: check(data))
 
     def test_weights(self, campaign, tmp_path):
-        counts = campaign(
-            "Pickle and weight files", ".pth and safetensors files, mutated in the same way"
-        )
+        counts = campaign("Pickle and weight files", ".pth and safetensors files, mutated in the same way")
         rng = np.random.default_rng(2)
         torch.manual_seed(0)
         model = RemoteSAMModel(SMALL)
@@ -186,9 +176,7 @@ class TestCampaigns:
         torch.save({"model": truth, "epoch": 3}, tmp_path / "w.pth")
         folder = tmp_path / "folder"
         convert(tmp_path / "w.pth", folder, config=SMALL)
-        data = {
-            path: path.read_bytes() for path in (tmp_path / "w.pth", folder / "model.safetensors")
-        }
+        data = {path: path.read_bytes() for path in (tmp_path / "w.pth", folder / "model.safetensors")}
         # What describes the tensors is small beside them, and where mistakes are made.
         with zipfile.ZipFile(tmp_path / "w.pth") as archive:
             entry = next(e for e in archive.infolist() if e.filename.endswith("data.pkl"))
@@ -207,19 +195,13 @@ class TestCampaigns:
             path = list(data)[int(rng.integers(2))]
             start, end = ends[path.name]
             if way := int(rng.integers(3)):
-                start, end = (
-                    (0, len(data[path])) if way == 1 else (len(data[path]) - 9000, len(data[path]))
-                )
-            path.write_bytes(
-                data[path][:start] + flipped(data[path][start:end], rng) + data[path][end:]
-            )
+                start, end = (0, len(data[path])) if way == 1 else (len(data[path]) - 9000, len(data[path]))
+            path.write_bytes(data[path][:start] + flipped(data[path][start:end], rng) + data[path][end:])
             counts.case(lambda path=path: check(path))
             path.write_bytes(data[path])
 
     def test_configurations(self, campaign, tmp_path):
-        counts = campaign(
-            "Pickle and weight files", "config.json of a model folder, one node mutated"
-        )
+        counts = campaign("Pickle and weight files", "config.json of a model folder, one node mutated")
         rng = np.random.default_rng(3)
         RemoteSAMModel(SMALL).save_pretrained(tmp_path)
         whole = json.loads((tmp_path / "config.json").read_text())
@@ -231,14 +213,10 @@ class TestCampaigns:
         for _ in range(CASES // 4):
             changed, _ = mutate(whole, rng)
             text = json.dumps(changed)
-            (tmp_path / "config.json").write_text(
-                text if rng.integers(9) else text[: int(rng.integers(len(text)))]
-            )
+            (tmp_path / "config.json").write_text(text if rng.integers(9) else text[: int(rng.integers(len(text)))])
             counts.case(check)
 
-    @pytest.mark.parametrize(
-        "layout", ["coco", "voc", "rsvg", "dota", "captions", "counts", "published", "refsegrs"]
-    )
+    @pytest.mark.parametrize("layout", ["coco", "voc", "rsvg", "dota", "captions", "counts", "published", "refsegrs"])
     def test_labels(self, campaign, tmp_path, layout):
         counts = campaign("Label files", f"labels of the layout {layout}, mutated")
         rng = np.random.default_rng(sum(layout.encode()))
@@ -258,9 +236,7 @@ class TestCampaigns:
             if path.suffix in (".json", ".p") and rng.integers(4):
                 form = json if path.suffix == ".json" else pickle
                 changed, _ = mutate(form.loads(before), rng)
-                with contextlib.suppress(
-                    RecursionError
-                ):  # pickle.dumps cannot nest as deep as a pickle
+                with contextlib.suppress(RecursionError):  # pickle.dumps cannot nest as deep as a pickle
                     text = form.dumps(changed)
                     path.write_bytes(text if isinstance(text, bytes) else text.encode())
             else:
@@ -269,9 +245,7 @@ class TestCampaigns:
             path.write_bytes(before)
 
     def test_stores(self, campaign, tmp_path):
-        counts = campaign(
-            "Label files", "shards, pictures and the table of contents of a store of triplets"
-        )
+        counts = campaign("Label files", "shards, pictures and the table of contents of a store of triplets")
         rng = np.random.default_rng(5)
         store = write_store(triplets(), tmp_path / "store", shard=2)
         truth = [(t.expression, t.mask, t.kind, t.picture.read().tobytes()) for t in store]
@@ -279,8 +253,7 @@ class TestCampaigns:
 
         def check():
             read = [
-                (t.expression, t.mask, t.kind, t.picture.read().tobytes())
-                for t in TripletStore(tmp_path / "store")
+                (t.expression, t.mask, t.kind, t.picture.read().tobytes()) for t in TripletStore(tmp_path / "store")
             ]
             assert read == truth
 
@@ -312,9 +285,7 @@ def picture(name: str) -> Picture:
 def examples() -> list[Example]:
     boxes = ((1.0, 2.0, 9.0, 8.0), (10.0, 3.0, 20.0, 18.0))
     things = tuple(
-        Thing(
-            label="ship", box=b, mask=Mask.of_box(b, (20, 30)), expressions=("the ship",), id=str(k)
-        )
+        Thing(label="ship", box=b, mask=Mask.of_box(b, (20, 30)), expressions=("the ship",), id=str(k))
         for k, b in enumerate(boxes)
     )
     return [
@@ -411,11 +382,7 @@ class TestWeights:
         path = tmp_path / "config.json"
         doc = copy.deepcopy(json.loads(path.read_text()))
         for key, value in change.items():
-            doc[key] = (
-                doc[key] | value
-                if isinstance(doc.get(key), dict) and isinstance(value, dict)
-                else value
-            )
+            doc[key] = doc[key] | value if isinstance(doc.get(key), dict) and isinstance(value, dict) else value
         path.write_text(json.dumps(doc))
         with pytest.raises(ModelError):
             RemoteSAMModel.from_pretrained(tmp_path)

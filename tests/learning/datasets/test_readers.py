@@ -130,9 +130,7 @@ def test_coco_round_trip(tmp_path):
     assert write_coco(things(), tmp_path) == 3
     read = list(read_coco(tmp_path / "annotations.json", tmp_path / "images"))
     for one, other in zip(things(), read, strict=True):
-        assert [(t.label, t.box, t.mask) for t in one.things] == [
-            (t.label, t.box, t.mask) for t in other.things
-        ]
+        assert [(t.label, t.box, t.mask) for t in one.things] == [(t.label, t.box, t.mask) for t in other.things]
         same_pixels(one, other)
 
 
@@ -240,9 +238,7 @@ def test_captions_scenes_and_counts_round_trip(tmp_path):
     write_captions(said, tmp_path / "c")
     read = list(read_captions(tmp_path / "c" / "dataset.json", tmp_path / "c" / "images"))
     assert [(e.captions, e.split) for e in read] == [(e.captions, e.split) for e in said]
-    (test,) = read_captions(
-        tmp_path / "c" / "dataset.json", tmp_path / "c" / "images", split="test"
-    )
+    (test,) = read_captions(tmp_path / "c" / "dataset.json", tmp_path / "c" / "images", split="test")
     assert test.captions == said[1].captions
     write_scenes(said, tmp_path / "s")
     assert sorted(e.labels for e in read_scenes(tmp_path / "s")) == [("harbor",), ("sea",)]

@@ -91,11 +91,7 @@ def with_captions(examples):
     for one in examples:
         centres = {
             label: np.array(
-                [
-                    ((t.box[0] + t.box[2]) / 2, (t.box[1] + t.box[3]) / 2)
-                    for t in one.things
-                    if t.label == label
-                ]
+                [((t.box[0] + t.box[2]) / 2, (t.box[1] + t.box[3]) / 2) for t in one.things if t.label == label]
             ).reshape(-1, 2)
             for label in CLASSES
         }
@@ -173,12 +169,7 @@ def test_touching_things_are_one_until_contours_part_them():
     parted = evaluate("counting", data, oracle, setting=setting, contours=oracle.contours)
     assert joined.by_class["ship"]["bias"] == -1
     assert parted.overall["accuracy"] == 1
-    assert (
-        evaluate("detection", data, oracle, setting=setting, contours=oracle.contours).overall[
-            "AP50"
-        ]
-        == 1
-    )
+    assert evaluate("detection", data, oracle, setting=setting, contours=oracle.contours).overall["AP50"] == 1
 
 
 # --- a model that errs ---------------------------------------------------------------------------
@@ -204,9 +195,7 @@ class Blurred:
 @pytest.mark.parametrize("task", [task for task in TASKS if task != "single-label"])
 def test_broken_off_resumed_and_cut_into_parts_equal_one_pass(task, tmp_path, examples):
     data = data_for(task, examples)
-    setting = Setting(
-        classes=ASKED, thresholds=(0.3,) if task in ("detection", "counting", "grounding") else ()
-    )
+    setting = Setting(classes=ASKED, thresholds=(0.3,) if task in ("detection", "counting", "grounding") else ())
     whole = evaluate(task, data, Blurred(data), setting=setting)
 
     class Killed(Blurred):
@@ -247,13 +236,9 @@ def test_evidence_of_another_run_is_not_mixed_in(tmp_path, examples):
         options = {"task": "detection", "model": Blurred(data), "setting": Setting(classes=ASKED)}
         options |= change
         with pytest.raises(JobError, match=next(iter(change))):
-            evaluate(
-                options["task"], data, options["model"], setting=options["setting"], folder=tmp_path
-            )
+            evaluate(options["task"], data, options["model"], setting=options["setting"], folder=tmp_path)
     with pytest.raises(JobError, match="data have changed"):
-        evaluate(
-            "detection", [data[1]], Blurred(data), setting=Setting(classes=ASKED), folder=tmp_path
-        )
+        evaluate("detection", [data[1]], Blurred(data), setting=Setting(classes=ASKED), folder=tmp_path)
     with pytest.raises(JobError, match="no evidence"):
         judge(tmp_path / "none")
     evaluate(
@@ -272,17 +257,11 @@ def test_thresholds_found_afterwards_are_those_of_asking_again(examples):
     setting = Setting(classes=ASKED)
     report = evaluate("referring", examples, Blurred(examples), setting=setting)
     best = report.thresholds["all"]["threshold"]
-    again = evaluate(
-        "referring", examples, Blurred(examples), setting=replace(setting, threshold=best)
-    )
+    again = evaluate("referring", examples, Blurred(examples), setting=replace(setting, threshold=best))
     assert again.overall["oIoU"] == pytest.approx(report.thresholds["all"]["iou"])
     assert again.overall["oIoU"] >= report.overall["oIoU"]
-    sweep = evaluate(
-        "detection", examples, Blurred(examples), setting=replace(setting, thresholds=(0.3,))
-    ).sweeps
-    alone = evaluate(
-        "detection", examples, Blurred(examples), setting=replace(setting, threshold=0.3)
-    ).overall
+    sweep = evaluate("detection", examples, Blurred(examples), setting=replace(setting, thresholds=(0.3,))).sweeps
+    alone = evaluate("detection", examples, Blurred(examples), setting=replace(setting, threshold=0.3)).overall
     assert {name: sweep[0][name] for name in alone} == alone
     labels = evaluate(
         "multi-label",
@@ -294,9 +273,7 @@ def test_thresholds_found_afterwards_are_those_of_asking_again(examples):
         (labels.sweeps[1], {"balance": 1.0}),
         (labels.sweeps[0], {"threshold": 0.7}),
     ):
-        alone = evaluate(
-            "multi-label", examples, Blurred(examples), setting=replace(setting, **change)
-        ).overall
+        alone = evaluate("multi-label", examples, Blurred(examples), setting=replace(setting, **change)).overall
         assert {name: line[name] for name in alone} == alone
 
 
@@ -348,9 +325,7 @@ def test_the_published_semantic_map_gives_a_pixel_to_the_last_class_that_claims_
     data = [Example(picture=picture, things=things)]
     classes = asked_as(["airplane", "ship"])
     right = evaluate("semantic", data, Both(), setting=Setting(classes=classes))
-    as_published = evaluate(
-        "semantic", data, Both(), setting=Setting(classes=classes, published=True)
-    )
+    as_published = evaluate("semantic", data, Both(), setting=Setting(classes=classes, published=True))
     assert right.overall["accuracy"] == 1
     assert as_published.overall["accuracy"] == 0
 
@@ -425,9 +400,7 @@ def test_reports_are_written_read_and_compared(tmp_path, examples):
 
 def test_the_worst_and_the_best_are_drawn_and_the_others_taken_back(tmp_path, examples):
     setting = Setting(classes=ASKED)
-    report = evaluate(
-        "detection", examples, Blurred(examples), setting=setting, folder=tmp_path, cases=2
-    )
+    report = evaluate("detection", examples, Blurred(examples), setting=setting, folder=tmp_path, cases=2)
     for side, ranked in (("worst", report.worst), ("best", report.best)):
         drawn = sorted(path.name[:6] for path in (tmp_path / side).iterdir())
         assert drawn == sorted(key[:6] for key, _ in ranked[:2])
@@ -448,9 +421,7 @@ def test_damaged_pictures_raise_or_are_counted(tmp_path, examples):
     with pytest.raises(DamageError, match=r"003\.png"):
         evaluate("detection", read(), Oracle(good, ASKED), setting=setting)
     with pytest.warns(RemoteSAMWarning, match="1 passed over"):
-        report = evaluate(
-            "detection", read(), Oracle(good, ASKED), setting=setting, on_error="skip"
-        )
+        report = evaluate("detection", read(), Oracle(good, ASKED), setting=setting, on_error="skip")
     assert report.pictures == 11
     assert report.passed_over == {"picture": 1}
     assert report.overall["AP50"] == 1
@@ -495,9 +466,7 @@ def test_what_each_part_passed_over_is_counted_when_they_are_merged(tmp_path, ex
 
 def test_a_part_that_has_not_begun_is_named(tmp_path, examples):
     setting = Setting(classes=ASKED)
-    evaluate(
-        "detection", examples, Blurred(examples), setting=setting, folder=tmp_path, part=(1, 3)
-    )
+    evaluate("detection", examples, Blurred(examples), setting=setting, folder=tmp_path, part=(1, 3))
     with pytest.warns(RemoteSAMWarning, match="no evidence of the parts 0 of 3, 2 of 3"):
         judge(tmp_path)
 
@@ -572,10 +541,7 @@ def test_a_picture_is_one_view_resized_and_its_map_resized_back(examples):
     assert back.shape == SIDE
     assert back.dtype == np.float32
     report = evaluate("referring", examples[:2], network, setting=Setting(classes=ASKED))
-    assert (
-        sum(row[2] for row in report.calibration["all"])
-        == sum(len(e.things) for e in examples[:2]) * 96 * 120
-    )
+    assert sum(row[2] for row in report.calibration["all"]) == sum(len(e.things) for e in examples[:2]) * 96 * 120
 
 
 def test_pictures_with_few_questions_are_asked_together(examples):
@@ -585,16 +551,11 @@ def test_pictures_with_few_questions_are_asked_together(examples):
             self.predictor, self.groups = self, []
 
         def probabilities(self, images, expressions):
-            return np.repeat(
-                images.mean(axis=3, dtype=np.float32)[:, None] / 255, len(expressions), 1
-            )
+            return np.repeat(images.mean(axis=3, dtype=np.float32)[:, None] / 255, len(expressions), 1)
 
         def probabilities_each(self, images, questions):
             self.groups.append([len(own) for own in questions])
-            return [
-                self.probabilities(i[None], own)[0]
-                for i, own in zip(images, questions, strict=True)
-            ]
+            return [self.probabilities(i[None], own)[0] for i, own in zip(images, questions, strict=True)]
 
     alone, together = Network(), Together()
     setting = Setting(classes=ASKED)
@@ -602,11 +563,7 @@ def test_pictures_with_few_questions_are_asked_together(examples):
         together.groups.clear()
         report = evaluate(task, examples, together, setting=setting)
         asked = [
-            len(e.things)
-            if task == "referring"
-            else 4
-            if task == "multi-label"
-            else len({t.label for t in e.things})
+            len(e.things) if task == "referring" else 4 if task == "multi-label" else len({t.label for t in e.things})
             for e in examples
         ]
         assert [count for group in together.groups for count in group] == asked
@@ -687,10 +644,7 @@ def test_copies_that_spell_labels_otherwise_are_understood(tmp_path, examples):
         "storage_tank": "storage-tank",
         "harbor": "pier",
     }
-    spelt = [
-        replace(e, things=tuple(replace(t, label=names[t.label]) for t in e.things))
-        for e in examples[:4]
-    ]
+    spelt = [replace(e, things=tuple(replace(t, label=names[t.label]) for t in e.things)) for e in examples[:4]]
     row = BENCHMARKS["dior"]
     write_coco(spelt, tmp_path)
     (tmp_path / "Annotations").mkdir()
@@ -701,9 +655,7 @@ def test_copies_that_spell_labels_otherwise_are_understood(tmp_path, examples):
     assert report.by_class["storagetank"]["objects"] == sum(
         t.label == "storage_tank" for e in examples[:4] for t in e.things
     )
-    assert report.unasked == {
-        "pier": sum(t.label == "harbor" for e in examples[:4] for t in e.things)
-    }
+    assert report.unasked == {"pier": sum(t.label == "harbor" for e in examples[:4] for t in e.things)}
     assert "Not asked for: pier" in report.table()
 
 
@@ -712,9 +664,7 @@ def test_every_published_row_is_in_the_page():
     for row in BENCHMARKS.values():
         (line,) = [line for line in page.splitlines() if f"evaluate {row.name} " in line]
         for value in row.published.values():
-            assert f"{value:g}" in line or f"{value:.2f}" in line or f"{value:.3f}" in line, (
-                row.name
-            )
+            assert f"{value:g}" in line or f"{value:.2f}" in line or f"{value:.3f}" in line, row.name
 
 
 def test_own_data_on_the_command_line(tmp_path, examples, capsys):
@@ -818,9 +768,7 @@ def test_calibration_says_what_it_lacks(square_kilometre):
     with pytest.raises(InputError, match="no polygon is labelled 'ship'"):
         calibrate(Network(), scene, frame, prompts=["tank", "ship"])
     with pytest.raises(InputError, match="no valid pixel"):
-        calibrate(
-            Network(), scene, frame, geometry=shapely.box(500_000, 3_999_999, 500_001, 4_000_000)
-        )
+        calibrate(Network(), scene, frame, geometry=shapely.box(500_000, 3_999_999, 500_001, 4_000_000))
 
 
 # --- real pictures -------------------------------------------------------------------------------
@@ -856,9 +804,7 @@ def test_own_class_maps_and_phrases_on_the_command_line(tmp_path, layout, exampl
         things = [tuple(replace(t, label="ship") for t in e.things) for e in examples]
         write_isaid([replace(e, things=t) for e, t in zip(examples, things, strict=True)], tmp_path)
     elif layout == "refsegrs":
-        write_refsegrs(
-            [t for e in examples for t in triplets_of(e) if t.kind == "one-to-one"], tmp_path
-        )
+        write_refsegrs([t for e in examples for t in triplets_of(e) if t.kind == "one-to-one"], tmp_path)
     else:
         names = LOVEDA if layout == "loveda" else tuple(POTSDAM)
         maps = []

@@ -100,9 +100,7 @@ def test_semantic_agrees_with_sets_of_pixels(seed, n):
         answered = {i for i, (_, f) in enumerate(pixels) if f == k}
         if true | answered:
             assert scores.by_class[name]["IoU"] == len(true & answered) / len(true | answered)
-            assert scores.by_class[name]["F1"] == pytest.approx(
-                2 * len(true & answered) / (len(true) + len(answered))
-            )
+            assert scores.by_class[name]["F1"] == pytest.approx(2 * len(true & answered) / (len(true) + len(answered)))
         else:
             assert math.isnan(scores.by_class[name]["IoU"])
     assert scores.overall["accuracy"] == np.mean([t == f for t, f in pixels])
@@ -186,9 +184,7 @@ def random_pictures(seed):
     for number in range(int(generator.integers(1, 6))):
         classes = {}
         for label in ("ship", "tank"):
-            found, score = random_boxes(
-                generator, int(generator.integers(0, 12)), ties=bool(seed % 2)
-            )
+            found, score = random_boxes(generator, int(generator.integers(0, 12)), ties=bool(seed % 2))
             true, _ = random_boxes(generator, int(generator.integers(0, 6)))
             near = generator.random(len(true)) < 0.7  # many found boxes lie near true ones
             moved = true[near] + generator.integers(-1, 2, (int(near.sum()), 4))
@@ -217,9 +213,7 @@ def test_average_precision_agrees_with_pycocotools(seed, most):
         if label not in expected:
             assert math.isnan(row["AP50"]) or row["AP50"] == 0
             continue
-        assert (row["AP50:95"], row["AP50"], row["AP75"], row["recall50"]) == pytest.approx(
-            expected[label], abs=1e-12
-        )
+        assert (row["AP50:95"], row["AP50"], row["AP75"], row["recall50"]) == pytest.approx(expected[label], abs=1e-12)
 
 
 @given(seeds)
@@ -249,9 +243,7 @@ def test_overlaps_of_turned_boxes_agree_with_counting_points(seed):
         middle, (w, h) = generator.uniform(5, 25, 2), generator.uniform(3, 15, 2)
         c, s = np.cos(turn := generator.uniform(0, np.pi)), np.sin(turn)
         along, across = np.array([c, s]) * w / 2, np.array([-s, c]) * h / 2
-        corners.append(
-            [middle + a * along + b * across for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
-        )
+        corners.append([middle + a * along + b * across for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))])
         dx, dy = x - middle[0], y - middle[1]
         inside.append((abs(dx * c + dy * s) <= w / 2) & (abs(dy * c - dx * s) <= h / 2))
     ours = corner_ious(np.array(corners[:2]), np.array(corners[2:]))
@@ -356,17 +348,12 @@ def test_multi_label_agrees_with_arrays(seed):
     overall, by_class = score.scores().overall, score.scores().by_class
     assert overall["accuracy"] == (found == true).mean()
     assert overall["exact"] == (found == true).all(axis=1).mean()
-    overlap = [
-        (f & t).sum() / (f | t).sum() if (f | t).any() else 1
-        for f, t in zip(found, true, strict=True)
-    ]
+    overlap = [(f & t).sum() / (f | t).sum() if (f | t).any() else 1 for f, t in zip(found, true, strict=True)]
     assert overall["overlap"] == pytest.approx(np.mean(overlap))
     for k, name in enumerate(names):
         both = (found[:, k] & true[:, k]).sum()
         assert by_class[name]["F1"] == pytest.approx(
-            2 * both / (found[:, k].sum() + true[:, k].sum())
-            if found[:, k].any() or true[:, k].any()
-            else math.nan,
+            2 * both / (found[:, k].sum() + true[:, k].sum()) if found[:, k].any() or true[:, k].any() else math.nan,
             nan_ok=True,
         )
 
@@ -417,10 +404,7 @@ def plain_cider(said):
 
     def vector(words, n):
         every = grams(words, n)
-        return {
-            g: every.count(g) * (math.log(len(said)) - math.log(max(1, documents[g])))
-            for g in every
-        }
+        return {g: every.count(g) * (math.log(len(said)) - math.log(max(1, documents[g]))) for g in every}
 
     result = {}
     for name, (caption, refs) in said.items():
@@ -436,9 +420,7 @@ def plain_cider(said):
     return result
 
 
-sentences = st.lists(
-    st.sampled_from(["a", "ship", "red", "lies", "at", "sea", "Sea", "."]), max_size=9
-).map(" ".join)
+sentences = st.lists(st.sampled_from(["a", "ship", "red", "lies", "at", "sea", "Sea", "."]), max_size=9).map(" ".join)
 
 
 @given(

@@ -170,9 +170,7 @@ def test_the_network_writes_of_the_picture_and_the_same_again(qwen):
     assert writer(noise(), "what is there?") == first
     assert QwenWriter.from_pretrained(qwen, longest=12)(None, "and without?") == after
     with torch.no_grad():
-        one, other = (
-            writer.model(**writer.inputs(noise(seed=k), "?")).logits[0, -1] for k in (0, 1)
-        )
+        one, other = (writer.model(**writer.inputs(noise(seed=k), "?")).logits[0, -1] for k in (0, 1))
     assert (one - other).abs().max() > 1e-3  # it looks at the picture
     assert len(tokenizer()(first)["input_ids"]) <= 3 * 12  # bytes that are no text become three
 
@@ -196,9 +194,7 @@ def test_a_foreign_tokenizer_is_refused(qwen):
     writer = QwenWriter.from_pretrained(qwen)
     alien = Tokenizer(BPE(vocab={"a": 0}, merges=[]))
     with pytest.raises(ModelError, match="im_start"):
-        QwenWriter(
-            model=writer.model, words=PreTrainedTokenizerFast(tokenizer_object=alien), name="alien"
-        )
+        QwenWriter(model=writer.model, words=PreTrainedTokenizerFast(tokenizer_object=alien), name="alien")
     with pytest.raises(InputError, match="longest=0"):
         QwenWriter.from_pretrained(qwen, longest=0)
 
@@ -277,9 +273,7 @@ def test_any_class_where_none_is_named():
 
 
 names = st.from_regex(r"[a-z]{3,9}( [a-z]{3,9})?", fullmatch=True)
-sentences = st.lists(
-    st.from_regex(r"[A-Za-z0-9,.'-]{1,9}", fullmatch=True), min_size=3, max_size=20
-)
+sentences = st.lists(st.from_regex(r"[A-Za-z0-9,.'-]{1,9}", fullmatch=True), min_size=3, max_size=20)
 prose = st.text(st.characters(exclude_characters="{}`", exclude_categories=["Cs"]), max_size=60)
 
 

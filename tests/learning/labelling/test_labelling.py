@@ -71,9 +71,7 @@ def texts(engine, example):
 
 @pytest.mark.parametrize("colours", ["given", "none"])
 def test_no_expression_fits_another_thing(colours):
-    engine = Engine(
-        expressions=(KindClasses(), SingleThings(colours=colours, most=99)), filters=(AreaFilter(),)
-    )
+    engine = Engine(expressions=(KindClasses(), SingleThings(colours=colours, most=99)), filters=(AreaFilter(),))
     seen = dict.fromkeys(("class", "colour", "size", "position", "relation"), 0)
     for seed in range(200, 210):
         picture = scene(seed)
@@ -86,9 +84,7 @@ def test_no_expression_fits_another_thing(colours):
             assert (triplet.kind == "one-to-one") <= (len(ids) == 1)
             seen[triplet.attributes["rule"]] += 1
     said = {rule for rule, count in seen.items() if count}
-    assert said >= {"class", "size", "position"} | (
-        {"colour", "relation"} if colours == "given" else set()
-    )
+    assert said >= {"class", "size", "position"} | ({"colour", "relation"} if colours == "given" else set())
 
 
 def test_measured_colours_are_seldom_wrong_and_doubt_is_no_name():
@@ -134,17 +130,11 @@ def test_what_is_called_the_largest_is_so_beyond_doubt(boxes, shape):
     ]
     example = example_of(*things, size=shape)
     areas = [thing.mask.area for thing in example.things]
-    for text, triplet in texts(
-        Engine(expressions=(SingleThings(colours="none", most=99),)), example
-    ).items():
+    for text, triplet in texts(Engine(expressions=(SingleThings(colours="none", most=99),)), example).items():
         if re.search(r"the (largest|biggest) ship", text):
             first, second = sorted(areas, reverse=True)[:2]
             assert triplet.mask.area == first >= 1.4 * second
-            cut = [
-                t
-                for t in example.things
-                if 0 in t.box or t.box[2] == shape[1] or t.box[3] == shape[0]
-            ]
+            cut = [t for t in example.things if 0 in t.box or t.box[2] == shape[1] or t.box[3] == shape[0]]
             assert not cut
         if "left half" in text:
             inside = [m for m in (t.mask for t in example.things) if m.box[0] + m.box[2] < shape[1]]
@@ -155,9 +145,7 @@ def test_what_might_be_meant_too_is_not_spoken_of():
     two = (("vehicle", 10, 10, 20, 20), ("vehicle", 60, 60, 90, 90))
     engine = Engine(expressions=(SingleThings(colours="none", most=99),))
     assert texts(engine, example_of(*two))
-    assert not texts(
-        engine, example_of(*two, ("small vehicle", 100, 10, 112, 20))
-    )  # may be the smallest vehicle
+    assert not texts(engine, example_of(*two, ("small vehicle", 100, 10, 112, 20)))  # may be the smallest vehicle
     example = example_of(*two)
     crowd = Thing(
         label="vehicle",
@@ -179,9 +167,7 @@ def test_one_whose_colour_is_in_doubt_silences_the_colour():
     engine = Engine(expressions=(SingleThings(most=99),))
     assert any(" red" in f" {text}" for text in texts(engine, example))
     rgb[90:100, 10:30] = (30, 80, 180)  # half red, half blue
-    third = example_of(
-        ("ship", 10, 10, 30, 30), ("ship", 60, 60, 80, 80), ("ship", 10, 90, 30, 110), rgb=rgb
-    )
+    third = example_of(("ship", 10, 10, 30, 30), ("ship", 60, 60, 80, 80), ("ship", 10, 90, 30, 110), rgb=rgb)
     assert not any(re.search("red|blue", text) for text in texts(engine, third))
 
 
@@ -246,22 +232,16 @@ def test_a_thing_without_mask_makes_its_class_unsure():
     made = engine.made(example)
     assert made.dropped == {"thing: no mask": 2}
     assert [t.expression for t in made.triplets] == ["tree in the image"]
-    taken = Engine(expressions=(KindClasses(),), masks=(GivenMasks(boxes="rectangle"),)).made(
-        example
-    )
+    taken = Engine(expressions=(KindClasses(),), masks=(GivenMasks(boxes="rectangle"),)).made(example)
     assert sorted(t.mask.area for t in taken.triplets) == [400, 1600]
 
 
 def test_teachers_that_agree_draw_and_others_do_not():
     example = boxes_only((10, 10, 40, 40), (60, 60, 100, 100))
-    close = Engine(
-        expressions=(KindClasses(),), masks=(TaughtMasks(teachers=(Drawn(0), Drawn(1), Drawn(0))),)
-    )
+    close = Engine(expressions=(KindClasses(),), masks=(TaughtMasks(teachers=(Drawn(0), Drawn(1), Drawn(0))),))
     (whole,) = close.made(example).triplets
     assert whole.mask.area == 30 * 30 + 40 * 40
-    apart = Engine(
-        expressions=(KindClasses(),), masks=(TaughtMasks(teachers=(Drawn(0), Drawn(25))),)
-    )
+    apart = Engine(expressions=(KindClasses(),), masks=(TaughtMasks(teachers=(Drawn(0), Drawn(25))),))
     made = apart.made(example)
     assert made.dropped == {"thing: teachers disagree": 2}
     assert not made.triplets
@@ -334,10 +314,7 @@ def world_examples(count=6, start=0):
 
 
 def content(store):
-    return [
-        (t.id, t.expression, t.mask, t.kind, dict(t.attributes), t.picture.content.name)
-        for t in store
-    ]
+    return [(t.id, t.expression, t.mask, t.kind, dict(t.attributes), t.picture.content.name) for t in store]
 
 
 def test_a_run_that_breaks_off_anywhere_ends_the_same(tmp_path):
@@ -404,9 +381,7 @@ def test_names_twice_near_duplicates_and_damage(tmp_path):
     copy = Example(picture=Picture.of("copy", brighter), things=examples[0].things)
     broken = Example(picture=Picture(name="gone", content=tmp_path / "gone.png", shape=(96, 96)))
     engine = Engine(expressions=(KindClasses(),), near=3)
-    _, report = run_engine(
-        [*examples, copy, broken], tmp_path / "near", engine=engine, on_error="skip"
-    )
+    _, report = run_engine([*examples, copy, broken], tmp_path / "near", engine=engine, on_error="skip")
     assert report.dropped["picture: near-duplicate"] == 1
     assert report.dropped["picture: missing picture"] == 1
     assert report.pictures == 4
@@ -429,10 +404,7 @@ def test_features_over_a_lazy_scene(tmp_path):
     store, report = run_engine(source, tmp_path / "w", engine=engine)
     assert report.pictures == 4
     assert set(report.kinds) == {"one-to-one", "one-to-many", "one-to-zero"}
-    masks = {
-        (t.picture.name, t.expression): t.mask
-        for t in cut_triplets(ground, features, size=150, name="w")
-    }
+    masks = {(t.picture.name, t.expression): t.mask for t in cut_triplets(ground, features, size=150, name="w")}
     asked = [t for t in store if t.attributes["rule"] == "class"]
     assert asked
     assert all(masks[t.picture.name, t.expression] == t.mask for t in asked)
@@ -464,9 +436,7 @@ def test_relabelling_takes_the_model_where_it_is_near_and_drops_where_it_is_not(
 def test_statistics_count_what_is_there(tmp_path):
     examples = world_examples(3, start=5)
     rgb = np.clip(examples[0].picture.read().astype(int) + 5, 0, 255).astype(np.uint8)
-    copy = Example(
-        picture=Picture.of("copy", rgb), things=(Thing(label="gizmo", box=(0.0, 0.0, 30.0, 30.0)),)
-    )
+    copy = Example(picture=Picture.of("copy", rgb), things=(Thing(label="gizmo", box=(0.0, 0.0, 30.0, 30.0)),))
     engine = Engine(
         expressions=(KindClasses(), SingleThings(colours="given")),
         masks=(GivenMasks(boxes="rectangle"),),

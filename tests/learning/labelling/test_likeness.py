@@ -84,9 +84,7 @@ def triplets():
                 label=label,
             )
     nothing = Mask.empty((30, 30))
-    yield Triplet(
-        picture=picture, expression="tank", mask=nothing, kind="one-to-zero", label="tank"
-    )
+    yield Triplet(picture=picture, expression="tank", mask=nothing, kind="one-to-zero", label="tank")
 
 
 def test_wrong_pairs_have_the_words_of_an_unrelated_class():

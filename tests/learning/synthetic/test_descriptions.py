@@ -152,9 +152,7 @@ def test_a_relation_needs_an_anchor_that_stands_alone():
     house = ("building", "grey", 30, 55, 50, 70)
     found = texts(*cars, house)
     assert found["the vehicle left of the building"] == {1}
-    assert [ids for t, ids in found.items() if re.search(r"(near|clos)est to the building", t)] == [
-        {1}
-    ]
+    assert [ids for t, ids in found.items() if re.search(r"(near|clos)est to the building", t)] == [{1}]
     twin = ("building", "grey", 70, 55, 90, 70)
     doubtful = [t for t in texts(*cars, house, twin) if re.match("the vehicle.*building", t)]
     assert doubtful == []

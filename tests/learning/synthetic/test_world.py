@@ -26,9 +26,7 @@ MANY = [scene(seed) for seed in range(90)]
 
 
 def by_gdal(polygons, values, shape):
-    return rasterio.features.rasterize(
-        zip(polygons, values, strict=True), shape, fill=0, dtype="int32"
-    )
+    return rasterio.features.rasterize(zip(polygons, values, strict=True), shape, fill=0, dtype="int32")
 
 
 # --- polygons to pixels ---------------------------------------------------------------------------
@@ -144,8 +142,7 @@ def test_land_cover_fits_what_stands_on_it():
         for name in CLASSES:
             under[name].update(picture.landcover[picture.mask(name)].tolist())
     share = {
-        name: {cover: count[code] / count.total() for cover, code in LANDCOVER.items()}
-        for name, count in under.items()
+        name: {cover: count[code] / count.total() for cover, code in LANDCOVER.items()} for name, count in under.items()
     }
     assert share["airplane"]["built-up"] == 1
     assert share["ship"]["water"] + share["ship"]["sand"] > 0.999
@@ -293,10 +290,7 @@ def test_haze_brightens_the_dark_blur_smooths_and_noise_shakes():
 
     plain = change()
     assert change(haze=0.3)[plain < 90].mean() > plain[plain < 90].mean() + 20
-    assert (
-        np.abs(np.diff(change(blur=1.2), axis=1)).mean()
-        < 0.8 * np.abs(np.diff(plain, axis=1)).mean()
-    )
+    assert np.abs(np.diff(change(blur=1.2), axis=1)).mean() < 0.8 * np.abs(np.diff(plain, axis=1)).mean()
     assert (change(noise=8) - plain).std() == pytest.approx(8, rel=0.1)
     assert change(gains=(0.5, 0.5, 0.5)).mean() == pytest.approx(plain.mean() / 2, rel=0.02)
 

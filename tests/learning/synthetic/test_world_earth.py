@@ -117,18 +117,14 @@ def oblong():
     return GeoBox((150, 500), base * Affine.scale(1, 5), "EPSG:4326")
 
 
-@pytest.mark.parametrize(
-    "window", [*WHOLE.values(), turned(), oblong()], ids=[*CRS, "turned", "oblong"]
-)
+@pytest.mark.parametrize("window", [*WHOLE.values(), turned(), oblong()], ids=[*CRS, "turned", "oblong"])
 @pytest.mark.parametrize("time", [0, 1])
 def test_truth_polygons_rasterise_to_the_labels_exactly(window, time):
     truth, labels = WORLD.truth(window, time=time), WORLD.labels(window, time=time)
     assert truth.crs == window.crs
     assert truth.is_valid.all()
     pairs = zip(truth.geometry, truth.index, strict=True)
-    burnt = rasterio.features.rasterize(
-        pairs, window.shape, transform=window.affine, fill=0, dtype="int64"
-    )
+    burnt = rasterio.features.rasterize(pairs, window.shape, transform=window.affine, fill=0, dtype="int64")
     assert len(truth) > 10
     assert (burnt == labels).all()
 
@@ -299,9 +295,7 @@ def test_what_is_gone_is_gone_from_the_picture_too():
     world = World(
         7,
         change=0.3,
-        acquisitions=tuple(
-            Acquisition(time=f"{year}-06-01", sensor=plain) for year in (2020, 2021)
-        ),
+        acquisitions=tuple(Acquisition(time=f"{year}-06-01", sensor=plain) for year in (2020, 2021)),
     )
     window = world.geobox("EPSG:32632", resolution=0.4, shape=(512, 512))
     one, two = (world.render(window, time=k).astype(int) for k in (0, 1))
@@ -394,9 +388,7 @@ def test_mistakes_are_named_with_the_remedy():
         World(1, change=2)
 
 
-@pytest.mark.parametrize(
-    "module", ["chance", "earth", "descriptions", "picture", "layout", "rasterize", "shapes"]
-)
+@pytest.mark.parametrize("module", ["chance", "earth", "descriptions", "picture", "layout", "rasterize", "shapes"])
 def test_examples_of_docstrings_run(module):
     ran = doctest.testmod(importlib.import_module(f"remotesam_geo.learning.synthetic.{module}"))
     assert ran.attempted

@@ -60,9 +60,7 @@ def sam(tmp_path_factory):
     )  # fmt: skip
     folder = tmp_path_factory.mktemp("sam")
     SamModel(config).save_pretrained(folder)
-    SamImageProcessorPil(
-        size={"longest_edge": SIDE}, pad_size={"height": SIDE, "width": SIDE}
-    ).save_pretrained(folder)
+    SamImageProcessorPil(size={"longest_edge": SIDE}, pad_size={"height": SIDE, "width": SIDE}).save_pretrained(folder)
     return folder
 
 
@@ -135,9 +133,7 @@ def test_a_box_drawn_at_a_known_place_comes_back_there(segmenter, shape, monkeyp
     monkeypatch.setattr(type(segmenter.model), "__call__", draws)
     step = max(shape) / size  # one pixel of the answer, in the picture
     boxes = [(0, 0, 3 * step, 5 * step), (2 * step, 3 * step, 5 * step, 7 * step)]
-    for box, mask in zip(
-        boxes, segmenter(np.zeros((*shape, 3), np.uint8), things(*boxes)), strict=True
-    ):
+    for box, mask in zip(boxes, segmenter(np.zeros((*shape, 3), np.uint8), things(*boxes)), strict=True):
         found = Mask.of(mask).box
         for wanted, got, most in zip(box, found, (shape[1], shape[0]) * 2, strict=True):
             assert abs(min(wanted, most) - got) <= step / 2 + 1, (box, found)
@@ -240,9 +236,7 @@ def test_similarity_is_of_the_region_and_its_words(siglip):
     kept, dropped = (Similar.from_pretrained(siglip, least=cosine + off) for off in (-1e-3, 1e-3))
     assert kept(one, rgb) is None
     assert dropped(one, rgb) == "unlike its words"
-    nothing = Triplet(
-        picture=one.picture, expression="dam", mask=Mask.empty((60, 80)), kind="one-to-zero"
-    )
+    nothing = Triplet(picture=one.picture, expression="dam", mask=Mask.empty((60, 80)), kind="one-to-zero")
     assert dropped(nothing, rgb) is None
 
 
@@ -272,9 +266,7 @@ def dino(tmp_path_factory):
     )  # fmt: skip
     folder = tmp_path_factory.mktemp("dino")
     GroundingDinoForObjectDetection(config).save_pretrained(folder)
-    GroundingDinoImageProcessorPil(size={"shortest_edge": 64, "longest_edge": 96}).save_pretrained(
-        folder
-    )
+    GroundingDinoImageProcessorPil(size={"shortest_edge": 64, "longest_edge": 96}).save_pretrained(folder)
     words = {
         "[PAD]": 0,
         "[UNK]": 1,
@@ -328,9 +320,7 @@ def test_detected_boxes_come_back_where_they_are_and_with_their_names(dino, monk
 
 def test_an_expression_is_drawn_by_its_one_box(dino, monkeypatch):
     finder = DetectedThings.from_pretrained(dino)
-    found = {
-        "the red ship": [(0, 0.5, (10.0, 5.0, 30.0, 25.0)), (0, 0.36, (60.0, 5.0, 80.0, 25.0))]
-    }
+    found = {"the red ship": [(0, 0.5, (10.0, 5.0, 30.0, 25.0)), (0, 0.36, (60.0, 5.0, 80.0, 25.0))]}
     found["the tank"] = [(0, 0.5, (10.0, 5.0, 30.0, 25.0)), (0, 0.49, (60.0, 5.0, 80.0, 25.0))]
     found["the ship 2 m"] = [(0, 0.5, (10.0, 5.0, 30.0, 25.0)), (0, 0.49, (11.0, 5.0, 30.0, 25.0))]
 
@@ -374,9 +364,7 @@ def test_what_is_missing_is_said(kind, tmp_path):
         kind.from_pretrained("some/model")
     with pytest.raises(InputError, match="40 digits"):
         kind.from_pretrained("some/model", revision="main")
-    with pytest.raises(
-        ModelError, match=r"a size not known here from huggingface.co/some/model at a{40}"
-    ):
+    with pytest.raises(ModelError, match=r"a size not known here from huggingface.co/some/model at a{40}"):
         kind.from_pretrained("some/model", revision="a" * 40, local_files_only=True)
     with pytest.raises(ModelError, match=rf"{re.escape(str(tmp_path))}.*safetensors"):
         kind.from_pretrained(tmp_path)
@@ -387,9 +375,7 @@ def test_the_pinned_commit_is_what_would_be_downloaded(kind, monkeypatch, tmp_pa
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     repository = kind.from_pretrained.__defaults__ or kind.from_pretrained.__func__.__defaults__
     pin = PINNED[repository[0]]
-    with pytest.raises(
-        ModelError, match=rf"about {pin.megabytes:,} MB.*{pin.revision}.*--local-dir"
-    ):
+    with pytest.raises(ModelError, match=rf"about {pin.megabytes:,} MB.*{pin.revision}.*--local-dir"):
         kind.from_pretrained(local_files_only=True)
 
 

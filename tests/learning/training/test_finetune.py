@@ -176,9 +176,7 @@ def test_light_changes_only_where_no_colour_is_asked():
     mask = Mask.of_box((2, 2, 9, 9), (32, 32))
     for text, kept in (("the red roof", True), ("the roof", False), ("the dark-grey roof", True)):
         one = Triplet(picture=Picture.of("a", rgb), expression=text, mask=mask, kind="one-to-one")
-        source = TripletSource(
-            [one], 32, pictures=1, questions=1, augment=Augment(flip=False, turn=False)
-        )
+        source = TripletSource([one], 32, pictures=1, questions=1, augment=Augment(flip=False, turn=False))
         changed = [not (source.batch(step).pictures[0] == rgb).all() for step in range(4)]
         assert any(changed) != kept
     assert {"red", "dark"} <= COLOURS
@@ -231,9 +229,7 @@ def test_chips_cover_a_picture_and_each_shows_its_part_of_a_thing():
 
 # --- the loop's new choices -----------------------------------------------------------------------
 
-PLAIN = replace(
-    QUICK, auxiliary=0.0, visual_steps=0, ema=0.0, clip=0.0, planes={}, coordinates=False
-)
+PLAIN = replace(QUICK, auxiliary=0.0, visual_steps=0, ema=0.0, clip=0.0, planes={}, coordinates=False)
 
 
 def gradients(config, batches):
@@ -300,15 +296,11 @@ def run(folder, config, **more):
 
 def test_frozen_parts_stay_to_the_bit(tmp_path):
     before = small_model(small_processor()).state_dict()
-    after = run(
-        tmp_path, replace(PLAIN, freeze=("text_encoder", "classifier"), steps=4)
-    ).state_dict()
+    after = run(tmp_path, replace(PLAIN, freeze=("text_encoder", "classifier"), steps=4)).state_dict()
     for name, value in before.items():
         if name.startswith(("text_encoder", "classifier")):
             assert torch.equal(after[name], value), name
-    assert not torch.equal(
-        before["backbone.patch_embed.proj.weight"], after["backbone.patch_embed.proj.weight"]
-    )
+    assert not torch.equal(before["backbone.patch_embed.proj.weight"], after["backbone.patch_embed.proj.weight"])
     with pytest.raises(InputError, match="no part"):
         run(tmp_path / "other", replace(PLAIN, freeze=("head",)))
 
@@ -378,9 +370,7 @@ def test_adapters_learn_two_pictures_and_resume_bit_for_bit(tmp_path):
     )  # fmt: skip
 
     def tuned(folder, config):
-        return train(
-            folder, config=config, model=small_model(processor), processor=processor, source=One(1)
-        )
+        return train(folder, config=config, model=small_model(processor), processor=processor, source=One(1))
 
     tuned(tmp_path / "straight", config)
     first, *_, last = Log.lines(tmp_path / "straight" / "log.jsonl")
@@ -458,9 +448,7 @@ def test_training_ends_early_with_its_best_weights_also_after_a_break(tmp_path, 
         with pytest.raises(OSError, match="killed"):
             run(tmp_path / "broken", config)
     assert same(run(tmp_path / "broken", config).state_dict(), straight.state_dict())
-    assert same(
-        run(tmp_path / "broken", config).state_dict(), straight.state_dict()
-    )  # and asked again
+    assert same(run(tmp_path / "broken", config).state_dict(), straight.state_dict())  # and asked again
 
 
 def test_a_checkpoint_from_before_these_choices_is_gone_on_with(tmp_path):
@@ -518,9 +506,7 @@ torch.save(found, sys.argv[2] + "." + sys.argv[3])
 
 def test_two_processes_give_the_gradient_of_one_with_the_doubled_batch(tmp_path):
     here = Path(__file__)
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join([str(here.parents[2]), os.environ.get("PYTHONPATH", "")])
-    }
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(here.parents[2]), os.environ.get("PYTHONPATH", "")])}
     workers = [
         subprocess.Popen(
             [sys.executable, "-c", WORKER, str(here.parent), str(tmp_path / "meet"), str(rank)],
@@ -581,9 +567,7 @@ def asked(text, kind="one-to-one", name="a"):
 def test_new_words_are_those_that_mean_something_frequent_ones_first():
     some = [asked("the bridge or dam"), asked("the dam", name="b"), asked("a zebra", "one-to-zero")]
     processor = small_processor(spare=3)
-    with pytest.warns(
-        RemoteSAMWarning, match=r"4 words are new and there is room for 3: or \.\.\."
-    ):
+    with pytest.warns(RemoteSAMWarning, match=r"4 words are new and there is room for 3: or \.\.\."):
         found = new_words(processor, some)
     assert found == ("dam", "the", "bridge")
     wider = with_words(processor, found)
@@ -591,9 +575,7 @@ def test_new_words_are_those_that_mean_something_frequent_ones_first():
     before, after = (one.tokenize(WORDS[4:]).input_ids for one in (processor, wider))
     assert (before == after).all()
     assert new_words(wider, [asked("bridge")]) == ()
-    assert (
-        new_words(RemoteSAMProcessor(), [asked("an unheardof dam")]) == ()
-    )  # knows parts of words
+    assert new_words(RemoteSAMProcessor(), [asked("an unheardof dam")]) == ()  # knows parts of words
     with pytest.raises(ModelError, match="knows 11 words"):
         with_words(wider, ["more"])
 
@@ -608,8 +590,7 @@ def test_a_run_that_learns_words_keeps_them(beginning, tmp_path):
     processor = RemoteSAMProcessor.from_pretrained(tuned.folder)
     assert processor.tokenize("tank").input_ids[0, 1] == len(WORDS) + 1
     rows = [
-        RemoteSAMModel.from_pretrained(folder).get_input_embeddings().weight
-        for folder in (beginning, tuned.folder)
+        RemoteSAMModel.from_pretrained(folder).get_input_embeddings().weight for folder in (beginning, tuned.folder)
     ]
     learned = (rows[0] - rows[1]).abs().amax(1) > 1e-4  # decay alone moves them less
     assert learned.nonzero().flatten().tolist() == [2, 3, 4, len(WORDS), len(WORDS) + 1]
@@ -659,9 +640,7 @@ def test_the_command_killed_goes_on_bit_for_bit(store, beginning, tmp_path, caps
         "--learning-rate", "1e-3", "--pictures", "2", "--threads", "1",
     ]  # fmt: skip
     environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(
-            [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")]
-        )
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")])
     }
     child = subprocess.run(
         [sys.executable, "-c", KILLED, str(tmp_path / "killed"), *options],
@@ -676,10 +655,7 @@ def test_the_command_killed_goes_on_bit_for_bit(store, beginning, tmp_path, caps
     finally:
         torch.set_num_threads(threads)
     assert "after" in capsys.readouterr().out
-    weights = [
-        (tmp_path / name / "model" / "model.safetensors").read_bytes()
-        for name in ("killed", "straight")
-    ]
+    weights = [(tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("killed", "straight")]
     assert weights[0] == weights[1]
 
 
@@ -703,9 +679,7 @@ def test_nwpu_vhr_10_end_to_end_in_its_layout(tmp_path, capsys):
     assert [Path(one.picture.name).stem for one in (*own, *held_out)] == ["003", "006", "005"]
     threads = torch.get_num_threads()
     try:
-        reports = script.main(
-            [str(tmp_path / "data"), str(tmp_path / "run"), "--steps", "1", "--pictures", "1"]
-        )
+        reports = script.main([str(tmp_path / "data"), str(tmp_path / "run"), "--steps", "1", "--pictures", "1"])
     finally:
         torch.set_num_threads(threads)
     assert set(reports) == {"untrained", "tiny", "fine-tuned"}

@@ -19,9 +19,7 @@ from tests.campaign import CASES
 from tests.learning.datasets.test_hostile_files import flipped
 from tests.learning.training.test_training import Squares, same, small_model, small_processor
 
-CONFIG = TrainConfig(
-    steps=6, learning_rate=2e-3, dice="expression", ema=0.9, checkpoint_every=2, validate_every=3
-)
+CONFIG = TrainConfig(steps=6, learning_rate=2e-3, dice="expression", ema=0.9, checkpoint_every=2, validate_every=3)
 CPU = torch.device("cpu")
 
 
@@ -47,9 +45,7 @@ def run(folder, config=CONFIG, **source):
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.2
-    return train(
-        folder, config=config, model=model, processor=processor, source=Chance(1, **source)
-    )
+    return train(folder, config=config, model=model, processor=processor, source=Chance(1, **source))
 
 
 WORKER = """
@@ -90,10 +86,7 @@ def test_each_of_two_processes_draws_on_where_it_was(tmp_path):
         ends = [torch.load(folder / name, weights_only=True) for folder in (straight, broken)]
         assert same(*ends), name
     told = [
-        [
-            {k: v for k, v in line.items() if k != "seconds"}
-            for line in Log.lines(folder / "log.jsonl")
-        ]
+        [{k: v for k, v in line.items() if k != "seconds"} for line in Log.lines(folder / "log.jsonl")]
         for folder in (straight, broken)
     ]
     assert told[0] == told[1]

@@ -132,9 +132,7 @@ def test_turning_changes_words_of_place():
         if left is None:
             continue
         mirrored = tiny.turned(view, 4)
-        right = next(
-            e for e in expressions(mirrored) if e.text == left.text.replace("leftmost", "rightmost")
-        )
+        right = next(e for e in expressions(mirrored) if e.text == left.text.replace("leftmost", "rightmost"))
         assert right.ids == left.ids
         return
     pytest.fail("no scene had a leftmost object")
@@ -240,9 +238,7 @@ def test_the_shipped_weights_give_what_the_card_says(shipped):
 
 def test_unknown_words_neither_crash_nor_match(shipped):
     engine, processor = InferenceEngine(shipped), tiny.processor()
-    tokens = processor.tokenize(
-        ["zxqj in the image", "platypus", "the blue platypus", "\u00e9\u00e9"]
-    )
+    tokens = processor.tokenize(["zxqj in the image", "platypus", "the blue platypus", "\u00e9\u00e9"])
     text = engine.encode(tokens.input_ids, tokens.attention_mask)
     found = 0.0
     for seed in range(tiny.EXAM_SEEDS, tiny.EXAM_SEEDS + 6):

@@ -56,9 +56,7 @@ def small_processor(spare: int = 0) -> RemoteSAMProcessor:
     )
     tokenizer = Tokenizer(WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token=WORDS[1]))
     tokenizer.pre_tokenizer = Whitespace()
-    tokenizer.post_processor = TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
+    tokenizer.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
     return RemoteSAMProcessor(config, tokenizer=tokenizer)
 
 
@@ -144,9 +142,7 @@ run(Path(sys.argv[1]), replace(QUICK, steps=int(sys.argv[3])))
 def run_and_die(folder: Path, *, steps: int, at: int) -> None:
     """A run in a process of its own, which kills itself when it asks for the batch of step `at`."""
     here = Path(__file__)
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join([str(here.parents[2]), os.environ.get("PYTHONPATH", "")])
-    }
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(here.parents[2]), os.environ.get("PYTHONPATH", "")])}
     options = [str(folder), str(here.parent), str(steps), str(at)]
     child = subprocess.run([sys.executable, "-c", CHILD, *options], env=environment, check=False)
     assert child.returncode == -signal.SIGKILL
@@ -175,10 +171,7 @@ def test_a_killed_run_resumes_bit_for_bit(tmp_path):
     finally:
         torch.set_num_threads(threads)
     assert same(resumed.state_dict(), straight.state_dict())
-    ends = [
-        read_checkpoint(tmp_path / name / "checkpoint.pt", torch.device("cpu"))
-        for name in ("killed", "straight")
-    ]
+    ends = [read_checkpoint(tmp_path / name / "checkpoint.pt", torch.device("cpu")) for name in ("killed", "straight")]
     assert same(*ends)
 
     def told(name):
@@ -289,9 +282,7 @@ def test_sharing_the_prefix_changes_no_answer():
     model = small_model(processor).eval()
     ready = inputs(Squares(3).batch(0), processor, torch.device("cpu"))
     logits = shared_logits(model, ready.pixels, ready.input_ids, ready.attention_mask)
-    logits = torch.nn.functional.interpolate(
-        logits, (SIDE, SIDE), mode="bilinear", align_corners=True
-    )
+    logits = torch.nn.functional.interpolate(logits, (SIDE, SIDE), mode="bilinear", align_corners=True)
     plain = model(ready.pixels.repeat_interleave(3, 0), ready.input_ids, ready.attention_mask)
     torch.testing.assert_close(logits, plain.logits, atol=1e-4, rtol=1e-4)
 
@@ -305,13 +296,9 @@ def test_sharing_the_prefix_changes_no_gradient():
         pixels = ready.pixels.double()
         if shared:
             logits = shared_logits(model, pixels, ready.input_ids, ready.attention_mask)
-            logits = torch.nn.functional.interpolate(
-                logits, (SIDE, SIDE), mode="bilinear", align_corners=True
-            )
+            logits = torch.nn.functional.interpolate(logits, (SIDE, SIDE), mode="bilinear", align_corners=True)
         else:
-            logits = model(
-                pixels.repeat_interleave(3, 0), ready.input_ids, ready.attention_mask
-            ).logits
+            logits = model(pixels.repeat_interleave(3, 0), ready.input_ids, ready.attention_mask).logits
         segmentation_loss(logits, ready.masks).backward()
         gradients.append({n: p.grad for n, p in model.named_parameters() if p.grad is not None})
     assert gradients[0].keys() == gradients[1].keys()
@@ -326,9 +313,7 @@ def test_the_inner_heads_reach_every_stage_and_nothing_of_the_text():
     ready = inputs(Squares(3).batch(0), processor, torch.device("cpu"))
     heads(visual_taps(model, ready.pixels), ready.planes).backward()
     with_gradient = {n for n, p in model.named_parameters() if p.grad is not None}
-    assert all(
-        f"backbone.layers.{stage}.blocks.0.mlp.fc1.weight" in with_gradient for stage in range(4)
-    )
+    assert all(f"backbone.layers.{stage}.blocks.0.mlp.fc1.weight" in with_gradient for stage in range(4))
     assert not any("text_encoder" in n or "fusion" in n for n in with_gradient)
 
 
@@ -378,9 +363,7 @@ def test_norms_and_position_biases_are_not_decayed():
 
     model = small_model(small_processor())
     names = {id(p): n for n, p in model.named_parameters()}
-    decayed, free = (
-        {names[id(p)] for p in group["params"]} for group in _parameter_groups(model, None, 0.01)
-    )
+    decayed, free = ({names[id(p)] for p in group["params"]} for group in _parameter_groups(model, None, 0.01))
     assert not decayed & free
     assert decayed | free == set(names.values())
     assert all("norm" not in n and "bias" not in n for n in decayed)

@@ -58,9 +58,7 @@ def maps(shape, seed, moments=1, expressions=3):
     return codes
 
 
-def added(
-    codes, zones, grid, moments=ONCE, *, order=None, skip=(), prompts=(SHIP, TANK), members=MEMBERS
-):
+def added(codes, zones, grid, moments=ONCE, *, order=None, skip=(), prompts=(SHIP, TANK), members=MEMBERS):
     sums = ZoneSums(zones=zones, grid=grid, prompts=prompts, moments=moments)
     blocks = grid.blocks[0] * grid.blocks[1]
     errands = [pair for pair in product(range(len(moments)), range(blocks)) if pair not in skip]
@@ -82,9 +80,7 @@ def found(codes, prompts=(SHIP, TANK), members=MEMBERS, moments=ONCE):
     ):
         joiner = Joiner(grid)
         joined = maps_then[list(own)].max(axis=0)
-        parts = [
-            *joiner.add(grid.block_at(0), extract(joined, grid.raster, threshold=prompt.threshold))
-        ]
+        parts = [*joiner.add(grid.block_at(0), extract(joined, grid.raster, threshold=prompt.threshold))]
         parts += list(joiner.finish())
         if parts:
             tables = [part.table for part in parts]
@@ -126,9 +122,7 @@ def test_sums_equal_those_of_the_whole_map_for_any_cut_and_order(seed, window, b
     for moment, index in skip:
         codes[moment][:, *grid.block_at(index).core.within(grid.raster)] = NO_DATA
     painted = labels(zones, whole(box))
-    for moment, (number, (prompt, own)) in product(
-        range(2), enumerate(zip((SHIP, TANK), MEMBERS, strict=True))
-    ):
+    for moment, (number, (prompt, own)) in product(range(2), enumerate(zip((SHIP, TANK), MEMBERS, strict=True))):
         codes_then, got = codes[moment][list(own)].max(axis=0), sums.tallies[moment][number]
         for zone in range(len(shapes)):
             pixels = codes_then[painted == zone + 1]
@@ -155,9 +149,7 @@ def test_fractions_count_what_lies_outside_the_raster():
 def test_zones_too_small_for_a_pixel_are_announced_and_count_what_lies_in_them():
     """An object whose point lies in one is counted there all the same, so that counts sum to the total."""
     box = geobox(10, 10)
-    tiny = in_pixels(
-        [shapely.box(0, 0, 10, 4), shapely.box(7, 7, 7.2, 7.2)], box, {"name": ["a", "b"]}
-    )
+    tiny = in_pixels([shapely.box(0, 0, 10, 4), shapely.box(7, 7, 7.2, 7.2)], box, {"name": ["a", "b"]})
     zones = place_zones(tiny.set_index("name"), box)
     codes = np.zeros((1, 1, 10, 10), np.uint8)
     with pytest.warns(RemoteSAMWarning, match=r"1 zones, the first 'b', .* no pixel"):
@@ -182,9 +174,7 @@ def test_zones_too_small_for_a_pixel_are_announced_and_count_what_lies_in_them()
             prompts=(TANK,),
             members=((0,),),
         )
-    counts = count_frame(
-        [sums], [found(codes, (TANK,), ((0,),))], ["tank"], view="map", run_id="r"
-    )["count"]
+    counts = count_frame([sums], [found(codes, (TANK,), ((0,),))], ["tank"], view="map", run_id="r")["count"]
     assert counts.tolist() == [0, 1]
 
 
@@ -299,9 +289,7 @@ def test_north_is_known_on_any_grid():
         zones = core_zones(Grid(shape=turned.shape.yx, window=200, overlap=0), turned)
         assert (north(zones)[0] + 90) % 360 - 90 == pytest.approx(expected, abs=0.1)
     south = GeoBox.from_bbox((-50, -2000000, 50, -1999900), crs="EPSG:3031", resolution=1)
-    assert north(core_zones(Grid(shape=(100, 100), window=200, overlap=0), south))[
-        0
-    ] == pytest.approx(180, abs=0.1)
+    assert north(core_zones(Grid(shape=(100, 100), window=200, overlap=0), south))[0] == pytest.approx(180, abs=0.1)
 
 
 @pytest.mark.filterwarnings("ignore:.*hold the middle of no pixel")
@@ -313,9 +301,7 @@ def test_zones_that_partition_an_area_sum_to_its_total(seed, n, aligned):
     rng = np.random.default_rng(seed)
     cuts = np.sort(rng.integers(1, 80, n)) / 2 if aligned else np.sort(rng.uniform(0, 40, n))
     edges = np.unique([-1, *cuts, 41])
-    cells = [
-        shapely.box(x0, y0, x1, y1) for x0, x1 in pairwise(edges) for y0, y1 in pairwise(edges)
-    ]
+    cells = [shapely.box(x0, y0, x1, y1) for x0, x1 in pairwise(edges) for y0, y1 in pairwise(edges)]
     shapes = np.array(cells)
     zones = Zones(frame=gpd.GeoDataFrame(), shapes=shapes, size=shapely.area(shapes), geobox=box)
     codes = noise((40, 40), seed, 0.3)[None, None]
@@ -332,12 +318,8 @@ def test_zones_that_partition_an_area_sum_to_its_total(seed, n, aligned):
         )
     frame = in_pixels(shapes, box)
     placed = place_zones(frame, box)
-    sums = added(
-        codes, placed, Grid(shape=(40, 40), window=17, overlap=0), prompts=(TANK,), members=((0,),)
-    )
-    counted = count_frame(
-        [sums], [found(codes, (TANK,), ((0,),))], ["tank"], view="map", run_id="r"
-    )
+    sums = added(codes, placed, Grid(shape=(40, 40), window=17, overlap=0), prompts=(TANK,), members=((0,),))
+    counted = count_frame([sums], [found(codes, (TANK,), ((0,),))], ["tank"], view="map", run_id="r")
     assert counted["count"].sum() == total
 
 
@@ -385,12 +367,8 @@ def test_classify_equals_the_rule_for_pictures(seed):
     codes = rng.integers(0, 160, (1, 2, 6, 6)).astype(np.uint8)
     prompts = tuple(Prompt(label=name, expressions=(name,)) for name in "ab")
     zones = place_zones(in_pixels([shapely.box(0, 0, 6, 3), shapely.box(0, 3, 6, 6)], box), box)
-    sums = added(
-        codes, zones, Grid(shape=(6, 6), window=6, overlap=0), prompts=prompts, members=((0,), (1,))
-    )
+    sums = added(codes, zones, Grid(shape=(6, 6), window=6, overlap=0), prompts=prompts, members=((0,), (1,)))
     table = classify_frame([sums], ["a", "b"], view="map", run_id="r")
-    scores = np.stack(
-        [decode(codes[0, :, :3]).max(axis=(1, 2)), decode(codes[0, :, 3:]).max(axis=(1, 2))], axis=1
-    )
+    scores = np.stack([decode(codes[0, :, :3]).max(axis=(1, 2)), decode(codes[0, :, 3:]).max(axis=(1, 2))], axis=1)
     expected = ["ab"[at] if at >= 0 else None for at in best_label(scores.astype(np.float64))]
     assert table["label"].where(table["label"].notna(), None).tolist() == expected

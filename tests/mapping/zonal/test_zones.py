@@ -22,9 +22,7 @@ UTM = "EPSG:32633"
 
 
 def geobox(height=40, width=50, *, crs=UTM, left=500000.0, top=5000000.0, size=1.0):
-    return GeoBox.from_bbox(
-        (left, top - height * size, left + width * size, top), crs=crs, shape=(height, width)
-    )
+    return GeoBox.from_bbox((left, top - height * size, left + width * size, top), crs=crs, shape=(height, width))
 
 
 def in_pixels(shapes, box, frame=None):
@@ -52,9 +50,7 @@ def labels(zones, box):
 def holds(polygon, x, y):
     """Whether a polygon holds a point, in exact arithmetic: borders belong to what is right of them or below."""
     inside = False
-    for ring in [
-        ring for part in shapely.get_parts(polygon) for ring in (part.exterior, *part.interiors)
-    ]:
+    for ring in [ring for part in shapely.get_parts(polygon) for ring in (part.exterior, *part.interiors)]:
         points = [(Fraction(px), Fraction(py)) for px, py in ring.coords]
         for (x0, y0), (x1, y1) in pairwise(points):
             if (y0 <= y) != (y1 <= y) and x0 + (y - y0) * (x1 - x0) / (y1 - y0) <= x:
@@ -76,9 +72,7 @@ def triangulations(draw):
 @settings(max_examples=30, deadline=None)
 @given(triangulations())
 def test_a_pixel_belongs_to_the_zone_that_holds_its_centre(parts):
-    zones = Zones(
-        frame=gpd.GeoDataFrame(), shapes=parts, size=shapely.area(parts), geobox=geobox(12, 13)
-    )
+    zones = Zones(frame=gpd.GeoDataFrame(), shapes=parts, size=shapely.area(parts), geobox=geobox(12, 13))
     box = whole(zones.geobox)
     painted = labels(zones, box)
     for y in range(box.bottom):
@@ -115,9 +109,7 @@ def test_zones_cover_what_gdal_paints(seed):
 
 
 @settings(max_examples=40, deadline=None)
-@given(
-    st.integers(0, 999), st.tuples(*[st.integers(0, 44)] * 2), st.tuples(*[st.integers(1, 30)] * 2)
-)
+@given(st.integers(0, 999), st.tuples(*[st.integers(0, 44)] * 2), st.tuples(*[st.integers(1, 30)] * 2))
 def test_any_part_of_the_raster_is_painted_as_the_whole(seed, corner, size):
     """Also where zones overlap by slivers."""
     shapes = shapely.buffer(parcels(seed), 0.04)
@@ -129,9 +121,7 @@ def test_any_part_of_the_raster_is_painted_as_the_whole(seed, corner, size):
         bottom=min(50, corner[0] + size[0]),
         right=min(50, corner[1] + size[1]),
     )
-    np.testing.assert_array_equal(
-        labels(zones, part), labels(zones, whole(box))[part.within(whole(box))]
-    )
+    np.testing.assert_array_equal(labels(zones, part), labels(zones, whole(box))[part.within(whole(box))])
 
 
 def centres(box, crs):
@@ -191,9 +181,7 @@ AROUND = [  # the same two neighbours, as people write them across the antimerid
     [shapely.box(179.9, -17.05, 180.02, -16.95), shapely.box(180.02, -17.05, 180.1, -16.95)],
     [shapely.box(-180.1, -17.05, -179.98, -16.95), shapely.box(-179.98, -17.05, -179.9, -16.95)],
     [
-        shapely.MultiPolygon(
-            [shapely.box(179.9, -17.05, 180, -16.95), shapely.box(-180, -17.05, -179.98, -16.95)]
-        ),
+        shapely.MultiPolygon([shapely.box(179.9, -17.05, 180, -16.95), shapely.box(-180, -17.05, -179.98, -16.95)]),
         shapely.box(-179.98, -17.05, -179.9, -16.95),
     ],
 ]
@@ -217,9 +205,7 @@ def test_zones_are_whole_across_the_antimeridian(shapes, crs, left, top, size):
     x, y = centres(box, "EPSG:4326")
     x = np.where(x < 0, x + 360, x)
     rows = (y > -17.05) & (y < -16.95)
-    expected = np.select(
-        [rows & (x > 179.9) & (x < 180.02), rows & (x > 180.02) & (x < 180.1)], [1, 2]
-    )
+    expected = np.select([rows & (x > 179.9) & (x < 180.02), rows & (x > 180.02) & (x < 180.1)], [1, 2])
     assert (expected == 1).sum() > 100
     assert (painted != expected).mean() < 0.003  # middles on the borders themselves
     np.testing.assert_array_equal(
@@ -231,18 +217,13 @@ def test_zones_are_whole_across_the_antimeridian(shapes, crs, left, top, size):
 def test_zones_larger_than_the_crs_can_hold_are_cut_but_keep_their_size():
     box = geobox(50, 50, size=10.0)
     half = shapely.box(-180, -90, 15, 90)
-    zones = place_zones(
-        gpd.GeoDataFrame(geometry=[half, shapely.box(15, -90, 180, 90)], crs="EPSG:4326"), box
-    )
+    zones = place_zones(gpd.GeoDataFrame(geometry=[half, shapely.box(15, -90, 180, 90)], crs="EPSG:4326"), box)
     painted = labels(zones, whole(box))
     assert (painted[:, :-1] <= painted[:, 1:]).all()
     assert (painted > 0).all()
     far = gpd.GeoDataFrame(geometry=[half, shapely.box(170, -50, 175, -45)], crs="EPSG:4326")
     zones = place_zones(far, box)
-    assert (
-        shapely.is_empty(zones.shapes).tolist() == [False, True]
-        or len(zones.touching(whole(box))) == 1
-    )
+    assert shapely.is_empty(zones.shapes).tolist() == [False, True] or len(zones.touching(whole(box))) == 1
     assert zones.outside[0] > 1e9  # half the Earth in pixels of 100 m2
 
 

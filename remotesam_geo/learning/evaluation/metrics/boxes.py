@@ -139,8 +139,7 @@ class DetectionScore:
         """
         box = (4, 2) if self.oriented else (4,)
         found, true = (
-            np.asarray(boxes, np.float64).reshape(-1, *box) if len(boxes) == 0 else boxes
-            for boxes in (found, true)
+            np.asarray(boxes, np.float64).reshape(-1, *box) if len(boxes) == 0 else boxes for boxes in (found, true)
         )
         if found.shape[1:] != box or true.shape[1:] != box or len(score) != len(found):
             raise InputError(
@@ -262,9 +261,7 @@ class GroundingScore:
 
     def add(self, place: int, found: Sequence[float] | None, true: Sequence[float]) -> None:
         """One expression, by its place in the data set: the box found, if any, and the true one."""
-        iou = (
-            None if found is None else float(box_ious(_as_one_box(found), _as_one_box(true))[0, 0])
-        )
+        iou = None if found is None else float(box_ious(_as_one_box(found), _as_one_box(true))[0, 0])
         if place in self._ious:
             raise InputError(f"the expression {place} was counted already")
         self._ious[place] = iou

@@ -81,15 +81,11 @@ class CaptionScore:
 
 def _phrase_counts(words: Sequence[str]) -> Counter[Phrase]:
     return Counter(
-        tuple(words[start : start + n])
-        for n in range(1, LONGEST + 1)
-        for start in range(len(words) - n + 1)
+        tuple(words[start : start + n]) for n in range(1, LONGEST + 1) for start in range(len(words) - n + 1)
     )
 
 
-def _cider_likeness(
-    words: Sequence[str], reference: Sequence[str], rare: dict[Phrase, float], unseen: float
-) -> float:
+def _cider_likeness(words: Sequence[str], reference: Sequence[str], rare: dict[Phrase, float], unseen: float) -> float:
     """Ten times the mean over lengths of the clipped cosine, damped by the difference in length."""
     weights = [
         {phrase: n * rare.get(phrase, unseen) for phrase, n in _phrase_counts(text).items()}
@@ -97,15 +93,10 @@ def _cider_likeness(
     ]
     total = []
     for length in range(1, LONGEST + 1):
-        one, other = (
-            {phrase: weight for phrase, weight in of.items() if len(phrase) == length}
-            for of in weights
-        )
+        one, other = ({phrase: weight for phrase, weight in of.items() if len(phrase) == length} for of in weights)
         norms = [math.sqrt(math.fsum(w * w for w in of.values())) for of in (one, other)]
         common = math.fsum(
-            min(weight, other[phrase]) * other[phrase]
-            for phrase, weight in one.items()
-            if phrase in other
+            min(weight, other[phrase]) * other[phrase] for phrase, weight in one.items() if phrase in other
         )
         total.append(common / (norms[0] * norms[1]) if all(norms) else 0.0)
     # The published measure takes for a text's length its number of pairs of words.

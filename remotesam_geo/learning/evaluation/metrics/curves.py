@@ -113,14 +113,10 @@ class ChanceCounts:
         """Expected calibration error: mean distance of probability and share of truth, weighed by pixels."""
         rows = self.calibration(bins)
         whole = sum(pixels for _, _, pixels in rows)
-        return ratio(
-            float(sum(pixels * abs(chance - share) for chance, share, pixels in rows)), whole
-        )
+        return ratio(float(sum(pixels * abs(chance - share) for chance, share, pixels in rows)), whole)
 
 
-def chance_counts(
-    prob: Map, truth: NDArray[np.bool_], known: NDArray[np.bool_] | None = None
-) -> ChanceCounts:
+def chance_counts(prob: Map, truth: NDArray[np.bool_], known: NDArray[np.bool_] | None = None) -> ChanceCounts:
     """Count one map's pixels.
 
     Args:
@@ -136,15 +132,10 @@ def chance_counts(
         (0.525, 0.5)
     """
     if prob.shape != truth.shape:
-        raise InputError(
-            f"the map has the shape {prob.shape}, the truth {truth.shape}: bring both to one size"
-        )
+        raise InputError(f"the map has the shape {prob.shape}, the truth {truth.shape}: bring both to one size")
     codes = prob if prob.dtype == np.uint8 else encode(prob)
     answered = codes <= FULL
     if known is not None:
         answered &= known
-    rows = (
-        np.bincount(codes[answered & which], minlength=FULL + 1).astype(np.int64)
-        for which in (truth, ~truth)
-    )
+    rows = (np.bincount(codes[answered & which], minlength=FULL + 1).astype(np.int64) for which in (truth, ~truth))
     return ChanceCounts(true=next(rows), false=next(rows))

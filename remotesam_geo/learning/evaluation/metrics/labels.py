@@ -65,8 +65,7 @@ class MultiLabelScore:
         whole = _confusion_scores(sum(self._cells.values(), np.zeros((2, 2), np.int64)))
         pictures = self._overlaps.total()
         overlap = math.fsum(
-            times * (common / every if every else 1.0)
-            for (common, every), times in sorted(self._overlaps.items())
+            times * (common / every if every else 1.0) for (common, every), times in sorted(self._overlaps.items())
         )
         return Scores(
             overall={
@@ -128,10 +127,7 @@ class SingleLabelScore:
 
     def scores(self) -> Scores:
         """Accuracy, its mean over labels, and the confusion with a column for no answer."""
-        confusion = {
-            true: {found: self._pairs[true, found] for found in (*self.labels, NONE)}
-            for true in self.labels
-        }
+        confusion = {true: {found: self._pairs[true, found] for found in (*self.labels, NONE)} for true in self.labels}
         by_class = {}
         for label, row in confusion.items():
             true, found = sum(row.values()), sum(other[label] for other in confusion.values())
@@ -193,9 +189,7 @@ class CountingScore:
         return {
             "accuracy": ratio(sum(n for f, t, n in rows if f == t), count),
             "mean error": ratio(sum(n * abs(f - t) for f, t, n in rows), count),
-            "root mean square error": math.sqrt(
-                ratio(sum(n * (f - t) ** 2 for f, t, n in rows), count)
-            ),
+            "root mean square error": math.sqrt(ratio(sum(n * (f - t) ** 2 for f, t, n in rows), count)),
             "bias": ratio(sum(n * (f - t) for f, t, n in rows), count),
             "count": count,
         }

@@ -43,17 +43,13 @@ class ReferringScore:
     def add(self, found: Bools, truth: Bools) -> None:
         """One expression's answer and truth, both H x W."""
         if found.shape != truth.shape:
-            raise InputError(
-                f"the answer has the shape {found.shape}, the truth {truth.shape}: bring both to one size"
-            )
+            raise InputError(f"the answer has the shape {found.shape}, the truth {truth.shape}: bring both to one size")
         self.add_counts(int((found & truth).sum()), int((found | truth).sum()))
 
     def add_counts(self, intersection: int, union: int) -> None:
         """One expression, of which the pixels were counted already."""
         if not 0 <= intersection <= union:
-            raise InputError(
-                f"{intersection} pixels in common of {union} in all: give 0 <= intersection <= union"
-            )
+            raise InputError(f"{intersection} pixels in common of {union} in all: give 0 <= intersection <= union")
         self._intersections.append(intersection)
         self._unions.append(union)
 
@@ -64,10 +60,7 @@ class ReferringScore:
 
     def scores(self) -> Scores:
         """Overall IoU (sum of intersections over sum of unions), mIoU, Pr@0.5 to 0.9, all in 0..1."""
-        ious = [
-            i / u if u else self.empty
-            for i, u in zip(self._intersections, self._unions, strict=True)
-        ]
+        ious = [i / u if u else self.empty for i, u in zip(self._intersections, self._unions, strict=True)]
         overall = {
             "oIoU": ratio(sum(self._intersections), sum(self._unions)),
             "mIoU": mean(ious),
@@ -120,9 +113,7 @@ class SemanticScore:
     def add(self, found: NDArray[np.integer], truth: NDArray[np.integer]) -> None:
         """One picture's answer and truth, both H x W; pixels whose truth is `ignore` are left out."""
         if found.shape != truth.shape:
-            raise InputError(
-                f"the answer has the shape {found.shape}, the truth {truth.shape}: bring both to one size"
-            )
+            raise InputError(f"the answer has the shape {found.shape}, the truth {truth.shape}: bring both to one size")
         n = len(self.classes)
         known = np.ones(truth.shape, np.bool_) if self.ignore is None else truth != self.ignore
         rows, columns = truth[known].astype(np.int64), found[known].astype(np.int64)
@@ -138,9 +129,7 @@ class SemanticScore:
     def add_counts(self, confusion: I64) -> None:
         """One picture, of which the pixels were counted already: true class x answered class."""
         if confusion.shape != self.confusion.shape:
-            raise InputError(
-                f"a confusion of the shape {confusion.shape} for {len(self.classes)} classes"
-            )
+            raise InputError(f"a confusion of the shape {confusion.shape} for {len(self.classes)} classes")
         self.confusion += confusion
 
     def merge(self, other: "SemanticScore") -> None:

@@ -43,9 +43,7 @@ def airport(site: Site) -> None:
             if pick < 0.8:
                 variety = dice.randrange(4)
                 size = span * dice.uniform(0.86, 1.0)
-                length = size * (
-                    dice.uniform(0.8, 0.92) if variety == 2 else dice.uniform(0.95, 1.05)
-                )
+                length = size * (dice.uniform(0.8, 0.92) if variety == 2 else dice.uniform(0.95, 1.05))
                 heading = math.pi / 2 + dice.choice((0, 0, math.pi)) + dice.uniform(-0.05, 0.05)
                 s.put(
                     "airplane",
@@ -101,9 +99,7 @@ def tanks(site: Site) -> None:
             pick = dice.random()
             if bund > d * 1.3:
                 half = bund * 0.46
-                s.lay(
-                    "built-up", x - half, y + d / 2 - half, x + half, y + d / 2 + half, truth=False
-                )
+                s.lay("built-up", x - half, y + d / 2 - half, x + half, y + d / 2 + half, truth=False)
             if pick < 0.84:
                 dd = d * (1.0 if bund < d * 1.1 else dice.uniform(0.8, 1.0))
                 s.put(

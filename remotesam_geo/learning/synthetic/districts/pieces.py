@@ -82,9 +82,7 @@ def trees(
                 free_x, free_y = (max(0.0, (side - d - apart) / 2) for side in (dx, dy))
                 x = x0 + (i + 0.5) * dx + dice.uniform(-free_x, free_x)
                 y = y0 + (j + 0.5) * dy + dice.uniform(-free_y, free_y)
-                site.put(
-                    "tree", x, y, d, d, height=dice.uniform(3, 4 + d), angle=dice.uniform(0, 6.28)
-                )
+                site.put("tree", x, y, d, d, height=dice.uniform(3, 4 + d), angle=dice.uniform(0, 6.28))
 
 
 def ship(site: Site, x: float, y: float, size: float, beam: float, *, moored: bool) -> None:

@@ -59,9 +59,7 @@ def chips(
                 if things or empty:
                     content = resize(rgb[y : y + square, x : x + square], box[3])
                     picture = Picture.of(f"{stem} {x} {y}", np.ascontiguousarray(content))
-                    yield Example(
-                        picture=picture, things=things, split=example.split, source=example.source
-                    )
+                    yield Example(picture=picture, things=things, split=example.split, source=example.source)
 
 
 def starts(length: int, size: int, overlap: float) -> list[int]:
@@ -79,18 +77,11 @@ def _part_of_thing(thing: Thing, mask: Mask, box: tuple[int, int, int, int]) -> 
     """What a chip (x, y, side, side it is resized to) shows of a thing."""
     x, y, square, side = box
     whole = mask.box
-    if (
-        whole is None
-        or whole[0] >= x + square
-        or whole[1] >= y + square
-        or min(whole[2] - x, whole[3] - y) <= 0
-    ):
+    if whole is None or whole[0] >= x + square or whole[1] >= y + square or min(whole[2] - x, whole[3] - y) <= 0:
         return None  # fmt: skip
     seen = mask.pixels()[y : y + square, x : x + square]
     part = Mask.of(nearest(seen, (side, side)))
     if part.box is None:
         return None
     cut = {"cut": "yes"} if int(seen.sum()) < mask.area else {}
-    return replace(
-        thing, box=part.box, corners=None, mask=part, attributes={**thing.attributes, **cut}
-    )
+    return replace(thing, box=part.box, corners=None, mask=part, attributes={**thing.attributes, **cut})

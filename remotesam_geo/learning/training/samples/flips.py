@@ -11,9 +11,7 @@ from remotesam_geo.words import view_words
 
 __all__ = ["WAYS", "Way", "flipped", "moved"]
 
-Way = Literal[
-    "as it is", "left-right", "top-bottom", "half turn", "quarter turn", "mirrored quarter turn"
-]
+Way = Literal["as it is", "left-right", "top-bottom", "half turn", "quarter turn", "mirrored quarter turn"]
 WAYS: tuple[Way, ...] = (
     "as it is", "left-right", "top-bottom", "half turn", "quarter turn", "mirrored quarter turn",
 )  # fmt: skip

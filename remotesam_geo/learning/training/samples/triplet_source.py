@@ -156,9 +156,7 @@ class TripletSource:
             kinds=tuple(kinds for _, _, _, kinds in seen),
         )
 
-    def _one(
-        self, number: int
-    ) -> tuple[NDArray[np.uint8], tuple[str, ...], NDArray[np.uint8], tuple[str, ...]]:
+    def _one(self, number: int) -> tuple[NDArray[np.uint8], tuple[str, ...], NDArray[np.uint8], tuple[str, ...]]:
         round_, place = divmod(number, len(self._asked))
         if self._order[0] != round_:
             order = np.random.default_rng([self._seed, round_]).permutation(len(self._asked))
@@ -186,15 +184,8 @@ class TripletSource:
         possible: dict[Way, list[str]] = {}
         for way in WAYS:
             wanted = augment.turn if "quarter" in way else augment.flip or way == "as it is"
-            new = [
-                flipped(t.expression, way, relation=t.attributes.get("rule") == "relation")
-                for t in some
-            ]
-            if (
-                wanted
-                and (sure := [text for text in new if text is not None])
-                and len(sure) == len(new)
-            ):
+            new = [flipped(t.expression, way, relation=t.attributes.get("rule") == "relation") for t in some]
+            if wanted and (sure := [text for text in new if text is not None]) and len(sure) == len(new):
                 possible[way] = sure
         way = rng.choice(list(possible))
         brightness, contrast = (1 + augment.light * rng.uniform(-1, 1) for _ in range(2))
