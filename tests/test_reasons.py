@@ -129,6 +129,16 @@ def test_sizes_are_checked_before_anything_is_read():
             getattr(MODEL, verb)(coarse, {"v": "red vehicle"})
 
 
+def test_a_resolution_finer_than_the_scene_names_both():
+    scene = scene_of([], resolution=10)
+    with pytest.warns(
+        RemoteSAMWarning, match=r"resolution=2.5 of 'field' is finer .* measure 10 m: it is predicted at"
+    ):
+        MODEL.segment(scene, {"field": "green field"}, resolution=2.5)
+    for resolution in (10.0, 20, "native", "auto"):
+        assert not told(MODEL.segment, scene, {"lit": "green field"}, resolution=resolution)
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [

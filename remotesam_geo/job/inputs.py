@@ -19,7 +19,6 @@ from remotesam_geo.scenes import ReadPolicy, Recipe, load, open_raster
 from remotesam_geo.scenes.recipe import policy_of
 from remotesam_geo.words import CLASS_TEMPLATE, Prompt, PromptLike, ResolutionLike, parse_prompts
 
-from .models import JobModel
 from .plan import LARGEST_BLOCK, prompt_to_json
 from .source_recipe import open_store
 
@@ -120,16 +119,16 @@ def parsed(
     prompts: PromptLike,
     threshold: float | Mapping[str, float] | None,
     resolution: ResolutionLike | Mapping[str, ResolutionLike] | None,
-    who: JobModel | None,
+    words: object,
 ) -> tuple[Prompt, ...]:
-    """Prompts as users write them."""
+    """Prompts as users write them; `words` is the model or its processor, which knows what words it reads."""
     return parse_prompts(
         prompts,
         template=CLASS_TEMPLATE,
         threshold=threshold,
         resolution=resolution,
-        cut_words=None if who is None else getattr(who.model, "cut_words", None),
-        unknown_words=None if who is None else getattr(who.model, "unknown_words", None),
+        cut_words=getattr(words, "cut_words", None),
+        unknown_words=getattr(words, "unknown_words", None),
     )
 
 

@@ -16,6 +16,7 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from remotesam_geo import __version__
 from remotesam_geo.errors import InputError, JobError, RemoteSAMWarning, number_in, one_of
+from remotesam_geo.mapping.collect import warn_of_no_data
 from remotesam_geo.mapping.executor import OnError
 from remotesam_geo.mapping.feature_options import FeatureOptions
 from remotesam_geo.mapping.feature_table import wanted_crs
@@ -43,9 +44,9 @@ from .inputs import (
 )
 from .job_folder import drive, look_into
 from .kept_maps import kept_failures, kept_maps
-from .models import JobModel, ModelLike, asked, reopened
+from .models import JobModel, ModelLike, asked, built_in_processor, reopened
 from .outline_stage import outline
-from .plan import Plan, PlanGroup, groups, prompt_to_json
+from .plan import Plan, PlanGroup, check_prompts, groups, prompt_to_json
 from .predict_stage import Todo, again, ask_here, todo
 from .remove_prompts import discard, only
 from .reports import Estimate, estimate, failed_windows, joined, state_of, warn_of_failures
@@ -186,8 +187,8 @@ class Job:
             keep_probabilities=keep_probabilities,
             area=None if geometry is None else as_geojson(geometry, origin.geobox.crs),
         )
-        wanted = parsed(prompts, threshold, resolution, who)
-        groups(plan, wanted, policy)  # whatever is wrong with it is said before anything is written
+        wanted = parsed(prompts, threshold, resolution, who.model)
+        check_prompts(plan, wanted, policy)  # whatever is wrong is said before anything is written
         job = cls(place, plan=plan, prompts=wanted, recipe=who.recipe, model=who, policy=policy)
         if dry_run:
             if there is not None:
@@ -343,8 +344,13 @@ class Job:
         """
         one_of("dry_run", dry_run, (True, False))
         check_resolutions(resolution)
-        wanted = parsed(prompts, threshold, resolution, self._asked)
-        groups(self.frozen, wanted, self._policy)
+        wanted = parsed(
+            prompts,
+            threshold,
+            resolution,
+            built_in_processor(self._recipe) if self._asked is None else self._asked.model,
+        )
+        check_prompts(self.frozen, wanted, self._policy)
         if dry_run:
             self._choose(with_new(self.prompts, wanted))
             return
@@ -614,7 +620,9 @@ class Job:
                 RemoteSAMWarning,
                 stacklevel=3,
             )
-        return set(table.index if partial else table.index[table["waiting"] == 0])
+        wanted = table if partial else table[table["waiting"] == 0]
+        warn_of_no_data(wanted["empty"] < wanted["asks"])
+        return set(wanted.index)
 
     def _choose(self, prompts: tuple[Prompt, ...]) -> None:
         self.prompts = prompts

@@ -21,7 +21,7 @@ from .plan import ModelIdentity
 if TYPE_CHECKING:
     from remotesam_geo.model.contour_model import ContourRecipe
 
-__all__ = ["JobModel", "Known", "ModelLike", "asked", "reopened"]
+__all__ = ["JobModel", "Known", "ModelLike", "asked", "built_in_processor", "reopened"]
 
 ModelLike = str | Path | RemoteSAM | Model
 """A model by name or path, an opened one, or "module:attribute" of a function that makes one."""
@@ -166,6 +166,16 @@ def reopened(recipe: Mapping[str, Any], weights: ModelIdentity) -> JobModel:
         recipe=dict(recipe),
         contours=other,
     )
+
+
+def built_in_processor(recipe: Mapping[str, Any] | None) -> Any:
+    """The processor of the built-in network, where a recipe names it: it knows which words are read."""
+    network = (recipe or {}).get("network")
+    if not isinstance(network, Mapping) or network.get("source") != "tiny":
+        return None
+    from remotesam_geo.model import RemoteSAMProcessor  # noqa: PLC0415 - torch
+
+    return RemoteSAMProcessor.from_pretrained("tiny")
 
 
 def _model_of_weights(model: ModelLike, precision: str) -> JobModel:

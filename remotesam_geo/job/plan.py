@@ -16,7 +16,7 @@ from remotesam_geo.mapping.area_windows import tiles_in
 from remotesam_geo.mapping.contour_layer import CONTOURS
 from remotesam_geo.mapping.executor import Work
 from remotesam_geo.mapping.grid import Block, Grid, Window
-from remotesam_geo.mapping.resolutions import by_resolution
+from remotesam_geo.mapping.resolutions import by_resolution, warn_of_resolutions
 from remotesam_geo.mapping.source import PixelSource
 from remotesam_geo.mapping.stitch import Seam
 from remotesam_geo.scenes import ReadPolicy
@@ -28,6 +28,7 @@ __all__ = [
     "ModelIdentity",
     "Plan",
     "PlanGroup",
+    "check_prompts",
     "groups",
     "prompt_from_json",
     "prompt_to_json",
@@ -242,6 +243,17 @@ def groups(plan: Plan, prompts: Sequence[Prompt], policy: ReadPolicy | None) -> 
             )
         )
     return tuple(found)
+
+
+def check_prompts(plan: Plan, prompts: Sequence[Prompt], policy: ReadPolicy | None) -> None:
+    """Check that prompts can be predicted, and warn of those that can hardly be answered. Nothing is read.
+
+    Raises:
+        InputError: They cannot.
+    """
+    made = groups(plan, prompts, policy)
+    place = plan.origin.geobox
+    warn_of_resolutions([(group.resolution, group.prompts) for group in made], place, plan.weights.image_size)
 
 
 def prompt_to_json(prompt: Prompt) -> dict[str, Any]:

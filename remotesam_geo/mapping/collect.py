@@ -22,11 +22,10 @@ from remotesam_geo.tasks import (
     select,
     semantic,
     smallest_rectangles,
-    threshold_steps,
     upright,
 )
 from remotesam_geo.tasks.codes import FULL, above
-from remotesam_geo.words import Prompt
+from remotesam_geo.words import Prompt, threshold_steps
 
 from . import polygons as vectors
 from .executor import BlockMap, WindowFailure
@@ -46,6 +45,7 @@ __all__ = [
     "survey",
     "warn_of_cuts",
     "warn_of_giants",
+    "warn_of_no_data",
     "warn_of_nothing",
 ]
 
@@ -174,6 +174,21 @@ def gather(
         erased=frozenset(erased),
         left_cut=tuple(n for joiner in joiners.values() for n in joiner.left_cut),
     )
+
+
+def warn_of_no_data(valid: Iterable[bool]) -> None:
+    """Warn where no pixel is valid at all.
+
+    Args:
+        valid: For each part that was looked at, whether it has valid pixels.
+    """
+    if not any(valid):
+        warnings.warn(
+            "no pixel that was looked at is valid, so nothing can be found: the scene is no data there. Look at "
+            "render(scene).valid, and check nodata=, masks and the area",
+            RemoteSAMWarning,
+            stacklevel=5,
+        )
 
 
 def warn_of_nothing(prompts: Sequence[Prompt], surveys: Sequence[Survey], options: FeatureOptions) -> None:

@@ -23,7 +23,7 @@ from remotesam_geo.geo.coordinates import grid_of
 from remotesam_geo.geo.crs import body_of, crs_of, name_of
 from remotesam_geo.geo.ground import pixel_size
 from remotesam_geo.geo.pixel_shapes import out_of_grid
-from remotesam_geo.mapping.collect import Survey, survey, warn_of_giants, warn_of_nothing
+from remotesam_geo.mapping.collect import Survey, survey, warn_of_giants, warn_of_no_data, warn_of_nothing
 from remotesam_geo.mapping.contour_layer import Contours
 from remotesam_geo.mapping.executor import Predict, WindowFailure, Work
 from remotesam_geo.mapping.feature_options import FeatureOptions
@@ -73,7 +73,7 @@ class RefinedModel:
         prompts = self._parsed(question)
         scene = subject(question.scene, question.bands, question.stretch)
         if isinstance(scene, PlainImage):
-            _warn_of_no_data([bool(scene.valid.any())])
+            warn_of_no_data([bool(scene.valid.any())])
             question.refuse("a picture has no place on Earth; cut the picture instead", "geometry")
             question.refuse("a picture has no metres. Leave it out", "resolution")
             if not question.tiles:
@@ -184,7 +184,7 @@ def features(
     joined = pd.concat(tables, ignore_index=True) if len(tables) > 1 else tables[0]
     order = [prompt.label for prompt in prompts]
     joined = joined.sort_values("label", key=lambda labels: labels.map(order.index), kind="stable", ignore_index=True)
-    _warn_of_no_data([result.valid or bool(result.failures) for result in results])
+    warn_of_no_data([result.valid or bool(result.failures) for result in results])
     if wanted is not None:
         warn_of_nothing(prompts, results, wanted)
     return _with_provenance(joined, asker.about(groups), groups, results, run_id)
@@ -259,7 +259,7 @@ def over_zones(
             )
             results.extend(answers)
     joined = pd.concat(frames) if len(frames) > 1 else frames[0]
-    _warn_of_no_data([result.valid or bool(result.failures) for result in results])
+    warn_of_no_data([result.valid or bool(result.failures) for result in results])
     if wanted is not None:
         warn_of_nothing(prompts, results, wanted)
     return _with_provenance(joined, asker.about(every), every, results, run_id)
@@ -415,16 +415,6 @@ def _with_provenance(
     if table.crs is None:
         table.attrs["space"] = "pixel"
     return table
-
-
-def _warn_of_no_data(valid: Sequence[bool]) -> None:
-    if not any(valid):
-        warnings.warn(
-            "no pixel that was looked at is valid, so nothing can be found: the scene is no data there. Look at "
-            "render(scene).valid, and check nodata=, masks and the area",
-            RemoteSAMWarning,
-            stacklevel=5,
-        )
 
 
 def _warn_of_failures(failures: Sequence[WindowFailure], group: Group) -> None:

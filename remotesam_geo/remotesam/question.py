@@ -29,7 +29,7 @@ from remotesam_geo.mapping.executor import OnError, Predict, Work
 from remotesam_geo.mapping.grid import Grid
 from remotesam_geo.mapping.lazy import DAMAGED_NOTE, held_maps, noted_questions
 from remotesam_geo.mapping.maps import Asked, Held, Maps
-from remotesam_geo.mapping.resolutions import by_resolution
+from remotesam_geo.mapping.resolutions import by_resolution, warn_of_resolutions
 from remotesam_geo.mapping.source import Moment, PixelSource, picture_source, scene_source
 from remotesam_geo.mapping.stitch import Seam
 from remotesam_geo.predictors.remotesam_network import Model, Refine, exactly
@@ -249,9 +249,7 @@ def map_groups(
         source = scene_source(scene, bands=question.bands, stretch=question.stretch, geobox=geobox)
         return (_group_of_prompts(model, source, prompts, replace(question, geometry=None), contours),)
     by_metres = list(by_resolution(prompts, place, model.image_size))
-    for metres, group in by_metres:  # before the first pixel is read
-        side = pixel_size(plan_geobox(place)).metres if metres == "native" else float(metres)
-        warn_of_sizes(group, metres=side, window=model.image_size)
+    warn_of_resolutions(by_metres, place, model.image_size)  # before the first pixel is read
     groups = tuple(
         _group_of_prompts(
             model,

@@ -6,7 +6,7 @@ block.
 """
 
 from .captions import caption
-from .codes import FAILED, FULL, NO_DATA, decode, encode, threshold_steps
+from .codes import FAILED, FULL, NO_DATA, decode, encode
 from .contour_split import (
     CONTOUR_THRESHOLD,
     COUNT_CONTOUR_THRESHOLD,
@@ -103,7 +103,6 @@ __all__ = [
     "smallest_rectangles",
     "split",
     "tally",
-    "threshold_steps",
     "touching",
     "unite",
     "upright",

@@ -16,7 +16,7 @@ from remotesam_geo.errors import InputError
 
 from .array_checks import describe
 
-__all__ = ["FAILED", "FULL", "NO_DATA", "Map", "decode", "encode", "threshold_steps"]
+__all__ = ["FAILED", "FULL", "NO_DATA", "Map", "decode", "encode"]
 
 Map: TypeAlias = NDArray[Any]
 """One map, H x W: codes (uint8), float16 or float32. `check_map` is stricter than types can be."""
@@ -94,29 +94,6 @@ def decode(codes: NDArray[np.uint8]) -> NDArray[np.float32]:
         raise InputError(f"decode takes an array of uint8 codes, not {describe(codes)}")
     _check_codes(codes, "codes")
     return _READ[codes]
-
-
-def threshold_steps(threshold: float, name: str = "threshold") -> int:
-    """A threshold as the whole number of steps of 0.005 that it must be.
-
-    Examples:
-        >>> from remotesam_geo.tasks import threshold_steps
-        >>> threshold_steps(0.35)
-        70
-    """
-    if not _is_fraction(threshold):
-        raise InputError(f"{name} is {threshold!r}: give a number from 0 to 1 in steps of 0.005")
-    steps = round(float(threshold) * FULL)
-    if abs(float(threshold) * FULL - steps) > 1e-4:  # what rounding to float32 may do, and more
-        raise InputError(f"{name} is {threshold}, no multiple of 0.005: the nearest is {steps / FULL}")
-    return steps
-
-
-def check_fraction(value: float, name: str) -> float:
-    """A plain number in 0..1."""
-    if not _is_fraction(value):
-        raise InputError(f"{name} is {value!r}: give a number from 0 to 1")
-    return float(value)
 
 
 def check_map(prob: object, name: str = "prob") -> None:
@@ -209,12 +186,6 @@ def in_parts(values: Map) -> NDArray[np.int64]:
     if values.dtype == np.uint8:
         return np.maximum(2 * values.astype(np.int64) - 1, 0)
     return np.rint(values.astype(np.float64) * FLOAT_SCALE).astype(np.int64)
-
-
-def _is_fraction(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        return False
-    return bool(0 <= value <= 1)  # false for NaN
 
 
 def _is_array(value: object, kind: str) -> bool:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from remotesam_geo.errors import instance_of
+from remotesam_geo.errors import instance_of, number_in
 
 from .array_checks import FAR, check_array
-from .codes import Map, check_fraction
+from .codes import Map
 from .regions import Components, components
 from .table import I64, most
 
@@ -56,8 +56,8 @@ def split(
     Args:
         prob: One map, bytes or probabilities (H x W).
         contour: A map of object contours (H x W); where it has no answer, nothing is taken out.
-        threshold: Of the map, in steps of 0.005.
-        contour_threshold: Above it a pixel is contour; in steps of 0.005.
+        threshold: Of the map, rounded up to steps of 0.005.
+        contour_threshold: Above it a pixel is contour.
 
     Examples:
         >>> import numpy as np
@@ -93,7 +93,7 @@ def large_pieces(count: I64, parent: I64, *, share: float = SHARE) -> NDArray[np
         >>> large_pieces(np.array([10, 2, 3, 1]), np.array([0, 0, 0, 1]))
         array([ True, False,  True,  True])
     """
-    share = check_fraction(share, "share")
+    number_in("share", share, 0, 1)
     check_array("count", count, "numbers", ("n",))
     check_array("parent", parent, "whole numbers", count.shape, (0, FAR))
     if not count.size:
@@ -114,8 +114,8 @@ def refine(
     Args:
         prob: One map, bytes or probabilities (H x W).
         contour: A map of object contours (H x W); where it has no answer, nothing is taken out.
-        threshold: Of the map, in steps of 0.005.
-        contour_threshold: Above it a pixel is contour; in steps of 0.005.
+        threshold: Of the map, rounded up to steps of 0.005.
+        contour_threshold: Above it a pixel is contour.
         share: A piece must exceed this share of the largest piece of its component.
 
     Returns:

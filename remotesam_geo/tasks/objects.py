@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from remotesam_geo.errors import InputError, instance_of, number_in, one_of
 
 from .array_checks import check_array, check_shape
-from .codes import Map, check_fraction
+from .codes import Map
 from .contour_split import CONTOUR_THRESHOLD, COUNT_CONTOUR_THRESHOLD, SHARE, refine
 from .rectangles import Hulls, drawn_rectangles, hulls, smallest_rectangles, upright
 from .regions import Components, background, components
@@ -131,9 +131,9 @@ def detect(
 
     Args:
         prob: One map, bytes or probabilities (H x W).
-        threshold: Of the map, in steps of 0.005.
+        threshold: Of the map, rounded up to steps of 0.005.
         contour: A map of object contours to part touching objects with (H x W).
-        contour_threshold: Above it a pixel is contour; in steps of 0.005.
+        contour_threshold: Above it a pixel is contour.
         share: A piece must exceed this share of the largest piece of its component.
         oriented: Whether to draw minimum-area rectangles in place of upright boxes. Both enclose the pixels to their
             edges.
@@ -214,7 +214,8 @@ def select(
     instance_of("table", table, Table, "the table of components")
     check_array("corners", corners, "numbers", (len(table), 4, 2))
     score = table.score
-    confident = score >= check_fraction(min_score, "min_score")
+    number_in("min_score", min_score, 0, 1)
+    confident = score >= min_score
     large = table.count >= min_area
     keep = confident & large
     counts = {"low_score": int((~confident).sum()), "small": int((confident & ~large).sum())}
@@ -278,9 +279,9 @@ def count_objects(
 
     Args:
         prob: One map, bytes or probabilities (H x W).
-        threshold: Of the map, in steps of 0.005.
+        threshold: Of the map, rounded up to steps of 0.005.
         contour: A map of object contours to part touching objects with (H x W).
-        contour_threshold: Above it a pixel is contour; in steps of 0.005.
+        contour_threshold: Above it a pixel is contour.
         share: A piece must exceed this share of the largest piece of its component.
         min_score: Least mean probability of an object.
         min_area: Least number of pixels of an object.
@@ -317,7 +318,7 @@ def ground(
 
     Args:
         prob: One map, bytes or probabilities (H x W).
-        threshold: In steps of 0.005.
+        threshold: Rounded up to steps of 0.005.
         min_score: Least mean probability of a component to be counted in.
         min_area: Least number of pixels of one.
 

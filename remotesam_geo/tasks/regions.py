@@ -15,8 +15,9 @@ from numpy.typing import DTypeLike, NDArray
 from scipy import sparse
 
 from remotesam_geo.errors import instance_of, one_of
+from remotesam_geo.words import threshold_steps
 
-from .codes import Map, above, check_contour, check_map, in_parts, scale_of, strips, threshold_steps
+from .codes import Map, above, check_contour, check_map, in_parts, scale_of, strips
 from .table import I64, Table, distinct, least, most, number_parts, sums
 
 __all__ = ["Background", "Components", "Regions", "background", "components"]
@@ -147,10 +148,10 @@ def components(
 
     Args:
         prob: One map, bytes or probabilities (H x W).
-        threshold: In steps of 0.005.
+        threshold: Rounded up to steps of 0.005.
         contour: A map of object contours, whose pixels are taken out first (H x W). Where it has no answer,
             nothing is taken out.
-        contour_threshold: Above it a pixel is contour; in steps of 0.005.
+        contour_threshold: Above it a pixel is contour.
 
     Returns:
         The components.

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from remotesam_geo.errors import InputError, instance_of, number_in
+from remotesam_geo.words import threshold_steps
 
 from .array_checks import FAR, check_array, check_each
 from .codes import (
@@ -15,12 +16,10 @@ from .codes import (
     NO_DATA,
     Map,
     above,
-    check_fraction,
     check_map,
     in_parts,
     scale_of,
     strips,
-    threshold_steps,
 )
 from .table import I64
 
@@ -170,7 +169,7 @@ def label_scores(tallies: Sequence[Tally], *, balance: float = MULTI_LABEL_BALAN
         >>> label_scores([tally(np.array([[1.0, 0.5]], np.float32))])
         array([[0.875]])
     """
-    balance = check_fraction(balance, "balance")
+    number_in("balance", balance, 0, 1)
     check_each("tallies", tallies, Tally)
     sizes = {len(part) for part in tallies}
     if len(sizes) != 1:
@@ -196,7 +195,8 @@ def positive_labels(scores: F64, *, threshold: float = 0.5) -> Bools:
                [ True, False]])
     """
     check_array("scores", scores, "numbers", None, None)
-    return np.greater(scores, check_fraction(threshold, "threshold"))
+    number_in("threshold", threshold, 0, 1)
+    return np.greater(scores, threshold)
 
 
 def best_label(scores: F64, *, threshold: float = 0.5) -> I64:
@@ -211,7 +211,7 @@ def best_label(scores: F64, *, threshold: float = 0.5) -> I64:
         >>> best_label(np.array([[0.8, 0.3, 0.9], [0.6, 0.4, np.nan]]))
         array([ 0, -1, -2])
     """
-    threshold = check_fraction(threshold, "threshold")
+    number_in("threshold", threshold, 0, 1)
     check_array("scores", scores, "numbers", ("n", "n"), None)
     if not len(scores):
         raise InputError(f"scores has the shape {scores.shape}: give labels x zones, one label at least")
@@ -227,7 +227,7 @@ def refer(prob: Map, *, threshold: float = 0.5) -> Bools:
 
     Args:
         prob: One map, bytes or probabilities (H x W).
-        threshold: In steps of 0.005.
+        threshold: Rounded up to steps of 0.005.
 
     Examples:
         >>> import numpy as np
@@ -245,7 +245,7 @@ def semantic(maps: Sequence[Map], *, threshold: float | Sequence[float] = 0.5) -
 
     Args:
         maps: One map a class, all of one type (P of H x W).
-        threshold: In steps of 0.005, one for all or one a class.
+        threshold: Rounded up to steps of 0.005, one for all or one a class.
 
     Returns:
         Classes from 1, `BACKGROUND` (0), and `NOT_ANSWERED` (-2) where any of the maps has no answer (H x W).

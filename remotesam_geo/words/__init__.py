@@ -11,6 +11,7 @@ from .prompts import (
     check_resolutions,
     distinct_expressions,
     parse_prompts,
+    threshold_steps,
 )
 from .views import view_words
 
@@ -28,6 +29,7 @@ __all__ = [
     "parse_prompts",
     "plural",
     "suggest",
+    "threshold_steps",
     "view_words",
     "vocabulary",
     "warn_of_sizes",

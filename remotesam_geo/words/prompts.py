@@ -3,7 +3,7 @@
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from math import inf, isfinite
+from math import ceil, inf, isfinite
 from numbers import Real
 from typing import Literal, TypeGuard, TypeVar
 from warnings import warn
@@ -23,6 +23,7 @@ __all__ = [
     "check_resolutions",
     "distinct_expressions",
     "parse_prompts",
+    "threshold_steps",
 ]
 
 Resolution = float | Literal["auto"] | None
@@ -46,7 +47,7 @@ class Prompt:
     Attributes:
         label: The name that results carry.
         expressions: What the network is asked, as it is; one or more.
-        threshold: A pixel belongs where its probability is larger; a multiple of 0.005 in 0..1.
+        threshold: A pixel belongs where its probability is larger; rounded up to steps of 0.005.
         resolution: True ground metres a pixel, "auto", or None for the scene's own.
 
     Raises:
@@ -168,6 +169,19 @@ def parse_prompts(
         if unknown_words is not None:
             warn_of_unknown_words(parsed, unknown_words, commas=commas)
     return tuple(parsed)
+
+
+def threshold_steps(threshold: object, name: str = "threshold") -> int:
+    """A threshold in steps of 0.005, rounded up: probabilities are stored in such steps.
+
+    Examples:
+        >>> from remotesam_geo.words import threshold_steps
+        >>> threshold_steps(0.35), threshold_steps(0.333)
+        (70, 67)
+    """
+    if not _is_number(threshold) or not 0 <= _finite_number(threshold) <= 1:
+        raise InputError(f"{name} is {threshold!r}: give a number from 0 to 1")
+    return ceil(float(threshold) * STEPS - 1e-4)  # numbers in float32 are a little off
 
 
 def distinct_expressions(
@@ -298,17 +312,7 @@ def check_resolutions(resolution: object) -> None:
 
 
 def _rounded_threshold(value: object, label: str) -> float:
-    if not _is_number(value):
-        raise InputError(f"the threshold of {label!r} is {value!r}: give a number from 0 to 1")
-    number = _finite_number(value)
-    if not 0 <= number <= 1:
-        raise InputError(f"the threshold of {label!r} is {value!r}: give a number from 0 to 1 in steps of 0.005")
-    steps = round(number * STEPS)
-    if abs(number * STEPS - steps) > 2e-5:  # float32 is that far off
-        raise InputError(
-            f"the threshold of {label!r} is {value!r}, no multiple of 0.005: the nearest is {steps / STEPS}"
-        )
-    return steps / STEPS
+    return threshold_steps(value, f"the threshold of {label!r}") / STEPS
 
 
 def _finite_number(value: float) -> float:

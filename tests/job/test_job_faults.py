@@ -26,7 +26,13 @@ from remotesam_geo.job.storage import map_store as store
 from tests.colours import Colours, Counting
 from tests.job.job_folder import make_job, write_raster
 
-RUN = "from remotesam_geo import Job; Job.open({folder!r}, model='tests.colours:Killing').run(progress=False)"
+RUN = """
+from remotesam_geo import Job
+from remotesam_geo.job.storage import ledger
+
+ledger.SOON = 0  # each block is entered at once
+Job.open({folder!r}, model="tests.colours:Killing").run(progress=False)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +61,7 @@ def test_a_driver_that_is_killed_is_taken_over(tmp_path, raster, clean):
     with pytest.raises(subprocess.CalledProcessError) as killed:
         subprocess.run(
             [sys.executable, "-W", "ignore", "-c", RUN.format(folder=str(tmp_path))],
-            env=os.environ | {"REMOTESAM_KILL_AFTER": "20"}, check=True, capture_output=True,
+            env=os.environ | {"REMOTESAM_KILL": str(tmp_path)}, check=True, capture_output=True,
         )  # fmt: skip
     assert killed.value.returncode == -signal.SIGKILL
     table = job.status()

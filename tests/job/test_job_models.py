@@ -149,7 +149,7 @@ def test_a_hostile_plan_runs_nothing(tmp_path, raster, recipe, monkeypatch):
     assert hostile.answer().equals(expected)
     monkeypatch.undo()
     monkeypatch.setattr("os.abort", lambda: pytest.fail("called"))
-    hostile.add({"green": "green things"})
+    hostile.add({"green": "green field"})
     with pytest.raises((JobError, ModelError, InputError)):
         hostile.run()
 

@@ -3,7 +3,9 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
+import rasterio
 
 from remotesam_geo import Job, open_raster
 from remotesam_geo.errors import InputError, JobError, RemoteSAMWarning
@@ -28,6 +30,40 @@ def contents(folder):
 
 def maps(job):
     return sorted(path.name for path in (job.folder / "probabilities.zarr").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("prompts", "options", "message"),
+    [
+        ("car", {}, "does not know 'car'.*Did you mean 'vehicle'"),
+        ("vehicle", {"resolution": 20}, "'vehicle' is typically 3 to 18 m long, less than 2"),
+        (
+            "building",
+            {"resolution": 0.2},
+            "resolution=0.2 of 'building' is finer than the scene, whose pixels measure 1 m",
+        ),
+    ],
+)
+def test_prompts_that_can_hardly_be_answered_warn_when_they_are_planned(tmp_path, raster, prompts, options, message):
+    with pytest.warns(RemoteSAMWarning, match=message):
+        Job.create(tmp_path / "job", open_raster(raster), prompts, "tiny", **options)
+    other = Job.create(tmp_path / "other", open_raster(raster), "ship", "tiny")
+    with pytest.warns(RemoteSAMWarning, match=message):
+        other.add(prompts, **options)
+    opened = Job.open(other.folder)
+    opened.remove(prompts)
+    with pytest.warns(RemoteSAMWarning, match=message):
+        opened.add(prompts, **options)
+
+
+def test_a_scene_without_a_valid_pixel_warns(tmp_path):
+    raster = write_raster(tmp_path / "empty.tif")
+    with rasterio.open(raster, "r+") as file:
+        file.write(np.zeros_like(file.read()))
+    job = make_job(tmp_path / "job", raster)
+    job.run()
+    with pytest.warns(RemoteSAMWarning, match="no pixel that was looked at is valid"):
+        assert not len(job.answer())
 
 
 @pytest.mark.parametrize("keep", [True, False])

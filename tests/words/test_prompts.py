@@ -104,10 +104,12 @@ def test_thresholds_find_their_labels(given_names, one, other):
 
 
 @given(st.floats())
-def test_only_steps_of_a_threshold_are_accepted(value):
-    step = value * 200
-    if 0 <= value <= 1 and abs(step - round(step)) <= 2e-5:
-        assert parse_prompts("car", threshold=value)[0].threshold == round(step) / 200
+def test_a_threshold_is_rounded_up_to_the_next_step(value):
+    if 0 <= value <= 1:
+        (prompt,) = parse_prompts("car", threshold=value)
+        assert round(prompt.threshold * 200, 9).is_integer()
+        assert -1e-6 < prompt.threshold - value < 0.005
+        assert parse_prompts("car", threshold=prompt.threshold) == (prompt,)
     else:
         with pytest.raises(InputError, match="threshold of 'car' is"):
             parse_prompts("car", threshold=value)
@@ -146,8 +148,7 @@ def test_prompts_that_cannot_be_asked(prompts, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"threshold": 0.333}, r"'ship' is 0.333, no multiple of 0.005: the nearest is 0.335"),
-        ({"threshold": 1.5}, "is 1.5: give a number from 0 to 1 in steps of 0.005"),
+        ({"threshold": 1.5}, "is 1.5: give a number from 0 to 1"),
         ({"threshold": float("nan")}, "is nan"),
         ({"threshold": "0.5"}, "is '0.5': give a number"),
         ({"threshold": True}, "is True: give a number"),
@@ -176,7 +177,7 @@ def test_options_that_cannot_be_used(options, message):
         ({"expressions": "a ship"}, "give a tuple of texts"),
         ({"expressions": ()}, "no expression"),
         ({"label": " "}, "holds no word"),
-        ({"threshold": 0.001}, "no multiple of 0.005"),
+        ({"threshold": 1.001}, "give a number from 0 to 1"),
         ({"resolution": "fine"}, "is 'fine'"),
     ],
 )

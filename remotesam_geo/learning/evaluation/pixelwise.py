@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from remotesam_geo.learning.datasets import BACKGROUND, UNKNOWN, Example, Thing
-from remotesam_geo.tasks import FULL, semantic, threshold_steps
+from remotesam_geo.tasks import FULL, semantic
+from remotesam_geo.words import threshold_steps
 
 from .answerers import Chances, nearest
 from .metrics import ChanceCounts, ReferringScore, Scores, SemanticScore, chance_counts

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from remotesam_geo.errors import InputError, number_in, one_of
-from remotesam_geo.tasks import MIN_SCORE, Suppress, threshold_steps
-from remotesam_geo.words import CLASS_TEMPLATE, vocabulary
+from remotesam_geo.tasks import FULL, MIN_SCORE, Suppress
+from remotesam_geo.words import CLASS_TEMPLATE, threshold_steps, vocabulary
 
 __all__ = ["Setting", "asked_as"]
 
@@ -53,9 +53,13 @@ class Setting:
         areas = self.min_area.values() if isinstance(self.min_area, Mapping) else [self.min_area]
         for area in areas:
             number_in("min_area", area, 0)
-        values = self.threshold.values() if isinstance(self.threshold, Mapping) else [self.threshold]
-        for value in (*values, *self.thresholds):
-            threshold_steps(value)
+        threshold: float | dict[str, float]
+        if isinstance(self.threshold, Mapping):
+            threshold = {label: _rounded_up(value) for label, value in self.threshold.items()}
+        else:
+            threshold = _rounded_up(self.threshold)
+        object.__setattr__(self, "threshold", threshold)
+        object.__setattr__(self, "thresholds", tuple(map(_rounded_up, self.thresholds)))
         for label, expressions in self.classes.items():
             if isinstance(expressions, str) or not expressions:
                 raise InputError(f"the class {label!r} is asked as {expressions!r}: give a tuple of expressions")
@@ -111,3 +115,7 @@ def _plain_label(label: str) -> str:
         return words
     # A synonym stays what it is, well spelt: a soccer field is not asked for as its category.
     return words if known.has_spelling(words) else known.suggest(words, limit=1)[0]
+
+
+def _rounded_up(threshold: float) -> float:
+    return threshold_steps(threshold) / FULL

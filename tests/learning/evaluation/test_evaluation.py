@@ -500,7 +500,7 @@ def test_a_damaged_line_of_evidence_names_the_file(tmp_path, examples, line):
         (lambda d: evaluate("detection", d, Oracle(d, {}), setting=Setting(), part=(2, 2)), "part"),
         (lambda d: evaluate("detection", d, Oracle(d, {}), setting=Setting()), "none is given"),
         (lambda d: evaluate("grounding", [], Oracle(d, {}), setting=Setting()), "no picture"),
-        (lambda _: Setting(threshold=0.123), "0.005"),
+        (lambda _: Setting(threshold=1.23), "from 0 to 1"),
         (lambda _: Setting(classes={"a": "b"}), "tuple"),
         (
             lambda d: evaluate("grounding", triplets_of(d[0]), Oracle(d, {}), setting=Setting()),
