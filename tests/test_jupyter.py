@@ -179,6 +179,7 @@ class Kernel:
         self.client.stop_channels()
         self.manager.shutdown_kernel(now=True)
         self.manager.cleanup_resources()
+        self.client.context.destroy()
 
     def run(self, code, interrupt_at=None):
         """Run a cell; with a word, interrupt it once it has printed that."""

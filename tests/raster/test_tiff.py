@@ -100,7 +100,7 @@ def test_any_window_of_any_layout_is_what_gdal_reads(creation, data):
             found = found[list(bands)]
         expected = shown.read([band + 1 for band in bands], window=(rows, cols))
         assert found.dtype == expected.dtype
-        assert np.array_equal(found, expected)
+        assert found.tobytes() == expected.tobytes()  # also where some version of GDAL wrote NaN
         assert (level.mask is not None) == ("mask" in options)
         if level.mask is not None:
             mask = window_of(file, level.mask, rows, cols, (0,))[0] > 0
