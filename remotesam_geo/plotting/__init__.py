@@ -2,7 +2,6 @@
 
 from .drawing import plot
 from .exploring import Map, explore
-from .large import explore_large
 from .sheet import contact_sheet
 
-__all__ = ["Map", "contact_sheet", "explore", "explore_large", "plot"]
+__all__ = ["Map", "contact_sheet", "explore", "plot"]

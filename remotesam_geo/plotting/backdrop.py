@@ -1,6 +1,8 @@
 """What features are drawn over: a scene or a picture as pixels, and the way from coordinates to them."""
 
+import base64
 import colorsys
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +24,7 @@ from remotesam_geo.remotesam.scene_kinds import PlainImage, Scene, SceneLike, su
 
 __all__ = [
     "Backdrop",
+    "as_url",
     "backdrop",
     "check_features",
     "colours",
@@ -181,3 +184,10 @@ def colours(count: int) -> list[str]:
         return list(COLOURS[:count])
     wheel = (colorsys.hls_to_rgb(i / count, 0.5 + 0.2 * (i % 2), 1.0) for i in range(count))
     return ["#" + "".join(f"{round(255 * part):02x}" for part in rgb) for rgb in wheel]
+
+
+def as_url(rgb: NDArray[np.uint8]) -> str:
+    """Colours (h x w x 3) as an address that holds them."""
+    file = io.BytesIO()
+    Image.fromarray(rgb).save(file, "WEBP", quality=85)
+    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"

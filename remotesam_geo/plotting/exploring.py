@@ -3,35 +3,36 @@
 import base64
 import hashlib
 import html
-import io
 import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
 import shapely
 from affine import Affine
-from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from PIL import Image
 
 from remotesam_geo.errors import InputError, instance_of, number_in
 from remotesam_geo.geo.ground import pixel_size
 from remotesam_geo.outputs.atomic import replacing
 from remotesam_geo.remotesam.scene_kinds import SceneLike
 
-from .backdrop import Backdrop, backdrop, check_features, colours, labels_of, on_pixels
+from .backdrop import Backdrop, as_url, backdrop, check_features, colours, labels_of, on_pixels
+from .gpu_map import gpu_map
 
-__all__ = ["Map", "as_url", "explore"]
+if TYPE_CHECKING:
+    from ipywidgets import Widget
+
+__all__ = ["Map", "explore"]
 
 MOST_FEATURES = 50_000
-"""More make a page that browsers open slowly."""
+"""More make a page that browsers open slowly: they are drawn by the graphics card."""
 MOST_PIXELS = 1600
 SIDE = 1000.0
 """Of the plane on which features are laid where there is no picture."""
@@ -82,10 +83,12 @@ def explore(
     stretch: Any = None,
     time: int = 0,
     height: int = 560,
-) -> Map:
+) -> "Map | Widget":
     """Look at features on an interactive map: move, zoom, filter by score and label, click for what is known.
 
-    The page holds everything, imagery included, and asks nothing of the network; its own rules forbid it to.
+    The map is one page that holds everything, imagery included. It asks nothing of the network; its own rules forbid
+    it to. For more than 50,000 features it is a widget for Jupyter, drawn by the graphics card: that needs the extra
+    `large`, polygons with a CRS, and the network, as lonboard's script fetches two libraries from a CDN.
 
     Args:
         features: With geometry, and label and score if there are; of a picture, in its pixels.
@@ -97,10 +100,11 @@ def explore(
         height: Of the frame in Jupyter, in pixels.
 
     Returns:
-        The map: shown by Jupyter, written to a file by `save`.
+        The map: shown by Jupyter, written to a file by `save`; for more than 50,000 features a widget.
 
     Raises:
-        InputError: There are more features than a page can hold, or they do not lie where the scene does.
+        InputError: The features cannot be drawn, or do not lie where the scene does.
+        MissingExtraError: There are more than 50,000 features, and lonboard is not installed.
 
     Examples:
         >>> import geopandas as gpd
@@ -113,13 +117,9 @@ def explore(
     check_features(features, holes=True)
     instance_of("title", title, str, "text")
     number_in("height", height, 1, whole=True)
-    if len(features) > MOST_FEATURES:
-        raise InputError(
-            f"{len(features):,} features are more than the {MOST_FEATURES:,} a page can hold: explore some, such as "
-            "features.nlargest(10_000, 'score') or features.cx[west:east, south:north], save them for a GIS, or see "
-            "remotesam_geo.explore_large"
-        )
     ground = None if scene is None else backdrop(scene, bands, stretch, time, MOST_PIXELS)
+    if len(features) > MOST_FEATURES:
+        return gpu_map(features, ground, title=title, height=height)
     geobox = _plain_ground(features) if ground is None else ground.geobox
     data = {"title": title, **_map_extent(ground, geobox), **_drawn_features(features, geobox)}
     return Map(page=_html_page(title, data), height=height)
@@ -196,13 +196,6 @@ def _page_text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
     return str(value)
-
-
-def as_url(rgb: NDArray[np.uint8]) -> str:
-    """Colours (h x w x 3) as an address that holds them."""
-    file = io.BytesIO()
-    Image.fromarray(rgb).save(file, "WEBP", quality=85)
-    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def _html_page(title: str, data: dict[str, Any]) -> str:

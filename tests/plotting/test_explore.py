@@ -11,7 +11,6 @@ import shapely
 
 from remotesam_geo import explore
 from remotesam_geo.errors import InputError, WriteError
-from remotesam_geo.plotting import exploring
 from tests.outputs.test_outputs import full_disk
 from tests.remotesam.test_remotesam import BAR, DISC, GREEN, MODEL, RED, scene_of
 
@@ -274,7 +273,7 @@ def test_what_is_missing_or_odd_is_shown_as_such(found):
     assert [len(rings) for rings in data["rings"]] == [1, 1, 1, 0]
 
 
-def test_mistakes_are_told(found, tmp_path, monkeypatch):
+def test_mistakes_are_told(found, tmp_path):
     with pytest.raises(InputError, match="drawn over that picture"):
         explore(found, np.zeros((300, 300, 3), np.uint8))
     with pytest.raises(InputError, match="time=4"):
@@ -286,6 +285,3 @@ def test_mistakes_are_told(found, tmp_path, monkeypatch):
     with full_disk(5000), pytest.raises(WriteError):
         explore(found, SCENE).save(kept)
     assert kept.read_bytes() == before
-    monkeypatch.setattr(exploring, "MOST_FEATURES", 1)
-    with pytest.raises(InputError, match="nlargest"):
-        explore(found)

@@ -18,13 +18,19 @@ from odc.geo.geobox import GeoBox
 from odc.geo.xr import wrap_xr
 from PIL import Image
 
-from remotesam_geo import explore, explore_large
+from remotesam_geo import explore
 from remotesam_geo.errors import InputError, MissingExtraError
 from remotesam_geo.plotting import exploring
 
 NORTH_UP = Affine(10, 0, 500_000, 0, -10, 5_000_000)
 SOUTH_UP = Affine(10, 0, 500_000, 0, 10, 4_999_000)
 HOSTILE = '</script><img src=x onerror="window.pwned=1">'
+
+
+@pytest.fixture(autouse=True)
+def no_page(monkeypatch):
+    """No feature fits on a page."""
+    monkeypatch.setattr(exploring, "MOST_FEATURES", 0)
 
 
 def features(labels=("ship", "tree", "ship"), scores=(0.2, None, 0.9), crs="EPSG:32633"):
@@ -40,7 +46,7 @@ def scene(affine):
 
 
 def test_each_label_is_a_layer_with_its_scores():
-    chart = explore_large(features()).children[0]
+    chart = explore(features()).children[0]
     ships, trees = chart.layers
     assert chart.basemap is None
     assert (len(ships.table), len(trees.table)) == (2, 1)
@@ -52,7 +58,7 @@ def test_each_label_is_a_layer_with_its_scores():
 def test_the_range_moves_every_layer_and_each_switch_its_own(monkeypatch):
     linked = []
     monkeypatch.setattr(ipywidgets, "jslink", lambda one, other: linked.append((one, other)))
-    chart, scores, switches = explore_large(features()).children
+    chart, scores, switches = explore(features()).children
     boxes = [row.children[1] for row in switches.children]
     assert [box.description for box in boxes] == ["ship (2)", "tree (1)"]
     for layer, box in zip(chart.layers, boxes, strict=True):
@@ -62,7 +68,7 @@ def test_the_range_moves_every_layer_and_each_switch_its_own(monkeypatch):
 
 
 def test_labels_are_text():
-    _, _, switches = explore_large(features(labels=(HOSTILE, None, "tree"))).children
+    _, _, switches = explore(features(labels=(HOSTILE, None, "tree"))).children
     rows = [row.children for row in switches.children]
     assert [box.description for _, box in rows] == [f"{HOSTILE} (1)", "no label (1)", "tree (1)"]
     assert not any(box.description_allow_html for _, box in rows)
@@ -73,7 +79,7 @@ def test_labels_are_text():
 def test_the_picture_lies_as_its_grid_does(affine, bright):
     near = features().translate(500_300, 4_999_500)
     where = gpd.GeoDataFrame(features().drop(columns="geometry"), geometry=near, crs="EPSG:32633")
-    picture = explore_large(where, scene(affine)).children[0].layers[0]
+    picture = explore(where, scene(affine)).children[0].layers[0]
     (west, last_row), (_, first_row), (east, _), _ = picture.bounds
     data = base64.b64decode(picture.image.removeprefix("data:image/webp;base64,"))
     rows = np.asarray(Image.open(io.BytesIO(data)).convert("L")).mean(axis=1)
@@ -85,29 +91,33 @@ def test_the_picture_lies_as_its_grid_does(affine, bright):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (features(crs=None), "no CRS"),
-        (features()[:0], "no feature to show"),
+        (features(crs=None), "features of a picture are more than a page can hold"),
         (features(labels=[f"kind {n}" for n in range(70)], scores=[0.5] * 70), "70 labels"),
         (features().set_geometry(features().centroid), "3 features|2 features are no polygons"),
     ],
 )
 def test_what_cannot_be_shown_is_refused(wrong, said):
     with pytest.raises(InputError, match=said):
-        explore_large(wrong)
+        explore(wrong)
 
 
 def test_a_picture_without_a_crs_is_no_ground_for_them():
     with pytest.raises(InputError, match="picture without"):
-        explore_large(features(), np.zeros((20, 20, 3), np.uint8))
+        explore(features(), np.zeros((20, 20, 3), np.uint8))
 
 
 def test_without_lonboard_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "lonboard", None)
     with pytest.raises(MissingExtraError, match=r"remotesam-geo\[large\]"):
-        explore_large(features())
-
-
-def test_the_page_for_fewer_features_names_this_one(monkeypatch):
-    monkeypatch.setattr(exploring, "MOST_FEATURES", 2)
-    with pytest.raises(InputError, match="explore_large"):
         explore(features())
+
+
+def test_a_title_is_shown_as_text():
+    heading, *_ = explore(features(), title="<b>Harbour</b>").children
+    assert isinstance(heading, ipywidgets.Label)  # no HTML
+    assert heading.value == "<b>Harbour</b>"
+
+
+def test_fewer_features_are_a_page(monkeypatch):
+    monkeypatch.setattr(exploring, "MOST_FEATURES", 3)
+    assert isinstance(explore(features()), exploring.Map)

@@ -1,6 +1,6 @@
-"""An interactive map of very many features, drawn by the graphics card: lonboard in Jupyter."""
+"""An interactive map of very many features, drawn by the graphics card: lonboard, in Jupyter."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -11,64 +11,39 @@ from odc.geo.geobox import GeoBox
 from shapely import MultiPoint
 
 from remotesam_geo.errors import InputError, MissingExtraError
-from remotesam_geo.remotesam.scene_kinds import SceneLike
 
-from .backdrop import backdrop, colours, labels_of
-from .exploring import MOST_PIXELS, as_url
+from .backdrop import Backdrop, as_url, colours, labels_of
 
 if TYPE_CHECKING:
     from ipywidgets import Widget
 
-__all__ = ["explore_large"]
+__all__ = ["gpu_map"]
 
 MOST_LABELS = 64
 """Each is a layer of its own."""
 FILLED = 90  # of 255: how much a feature hides of what lies below
 
 
-def explore_large(
-    features: gpd.GeoDataFrame,
-    scene: SceneLike | None = None,
-    *,
-    bands: str | Sequence[str | int] | None = None,
-    stretch: Any = None,
-    time: int = 0,
-    height: int = 560,
-) -> "Widget":
-    """Look at hundreds of thousands of features in Jupyter: filter by score and label, click for what is known.
-
-    Needs the extra `large`. Unlike `explore` it asks the network: lonboard's script fetches two libraries
-    from a CDN when it first draws. No background map is fetched.
+def gpu_map(features: gpd.GeoDataFrame, ground: Backdrop | None, *, title: str, height: int) -> "Widget":
+    """A map of hundreds of thousands of polygons, with a range of scores and a switch for each label.
 
     Args:
         features: Polygons with a CRS, with label and score if there are.
-        scene: What they were found in, as the verbs take it; without one they are drawn on a plain ground.
-        bands: As in `render`.
-        stretch: As in `render`.
-        time: Which time of the scene.
+        ground: The picture below them, if any.
+        title: Over the map.
         height: Of the map, in pixels.
 
-    Returns:
-        A widget: the map over a range of scores and a switch for each label.
-
     Raises:
-        InputError: There is nothing to show, no CRS, too many labels, or what is no polygon.
+        InputError: They have no CRS, too many labels, or are no polygons.
         MissingExtraError: lonboard is not installed.
-
-    Examples:
-        >>> import geopandas as gpd
-        >>> from shapely import box
-        >>> from remotesam_geo import explore_large
-        >>> ships = gpd.GeoDataFrame({"label": ["ship"]}, geometry=[box(0, 0, 9, 9)], crs="EPSG:32633")
-        >>> type(explore_large(ships)).__name__
-        'VBox'
     """
-    lonboard, widgets = _lonboard_and_widgets()
-    shown = features[features.geometry.notna() & ~features.geometry.is_empty]
+    lonboard, widgets = _lonboard_and_widgets(len(features))
     if features.crs is None:
-        raise InputError("these features have no CRS: those of a picture are drawn by explore(features, picture)")
-    if shown.empty:
-        raise InputError("there is no feature to show: ask for something else, or at a lower threshold")
+        raise InputError(
+            f"{len(features):,} features of a picture are more than a page can hold: explore some, such as "
+            "features.nlargest(10_000, 'score')"
+        )
+    shown = features[features.geometry.notna() & ~features.geometry.is_empty]
     codes, labels = labels_of(shown)
     if len(labels) > MOST_LABELS:
         raise InputError(
@@ -79,36 +54,30 @@ def explore_large(
         _polygon_layer(lonboard, shown[np.asarray(codes) == code], colour)
         for code, colour in enumerate(colours(len(labels)))
     ]
-    ground = [] if scene is None else [_imagery_layer(lonboard, scene, bands, stretch, time)]
-    chart = lonboard.Map([*ground, *layers], basemap=None, height=height)
-    return widgets.VBox([chart, *_score_and_label_switches(widgets, dict(zip(labels, layers, strict=True)))])
+    picture = [] if ground is None else [_imagery_layer(lonboard, ground)]
+    chart = lonboard.Map([*picture, *layers], basemap=None, height=height)
+    heading = [widgets.Label(title)] if title else []
+    return widgets.VBox([*heading, chart, *_score_and_label_switches(widgets, dict(zip(labels, layers, strict=True)))])
 
 
-def _lonboard_and_widgets() -> tuple[ModuleType, ModuleType]:
+def _lonboard_and_widgets(count: int) -> tuple[ModuleType, ModuleType]:
     try:
         import ipywidgets  # noqa: PLC0415 - an extra
         import lonboard  # noqa: PLC0415
     except ImportError as error:
         raise MissingExtraError(
-            "maps of very many features need lonboard: pip install 'remotesam-geo[large]'"
+            f"a map of {count:,} features needs lonboard: pip install 'remotesam-geo[large]'. Or explore some of them, "
+            "such as features.nlargest(10_000, 'score') or features.cx[west:east, south:north]"
         ) from error
     return lonboard, ipywidgets
 
 
-def _imagery_layer(
-    lonboard: ModuleType,
-    scene: SceneLike,
-    bands: str | Sequence[str | int] | None,
-    stretch: Any,
-    time: int,
-) -> Any:
-    ground = backdrop(scene, bands, stretch, time, MOST_PIXELS)
+def _imagery_layer(lonboard: ModuleType, ground: Backdrop) -> Any:
     if ground.geobox.crs is None:
         raise InputError(
             "the features have a CRS and the scene is a picture without: give the scene that they were found in"
         )
-    bounds = _lonlat_corners(ground.geobox)
-    return lonboard.BitmapLayer(image=as_url(ground.rgb), bounds=bounds, pickable=False)
+    return lonboard.BitmapLayer(image=as_url(ground.rgb), bounds=_lonlat_corners(ground.geobox), pickable=False)
 
 
 def _polygon_layer(lonboard: ModuleType, features: gpd.GeoDataFrame, colour: str) -> Any:
