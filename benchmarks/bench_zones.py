@@ -122,7 +122,7 @@ def main() -> None:
     projected = time.process_time() - begin
     done, took = ours(made, zones)
     begin = time.process_time()
-    rows = len(label_frame([done], ["ship", "tank"], view="map", run_id="bench"))
+    rows = len(label_frame([done], ["ship", "tank"], details={"view": "map", "run_id": "bench"}))
     framed = time.process_time() - begin
     most = peak()
     counts, totals, gdal = by_gdal(made, zones)

@@ -41,6 +41,6 @@ counts = model.count(probabilities, zones=parcels, wide=True)
 labels = model.classify(probabilities, zones=parcels)
 
 table = counts.assign(mostly=labels["label"])
-print(table.drop(columns=["geometry", "time", "items", "run_id"]).head(8).to_string())
+print(table.drop(columns=["geometry", "time", "items"]).head(8).to_string())
 table.to_file(options.out / "parcels.gpkg")
 print("written:", options.out / "parcels.gpkg")

@@ -1,6 +1,9 @@
-"""The verbs in xarray's own way: `scene.remotesam(model).detect("ship")`."""
+"""The methods of `RemoteSAM` in xarray's own way: `scene.remotesam(model).detect("ship")`."""
 
-from functools import partial
+import inspect
+import re
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +19,37 @@ VERBS = (
 
 
 class SceneVerbs:
-    """The verbs of a model, asked of one scene.
+    """The methods of a `RemoteSAM`, applied to one scene. They take the same arguments, but for the scene.
 
     Args:
         scene: What to look at.
-        model: Who is asked.
+        model: The model.
     """
 
     def __init__(self, scene: xr.Dataset | xr.DataArray, model: RemoteSAM) -> None:
         self._scene, self._model = scene, model
 
-    def __getattr__(self, verb: str) -> Any:
-        if verb not in VERBS:
-            raise AttributeError(f"no verb {verb!r}: there are {', '.join(VERBS)}")
-        return partial(getattr(self._model, verb), self._scene)
-
-    def __dir__(self) -> list[str]:
-        return list(VERBS)
-
     def __repr__(self) -> str:
         return f"{self._model!r} looking at {dict(self._scene.sizes)}"
+
+
+def _method_of_scene(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of `RemoteSAM` as one of `SceneVerbs`: its signature and docstring without the scene."""
+
+    @wraps(verb)
+    def method(self: SceneVerbs, *args: Any, **options: Any) -> Any:
+        return verb(self._model, self._scene, *args, **options)
+
+    own, _, *others = (signature := inspect.signature(verb)).parameters.values()
+    method.__signature__ = signature.replace(parameters=[own, *others])  # type: ignore[attr-defined]
+    text = inspect.getdoc(verb) or ""
+    method.__doc__ = re.sub(r"^    scene: .*?(?=^    (prompts|classes): )", "", text, flags=re.DOTALL | re.MULTILINE)
+    method.__qualname__ = f"SceneVerbs.{verb.__name__}"
+    return method
+
+
+for _name in VERBS:
+    setattr(SceneVerbs, _name, _method_of_scene(getattr(RemoteSAM, _name)))
 
 
 @xr.register_dataset_accessor("remotesam")  # type: ignore[no-untyped-call]

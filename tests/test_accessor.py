@@ -1,11 +1,14 @@
 """The verbs in xarray's way."""
 
+import inspect
+import re
 import subprocess
 import sys
 
 import pytest
 
 from remotesam_geo import RemoteSAM
+from remotesam_geo.accessor import VERBS, SceneVerbs
 from tests.remotesam.test_remotesam import BAR, RED, Colours, scene_of
 from tests.remotesam.test_verbs import same
 
@@ -22,8 +25,21 @@ def test_it_lists_its_verbs_and_knows_no_other():
     asked = SCENE.remotesam(MODEL)
     assert "detect" in dir(asked)
     assert "64 px" in repr(asked)
-    with pytest.raises(AttributeError, match="there are segment, refer, detect"):
+    with pytest.raises(AttributeError, match="no attribute 'find'"):
         asked.find("red")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_shows_every_argument_of_a_method(verb):
+    for owner, missing in ((RemoteSAM, ()), (SceneVerbs, ("scene",))):
+        method = getattr(owner, verb)
+        text = inspect.getdoc(method)
+        documented = re.findall(r"^    (\w+): ", text.split("Args:\n")[1].split("\n\n")[0], re.MULTILINE)
+        arguments = [name for name in inspect.signature(method).parameters if name != "self"]
+        assert documented == arguments
+        assert not set(missing) & set(arguments)
+        assert "Returns:" in text
+    assert list(inspect.signature(getattr(SCENE.remotesam(MODEL), verb)).parameters) == arguments
 
 
 @pytest.mark.parametrize("name", ["load", "open_raster", "RemoteSAM"])

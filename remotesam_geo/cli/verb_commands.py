@@ -228,6 +228,6 @@ def told(answer: Any, asked: list[str], out: Path | None, *, as_json: bool) -> i
         by_label = {} if label is None else answer[label].value_counts().to_dict()
         saying.result({"rows": len(answer), "by_label": by_label, "out": out}, as_json=True)
     elif out is None and len(answer):
-        plain = answer.drop(columns=[answer.geometry.name, "run_id", "id"], errors="ignore")
+        plain = answer.drop(columns=[answer.geometry.name, "id"], errors="ignore")
         saying.table_of(plain, title=f"{len(answer):,} rows")
     return saying.found(count, ", ".join(asked))

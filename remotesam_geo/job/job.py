@@ -406,6 +406,7 @@ class Job:
         smooth: int = 0,
         parts: Parts = "whole",
         crs: Any = None,
+        details: bool = False,
         partial: bool = False,
         progress: bool | None = None,
     ) -> gpd.GeoDataFrame:
@@ -422,6 +423,7 @@ class Job:
             smooth: As in `RemoteSAM.segment`.
             parts: As in `RemoteSAM.segment`.
             crs: CRS of the result; by default the scene's.
+            details: Whether to add the columns `score_max`, `resolution`, `view` and `run_id`.
             partial: Whether to answer also for prompts that are not complete, as far as they are done. Without it they
                 are left out. Either way a warning names them.
             progress: Whether to show progress; by default for long work.
@@ -436,6 +438,7 @@ class Job:
         one_of("oriented", oriented, (True, False))
         one_of("suppress", suppress, get_args(Suppress))
         one_of("parts", parts, get_args(Parts))
+        one_of("details", details, (True, False))
         one_of("partial", partial, (True, False))
         one_of("progress", progress, (True, False, None))
         number_in("min_score", min_score, 0, 1)
@@ -471,7 +474,7 @@ class Job:
                 labels = [prompt.label for prompt in prompts]
                 found = joined(
                     records, wanted, options,
-                    labels=labels, min_area=min_area, crs=target, partial=partial,
+                    labels=labels, min_area=min_area, crs=target, details=details, partial=partial,
                 )  # fmt: skip
             missing = failed_windows(records, wanted)
         warn_of_failures(missing)

@@ -202,6 +202,7 @@ def joined(
     labels: Sequence[str],
     min_area: float,
     crs: CRS,
+    details: bool = False,
     partial: bool = False,
 ) -> gpd.GeoDataFrame:
     """The features of all that was outlined, in the order of the labels."""
@@ -228,6 +229,7 @@ def joined(
                 options=options,
                 view="map",
                 run_id=plan.digest,
+                details=details,
             )
         )
         notes.append(

@@ -2,7 +2,7 @@
 
 import hashlib
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +28,7 @@ from .feature_options import FeatureOptions
 from .polygons import Features, Outline, gathered
 from .source import Moment
 
-__all__ = ["COLUMNS", "Found", "columns_of", "to_frame", "wanted_crs"]
+__all__ = ["COLUMNS", "DETAILS", "Found", "columns_of", "to_frame", "wanted_crs", "without_details"]
 
 NAMED = 5
 """Features that a warning names."""
@@ -47,6 +47,8 @@ COLUMNS = {
     "run_id": "str",
 }
 """Columns beside the geometry, with their types; those of pictures have `area_px` in place of `area_m2`."""
+DETAILS = ("score_max", "resolution", "view", "run_id")
+"""Columns that results have with `details=True` only."""
 
 
 def wanted_crs(crs: Any, own: Any, geobox: GeoBox | None = None) -> CRS:
@@ -81,9 +83,15 @@ def wanted_crs(crs: Any, own: Any, geobox: GeoBox | None = None) -> CRS:
     return found
 
 
-def columns_of(geobox: GeoBox) -> dict[str, str]:
+def without_details(columns: Mapping[str, str]) -> dict[str, str]:
+    """Columns and their types without those of `DETAILS`."""
+    return {name: kind for name, kind in columns.items() if name not in DETAILS}
+
+
+def columns_of(geobox: GeoBox, *, details: bool = False) -> dict[str, str]:
     """The columns of results on a grid: on the ground where it has a CRS, else in pixels of a picture."""
-    return {"area_px" if name == "area_m2" and geobox.crs is None else name: kind for name, kind in COLUMNS.items()}
+    columns = COLUMNS if details else without_details(COLUMNS)
+    return {"area_px" if name == "area_m2" and geobox.crs is None else name: kind for name, kind in columns.items()}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -109,6 +117,7 @@ def to_frame(
     options: FeatureOptions,
     view: str,
     run_id: str,
+    details: bool = False,
 ) -> gpd.GeoDataFrame:
     """Join what was found to one table, sorted by label as asked, time and place.
 
@@ -119,8 +128,9 @@ def to_frame(
         options: How to draw them.
         view: "map", "scene" or "zone".
         run_id: Names the run.
+        details: Whether to add the columns `DETAILS`.
     """
-    columns = columns_of(geobox)
+    columns = columns_of(geobox, details=details)
     losses = _Losses()
     parts = [_rows_of_label(each, geobox, crs, options, losses) for each in found if len(each.features)]
     losses.warn(crs)

@@ -27,7 +27,7 @@ from remotesam_geo.mapping.collect import Survey, survey, warn_of_giants, warn_o
 from remotesam_geo.mapping.contour_layer import Contours
 from remotesam_geo.mapping.executor import Predict, WindowFailure, Work
 from remotesam_geo.mapping.feature_options import FeatureOptions
-from remotesam_geo.mapping.feature_table import Found, to_frame, wanted_crs
+from remotesam_geo.mapping.feature_table import Found, to_frame, wanted_crs, without_details
 from remotesam_geo.mapping.maps import Asked
 from remotesam_geo.mapping.polygons import Features
 from remotesam_geo.mapping.zonal.zone_sums import Sums
@@ -121,15 +121,13 @@ class ZoneAnswers:
         sums: What the maps hold in each zone, for each resolution.
         features: The objects, for each resolution.
         labels: In the order asked.
-        view: How the network looked.
-        run_id: Names the run.
+        details: `view` and `run_id` of the call, where columns of details are wanted.
     """
 
     sums: tuple[Sums, ...]
     features: tuple[tuple[Found, ...], ...]
     labels: tuple[str, ...]
-    view: str
-    run_id: str
+    details: Mapping[str, str] | None
 
 
 def features(
@@ -178,6 +176,7 @@ def features(
                     options=options,
                     view=group.view,
                     run_id=run_id,
+                    details=question.details,
                 )
             )
             results.append(result)
@@ -211,6 +210,8 @@ def over_zones(
         options: Which objects are wanted; None for none.
         contour_threshold: Above it a pixel of the map of contours parts touching objects.
     """
+    if columns is not None and not question.details:
+        columns = without_details(columns)
     if zones is not None:
         check_zones(zones, columns or ())
     elif question.view == "zone":
@@ -219,7 +220,8 @@ def over_zones(
     if isinstance(scene, PlainImage) and zones is not None:
         raise InputError("a picture has no place on Earth, and zones do: give a scene with a CRS, or no zones")
     labels = tuple(prompt.label for prompt in prompts)
-    columns = wide_columns(labels) if columns is None else columns
+    if columns is None:
+        columns = wide_columns(labels) if question.details else without_details(wide_columns(labels))
     contours = asker.contours(question)
     looks: list[tuple[tuple[Group, ...], gpd.GeoDataFrame | None]]
     if question.view == "zone" and zones is not None:
@@ -252,8 +254,7 @@ def over_zones(
                         sums=tuple(one.sums for one in answers if one.sums is not None),
                         features=tuple(one.found for one in answers),
                         labels=labels,
-                        view=groups[0].view,
-                        run_id=run_id,
+                        details={"view": groups[0].view, "run_id": run_id} if question.details else None,
                     )
                 )
             )

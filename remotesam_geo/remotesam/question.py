@@ -88,6 +88,7 @@ class Question:
         suppress: Which components give way; None for what is usual.
         min_area: Least area of a component.
         progress: Whether to show progress.
+        details: Whether to add the columns `DETAILS`.
     """
 
     scene: SceneLike
@@ -107,6 +108,7 @@ class Question:
     suppress: Suppress | None = None
     min_area: float = 0
     progress: bool | None = None
+    details: bool = False
 
     def __post_init__(self) -> None:
         one_of("view", self.view, get_args(View))
@@ -122,6 +124,7 @@ class Question:
         check_resolutions(self.resolution)
         number_in("min_area", self.min_area, 0)
         one_of("progress", self.progress, (True, False, None))
+        one_of("details", self.details, (True, False))
         self._check_together()
 
     def refuse(self, reason: str, *names: str) -> None:

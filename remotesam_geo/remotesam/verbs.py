@@ -1,6 +1,5 @@
 """The eight verbs, each a question in words."""
 
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -44,25 +43,8 @@ __all__ = ["RemoteSAM"]
 class RemoteSAM:
     """Questions in words, over scenes on the ground, pictures, and probabilities that were computed before.
 
-    Most verbs share these arguments:
-
-    - ``scene``: an xarray Dataset or DataArray, the path or URL of a raster, a picture (uint8 NumPy array, Pillow, a
-      file without georeference), or what `probabilities` returned: then no model is run, and ``prompts`` may choose
-      among its labels or be left out.
-    - ``prompts``: class names (asked as "{name} in the image"), or a mapping from label to free expressions.
-    - ``threshold``: a pixel belongs where its probability is larger; one, or by label.
-    - ``resolution``: metres on the ground a pixel, "native", or "auto" for what suits the class; one, or by label.
-    - ``bands``, ``stretch``: as in `render`.
-    - ``overlap``: share of a window that neighbouring windows have in common, up to a half.
-    - ``seam``: "blend" weighs all windows that see a pixel, "paste" takes each from one.
-    - ``geometry``: an area of interest: shapely (degrees), GeoJSON, a GeoDataFrame or GeoSeries. Only windows whose
-      cores touch it are predicted.
-    - ``tiles``: ask a picture window by window at its own scale, not as one shrunken square.
-    - ``on_error``: "raise" stops at the first window that fails; "skip" goes on, warns, and states the failed area.
-    - ``progress``: whether to show progress; by default for long work.
-
     Args:
-        model: What answers.
+        model: The network: what `from_pretrained` opens, or an object with `image_size`, `identity` and `predict`.
 
     Examples:
         >>> from remotesam_geo import RemoteSAM, open_raster                      # doctest: +SKIP
@@ -71,8 +53,17 @@ class RemoteSAM:
     """
 
     def __init__(self, model: Model) -> None:
-        check_model(model)
         self.model = model
+
+    @property
+    def model(self) -> Model:
+        """The network. Another one takes effect at the next call."""
+        return self._asker.model
+
+    @model.setter
+    def model(self, model: Model) -> None:
+        check_model(model)
+        self._asker = RefinedModel(model)
 
     @classmethod
     def from_pretrained(
@@ -106,10 +97,6 @@ class RemoteSAM:
             )
         )  # fmt: skip
 
-    @cached_property
-    def _asker(self) -> RefinedModel:
-        return RefinedModel(self.model)
-
     def __repr__(self) -> str:
         return f"RemoteSAM({', '.join(described(self.model).values())})"
 
@@ -140,48 +127,55 @@ class RemoteSAM:
         geometry: Any = None,
         tiles: bool = False,
         crs: Any = None,
+        details: bool = False,
         on_error: OnError = "raise",
         progress: bool | None = None,
     ) -> gpd.GeoDataFrame:
         """Outline everything of each class.
 
         Args:
-            scene: What to look at.
-            prompts: Class names; or a mapping from label to free expressions.
+            scene: A Dataset or DataArray; the path or URL of a raster; a picture (uint8 array, Pillow image, file
+                without georeference); or what `probabilities` returned: then no model is run, and `prompts` may
+                choose among its labels.
+            prompts: Class names, each asked as "{name} in the image"; or a mapping from label to free expressions.
             exclusive: Whether a pixel belongs to its most probable class only; else classes may overlap.
-            threshold: A pixel belongs where its probability is larger: one, or by label.
-            resolution: Metres on the ground a pixel, "native", or "auto": one, or by label.
-            bands: As in `render`.
-            stretch: As in `render`.
-            refine: "contours", or a contour model, to part touching objects.
-            suppress: Which components give way: "none" (the default for scenes), "enclosed" (those in holes of others),
-                "published" (inner boxes and overlaps; the default for pictures).
+            threshold: A pixel belongs where its probability is larger: a number from 0 to 1, or one for each label.
+            resolution: Metres on the ground a pixel, "native", or "auto" for what suits the class; or one for each
+                label.
+            bands: Which bands are red, green and blue, as in `render`.
+            stretch: How values become 8-bit colours, as in `render`.
+            refine: "contours", or a contour model, to separate touching objects.
+            suppress: Which components give way: "none" (the default for scenes), "enclosed" (those in holes of
+                others), "published" (inner boxes and overlaps; the default for pictures).
             min_score: Least mean probability of a component.
-            min_area: Least area in square metres, of a picture in pixels.
+            min_area: Least area of a component in square metres; of a picture in pixels.
             simplify: Metres (pixels of a picture) by which an outline may be left for fewer points.
             smooth: How often corners are cut, which rounds the steps of pixels.
-            parts: "whole" gives one feature an object; "blocks" leaves large ones cut at block borders, their pieces
-                sharing `id`, score and area.
-            overlap: Share of a window that neighbours have in common, up to a half.
-            seam: "blend" weighs all windows that see a pixel, "paste" takes each from one.
-            geometry: Area of interest: only windows whose cores touch it are predicted. Shapely (degrees), GeoJSON, a
-                GeoDataFrame or GeoSeries.
-            tiles: Whether a picture is asked window by window.
+            parts: "whole" gives one feature an object; "blocks" leaves large ones cut at block borders, their
+                pieces sharing `id`, score and area.
+            overlap: Share of a window that neighbouring windows have in common, up to a half.
+            seam: "blend" weighs all windows that see a pixel; "paste" takes each pixel from one.
+            geometry: Area of interest: shapely (degrees), GeoJSON, a GeoDataFrame or GeoSeries. Only windows whose
+                cores touch it are predicted.
+            tiles: Whether a picture is predicted window by window at its own scale, not as one shrunken square.
             crs: CRS of the result; by default the scene's.
-            on_error: "raise" stops at the first window that fails, "skip" goes on, warns, and states the failed area.
+            details: Whether to add the columns `score_max`, `resolution`, `view` and `run_id`.
+            on_error: "raise" stops at the first window that fails; "skip" goes on, warns, and states the failed
+                area.
             progress: Whether to show progress; by default for long work.
 
         Returns:
-            A row per component: its outline, label, score and more (see "Results").
+            A row for each component: outline, label, score, area, time, items and id.
 
         Raises:
-            InputError: Something cannot be asked as given.
+            InputError: Something cannot be predicted as given.
             ReadError: Pixels could not be read.
         """
         question = Question(
             scene=scene, prompts=prompts, threshold=threshold, resolution=resolution, refine=refine,
             suppress=suppress, min_area=min_area, progress=progress,
             bands=bands, stretch=stretch, overlap=overlap, seam=seam, geometry=geometry, tiles=tiles, on_error=on_error,
+            details=details,
         )  # fmt: skip
         options = FeatureOptions(
             min_score=min_score, exclusive=exclusive, parts=parts, simplify=simplify, smooth=smooth
@@ -210,22 +204,57 @@ class RemoteSAM:
         geometry: Any = None,
         tiles: bool = False,
         crs: Any = None,
+        details: bool = False,
         on_error: OnError = "raise",
         progress: bool | None = None,
     ) -> gpd.GeoDataFrame:
-        """Outline what free expressions refer to, asked exactly as they are written.
+        """Outline what free expressions refer to.
 
-        With ``view="map"`` a scene is asked window by window, and words that only make sense in one view (left,
-        largest) warn; ``view="scene"`` asks one square look at all of it.
+        Args:
+            scene: A Dataset or DataArray; the path or URL of a raster; a picture (uint8 array, Pillow image, file
+                without georeference); or what `probabilities` returned: then no model is run, and `prompts` may
+                choose among its labels.
+            prompts: Free expressions, asked exactly as they are written; or a mapping from label to expressions.
+            view: "map" predicts a scene window by window; "scene" predicts all of it as one image. Words that make
+                sense in one view only (left, largest) warn with "map".
+            threshold: A pixel belongs where its probability is larger: a number from 0 to 1, or one for each label.
+            resolution: Metres on the ground a pixel, "native", or "auto" for what suits the class; or one for each
+                label.
+            bands: Which bands are red, green and blue, as in `render`.
+            stretch: How values become 8-bit colours, as in `render`.
+            refine: "contours", or a contour model, to separate touching objects.
+            suppress: Which components give way: "none" (the default for scenes), "enclosed" (those in holes of
+                others), "published" (inner boxes and overlaps; the default for pictures).
+            min_score: Least mean probability of a component.
+            min_area: Least area of a component in square metres; of a picture in pixels.
+            simplify: Metres (pixels of a picture) by which an outline may be left for fewer points.
+            smooth: How often corners are cut, which rounds the steps of pixels.
+            parts: "whole" gives one feature an object; "blocks" leaves large ones cut at block borders, their
+                pieces sharing `id`, score and area.
+            overlap: Share of a window that neighbouring windows have in common, up to a half.
+            seam: "blend" weighs all windows that see a pixel; "paste" takes each pixel from one.
+            geometry: Area of interest: shapely (degrees), GeoJSON, a GeoDataFrame or GeoSeries. Only windows whose
+                cores touch it are predicted.
+            tiles: Whether a picture is predicted window by window at its own scale, not as one shrunken square.
+            crs: CRS of the result; by default the scene's.
+            details: Whether to add the columns `score_max`, `resolution`, `view` and `run_id`.
+            on_error: "raise" stops at the first window that fails; "skip" goes on, warns, and states the failed
+                area.
+            progress: Whether to show progress; by default for long work.
 
-        The other arguments and the result are those of `segment`.
+        Returns:
+            A row for each component, as from `segment`.
+
+        Raises:
+            InputError: Something cannot be predicted as given.
+            ReadError: Pixels could not be read.
         """
         one_of("view", view, ("map", "scene"))
         question = Question(
             scene=scene, prompts=prompts, template=None, threshold=threshold, resolution=resolution, refine=refine,
             suppress=suppress, min_area=min_area, progress=progress,
             bands=bands, stretch=stretch, view=view, overlap=overlap, seam=seam, geometry=geometry, tiles=tiles,
-            on_error=on_error,
+            on_error=on_error, details=details,
         )  # fmt: skip
         options = FeatureOptions(min_score=min_score, parts=parts, simplify=simplify, smooth=smooth)
         return features(self._asker, question, options, crs=crs)
@@ -249,19 +278,52 @@ class RemoteSAM:
         geometry: Any = None,
         tiles: bool = False,
         crs: Any = None,
+        details: bool = False,
         on_error: OnError = "raise",
         progress: bool | None = None,
     ) -> gpd.GeoDataFrame:
-        """Find the objects of each class: a row per object, with its box.
+        """Find the objects of each class: a row for each object, with its box.
 
-        The other arguments and the result are those of `segment`; `oriented` draws the smallest rectangle at any angle
-        in place of the box along the grid. `area_m2` is the area of what is drawn.
+        Args:
+            scene: A Dataset or DataArray; the path or URL of a raster; a picture (uint8 array, Pillow image, file
+                without georeference); or what `probabilities` returned: then no model is run, and `prompts` may
+                choose among its labels.
+            prompts: Class names, each asked as "{name} in the image"; or a mapping from label to free expressions.
+            oriented: Whether to draw the smallest rectangle at any angle, in place of the box along the grid.
+            threshold: A pixel belongs where its probability is larger: a number from 0 to 1, or one for each label.
+            resolution: Metres on the ground a pixel, "native", or "auto" for what suits the class; or one for each
+                label.
+            bands: Which bands are red, green and blue, as in `render`.
+            stretch: How values become 8-bit colours, as in `render`.
+            refine: "contours", or a contour model, to separate touching objects.
+            suppress: Which components give way: "none" (the default for scenes), "enclosed" (those in holes of
+                others), "published" (inner boxes and overlaps; the default for pictures).
+            min_score: Least mean probability of a component.
+            min_area: Least area of a component in square metres; of a picture in pixels.
+            overlap: Share of a window that neighbouring windows have in common, up to a half.
+            seam: "blend" weighs all windows that see a pixel; "paste" takes each pixel from one.
+            geometry: Area of interest: shapely (degrees), GeoJSON, a GeoDataFrame or GeoSeries. Only windows whose
+                cores touch it are predicted.
+            tiles: Whether a picture is predicted window by window at its own scale, not as one shrunken square.
+            crs: CRS of the result; by default the scene's.
+            details: Whether to add the columns `score_max`, `resolution`, `view` and `run_id`.
+            on_error: "raise" stops at the first window that fails; "skip" goes on, warns, and states the failed
+                area.
+            progress: Whether to show progress; by default for long work.
+
+        Returns:
+            A row for each object, as from `segment`; `area_m2` is the area of the box.
+
+        Raises:
+            InputError: Something cannot be predicted as given.
+            ReadError: Pixels could not be read.
         """
         one_of("oriented", oriented, (True, False))
         question = Question(
             scene=scene, prompts=prompts, threshold=threshold, resolution=resolution, refine=refine,
             suppress=suppress, min_area=min_area, progress=progress,
             bands=bands, stretch=stretch, overlap=overlap, seam=seam, geometry=geometry, tiles=tiles, on_error=on_error,
+            details=details,
         )  # fmt: skip
         outline: Literal["oriented", "box"] = "oriented" if oriented else "box"
         options = FeatureOptions(outline=outline, min_score=min_score)
@@ -277,15 +339,32 @@ class RemoteSAM:
         stretch: Any = None,
         min_score: float = MIN_SCORE,
         crs: Any = None,
+        details: bool = False,
         on_error: OnError = "raise",
         progress: bool | None = None,
     ) -> gpd.GeoDataFrame:
-        """Find the one box of each free expression, in one square look at all of the scene.
+        """Find the one box of each free expression, predicting all of the scene as one image.
 
-        The other arguments are those of `segment`.
+        Args:
+            scene: A Dataset or DataArray; the path or URL of a raster; or a picture (uint8 array, Pillow image,
+                file without georeference).
+            prompts: Free expressions, asked exactly as they are written; or a mapping from label to expressions.
+            threshold: A pixel belongs where its probability is larger: a number from 0 to 1, or one for each label.
+            bands: Which bands are red, green and blue, as in `render`.
+            stretch: How values become 8-bit colours, as in `render`.
+            min_score: Least mean probability of a component.
+            crs: CRS of the result; by default the scene's.
+            details: Whether to add the columns `score_max`, `resolution`, `view` and `run_id`.
+            on_error: "raise" stops at the first window that fails; "skip" goes on, warns, and states the failed
+                area.
+            progress: Whether to show progress; by default for long work.
 
         Returns:
-            A row per expression that was found: the box round all that belongs to it.
+            A row for each expression that was found: the box around all that belongs to it.
+
+        Raises:
+            InputError: Something cannot be predicted as given.
+            ReadError: Pixels could not be read.
         """
         if is_probabilities(scene):
             raise InputError(
@@ -293,7 +372,7 @@ class RemoteSAM:
             )
         question = Question(
             scene=scene, prompts=prompts, template=None, threshold=threshold, suppress="none", progress=progress,
-            bands=bands, stretch=stretch, view="scene", on_error=on_error,
+            bands=bands, stretch=stretch, view="scene", on_error=on_error, details=details,
         )  # fmt: skip
         options = FeatureOptions(outline="box", min_score=min_score)
         return features(self._asker, question, options, crs=crs, one_each=True)
@@ -316,42 +395,53 @@ class RemoteSAM:
         seam: Seam = "blend",
         geometry: Any = None,
         tiles: bool = False,
+        details: bool = False,
         on_error: OnError = "raise",
         progress: bool | None = None,
     ) -> gpd.GeoDataFrame:
         """Say which of several classes each zone shows.
 
         Args:
-            scene: What to look at.
-            prompts: Class names; or a mapping from label to free expressions.
-            zones: Polygons; their index, columns and order are kept. By default the windows' cores; all of a picture,
-                and of a scene with ``view="scene"``.
-            view: "map" reduces one map over the zones; "scene" reduces one square look at all of the scene; "zone"
-                takes one look a zone, a square round it.
+            scene: A Dataset or DataArray; the path or URL of a raster; a picture (uint8 array, Pillow image, file
+                without georeference); or what `probabilities` returned: then no model is run, and `prompts` may
+                choose among its labels.
+            prompts: Class names, each asked as "{name} in the image"; or a mapping from label to free expressions.
+            zones: Polygons; their index, columns and order are kept. By default the windows' cores; all of a
+                picture, and of a scene with `view="scene"`.
+            view: "map" reduces one map over the zones; "scene" predicts the whole scene as one image; "zone"
+                predicts one image for each zone, a square around it.
             balance: Weight of the largest probability against the mean in a zone's score.
-            threshold: A label holds where its score is larger: one, or by label.
-            resolution: As in `segment`.
-            bands: As in `render`.
-            stretch: As in `render`.
-            overlap: As in `segment`.
-            seam: As in `segment`.
-            geometry: As in `segment`.
-            tiles: As in `segment`.
-            on_error: As in `segment`.
-            progress: As in `segment`.
+            threshold: A label holds where its score is larger: a number from 0 to 1, or one for each label.
+            resolution: Metres on the ground a pixel, "native", or "auto" for what suits the class; or one for each
+                label.
+            bands: Which bands are red, green and blue, as in `render`.
+            stretch: How values become 8-bit colours, as in `render`.
+            overlap: Share of a window that neighbouring windows have in common, up to a half.
+            seam: "blend" weighs all windows that see a pixel; "paste" takes each pixel from one.
+            geometry: Area of interest: shapely (degrees), GeoJSON, a GeoDataFrame or GeoSeries. Only windows whose
+                cores touch it are predicted.
+            tiles: Whether a picture is predicted window by window at its own scale, not as one shrunken square.
+            details: Whether to add the columns `score_max`, `resolution`, `view` and `run_id`.
+            on_error: "raise" stops at the first window that fails; "skip" goes on, warns, and states the failed
+                area.
+            progress: Whether to show progress; by default for long work.
 
         Returns:
             The zones, a row for each time and label that holds; one without a label (NA) where none does.
+
+        Raises:
+            InputError: Something cannot be predicted as given.
+            ReadError: Pixels could not be read.
         """
         number_in("balance", balance, 0, 1)
         question = Question(
             scene=scene, prompts=prompts, threshold=threshold, resolution=resolution, progress=progress,
             bands=bands, stretch=stretch, view=view, overlap=overlap, seam=seam, geometry=geometry, tiles=tiles,
-            on_error=on_error,
+            on_error=on_error, details=details,
         )  # fmt: skip
 
         def rows(found: ZoneAnswers) -> gpd.GeoDataFrame:
-            return label_frame(found.sums, found.labels, view=found.view, run_id=found.run_id, balance=balance)
+            return label_frame(found.sums, found.labels, details=found.details, balance=balance)
 
         return over_zones(self._asker, question, zones, rows, columns=LABEL_COLUMNS)
 
@@ -370,24 +460,51 @@ class RemoteSAM:
         seam: Seam = "blend",
         geometry: Any = None,
         tiles: bool = False,
+        details: bool = False,
         on_error: OnError = "raise",
         progress: bool | None = None,
     ) -> gpd.GeoDataFrame:
         """Give each zone its one label: the best of those that reach their thresholds, or none (NA).
 
-        The arguments are those of `label`.
+        Args:
+            scene: A Dataset or DataArray; the path or URL of a raster; a picture (uint8 array, Pillow image, file
+                without georeference); or what `probabilities` returned: then no model is run, and `prompts` may
+                choose among its labels.
+            prompts: Class names, each asked as "{name} in the image"; or a mapping from label to free expressions.
+            zones: Polygons; their index, columns and order are kept. By default the windows' cores; all of a
+                picture, and of a scene with `view="scene"`.
+            view: "map" reduces one map over the zones; "scene" predicts the whole scene as one image; "zone"
+                predicts one image for each zone, a square around it.
+            threshold: A label holds where its score is larger: a number from 0 to 1, or one for each label.
+            resolution: Metres on the ground a pixel, "native", or "auto" for what suits the class; or one for each
+                label.
+            bands: Which bands are red, green and blue, as in `render`.
+            stretch: How values become 8-bit colours, as in `render`.
+            overlap: Share of a window that neighbouring windows have in common, up to a half.
+            seam: "blend" weighs all windows that see a pixel; "paste" takes each pixel from one.
+            geometry: Area of interest: shapely (degrees), GeoJSON, a GeoDataFrame or GeoSeries. Only windows whose
+                cores touch it are predicted.
+            tiles: Whether a picture is predicted window by window at its own scale, not as one shrunken square.
+            details: Whether to add the columns `score_max`, `resolution`, `view` and `run_id`.
+            on_error: "raise" stops at the first window that fails; "skip" goes on, warns, and states the failed
+                area.
+            progress: Whether to show progress; by default for long work.
 
         Returns:
             The zones, a row for each time.
+
+        Raises:
+            InputError: Something cannot be predicted as given.
+            ReadError: Pixels could not be read.
         """
         question = Question(
             scene=scene, prompts=prompts, threshold=threshold, resolution=resolution, progress=progress,
             bands=bands, stretch=stretch, view=view, overlap=overlap, seam=seam, geometry=geometry, tiles=tiles,
-            on_error=on_error,
+            on_error=on_error, details=details,
         )  # fmt: skip
 
         def rows(found: ZoneAnswers) -> gpd.GeoDataFrame:
-            return classify_frame(found.sums, found.labels, view=found.view, run_id=found.run_id)
+            return classify_frame(found.sums, found.labels, details=found.details)
 
         return over_zones(self._asker, question, zones, rows, columns=LABEL_COLUMNS)
 
@@ -411,35 +528,48 @@ class RemoteSAM:
         seam: Seam = "blend",
         geometry: Any = None,
         tiles: bool = False,
+        details: bool = False,
         on_error: OnError = "raise",
         progress: bool | None = None,
     ) -> gpd.GeoDataFrame:
         """Count the objects of each class in each zone.
 
         Args:
-            scene: What to look at.
-            prompts: Class names; or a mapping from label to free expressions.
-            zones: Polygons; their index, columns and order are kept. By default the windows' cores; all of a picture.
+            scene: A Dataset or DataArray; the path or URL of a raster; a picture (uint8 array, Pillow image, file
+                without georeference); or what `probabilities` returned: then no model is run, and `prompts` may
+                choose among its labels.
+            prompts: Class names, each asked as "{name} in the image"; or a mapping from label to free expressions.
+            zones: Polygons; their index, columns and order are kept. By default the windows' cores; all of a
+                picture.
             wide: Whether labels become columns.
-            predicate: An object belongs to the zone of a point in it ("point"), to each that it touches ("intersects"),
-                or by shares of its area ("area").
-            threshold: As in `segment`.
-            resolution: As in `segment`.
-            bands: As in `render`.
-            stretch: As in `render`.
-            refine: As in `segment`.
-            suppress: As in `segment`.
-            min_score: As in `segment`.
-            min_area: As in `segment`.
-            overlap: As in `segment`.
-            seam: As in `segment`.
-            geometry: As in `segment`.
-            tiles: As in `segment`.
-            on_error: As in `segment`.
-            progress: As in `segment`.
+            predicate: An object belongs to the zone of a point in it ("point"), to each that it touches
+                ("intersects"), or by shares of its area ("area").
+            threshold: A pixel belongs where its probability is larger: a number from 0 to 1, or one for each label.
+            resolution: Metres on the ground a pixel, "native", or "auto" for what suits the class; or one for each
+                label.
+            bands: Which bands are red, green and blue, as in `render`.
+            stretch: How values become 8-bit colours, as in `render`.
+            refine: "contours", or a contour model, to separate touching objects.
+            suppress: Which components give way: "none" (the default for scenes), "enclosed" (those in holes of
+                others), "published" (inner boxes and overlaps; the default for pictures).
+            min_score: Least mean probability of a component.
+            min_area: Least area of a component in square metres; of a picture in pixels.
+            overlap: Share of a window that neighbouring windows have in common, up to a half.
+            seam: "blend" weighs all windows that see a pixel; "paste" takes each pixel from one.
+            geometry: Area of interest: shapely (degrees), GeoJSON, a GeoDataFrame or GeoSeries. Only windows whose
+                cores touch it are predicted.
+            tiles: Whether a picture is predicted window by window at its own scale, not as one shrunken square.
+            details: Whether to add the columns `score_max`, `resolution`, `view` and `run_id`.
+            on_error: "raise" stops at the first window that fails; "skip" goes on, warns, and states the failed
+                area.
+            progress: Whether to show progress; by default for long work.
 
         Returns:
             The zones, a row for each time and label; 0 where nothing is found, NA where nothing is valid.
+
+        Raises:
+            InputError: Something cannot be predicted as given.
+            ReadError: Pixels could not be read.
         """
         one_of("predicate", predicate, get_args(Predicate))
         one_of("wide", wide, (True, False))
@@ -447,11 +577,12 @@ class RemoteSAM:
             scene=scene, prompts=prompts, threshold=threshold, resolution=resolution, refine=refine,
             suppress=suppress, min_area=min_area, progress=progress,
             bands=bands, stretch=stretch, overlap=overlap, seam=seam, geometry=geometry, tiles=tiles, on_error=on_error,
+            details=details,
         )  # fmt: skip
 
         def rows(found: ZoneAnswers) -> gpd.GeoDataFrame:
             return count_frame(
-                found.sums, found.features, found.labels, view=found.view, run_id=found.run_id,
+                found.sums, found.features, found.labels, details=found.details,
                 predicate=predicate, wide=wide,
             )  # fmt: skip
 
@@ -479,25 +610,57 @@ class RemoteSAM:
         seam: Seam = "blend",
         geometry: Any = None,
         tiles: bool = False,
+        details: bool = False,
         on_error: OnError = "raise",
         progress: bool | None = None,
     ) -> gpd.GeoDataFrame:
         """Describe each zone in a sentence: what there is of the classes asked for, how many, and where.
 
-        The arguments are those of `label` and `count`.
+        Args:
+            scene: A Dataset or DataArray; the path or URL of a raster; a picture (uint8 array, Pillow image, file
+                without georeference); or what `probabilities` returned: then no model is run, and `prompts` may
+                choose among its labels.
+            prompts: Class names, each asked as "{name} in the image"; or a mapping from label to free expressions.
+            zones: Polygons; their index, columns and order are kept. By default the windows' cores; all of a
+                picture, and of a scene with `view="scene"`.
+            view: "map" reduces one map over the zones; "scene" predicts the whole scene as one image; "zone"
+                predicts one image for each zone, a square around it.
+            threshold: A pixel belongs where its probability is larger: a number from 0 to 1, or one for each label.
+            resolution: Metres on the ground a pixel, "native", or "auto" for what suits the class; or one for each
+                label.
+            bands: Which bands are red, green and blue, as in `render`.
+            stretch: How values become 8-bit colours, as in `render`.
+            refine: "contours", or a contour model, to separate touching objects.
+            suppress: Which components give way: "none" (the default for scenes), "enclosed" (those in holes of
+                others), "published" (inner boxes and overlaps; the default for pictures).
+            min_score: Least mean probability of a component.
+            min_area: Least area of a component in square metres; of a picture in pixels.
+            overlap: Share of a window that neighbouring windows have in common, up to a half.
+            seam: "blend" weighs all windows that see a pixel; "paste" takes each pixel from one.
+            geometry: Area of interest: shapely (degrees), GeoJSON, a GeoDataFrame or GeoSeries. Only windows whose
+                cores touch it are predicted.
+            tiles: Whether a picture is predicted window by window at its own scale, not as one shrunken square.
+            details: Whether to add the columns `score_max`, `resolution`, `view` and `run_id`.
+            on_error: "raise" stops at the first window that fails; "skip" goes on, warns, and states the failed
+                area.
+            progress: Whether to show progress; by default for long work.
 
         Returns:
             The zones, a row for each time; no sentence (NA) where nothing is valid.
+
+        Raises:
+            InputError: Something cannot be predicted as given.
+            ReadError: Pixels could not be read.
         """
         question = Question(
             scene=scene, prompts=prompts, threshold=threshold, resolution=resolution, progress=progress, refine=refine,
             suppress=suppress, min_area=min_area,
             bands=bands, stretch=stretch, view=view, overlap=overlap, seam=seam, geometry=geometry, tiles=tiles,
-            on_error=on_error,
+            on_error=on_error, details=details,
         )  # fmt: skip
 
         def rows(found: ZoneAnswers) -> gpd.GeoDataFrame:
-            return caption_frame(found.sums, found.features, found.labels, view=found.view, run_id=found.run_id)
+            return caption_frame(found.sums, found.features, found.labels, details=found.details)
 
         return over_zones(
             self._asker, question, zones, rows, columns=CAPTION_COLUMNS, options=FeatureOptions(min_score=min_score)
@@ -517,15 +680,27 @@ class RemoteSAM:
         seam: Seam = "blend",
         geometry: Any = None,
     ) -> xr.DataArray:
-        """The map of each prompt, lazily: the network is asked when values are wanted, each window once.
+        """The map of each prompt, lazily: windows are predicted when values are wanted, each once.
 
         Every other verb but `ground` takes it in place of a scene, and then runs no model.
 
-        The arguments are those of `segment`; all prompts are asked at one resolution.
+        Args:
+            scene: A Dataset or DataArray, or the path or URL of a raster.
+            prompts: Class names, each asked as "{name} in the image"; or a mapping from label to free expressions.
+            resolution: Metres on the ground a pixel, "native", or "auto": one for all prompts.
+            bands: Which bands are red, green and blue, as in `render`.
+            stretch: How values become 8-bit colours, as in `render`.
+            overlap: Share of a window that neighbouring windows have in common, up to a half.
+            seam: "blend" weighs all windows that see a pixel; "paste" takes each pixel from one.
+            geometry: Area of interest: shapely (degrees), GeoJSON, a GeoDataFrame or GeoSeries. Only windows whose
+                cores touch it are predicted.
 
         Returns:
-            Probabilities in 0..1 (time if there are several, prompt, y, x) on the scene's grid, or on that of the
-            resolution; NaN where there is no answer. Zarr and COG store a byte for each.
+            Probabilities from 0 to 1 (time if there are several, prompt, y, x) on the scene's grid, or on that of
+            the resolution; NaN where there is no answer. Zarr and COG store a byte for each.
+
+        Raises:
+            InputError: Something cannot be predicted as given.
         """
         question = Question(
             scene=scene, prompts=prompts, resolution=resolution,
@@ -548,11 +723,24 @@ class RemoteSAM:
     ) -> xr.DataArray:
         """The most probable class of each pixel, lazily.
 
-        The arguments are those of `segment`; all classes are asked at one resolution.
+        Args:
+            scene: A Dataset or DataArray, or the path or URL of a raster.
+            classes: Class names; or a mapping from label to free expressions.
+            threshold: A pixel belongs where its probability is larger: a number from 0 to 1, or one for each label.
+            resolution: Metres on the ground a pixel, "native", or "auto": one for all classes.
+            bands: Which bands are red, green and blue, as in `render`.
+            stretch: How values become 8-bit colours, as in `render`.
+            overlap: Share of a window that neighbouring windows have in common, up to a half.
+            seam: "blend" weighs all windows that see a pixel; "paste" takes each pixel from one.
+            geometry: Area of interest: shapely (degrees), GeoJSON, a GeoDataFrame or GeoSeries. Only windows whose
+                cores touch it are predicted.
 
         Returns:
             Numbers of classes from 1 in the order asked, 0 for background, -1 where there is no answer; names in
             `attrs["flag_meanings"]`.
+
+        Raises:
+            InputError: Something cannot be predicted as given.
         """
         question = Question(
             scene=scene, prompts=classes, threshold=threshold, resolution=resolution,

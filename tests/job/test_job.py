@@ -52,7 +52,7 @@ def _directly(model, scene, quiet):
 
 
 def same(found, expected):
-    assert_geodataframe_equal(found.drop(columns="run_id"), expected.drop(columns="run_id"))
+    assert_geodataframe_equal(found, expected)
 
 
 def files(folder):
@@ -122,8 +122,8 @@ def test_features_are_drawn_and_chosen_as_by_the_verbs(tmp_path, raster):
         if "parts" in options:  # blocks are of other sizes: what is cut differs, not what it adds up to
             found, expected = (table.drop_duplicates("id").drop(columns="geometry") for table in (found, expected))
             pd.testing.assert_frame_equal(
-                found.drop(columns="run_id").reset_index(drop=True),
-                expected.drop(columns="run_id").reset_index(drop=True),
+                found.reset_index(drop=True),
+                expected.reset_index(drop=True),
             )
         else:
             same(found, expected)

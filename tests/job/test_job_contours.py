@@ -33,7 +33,7 @@ def raster(tmp_path_factory):
 
 
 def same(found, expected):
-    assert_geodataframe_equal(found.drop(columns="run_id"), expected.drop(columns="run_id"))
+    assert_geodataframe_equal(found, expected)
 
 
 @pytest.mark.parametrize("keep", [True, False])

@@ -138,7 +138,7 @@ def one_object(rng):
         shapely.box(left, top, left + w, top + h),
         lambda xy: np.stack(geobox.affine * tuple(xy.T), axis=1),
     )
-    table = quiet(MODEL.segment, scene, "building", resolution=resolution)
+    table = quiet(MODEL.segment, scene, "building", resolution=resolution, details=True)
     check_whole(table)
     assert table.crs == crs
     whole = quiet(carry, np.array([planted], object), crs, crs, pixel=geobox.resolution.x)
@@ -373,7 +373,7 @@ def test_other_planets_are_measured_on_their_own_ellipsoid():
     bright = np.zeros(geobox.shape, bool)
     bright[20:30, 40:60] = True
     scene = scene_on(geobox, bright)
-    table = MODEL.segment(scene, "building")
+    table = MODEL.segment(scene, "building", details=True)
     moon = 1_737_400
     assert table["area_m2"].iloc[0] == pytest.approx(200 * (np.radians(step) * moon) ** 2, rel=1e-3)
     assert table["resolution"].iloc[0] == pytest.approx(np.radians(step) * moon, rel=1e-3)

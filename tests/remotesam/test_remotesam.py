@@ -15,7 +15,7 @@ from odc.geo.xr import wrap_xr
 from rasterio.features import rasterize
 
 from remotesam_geo.errors import InputError, ReadError, RemoteSAMWarning
-from remotesam_geo.mapping.feature_table import COLUMNS
+from remotesam_geo.mapping.feature_table import DETAILS
 from remotesam_geo.remotesam import RemoteSAM
 
 GREEN, RED = (20, 200, 20), (200, 20, 20)
@@ -53,10 +53,42 @@ DISC = shapely.Point(150, 150).buffer(40)
 MODEL = RemoteSAM(Colours())
 
 
+def test_another_model_takes_effect_at_the_next_call():
+    class Blind(Colours):
+        identity = "blind"
+
+        def predict(self, images, expressions):
+            return np.zeros((len(images), len(expressions), *images.shape[1:3]), np.uint8)
+
+    model = RemoteSAM(Colours())
+    scene = scene_of([(BAR, RED)])
+    assert len(model.segment(scene, "red")) == 1
+    model.model = Blind()
+    assert len(model.segment(scene, "red")) == 0
+    assert "blind" in repr(model)
+    with pytest.raises(InputError, match="has no image_size"):
+        model.model = object()
+    assert model.model.identity == "blind"
+
+
+@pytest.mark.parametrize("verb", ["segment", "refer", "detect", "ground", "label", "classify", "count", "caption"])
+def test_details_are_columns_where_they_are_wanted(verb):
+    scene = scene_of([(BAR, RED)])
+    method = getattr(MODEL, verb)
+    short, long = method(scene, {"red": "red things"}), method(scene, {"red": "red things"}, details=True)
+    assert not set(DETAILS) & set(short.columns)
+    more = set(long.columns) - set(short.columns)
+    assert {"resolution", "view", "run_id"} <= more <= set(DETAILS)
+    assert json.loads(long.attrs["remotesam"])["run_id"] == long["run_id"].iloc[0]
+    assert long[short.columns].equals(short)
+    with pytest.raises(InputError, match="details=1"):
+        method(scene, "red", details=1)
+
+
 def test_segments_are_whole_wherever_windows_meet():
     found = MODEL.segment(scene_of([(BAR, RED), (DISC, RED), (DISC.buffer(-20), GREEN)]), ["red", "green"])
     assert list(found.label) == ["red", "red", "green"]
-    assert list(found.columns) == ["geometry", *COLUMNS]
+    assert list(found.columns) == ["geometry", "label", "score", "area_m2", "time", "items", "touches_edge", "id"]
     bar, ring, disc = found.geometry
     assert bar.equals(shapely.box(500020, 4999950, 500280, 4999970))
     assert len(ring.interiors) == 1
@@ -92,7 +124,7 @@ def test_the_answer_is_the_same_for_any_chunks_and_seam(seam):
     scene = scene_of([(BAR, RED), (DISC, GREEN)])
     plain = MODEL.segment(scene, ["red", "green"])
     chunked = MODEL.segment(scene.chunk(37), ["red", "green"], seam=seam, overlap=0.5)
-    assert_geodataframe_equal(plain.drop(columns="run_id"), chunked.drop(columns="run_id"), check_like=False)
+    assert_geodataframe_equal(plain, chunked, check_like=False)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +171,7 @@ def test_time_and_items_are_carried():
 
 def test_resolutions_are_asked_apart_and_return_on_the_scenes_place():
     scene = scene_of([(DISC, RED), (BAR, GREEN)])
-    found = MODEL.segment(scene, ["green", "red"], resolution={"red": 4})
+    found = MODEL.segment(scene, ["green", "red"], resolution={"red": 4}, details=True)
     assert list(found.label) == ["green", "red"]
     assert found.resolution.to_numpy() == pytest.approx([1, 4], rel=0.01)
     centre = found.geometry[1].centroid

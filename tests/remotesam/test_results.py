@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 from odc.geo.xr import wrap_xr
 from rasterio.features import rasterize
 
-from remotesam_geo.mapping.feature_table import COLUMNS
+from remotesam_geo.mapping.feature_table import columns_of, without_details
 from remotesam_geo.mapping.zonal.zone_tables import (
     CAPTION_COLUMNS,
     COUNT_COLUMNS,
@@ -28,14 +28,14 @@ MODEL = RemoteSAM(Colours())
 FULL, EMPTY = scene_of([(shapely.box(20, 20, 60, 90), RED)]), scene_of([])
 PICTURE = np.full((40, 60, 3), 10, np.uint8)
 VERBS = {
-    "segment": ({}, ["geometry"], COLUMNS),
-    "refer": ({}, ["geometry"], COLUMNS),
-    "detect": ({}, ["geometry"], COLUMNS),
-    "ground": ({}, ["geometry"], COLUMNS),
-    "label": ({"zones": HALVES}, ["name", "geometry"], LABEL_COLUMNS),
-    "classify": ({"zones": HALVES}, ["name", "geometry"], LABEL_COLUMNS),
-    "count": ({"zones": HALVES}, ["name", "geometry"], COUNT_COLUMNS),
-    "caption": ({"zones": HALVES}, ["name", "geometry"], CAPTION_COLUMNS),
+    "segment": ({}, ["geometry"], columns_of(FULL.odc.geobox)),
+    "refer": ({}, ["geometry"], columns_of(FULL.odc.geobox)),
+    "detect": ({}, ["geometry"], columns_of(FULL.odc.geobox)),
+    "ground": ({}, ["geometry"], columns_of(FULL.odc.geobox)),
+    "label": ({"zones": HALVES}, ["name", "geometry"], without_details(LABEL_COLUMNS)),
+    "classify": ({"zones": HALVES}, ["name", "geometry"], without_details(LABEL_COLUMNS)),
+    "count": ({"zones": HALVES}, ["name", "geometry"], without_details(COUNT_COLUMNS)),
+    "caption": ({"zones": HALVES}, ["name", "geometry"], without_details(CAPTION_COLUMNS)),
 }
 CASES = [(verb, full) for verb in VERBS for full in (True, False)]
 
@@ -57,14 +57,11 @@ def test_columns_and_types_are_fixed(verb, full):
 
 def test_a_column_a_label_and_a_picture_have_their_own():
     wide = MODEL.count(FULL, ["red", "green"], zones=HALVES, wide=True)
-    expected = wide_columns(["red", "green"])
+    expected = without_details(wide_columns(["red", "green"]))
     assert {name: str(wide[name].dtype) for name in expected} == expected
     for prompt in ("red", "green"):
         table = MODEL.detect(PICTURE, prompt)
-        assert list(table.columns) == [
-            "geometry",
-            *(c.replace("area_m2", "area_px") for c in COLUMNS),
-        ]
+        assert list(table.columns) == ["geometry", *(name.replace("_m2", "_px") for name in VERBS["segment"][2])]
 
 
 @pytest.mark.parametrize(("verb", "full"), CASES)

@@ -19,7 +19,6 @@ from rasterio.features import rasterize
 
 from remotesam_geo.errors import InputError, RemoteSAMWarning
 from remotesam_geo.mapping import polygons as vectors
-from remotesam_geo.mapping.feature_table import COLUMNS
 from remotesam_geo.remotesam import RemoteSAM
 from remotesam_geo.tasks import components, encode, refine, semantic
 from tests.remotesam.test_remotesam import BAR, GREEN, RED, Colours, scene_of
@@ -46,7 +45,7 @@ class Counting(Colours):
 
 
 def same(one, other):
-    assert_geodataframe_equal(one.drop(columns="run_id"), other.drop(columns="run_id"))
+    assert_geodataframe_equal(one, other)
 
 
 # --- what segment, refer and detect offer beyond the plain map ---------------------------------------
@@ -152,7 +151,7 @@ def test_objects_that_fill_a_window_ask_for_a_coarser_resolution():
 
 
 def test_grounding_gives_one_box_round_all_that_belongs():
-    found = MODEL.ground(SCENE, ["red squares", "green"])
+    found = MODEL.ground(SCENE, ["red squares", "green"], details=True)
     assert found.label.tolist() == ["red squares", "green"]
     assert found.view.unique().tolist() == ["scene"]
     pixel = 300 / 64
@@ -160,7 +159,7 @@ def test_grounding_gives_one_box_round_all_that_belongs():
     assert found.resolution[0] == pytest.approx(pixel, rel=0.01)
     nothing = MODEL.ground(scene_of([]), "red")
     assert nothing.empty
-    assert list(nothing.columns) == ["geometry", *COLUMNS]
+    assert list(nothing.columns) == ["geometry", "label", "score", "area_m2", "time", "items", "touches_edge", "id"]
 
 
 def test_view_words_are_welcome_in_one_view():
@@ -206,7 +205,7 @@ def test_all_kinds_of_pictures_are_the_same(kind, tmp_path):
 def test_a_picture_can_be_asked_at_its_own_scale():
     with pytest.warns(RemoteSAMWarning, match="shrunk to 64 x 64"):
         MODEL.detect(np.zeros((10, 200, 3), np.uint8), "red")
-    found = MODEL.detect(PIXELS, "red", tiles=True)
+    found = MODEL.detect(PIXELS, "red", tiles=True, details=True)
     assert found.geometry[0].bounds == (30, 10, 60, 20)
     assert found.view.tolist() == ["map"]
 
@@ -260,7 +259,7 @@ def test_labels_by_zone():
 @pytest.mark.parametrize("view", ["scene", "zone"])
 def test_zones_can_be_answered_from_a_look_at_the_whole_or_at_each(view):
     counting = Counting()
-    found = RemoteSAM(counting).classify(SCENE, "green", zones=HALVES, view=view)
+    found = RemoteSAM(counting).classify(SCENE, "green", zones=HALVES, view=view, details=True)
     assert counting.windows == (1 if view == "scene" else 2)
     assert found.view.unique().tolist() == [view]
     assert found.index.tolist() == [7, 3]
@@ -276,7 +275,7 @@ def test_captions_say_what_there_is():
 
 
 def test_zones_at_several_resolutions_make_one_table():
-    found = MODEL.count(SCENE, ["red", "green"], zones=HALVES, resolution={"red": 2, "green": 1})
+    found = MODEL.count(SCENE, ["red", "green"], zones=HALVES, resolution={"red": 2, "green": 1}, details=True)
     assert found.resolution.round().tolist() == [2, 1, 2, 1]
     assert found["count"].tolist() == [4, 0, 2, 1]
     cores = MODEL.count(SCENE, ["red", "green"], resolution={"red": 2, "green": 1})

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from remotesam_geo.errors import InputError
 from remotesam_geo.geo.crs import body_of, crs_of, transformer
 from remotesam_geo.geo.ground import pixel_size
-from remotesam_geo.mapping.feature_table import Found
+from remotesam_geo.mapping.feature_table import Found, without_details
 from remotesam_geo.tasks import (
     MULTI_LABEL_BALANCE,
     NOT_ANSWERED,
@@ -90,8 +90,7 @@ def label_frame(
     sums: Sequence[Sums],
     labels: Sequence[str],
     *,
-    view: str,
-    run_id: str,
+    details: Mapping[str, str] | None = None,
     balance: float = MULTI_LABEL_BALANCE,
 ) -> gpd.GeoDataFrame:
     """A row for each zone, time and label that holds there; one without a label where none does.
@@ -99,8 +98,7 @@ def label_frame(
     Args:
         sums: What the maps hold, for each resolution.
         labels: In the order asked.
-        view: "map", "scene" or "zone".
-        run_id: Names the run.
+        details: `view` and `run_id` of the call, where columns of details are wanted.
         balance: Weight of the maximum against the mean.
     """
     asked = _Resolutions(sums, labels)
@@ -123,10 +121,12 @@ def label_frame(
                 scores,
             )
         )
-    return asked.frame(parts, LABEL_COLUMNS, view=view, run_id=run_id)
+    return asked.frame(parts, LABEL_COLUMNS, details)
 
 
-def classify_frame(sums: Sequence[Sums], labels: Sequence[str], *, view: str, run_id: str) -> gpd.GeoDataFrame:
+def classify_frame(
+    sums: Sequence[Sums], labels: Sequence[str], *, details: Mapping[str, str] | None = None
+) -> gpd.GeoDataFrame:
     """A row for each zone and time with its one label: the best of those that reach their thresholds.
 
     It has no label where none reaches its threshold, and where one of them has no answer: it might have been the best.
@@ -134,8 +134,7 @@ def classify_frame(sums: Sequence[Sums], labels: Sequence[str], *, view: str, ru
     Args:
         sums: What the maps hold, for each resolution.
         labels: In the order asked.
-        view: "map", "scene" or "zone".
-        run_id: Names the run.
+        details: `view` and `run_id` of the call, where columns of details are wanted.
     """
     asked = _Resolutions(sums, labels)
     parts = []
@@ -146,7 +145,7 @@ def classify_frame(sums: Sequence[Sums], labels: Sequence[str], *, view: str, ru
         best = best_label(candidates, threshold=0.0)
         best[best == NOT_ANSWERED] = _NONE
         parts.append(asked.rows(moment, np.arange(len(asked.zones)), best, scores))
-    return asked.frame(parts, LABEL_COLUMNS, view=view, run_id=run_id)
+    return asked.frame(parts, LABEL_COLUMNS, details)
 
 
 def count_frame(
@@ -154,8 +153,7 @@ def count_frame(
     found: Sequence[Sequence[Found]],
     labels: Sequence[str],
     *,
-    view: str,
-    run_id: str,
+    details: Mapping[str, str] | None = None,
     predicate: Predicate = "point",
     wide: bool = False,
 ) -> gpd.GeoDataFrame:
@@ -167,8 +165,7 @@ def count_frame(
         sums: What the maps hold, for each resolution.
         found: The objects as polygons, for each resolution.
         labels: In the order asked.
-        view: "map", "scene" or "zone".
-        run_id: Names the run.
+        details: `view` and `run_id` of the call, where columns of details are wanted.
         predicate: How objects belong to zones.
         wide: Whether labels become columns.
     """
@@ -193,7 +190,7 @@ def count_frame(
         parts.append(rows.assign(**columns))
     types = wide_columns(labels) if wide else COUNT_COLUMNS
     types = {name: kind if of == "Int64" else of for name, of in types.items()}
-    return asked.frame(parts, types, view=view, run_id=run_id)
+    return asked.frame(parts, types, details)
 
 
 def caption_frame(
@@ -201,8 +198,7 @@ def caption_frame(
     found: Sequence[Sequence[Found]],
     labels: Sequence[str],
     *,
-    view: str,
-    run_id: str,
+    details: Mapping[str, str] | None = None,
 ) -> gpd.GeoDataFrame:
     """A row for each zone and time with a sentence on what is there, and where in the zone, by compass directions.
 
@@ -212,8 +208,7 @@ def caption_frame(
         sums: What the maps hold, for each resolution.
         found: The objects as polygons, for each resolution.
         labels: In the order asked.
-        view: "map", "scene" or "zone".
-        run_id: Names the run.
+        details: `view` and `run_id` of the call, where columns of details are wanted.
     """
     asked = _Resolutions(sums, labels)
     n = len(asked.zones)
@@ -246,7 +241,7 @@ def caption_frame(
         ]
         rows = asked.rows(moment, np.arange(n), np.full(n, _NONE))
         parts.append(rows.assign(caption=np.array(sentences, object)))
-    return asked.frame(parts, CAPTION_COLUMNS, view=view, run_id=run_id)
+    return asked.frame(parts, CAPTION_COLUMNS, details)
 
 
 _UNIT = 1000
@@ -317,11 +312,12 @@ class _Resolutions:
         return pd.DataFrame(columns)
 
     def frame(
-        self, parts: Sequence[pd.DataFrame], types: Mapping[str, str], *, view: str, run_id: str
+        self, parts: Sequence[pd.DataFrame], types: Mapping[str, str], details: Mapping[str, str] | None
     ) -> gpd.GeoDataFrame:
         """All rows beside the zones they are of."""
         times = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-        table = pd.concat(parts, ignore_index=True).assign(view=view, run_id=run_id)
+        table = pd.concat(parts, ignore_index=True).assign(**(details or {}))
+        types = types if details else without_details(types)
         order = np.lexsort((table["order"], times, table["zone"]))
         table = table.iloc[order].astype(types)
         frame = self.zones.frame.iloc[table["zone"].to_numpy()].copy()

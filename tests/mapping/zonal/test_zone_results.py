@@ -160,9 +160,9 @@ def test_zones_too_small_for_a_pixel_are_announced_and_count_what_lies_in_them()
             prompts=(TANK,),
             members=((0,),),
         )
-    counts = count_frame([sums], [[]], ["tank"], view="map", run_id="r")["count"]
+    counts = count_frame([sums], [[]], ["tank"])["count"]
     assert counts.isna().tolist() == [False, True]
-    assert label_frame([sums], ["tank"], view="map", run_id="r")["label"].isna().all()
+    assert label_frame([sums], ["tank"], details={"view": "map", "run_id": "r"})["label"].isna().all()
     # the middle of a component of four pixels is a corner of theirs: no pixel's middle, but in this zone
     codes[0, 0, 6:8, 6:8] = 200
     small = in_pixels([shapely.box(0, 0, 10, 4), shapely.box(6.9, 6.9, 7.1, 7.1)], box)
@@ -174,7 +174,9 @@ def test_zones_too_small_for_a_pixel_are_announced_and_count_what_lies_in_them()
             prompts=(TANK,),
             members=((0,),),
         )
-    counts = count_frame([sums], [found(codes, (TANK,), ((0,),))], ["tank"], view="map", run_id="r")["count"]
+    counts = count_frame([sums], [found(codes, (TANK,), ((0,),))], ["tank"], details={"view": "map", "run_id": "r"})[
+        "count"
+    ]
     assert counts.tolist() == [0, 1]
 
 
@@ -219,7 +221,7 @@ def check(table, frame, columns):
 
 def test_label_keeps_zones_without_a_label(asked):
     frame, sums, _ = asked
-    table = label_frame(sums, ["tank", "ship"], view="map", run_id="r")
+    table = label_frame(sums, ["tank", "ship"], details={"view": "map", "run_id": "r"})
     check(table, frame, LABEL_COLUMNS)
     rows = table[table["time"] == TWICE[0].time]
     assert rows["name"].tolist() == ["d", "c", "b", "a"]
@@ -233,7 +235,7 @@ def test_label_keeps_zones_without_a_label(asked):
     assert later["label"].isna().all()
     assert later["score"].isna().all()
     assert (later["valid_fraction"] == 0).all()
-    several = label_frame(sums, ["tank", "ship"], view="map", run_id="r", balance=1.0)
+    several = label_frame(sums, ["tank", "ship"], details={"view": "map", "run_id": "r"}, balance=1.0)
     rows = several[several["time"] == TWICE[0].time]
     assert rows["name"].tolist() == ["d", "d", "c", "b", "a"]
     assert rows["label"].fillna("-").tolist() == ["tank", "ship", "ship", "-", "-"]
@@ -241,7 +243,7 @@ def test_label_keeps_zones_without_a_label(asked):
 
 def test_classify_takes_the_best_of_those_above_their_thresholds(asked):
     frame, sums, _ = asked
-    table = classify_frame(sums, ["ship", "tank"], view="map", run_id="r")
+    table = classify_frame(sums, ["ship", "tank"], details={"view": "map", "run_id": "r"})
     check(table, frame, LABEL_COLUMNS)
     rows = table[table["time"] == TWICE[0].time]
     assert rows["label"].fillna("-").tolist() == ["ship", "ship", "-", "-"]
@@ -252,12 +254,12 @@ def test_classify_takes_the_best_of_those_above_their_thresholds(asked):
 
 def test_zero_counts_are_rows_and_nothing_valid_is_no_count(asked):
     frame, sums, objects = asked
-    table = count_frame(sums, objects, ["ship", "tank"], view="map", run_id="r")
+    table = count_frame(sums, objects, ["ship", "tank"], details={"view": "map", "run_id": "r"})
     check(table, frame, COUNT_COLUMNS)
     assert table["count"].astype("object").where(table["count"].notna(), None).tolist() == [
         2, 1, None, None, 1, 0, None, None, 0, 0, None, None, None, None, None, None,
     ]  # fmt: skip
-    wide = count_frame(sums, objects, ["ship", "tank"], view="map", run_id="r", wide=True)
+    wide = count_frame(sums, objects, ["ship", "tank"], details={"view": "map", "run_id": "r"}, wide=True)
     check(wide, frame, wide_columns(["ship", "tank"]))
     first = wide[wide["time"] == TWICE[0].time]
     assert first["ship"].tolist()[:3] == [2, 1, 0]
@@ -266,7 +268,7 @@ def test_zero_counts_are_rows_and_nothing_valid_is_no_count(asked):
 
 def test_captions_say_where_by_the_compass(asked):
     frame, sums, objects = asked
-    table = caption_frame(sums, objects, ["ship", "tank"], view="map", run_id="r")
+    table = caption_frame(sums, objects, ["ship", "tank"], details={"view": "map", "run_id": "r"})
     check(table, frame, CAPTION_COLUMNS)
     assert table["caption"].fillna("-").tolist() == [
         (
@@ -319,7 +321,7 @@ def test_zones_that_partition_an_area_sum_to_its_total(seed, n, aligned):
     frame = in_pixels(shapes, box)
     placed = place_zones(frame, box)
     sums = added(codes, placed, Grid(shape=(40, 40), window=17, overlap=0), prompts=(TANK,), members=((0,),))
-    counted = count_frame([sums], [found(codes, (TANK,), ((0,),))], ["tank"], view="map", run_id="r")
+    counted = count_frame([sums], [found(codes, (TANK,), ((0,),))], ["tank"], details={"view": "map", "run_id": "r"})
     assert counted["count"].sum() == total
 
 
@@ -351,10 +353,10 @@ def test_labels_of_two_resolutions_share_a_table():
                 members=((0,),),
             )
         )
-    table = label_frame(parts, ["tank", "ship"], view="map", run_id="r")
+    table = label_frame(parts, ["tank", "ship"], details={"view": "map", "run_id": "r"})
     assert table["label"].tolist() == ["tank", "ship"] * 2
     assert table["resolution"].round(1).tolist() == [4.0, 1.0] * 2
-    best = classify_frame(parts, ["ship", "tank"], view="map", run_id="r")
+    best = classify_frame(parts, ["ship", "tank"], details={"view": "map", "run_id": "r"})
     assert best["label"].tolist() == ["tank", "tank"]
     assert best["resolution"].round(1).tolist() == [4.0, 4.0]
 
@@ -368,7 +370,7 @@ def test_classify_equals_the_rule_for_pictures(seed):
     prompts = tuple(Prompt(label=name, expressions=(name,)) for name in "ab")
     zones = place_zones(in_pixels([shapely.box(0, 0, 6, 3), shapely.box(0, 3, 6, 6)], box), box)
     sums = added(codes, zones, Grid(shape=(6, 6), window=6, overlap=0), prompts=prompts, members=((0,), (1,)))
-    table = classify_frame([sums], ["a", "b"], view="map", run_id="r")
+    table = classify_frame([sums], ["a", "b"], details={"view": "map", "run_id": "r"})
     scores = np.stack([decode(codes[0, :, :3]).max(axis=(1, 2)), decode(codes[0, :, 3:]).max(axis=(1, 2))], axis=1)
     expected = ["ab"[at] if at >= 0 else None for at in best_label(scores.astype(np.float64))]
     assert table["label"].where(table["label"].notna(), None).tolist() == expected
