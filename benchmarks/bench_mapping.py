@@ -32,7 +32,7 @@ from remotesam_geo.mapping.collect import survey
 from remotesam_geo.mapping.feature_options import FeatureOptions
 from remotesam_geo.mapping.feature_table import to_frame
 from remotesam_geo.mapping.grid import Grid
-from remotesam_geo.mapping.maps import Held
+from remotesam_geo.mapping.maps import StoredMaps
 from remotesam_geo.mapping.source import Moment
 from remotesam_geo.words import parse_prompts
 
@@ -125,7 +125,7 @@ def vectors(windows: int = 8) -> None:
     side = windows * CORE
     codes = np.where(squares(np.arange(side), np.arange(side)), np.uint8(150), np.uint8(0))[None]
     geobox = GeoBox.from_bbox((400000, 0, 400000 + side / 2, side / 2), crs="EPSG:32633", resolution=0.5)
-    maps = Held(
+    maps = StoredMaps(
         read=lambda _, place: codes[:, *place],
         grid=Grid(shape=(side, side), window=4 * CORE, overlap=0, block=1),
         geobox=geobox,

@@ -144,7 +144,7 @@ def segmented(model: RemoteSAM, scene, overlap: float, seam: str) -> gpd.GeoData
 def borders(grid: Grid) -> shapely.Geometry:
     """Where cores meet, in pixels."""
     height, width = grid.shape
-    cores = [grid.tile(index).core for index in range(len(grid))]
+    cores = [grid.window_at(index).core for index in range(len(grid))]
     rows, cols = {core.top for core in cores} - {0}, {core.left for core in cores} - {0}
     lines = [[(0, row), (width, row)] for row in rows] + [[(col, 0), (col, height)] for col in cols]
     return shapely.multilinestrings([shapely.linestrings(line) for line in lines])

@@ -54,7 +54,7 @@ def check(job: Job, clean: Job) -> None:
     """The same maps by their digests, the same answer, each window once."""
     table = job.status()
     assert table.equals(clean.status()), f"{table}\n{clean.status()}"
-    assert (table.drop(columns="asks").sum(axis=1) == table["asks"]).all()
+    assert (table.drop(columns="total").sum(axis=1) == table["total"]).all()
     with job._records() as ours, clean._records() as theirs:
         for group in job._groups:
             for layer in layers(job.frozen, group):

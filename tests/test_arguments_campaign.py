@@ -228,7 +228,6 @@ def right_arguments():
         "smallest_rectangles": {"around": hulls},
         "split": {"prob": prob, "contour": contour},
         "tally": {"prob": prob, "zones": np.ones(prob.shape, np.int64)},
-        "threshold_steps": {"threshold": 0.5},
         "touching": {"one": group, "other": group},
         "unite": {"n": 2, "pairs": np.array([[0, 1]])},
         "upright": {"box": found.table.box},

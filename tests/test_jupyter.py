@@ -151,7 +151,7 @@ def test_failed_blocks_are_seen(tmp_path):
 
 def test_a_plan_of_nothing_is_a_card():
     nothing = gpd.GeoDataFrame({"resolution": []}, geometry=[], crs="EPSG:32633")
-    told = Estimate(windows=0, asks=0, pixels=0, kept_bytes=0, seconds=None, footprints=nothing)
+    told = Estimate(windows=0, predictions=0, pixels=0, kept_bytes=0, seconds=None, footprints=nothing)
     assert "img" not in harmless(told._repr_html_()).tags
 
 

@@ -108,7 +108,9 @@ def map_(
         job = _job_with_changed_prompts(folder, add, remove, threshold, metres, dry_run=dry_run)
     if dry_run:
         estimate = job.estimate()
-        figures = {name: getattr(estimate, name) for name in ("windows", "asks", "pixels", "kept_bytes", "seconds")}
+        figures = {
+            name: getattr(estimate, name) for name in ("windows", "predictions", "pixels", "kept_bytes", "seconds")
+        }
         saying.result(figures if as_json else {"estimate": estimate}, as_json=as_json)
         return 0
     with saying.working():
@@ -120,7 +122,7 @@ def map_(
         saying.result({"folder": folder, "status": table.to_dict("index")}, as_json=True)
     else:
         saying.table_of(table.reset_index(), title=str(folder))
-    return 1 if int(table[["failed", "poison", "waiting"]].to_numpy().sum()) else 0
+    return 1 if int(table[["failed", "given_up", "waiting"]].to_numpy().sum()) else 0
 
 
 def status(folder: Folder, as_json: Json = False) -> int:
@@ -190,7 +192,7 @@ def _check_options(
     if retry_failures:
         saying.refuse(context, {"skip_failures"}, "with --retry-failures, which goes on anyway")
         idle = {"source", "config", *CHANGED}
-        saying.refuse(context, idle, "with --retry-failures, which asks only again what failed")
+        saying.refuse(context, idle, "with --retry-failures, which predicts only what failed")
 
 
 def _create_job(folder: Path, options: dict[str, Any], *, dry_run: bool) -> Any:

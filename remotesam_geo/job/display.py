@@ -36,11 +36,11 @@ def job_card(
         for label, row in zip(status.index, status.to_numpy(), strict=True)
     ]
     pictures = [_blocks_picture(records, group) for group in every[:MOST]]
-    return card("Job", str(folder), table(["label", "asked as", *status.columns], rows), pictures)
+    return card("Job", str(folder), table(["label", "prompt", *status.columns], rows), pictures)
 
 
 def plan_card(told: Sequence[tuple[str, str]], footprints: gpd.GeoDataFrame) -> str:
-    """What a run would take, and the windows it would ask.
+    """What a run would take, and the windows it would predict.
 
     Args:
         told: Names and values.

@@ -1,4 +1,4 @@
-"""Blocks asked on the workers of any dask.distributed cluster; only the driver writes.
+"""Blocks predicted on the workers of any dask.distributed cluster; only the driver writes.
 
 A task is one block: the items it needs and the numbers of its windows go out, its maps come back as bytes. Nothing is
 kept on a worker, so any task can be done again anywhere, and no graph is larger than what is in flight.
@@ -30,13 +30,13 @@ from remotesam_geo.tasks import FAILED
 from .plan import PlanGroup
 from .predict_stage import BlockResult, Todo, file, made, work_of
 from .source_recipe import RecipeSource
-from .storage.ledger import POISON
+from .storage.ledger import MOST_ATTEMPTS
 from .storage.stored_layers import Records, StoredLayer
 
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["Opener", "ask_there"]
+__all__ = ["Opener", "predict_on_cluster"]
 
 PATIENCE = 300.0
 """Seconds without any worker after which a run ends; dask's `distributed.scheduler.no-workers-timeout` goes first."""
@@ -62,7 +62,7 @@ class Opener(Protocol):
         """Open it."""
 
 
-def ask_there(
+def predict_on_cluster(
     records: Records,
     group: PlanGroup,
     lacking: Todo,
@@ -77,12 +77,12 @@ def ask_there(
 
     Args:
         records: What is on disk.
-        group: What is asked.
+        group: What is predicted.
         lacking: Which blocks.
         opener: How a worker opens the model.
         client: Of any cluster; it may grow, shrink and lose workers.
         on_error: "raise" stops at the first failure, "skip" notes it and goes on.
-        progress: Told with each block how many tiles were done.
+        progress: Told with each block how many windows were done.
         batch: Pairs of window and expression that are predicted together.
 
     Raises:
@@ -215,8 +215,8 @@ class _BlockTask:
 
 def _task_for_block(work: Work, wanted: Sequence[StoredLayer], place: Place, opener: Opener) -> _BlockTask:
     block = work.grid.block_at(place[1])
-    tiles = needed(work.grid, block.core, work.seam)
-    region = reduce(Box.hull, (tile.window for tile in tiles)).common(work.grid.raster)
+    windows = needed(work.grid, block.core, work.seam)
+    region = reduce(Box.hull, (window.box for window in windows)).common(work.grid.raster)
     source = work.source
     if isinstance(source, RecipeSource):
         source = source.near(region or work.grid.raster)
@@ -228,10 +228,10 @@ def _task_for_block(work: Work, wanted: Sequence[StoredLayer], place: Place, ope
 
 
 def _run_block_task(errand: _BlockTask) -> BlockResult | RemoteSAMError:
-    """On a worker: read, ask, and give back bytes; or what went wrong, as the cluster itself would garble it."""
+    """On a worker: read, predict, and give back bytes; or what went wrong, as the cluster itself would garble it."""
     work, predict = errand.work, _open_model_once(errand.opener)
     try:
-        # In the task's own thread: a worker's threads take a task each, so that one reads while another asks.
+        # In the task's own thread: a worker's threads take a task each, so that one reads while another predicts.
         (outcome,) = run(work, predict, lambda answer: made(answer, work, errand.wanted), readers=0)
     except RemoteSAMError as error:
         return _travelling_error(error)
@@ -271,15 +271,15 @@ def _given_up(work: Work, wanted: Sequence[StoredLayer], place: Place) -> BlockR
         failures=tuple(
             WindowFailure(
                 moment=place[0],
-                tile=tile.index,
-                core=tile.core,
+                window=window.index,
+                core=window.core,
                 cause="the workers that were given it died again and again",
             )
-            for tile in work.own(block)
+            for window in work.own(block)
         ),
     )
     outcome = made(answer, work, wanted)
-    return replace(outcome, misses=tuple(replace(miss, attempts=POISON) for miss in outcome.misses))
+    return replace(outcome, misses=tuple(replace(miss, attempts=MOST_ATTEMPTS) for miss in outcome.misses))
 
 
 _opening = Lock()
@@ -292,7 +292,7 @@ def _open_model_once(opener: Opener) -> Predict:
 
 @lru_cache(maxsize=2)
 def _open_model(opener: Opener) -> Predict:
-    """The model, once a process; one thread asks it at a time."""
+    """The model, once a process; one thread runs it at a time."""
     predict, turn = opener.open(), Lock()
 
     def one_by_one(images: NDArray[np.uint8], expressions: Sequence[str]) -> Codes:

@@ -15,6 +15,7 @@ from remotesam_geo.errors import InputError, JobError, number_in, one_of
 from remotesam_geo.geo.areas import shape_in_degrees
 from remotesam_geo.geo.crs import body_of
 from remotesam_geo.mapping.stitch import Seam
+from remotesam_geo.predictors.remotesam_network import check_refine
 from remotesam_geo.scenes import ReadPolicy, Recipe, load, open_raster
 from remotesam_geo.scenes.recipe import policy_of
 from remotesam_geo.words import CLASS_TEMPLATE, Prompt, PromptLike, ResolutionLike, parse_prompts
@@ -104,8 +105,7 @@ def check_options(
     one_of("seam", seam, get_args(Seam))
     number_in("block", block, 1, LARGEST_BLOCK, whole=True)
     one_of("keep_probabilities", keep_probabilities, (True, False))
-    if not callable(refine):
-        one_of("refine", refine, ("contours", None))
+    check_refine(refine)
 
 
 def as_geojson(geometry: Any, crs: Any) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def with_new(known: Sequence[Prompt], more: Sequence[Prompt]) -> tuple[Prompt, .
         before = by_label.setdefault(prompt.label, prompt)
         if before != prompt:
             raise JobError(
-                f"the job asks {prompt.label!r} already, but otherwise: {prompt_to_json(before)} there, "
+                f"the job has another prompt {prompt.label!r}: {prompt_to_json(before)} there, "
                 f"{prompt_to_json(prompt)} here. Give one of them another label."
             )
     return tuple(by_label.values())

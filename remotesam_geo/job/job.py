@@ -1,4 +1,4 @@
-"""The class `Job`: a plan frozen in a folder, and the questions asked of it."""
+"""The class `Job`: a plan frozen in a folder, and the methods to run and answer it."""
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,14 +24,14 @@ from remotesam_geo.mapping.lazy import as_probabilities, note_failures
 from remotesam_geo.mapping.polygons import Outline, Parts
 from remotesam_geo.mapping.stitch import Seam
 from remotesam_geo.notebook import tqdm
-from remotesam_geo.predictors.remotesam_network import Refine
+from remotesam_geo.predictors.remotesam_network import Refine, check_refine
 from remotesam_geo.remotesam.question import OVERLAP
 from remotesam_geo.scenes import ReadPolicy
 from remotesam_geo.tasks import MIN_SCORE, Suppress
 from remotesam_geo.words import Prompt, PromptLike, ResolutionLike, check_resolutions, parse_prompts
 
 from .display import job_card
-from .distributed import ask_there
+from .distributed import predict_on_cluster
 from .inputs import (
     as_geojson,
     check_client,
@@ -44,15 +44,15 @@ from .inputs import (
 )
 from .job_folder import drive, look_into
 from .kept_maps import kept_failures, kept_maps
-from .models import JobModel, ModelLike, asked, built_in_processor, reopened
+from .models import JobModel, ModelLike, built_in_processor, opened_model, reopened
 from .outline_stage import outline
 from .plan import Plan, PlanGroup, check_prompts, groups, prompt_to_json
-from .predict_stage import Todo, again, ask_here, todo
+from .predict_stage import Todo, again, predict_here, todo
 from .remove_prompts import discard, only
 from .reports import Estimate, estimate, failed_windows, joined, state_of, warn_of_failures
 from .source_headers import File, changes, describe
 from .source_recipe import SourceRecipe
-from .storage.ledger import POISON, lock
+from .storage.ledger import MOST_ATTEMPTS, lock
 from .storage.map_store import writing
 from .storage.plan_file import PLAN, PlanFile, check_free, read_plan_file, write_plan_file
 from .storage.stored_layers import Records, layers
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 __all__ = ["Job"]
 
 LONG = 8
-"""Tiles from which progress is shown."""
+"""Windows from which progress is shown."""
 SHOWN = 3
 """Changed files that a message names."""
 
@@ -72,7 +72,7 @@ Verb = Literal["segment", "refer", "detect"]
 
 
 class Job:
-    """Questions over a large area: asked block by block, kept in a folder, resumed after anything.
+    """Predictions over a large area: made block by block, kept in a folder, resumed after anything.
 
     A job is made by `Job.create` and found again by `Job.open`.
 
@@ -110,7 +110,7 @@ class Job:
         self.folder = folder
         self.prompts = prompts
         self.frozen = plan
-        self._recipe, self._asked, self._policy = recipe, model, policy
+        self._recipe, self._given_model, self._policy = recipe, model, policy
         self._files: Sequence[File] = ()
 
     @classmethod
@@ -175,7 +175,7 @@ class Job:
         place = Path(folder)
         check_free(place)
         there = cls.open(place) if (place / PLAN).exists() else None
-        who = asked(model, refine, None if there is None else (there._recipe, there.frozen.weights))
+        who = opened_model(model, refine, None if there is None else (there._recipe, there.frozen.weights))
         scene, store, policy = scene_of(source, load, policy)
         origin = SourceRecipe.of(scene, bands=bands, stretch=stretch, store=store, policy=policy)
         plan = Plan(
@@ -228,13 +228,12 @@ class Job:
         Raises:
             JobError: There is no job, or the model is another.
         """
-        if not callable(refine):
-            one_of("refine", refine, ("contours", None))
+        check_refine(refine)
         check_place(folder, policy)
         place = Path(folder)
         noted = read_plan_file(place)
         plan, recipe = noted.plan, noted.recipe
-        who = None if model is None else asked(model, refine, (recipe, plan.weights))
+        who = None if model is None else opened_model(model, refine, (recipe, plan.weights))
         if who is not None:
             plan.check_same(replace(plan, weights=who.weights), place)
         job = cls(place, plan=plan, prompts=noted.prompts, recipe=recipe, model=who, policy=policy)
@@ -243,8 +242,8 @@ class Job:
 
     def __repr__(self) -> str:
         table = self.status()
-        asked_for, of = table[["done", "empty"]].to_numpy().sum(), table["asks"].sum()
-        bad = table[["failed", "poison"]].to_numpy().sum()
+        asked_for, of = table[["done", "empty"]].to_numpy().sum(), table["total"].sum()
+        bad = table[["failed", "given_up"]].to_numpy().sum()
         named = ", ".join(prompt.label for prompt in self.prompts[:4])
         more = len(self.prompts) - 4
         return (
@@ -277,7 +276,7 @@ class Job:
         on_error: OnError = "raise",
         progress: bool | None = None,
     ) -> pd.DataFrame:
-        """Ask all that was not asked yet. Whatever ends it, the next run goes on.
+        """Predict all that is not predicted yet. Whatever ends it, the next run goes on.
 
         Args:
             client: A client of any dask.distributed cluster; None works in this process.
@@ -299,25 +298,25 @@ class Job:
         self,
         client: "Client | None" = None,
         *,
-        poison: bool = False,
+        given_up: bool = False,
         on_error: OnError = "skip",
         progress: bool | None = None,
     ) -> pd.DataFrame:
-        """Ask again what failed.
+        """Predict again what failed.
 
         Args:
             client: As in `run`.
-            poison: Whether to try those again that failed three times.
+            given_up: Whether to try those again that failed three times.
             on_error: As in `run`.
             progress: As in `run`.
 
         Returns:
             `status()`.
         """
-        one_of("poison", poison, (True, False))
+        one_of("given_up", given_up, (True, False))
         one_of("on_error", on_error, get_args(OnError))
         one_of("progress", progress, (True, False, None))
-        most = 1 << 30 if poison else POISON
+        most = 1 << 30 if given_up else MOST_ATTEMPTS
         return self._ask(
             lambda records, group: again(records, group, most),
             client,
@@ -348,7 +347,7 @@ class Job:
             prompts,
             threshold,
             resolution,
-            built_in_processor(self._recipe) if self._asked is None else self._asked.model,
+            built_in_processor(self._recipe) if self._given_model is None else self._given_model.model,
         )
         check_prompts(self.frozen, wanted, self._policy)
         if dry_run:
@@ -381,9 +380,9 @@ class Job:
             discard(records, before, self._groups)
 
     def status(self) -> pd.DataFrame:
-        """How far the job is: a row per label, counting windows times times times expressions.
+        """How far the job is: a row per label, counting predictions (windows x dates x expressions).
 
-        Columns: asks (all there are), done, empty (no data), failed, poison (failed three times), waiting.
+        Columns: total, done, empty (no data), failed, given_up (failed three times), waiting.
         """
         with self._records() as records:
             return state_of(records, self._groups)
@@ -410,7 +409,7 @@ class Job:
         partial: bool = False,
         progress: bool | None = None,
     ) -> gpd.GeoDataFrame:
-        """Answer from what was kept; the model is not asked.
+        """Make results from the stored probabilities; the model does not run.
 
         Args:
             verb: "segment" or "refer" outline, "detect" draws boxes.
@@ -486,17 +485,17 @@ class Job:
         Every verb of `RemoteSAM` takes them in place of a scene.
 
         Raises:
-            JobError: Not all was asked yet, or maps were not kept.
-            InputError: Prompts were asked at several resolutions, which one array has not.
+            JobError: Not all is predicted yet, or maps were not kept.
+            InputError: The prompts have several resolutions, and an array has one.
         """
         if not self.frozen.keep_probabilities:
             raise JobError("this job keeps no probabilities (keep_probabilities=False)")
         if len(self._groups) > 1:
             asked_at = ", ".join(str(group.resolution) for group in self._groups)
-            raise InputError(f"one array has one resolution, but this job asked at {asked_at}: make a job of each")
+            raise InputError(f"one array has one resolution, but this job has {asked_at}: make a job of each")
         (group,) = self._groups
         with self._records() as records:
-            self._check_asked(records)
+            self._check_predicted(records)
             warn_of_failures(failed_windows(records, self._groups))
             asked = {
                 "prompts": [prompt_to_json(prompt) for prompt in group.prompts],
@@ -515,14 +514,14 @@ class Job:
 
     @property
     def _model(self) -> JobModel:
-        if self._asked is None and self._recipe is not None:
-            self._asked = reopened(self._recipe, self.frozen.weights)
-        if self._asked is None:
+        if self._given_model is None and self._recipe is not None:
+            self._given_model = reopened(self._recipe, self.frozen.weights)
+        if self._given_model is None:
             raise JobError(
                 f"this job was made with the model {self.frozen.weights.identity!r}, which only you can open: "
                 "Job.open(folder, model=..., refine=...)"
             )
-        return self._asked
+        return self._given_model
 
     @cached_property
     def _groups(self) -> tuple[PlanGroup, ...]:
@@ -538,21 +537,21 @@ class Job:
     ) -> pd.DataFrame:
         check_client(client)
         try:
-            table = self._asked_again(lacking, client, on_error, progress)
+            table = self._run_groups(lacking, client, on_error, progress)
         except KeyboardInterrupt:
             self._tell_how_to_resume(verb)
             raise
-        bad = table[["failed", "poison"]].to_numpy().sum()
+        bad = table[["failed", "given_up"]].to_numpy().sum()
         if bad:
             warnings.warn(
-                f"{bad:,} of {table['asks'].sum():,} failed: failures() lists them with their causes, retry_failures() "
-                "asks them again",
+                f"{bad:,} of {table['total'].sum():,} failed: failures() lists them with their causes, "
+                "retry_failures() predicts them again",
                 RemoteSAMWarning,
                 stacklevel=3,
             )
         return table
 
-    def _asked_again(
+    def _run_groups(
         self,
         lacking: Callable[[Records, PlanGroup], Todo],
         client: "Client | None",
@@ -574,12 +573,12 @@ class Job:
                 with _progress_bar(total, "predicting", "window", progress, done=done) as bar:
                     for group, blocks in every:
                         if client is None or opener is None:
-                            ask_here(
+                            predict_here(
                                 records, group, blocks, self._model.predict,
                                 on_error=on_error, progress=bar.update, batch=self._model.batch,
                             )  # fmt: skip
                         else:
-                            ask_there(
+                            predict_on_cluster(
                                 records, group, blocks, opener, client,
                                 on_error=on_error, progress=bar.update, batch=self._model.batch,
                             )  # fmt: skip
@@ -587,7 +586,7 @@ class Job:
 
     def _tell_how_to_resume(self, verb: str) -> None:
         table = self.status()
-        waiting, every = int(table["waiting"].sum()), int(table["asks"].sum())
+        waiting, every = int(table["waiting"].sum()), int(table["total"].sum())
         place, given = str(self.folder), ""
         if self._recipe is None:
             given = ", model=..., refine=..." if self.frozen.weights.contours else ", model=..."
@@ -609,7 +608,7 @@ class Job:
         table = state_of(records, self._groups)
         lacking = table[table["waiting"] > 0]
         told = ", ".join(
-            f"{label!r} ({row.waiting:,} of {row.asks:,} windows not predicted)"
+            f"{label!r} ({row.waiting:,} of {row.total:,} windows not predicted)"
             for label, row in zip(lacking.index, lacking.itertuples(), strict=True)
         )
         if len(lacking) == len(table) and not partial:
@@ -624,7 +623,7 @@ class Job:
                 stacklevel=3,
             )
         wanted = table if partial else table[table["waiting"] == 0]
-        warn_of_no_data(wanted["empty"] < wanted["asks"])
+        warn_of_no_data(wanted["empty"] < wanted["total"])
         return set(wanted.index)
 
     def _choose(self, prompts: tuple[Prompt, ...]) -> None:
@@ -649,12 +648,12 @@ class Job:
                 "another folder"
             )
 
-    def _check_asked(self, records: Records) -> None:
+    def _check_predicted(self, records: Records) -> None:
         table = state_of(records, self._groups)
         waiting = int(table["waiting"].sum())
         if waiting:
             raise JobError(
-                f"{waiting:,} of {table['asks'].sum():,} windows are not predicted yet: run() first, or remove() the "
+                f"{waiting:,} of {table['total'].sum():,} windows are not predicted yet: run() first, or remove() the "
                 "prompts that are not complete"
             )
 

@@ -59,10 +59,10 @@ def kept_maps(records: Records, group: PlanGroup) -> "da.Array":
 def kept_failures(records: Records, group: PlanGroup) -> list[WindowFailure]:
     """The windows of a group that failed, each once a time."""
     found = {
-        (moment, miss.tile): WindowFailure(
+        (moment, miss.window): WindowFailure(
             moment=moment,
-            tile=miss.tile,
-            core=group.grid.tile(miss.tile).core,
+            window=miss.window,
+            core=group.grid.window_at(miss.window).core,
             cause=miss.cause,
         )
         for layer in layers(records.plan, group)

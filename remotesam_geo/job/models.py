@@ -21,7 +21,7 @@ from .plan import ModelIdentity
 if TYPE_CHECKING:
     from remotesam_geo.model.contour_model import ContourRecipe
 
-__all__ = ["JobModel", "Known", "ModelLike", "asked", "built_in_processor", "reopened"]
+__all__ = ["JobModel", "Known", "ModelLike", "built_in_processor", "opened_model", "reopened"]
 
 ModelLike = str | Path | RemoteSAM | Model
 """A model by name or path, an opened one, or "module:attribute" of a function that makes one."""
@@ -78,7 +78,7 @@ class JobModel:
         return _pickled_model(self.opener) if isinstance(self.opener, _Given) else self.opener
 
 
-def asked(model: ModelLike, refine: Refine = None, known: Known | None = None) -> JobModel:
+def opened_model(model: ModelLike, refine: Refine = None, known: Known | None = None) -> JobModel:
     """Open a model, and the one that separates touching objects.
 
     Args:

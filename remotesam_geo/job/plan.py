@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from remotesam_geo.errors import InputError, JobError, number_in, one_of
 from remotesam_geo.geo.ground import Resolution
-from remotesam_geo.mapping.area_windows import tiles_in
+from remotesam_geo.mapping.area_windows import windows_in
 from remotesam_geo.mapping.contour_layer import CONTOURS
 from remotesam_geo.mapping.executor import Work
 from remotesam_geo.mapping.grid import Block, Grid, Window
@@ -82,7 +82,7 @@ class Plan:
         weights: What answers.
         overlap: Pixels that neighbouring windows share.
         seam: How windows are joined.
-        block: Tiles along the side of a block.
+        block: Windows along the side of a block.
         keep_probabilities: Whether the maps are kept, or only what was outlined at the prompts' thresholds.
         area: Where to look, as GeoJSON in degrees; None for everywhere.
 
@@ -165,16 +165,16 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PlanGroup:
-    """Prompts that are asked at one resolution together.
+    """Prompts that are predicted at one resolution together.
 
     Attributes:
         resolution: Metres on the ground a pixel, or "native".
-        prompts: What is asked.
-        expressions: What the network is asked, each once; contours last, where they are wanted.
+        prompts: The prompts.
+        expressions: What the network is given, each once; contours last, where they are wanted.
         members: Which of the expressions belong to each prompt.
         source: The pixels.
         grid: Windows and cores over them.
-        tiles: Those of the windows that are asked; None for all.
+        window_numbers: The windows to predict; None for all.
     """
 
     resolution: Resolution
@@ -183,26 +183,26 @@ class PlanGroup:
     members: tuple[tuple[int, ...], ...]
     source: PixelSource
     grid: Grid
-    tiles: NDArray[np.int64] | None = None
+    window_numbers: NDArray[np.int64] | None = None
 
     @property
     def contours(self) -> int | None:
-        """Which of the expressions asks for contours, if any."""
+        """Which of the expressions stands for contours, if any."""
         last = len(self.expressions) - 1
         return last if self.expressions[last] == CONTOURS else None
 
     @property
     def blocks(self) -> tuple[int, ...]:
-        """The blocks that are asked, in plan order."""
+        """The blocks that are predicted, in plan order."""
         return self._every.blocks
 
     @property
     def windows(self) -> int:
-        """How many windows are asked, over all times."""
+        """How many windows are predicted, over all times."""
         return self._every.size
 
     def own(self, block: Block) -> tuple[Window, ...]:
-        """The windows asked that a block answers for."""
+        """The windows to predict that a block answers for."""
         return self._every.own(block)
 
     @cached_property
@@ -210,12 +210,12 @@ class PlanGroup:
         return self.work(())
 
     def work(self, expressions: Sequence[int]) -> Work:
-        """What there is to ask for some of the expressions."""
+        """What there is to predict for some of the expressions."""
         return Work(
             source=self.source,
             grid=self.grid,
             expressions=tuple(self.expressions[index] for index in expressions),
-            tiles=self.tiles,
+            window_numbers=self.window_numbers,
         )
 
 
@@ -239,7 +239,7 @@ def groups(plan: Plan, prompts: Sequence[Prompt], policy: ReadPolicy | None) -> 
                 members=members,
                 source=source,
                 grid=grid,
-                tiles=None if plan.area is None else tiles_in(plan.area, grid, source.geobox),
+                window_numbers=None if plan.area is None else windows_in(plan.area, grid, source.geobox),
             )
         )
     return tuple(found)

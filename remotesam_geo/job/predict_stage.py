@@ -24,10 +24,10 @@ __all__ = [
     "BlockResult",
     "Todo",
     "again",
-    "ask_here",
     "file",
     "made",
     "note_of_part",
+    "predict_here",
     "todo",
     "work_of",
 ]
@@ -59,7 +59,7 @@ class BlockResult:
 
 
 def todo(records: Records, group: PlanGroup) -> Todo:
-    """What was not asked yet."""
+    """What is not predicted yet."""
     every = {(moment, block) for moment in moment_numbers(group) for block in group.blocks}
     lacking: dict[tuple[int, int], list[StoredLayer]] = {}
     for layer in layers(records.plan, group):
@@ -75,7 +75,7 @@ def again(records: Records, group: PlanGroup, most: int) -> Todo:
         places = {}
         for moment, block, miss in records.ledger.misses(layer.key):
             if miss.attempts < most:
-                for near in _blocks_of_window(records.plan, group, block, miss.tile):
+                for near in _blocks_of_window(records.plan, group, block, miss.window):
                     places[moment, near] = layer
         for place in places:
             lacking.setdefault(place, []).append(layer)
@@ -91,7 +91,7 @@ def work_of(
     *,
     batch: int = 1,
 ) -> Work:
-    """What is to be asked for some layers of some blocks; `batch` pairs of window and expression at once."""
+    """What is to be predicted for some layers of some blocks; `batch` pairs of window and expression at once."""
     needs = needed_by(wanted)
     return replace(
         group.work(needs),
@@ -112,10 +112,12 @@ def made(answer: BlockMap, work: Work, wanted: Sequence[StoredLayer]) -> BlockRe
     """What a block's answer is kept as."""
     place = {index: row for row, index in enumerate(needed_by(wanted))}
     own = work.own(answer.block)
-    misses = tuple(FailedWindow(tile=each.tile, cause=each.cause) for each in answer.failures)
-    failed = {miss.tile for miss in misses}
+    misses = tuple(FailedWindow(window=each.window, cause=each.cause) for each in answer.failures)
+    failed = {miss.window for miss in misses}
     blank = answer.codes[0] == NO_DATA  # the same in every map
-    empty = sum(bool(blank[tile.core.within(answer.block.core)].all()) for tile in own if tile.index not in failed)
+    empty = sum(
+        bool(blank[window.core.within(answer.block.core)].all()) for window in own if window.index not in failed
+    )
     kept: list[Codes | bytes] = []
     for layer in wanted:
         codes = joined(answer.codes, [place[index] for index in layer.needs])
@@ -133,7 +135,7 @@ def made(answer: BlockMap, work: Work, wanted: Sequence[StoredLayer]) -> BlockRe
                     found,
                     work.source.geobox,
                     note_of_part(layer.prompt, answer.moment, answer.block)
-                    | {"empty": empty, "misses": [[miss.tile, miss.cause] for miss in misses]},
+                    | {"empty": empty, "misses": [[miss.window, miss.cause] for miss in misses]},
                     layer.key,
                     answer.moment,
                     answer.block.index,
@@ -175,7 +177,7 @@ def file(
     return tuple(entries)
 
 
-def ask_here(
+def predict_here(
     records: Records,
     group: PlanGroup,
     lacking: Todo,
@@ -197,18 +199,18 @@ def ask_here(
 
 
 def _blocks_by_missing_layers(lacking: Mapping[tuple[int, int], Sequence[StoredLayer]]) -> Todo:
-    """Blocks that lack the same layers are asked together."""
+    """Blocks that lack the same layers are predicted together."""
     found: dict[tuple[StoredLayer, ...], set[tuple[int, int]]] = {}
     for place, wanted in lacking.items():
         found.setdefault(tuple(wanted), set()).add(place)
     return {wanted: frozenset(places) for wanted, places in found.items()}
 
 
-def _blocks_of_window(plan: Plan, group: PlanGroup, block: int, tile: int) -> Iterable[int]:
+def _blocks_of_window(plan: Plan, group: PlanGroup, block: int, window: int) -> Iterable[int]:
     """The blocks whose maps a window has a share in."""
     if plan.seam == "paste":
         return [block]
-    seen = group.grid.tile(tile).window.common(group.grid.raster) or group.grid.raster
+    seen = group.grid.window_at(window).box.common(group.grid.raster) or group.grid.raster
     owners = [owner.index for owner in group.grid.owners(seen)]
     return [int(index) for index in group.grid.blocks_of(owners)]
 

@@ -35,7 +35,7 @@ from remotesam_geo.tasks import Dropped
 from .display import plan_card
 from .outline_stage import pieces
 from .plan import Plan, PlanGroup
-from .storage.ledger import POISON
+from .storage.ledger import MOST_ATTEMPTS
 from .storage.stored_layers import Records, layers
 
 __all__ = ["Estimate", "estimate", "failed_windows", "joined", "state_of", "warn_of_failures"]
@@ -46,17 +46,17 @@ class Estimate:
     """What a run would take.
 
     Attributes:
-        windows: Windows to ask, over all times.
-        asks: Pairs of window and expression.
+        windows: Windows to predict, over all times.
+        predictions: Pairs of window and expression.
         pixels: Pixels to read, overlaps once.
         kept_bytes: Most bytes that the maps may take; less by far where little is found.
-        seconds: For reading and asking all of it in this process, one after the other where they do not overlap; None
-            where it was not measured.
+        seconds: For reading and predicting all of it in this process, one after the other where they do not overlap.
+            None where it was not measured.
         footprints: The cores of the windows, in the scene's CRS.
     """
 
     windows: int
-    asks: int
+    predictions: int
     pixels: int
     kept_bytes: int
     seconds: float | None
@@ -65,14 +65,14 @@ class Estimate:
     def __repr__(self) -> str:
         about = "" if self.seconds is None else f", about {_duration_words(self.seconds)}"
         return (
-            f"{self.windows:,} windows, {self.asks:,} asks, {self.pixels / 1e6:,.1f} million pixels to read, at most "
-            f"{self.kept_bytes / 1e6:,.1f} MB to keep{about}"
+            f"{self.windows:,} windows, {self.predictions:,} predictions, {self.pixels / 1e6:,.1f} million pixels to "
+            f"read, at most {self.kept_bytes / 1e6:,.1f} MB to keep{about}"
         )
 
     def _repr_html_(self) -> str:
         told = [
             ("windows", f"{self.windows:,}"),
-            ("asks", f"{self.asks:,} of a window for one expression"),
+            ("predictions", f"{self.predictions:,} of a window for one expression"),
             ("to read", f"{self.pixels / 1e6:,.1f} million pixels"),
             ("to keep", f"at most {self.kept_bytes / 1e6:,.1f} MB"),
             (
@@ -84,25 +84,24 @@ class Estimate:
 
 
 def estimate(plan: Plan, every: Sequence[PlanGroup], predict: Predict | None) -> Estimate:
-    """Add up what a plan asks for; with a predictor, time one batch of each group."""
-    windows = asks = pixels = kept = 0
+    """Add up what a plan takes; with a predictor, time one batch of each group."""
+    windows = predictions = pixels = kept = 0
     seconds = 0.0
     tables = []
     for group in every:
         times = len(group.source.moments)
-        tiles = group.windows
-        windows += tiles
-        asks += tiles * len(group.expressions)
+        windows += group.windows
+        predictions += group.windows * len(group.expressions)
         own = times * sum(math.prod(group.grid.block_at(block).core.shape) for block in group.blocks)
         pixels += own
         if plan.keep_probabilities:
             kept += own * len(group.expressions)
         if predict is not None:
-            seconds += _seconds_a_window(group, predict) * tiles
+            seconds += _seconds_a_window(group, predict) * group.windows
         tables.append(_window_footprints(group, plan.origin.geobox.crs))
     return Estimate(
         windows=windows,
-        asks=asks,
+        predictions=predictions,
         pixels=pixels,
         kept_bytes=kept,
         seconds=None if predict is None else seconds,
@@ -111,7 +110,7 @@ def estimate(plan: Plan, every: Sequence[PlanGroup], predict: Predict | None) ->
 
 
 def state_of(records: Records, every: Sequence[PlanGroup]) -> pd.DataFrame:
-    """A row per label: what became of each of its asks."""
+    """A row per label: how many of its predictions are done, empty, failed, given up or waiting."""
     rows: dict[str, dict[str, int]] = {}
     for group in every:
         total = group.windows
@@ -120,7 +119,7 @@ def state_of(records: Records, every: Sequence[PlanGroup]) -> pd.DataFrame:
             own = [counts[each] for each in _layers_of_prompt(records.plan, group, index, members)]
             row = {name: sum(each[name] for each in own) for name in own[0]}
             rows[prompt.label] = {
-                "asks": total * len(own),
+                "total": total * len(own),
                 **row,
                 "waiting": total * len(own) - sum(row.values()),
             }
@@ -143,18 +142,18 @@ def failed_windows(records: Records, every: Sequence[PlanGroup]) -> gpd.GeoDataF
         for index, (prompt, members) in enumerate(zip(group.prompts, group.members, strict=True)):
             for layer in (kept[each] for each in _layers_of_prompt(records.plan, group, index, members)):
                 for moment, block, miss in records.ledger.misses(layer.key):
-                    row = rows.setdefault((number, moment, miss.tile), {"label": {}})
+                    row = rows.setdefault((number, moment, miss.window), {"label": {}})
                     row["label"][prompt.label] = None
                     row |= {
                         "time": group.source.moments[moment].time,
                         "items": group.source.moments[moment].items,
                         "resolution": str(group.resolution),
-                        "tile": miss.tile,
+                        "window": miss.window,
                         "block": block,
-                        "state": "poison" if miss.attempts >= POISON else "failed",
+                        "state": "given_up" if miss.attempts >= MOST_ATTEMPTS else "failed",
                         "attempts": miss.attempts,
                         "cause": miss.cause,
-                        "geometry": _core_boxes(group.grid, [miss.tile])[0],
+                        "geometry": _core_boxes(group.grid, [miss.window])[0],
                         "group": number,
                     }
     columns = {
@@ -162,7 +161,7 @@ def failed_windows(records: Records, every: Sequence[PlanGroup]) -> gpd.GeoDataF
         "time": "datetime64[ns]",
         "items": "str",
         "resolution": "str",
-        "tile": "int64",
+        "window": "int64",
         "block": "int64",
         "state": "str",
         "attempts": "int64",
@@ -259,34 +258,34 @@ def joined(
 
 
 def _seconds_a_window(group: PlanGroup, predict: Predict) -> float:
-    """Seconds for the window in the middle: reading or asking, whichever takes longer."""
-    tiles = range(len(group.grid)) if group.tiles is None else group.tiles
-    tile = group.grid.tile(int(tiles[len(tiles) // 2]))
-    box = tile.window.common(group.grid.raster) or group.grid.raster
+    """Seconds for the window in the middle: reading or predicting, whichever takes longer."""
+    windows = range(len(group.grid)) if group.window_numbers is None else group.window_numbers
+    window = group.grid.window_at(int(windows[len(windows) // 2]))
+    box = window.box.common(group.grid.raster) or group.grid.raster
     begin = time.perf_counter()
     rgb, valid = group.source.read(box, 0)
     read = time.perf_counter()
-    predict(look(rgb, valid, box, tile.window)[0][None], group.expressions)
+    predict(look(rgb, valid, box, window.box)[0][None], group.expressions)
     return max(read - begin, time.perf_counter() - read)
 
 
 def _window_footprints(group: PlanGroup, crs: Any) -> gpd.GeoDataFrame:
-    tiles = np.arange(len(group.grid)) if group.tiles is None else group.tiles
-    row, col = np.divmod(tiles, group.grid.tiles[1])
+    windows = np.arange(len(group.grid)) if group.window_numbers is None else group.window_numbers
+    row, col = np.divmod(windows, group.grid.windows[1])
     across, side = group.grid.blocks[1], group.grid.block
     table = pd.DataFrame(
         {
-            "tile": tiles,
+            "window": windows,
             "block": row // side * across + col // side,
             "resolution": str(group.resolution),
-            "geometry": _core_boxes(group.grid, tiles),
+            "geometry": _core_boxes(group.grid, windows),
         }
     )
     return _pixels_to_crs(table, group, crs)
 
 
-def _core_boxes(grid: Grid, tiles: Sequence[int] | np.ndarray[Any, Any]) -> Any:
-    cores = [grid.tile(int(index)).core for index in tiles]
+def _core_boxes(grid: Grid, windows: Sequence[int] | np.ndarray[Any, Any]) -> Any:
+    cores = [grid.window_at(int(index)).core for index in windows]
     sides = np.array([[core.left, core.top, core.right, core.bottom] for core in cores], float)
     return shapely.box(*sides.T) if cores else np.zeros(0, object)
 

@@ -88,7 +88,7 @@ def _found_map(records: Records, layer: StoredLayer, group: PlanGroup, moment: i
         return None
     codes, mark = found
     own = group.own(block)
-    cores = {tile.index: codes[tile.core.within(block.core)] for tile in own}
+    cores = {window.index: codes[window.core.within(block.core)] for window in own}
     return BlockRecord(
         layer=layer.key,
         moment=moment,
@@ -97,7 +97,7 @@ def _found_map(records: Records, layer: StoredLayer, group: PlanGroup, moment: i
         empty=sum(bool((core == NO_DATA).all()) for core in cores.values()),
         digest=mark,
         misses=tuple(
-            FailedWindow(tile=index, cause="not known: the ledger was rebuilt from the stored blocks")
+            FailedWindow(window=index, cause="not known: the ledger was rebuilt from the stored blocks")
             for index, core in cores.items()
             if (core == FAILED).any()
         ),
@@ -120,5 +120,5 @@ def _found_part(
         windows=len(group.own(block)),
         empty=int(told["empty"]),
         digest=seal,
-        misses=tuple(FailedWindow(tile=int(tile), cause=str(cause)) for tile, cause in told["misses"]),
+        misses=tuple(FailedWindow(window=int(window), cause=str(cause)) for window, cause in told["misses"]),
     )

@@ -1,4 +1,4 @@
-"""Which tiles of a plan an area of interest takes."""
+"""Which windows of a plan an area of interest takes."""
 
 from typing import Any
 
@@ -16,11 +16,11 @@ from remotesam_geo.geo.pixel_shapes import onto_grid
 
 from .grid import Grid
 
-__all__ = ["tiles_in"]
+__all__ = ["windows_in"]
 
 
-def tiles_in(geometry: Any, grid: Grid, geobox: GeoBox) -> NDArray[np.int64]:
-    """The tiles whose cores touch an area of interest.
+def windows_in(geometry: Any, grid: Grid, geobox: GeoBox) -> NDArray[np.int64]:
+    """The windows whose cores touch an area of interest.
 
     Args:
         geometry: Area of interest, in degrees where it does not say otherwise.
@@ -34,13 +34,13 @@ def tiles_in(geometry: Any, grid: Grid, geobox: GeoBox) -> NDArray[np.int64]:
     shape = shapely.make_valid(shape_in_degrees(geometry, "geometry", degrees=degrees))
     polygons = shapely.multipolygons([part for part in shapely.get_parts([shape]) if part.geom_type == "Polygon"])
     (placed,), _ = onto_grid(np.array([polygons], object), degrees, geobox)
-    tiles = grid.touching(placed)
-    if not len(tiles):
+    windows = grid.touching(placed)
+    if not len(windows):
         raise InputError(
             f"geometry= does not touch the scene: in degrees it spans {_bounds_in_degrees(shape)}, the scene "
             f"{lonlat_span(geobox)}"
         )
-    return tiles
+    return windows
 
 
 def _bounds_in_degrees(shape: BaseGeometry) -> str:

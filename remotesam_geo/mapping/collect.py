@@ -88,11 +88,11 @@ def survey(
 
     Args:
         maps: The maps of the expressions.
-        prompts: What is asked; each map is the maximum over its expressions' maps.
+        prompts: The prompts; each map is the maximum over its expressions' maps.
         members: Which of the expressions belong to each prompt.
         options: Which features are wanted; None for none.
         zones: What to add the maps up over; None for nothing.
-        progress: Told how many tiles were done.
+        progress: Told how many windows were done.
     """
     failures: list[WindowFailure] = []
     moments = tuple(maps.moments)
@@ -142,7 +142,7 @@ def gather(
         blocks: Moment, block, and a piece for each prompt; in plan order.
         grid: The plan.
         moments: The times there are.
-        prompts: What was asked.
+        prompts: The prompts.
         options: What is wanted of it.
     """
     components: set[str] = set()

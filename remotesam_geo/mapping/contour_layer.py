@@ -1,4 +1,4 @@
-"""Contours, asked as one more expression: what cuts, joins, keeps and sends maps need not know of them."""
+"""Contours, predicted as one more expression: what cuts, joins, keeps and sends maps need not know of them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -53,6 +53,6 @@ class WithContours:
         """Codes of each expression (B x P x S x S)."""
         words = [each for each in expressions if each != CONTOURS]
         planes = [self.predict(images, words)] if words else []
-        if CONTOURS in expressions:  # it is the last of those that are asked together
+        if CONTOURS in expressions:  # it is the last of those that are predicted together
             planes.append(contour_codes(self.contours, images)[:, None])
         return np.concatenate(planes, axis=1)

@@ -1,6 +1,6 @@
-"""The work itself: read ahead, ask the network, stitch, and hand each finished block on, overlapping.
+"""The work itself: read ahead, run the network, stitch, and hand each finished block on, overlapping.
 
-Blocks are read by a few threads ahead of the network, which is asked in the caller's thread (CUDA graphs are bound to
+Blocks are read by a few threads ahead of the network, which runs in the caller's thread (CUDA graphs are bound to
 one), and finished blocks are worked on by other threads. Everything is bounded, and results come in plan order.
 """
 
@@ -46,17 +46,17 @@ Out = TypeVar("Out")
 
 @dataclass(frozen=True, kw_only=True)
 class WindowFailure:
-    """A tile that could not be answered.
+    """A window that could not be answered.
 
     Attributes:
         moment: Which time of the scene.
-        tile: Its number.
+        window: Its number.
         core: What is missing for it.
         cause: What was raised, in words.
     """
 
     moment: int
-    tile: int
+    window: int
     core: Box
     cause: str
 
@@ -69,7 +69,7 @@ class BlockMap:
         moment: Which time of the scene.
         block: Which block.
         codes: Its codes (P x h x w), one expression a plane. A picture's are probabilities.
-        failures: Its own tiles that failed.
+        failures: Its own windows that failed.
     """
 
     moment: int
@@ -80,13 +80,13 @@ class BlockMap:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Work:
-    """What is to be asked of a source.
+    """What is to be predicted from a source.
 
     Attributes:
         source: The pixels.
         grid: Windows and cores over them.
-        expressions: What the network is asked (P).
-        tiles: The tiles to ask; None for all.
+        expressions: What the network is given (P).
+        window_numbers: The windows to predict; None for all.
         todo: Moment and number of the blocks still to answer; None for all.
         seam: How windows are joined.
         batch: Windows that are given to the network at once.
@@ -96,7 +96,7 @@ class Work:
     source: PixelSource
     grid: Grid
     expressions: tuple[str, ...]
-    tiles: NDArray[np.int64] | None = None
+    window_numbers: NDArray[np.int64] | None = None
     todo: frozenset[tuple[int, int]] | None = None
     seam: Seam = "paste"
     batch: int = 1
@@ -104,34 +104,36 @@ class Work:
 
     @property
     def blocks(self) -> tuple[int, ...]:
-        """The blocks that hold tiles to ask, in plan order."""
-        if self.tiles is None:
+        """The blocks that hold windows to predict, in plan order."""
+        if self.window_numbers is None:
             rows, cols = self.grid.blocks
             return tuple(range(rows * cols))
-        return tuple(int(index) for index in self.grid.blocks_of(self.tiles))
+        return tuple(int(index) for index in self.grid.blocks_of(self.window_numbers))
 
     @property
     def size(self) -> int:
-        """How many tiles there are to ask, over all times."""
+        """How many windows there are to predict, over all times."""
         if self.todo is not None:
             return sum(len(self.own(self.grid.block_at(index))) for _, index in self.todo)
-        tiles = len(self.grid) if self.tiles is None else len(self.tiles)
-        return tiles * len(self.source.moments)
+        windows = len(self.grid) if self.window_numbers is None else len(self.window_numbers)
+        return windows * len(self.source.moments)
 
     def own(self, block: Block) -> tuple[Window, ...]:
-        """The tiles to ask that a block answers for."""
+        """The windows to predict that a block answers for."""
         chosen = self.chosen
-        tiles = self.grid.owners(block.core)
-        return tuple(tile for tile in tiles if chosen is None or tile.index in chosen)
+        windows = self.grid.owners(block.core)
+        return tuple(window for window in windows if chosen is None or window.index in chosen)
 
-    def counted(self, tiles: Iterable[Window], moment: int) -> set[int]:
-        """Those of some tiles that belong to a block to answer; others are asked for their neighbours' sake."""
-        return {tile.index for tile in tiles if self.todo is None or (moment, self.grid.block_of(tile)) in self.todo}
+    def counted(self, windows: Iterable[Window], moment: int) -> set[int]:
+        """Those of some windows that belong to a block to answer; others are predicted for their neighbours' sake."""
+        return {
+            window.index for window in windows if self.todo is None or (moment, self.grid.block_of(window)) in self.todo
+        }
 
     @cached_property
     def chosen(self) -> frozenset[int] | None:
-        """The tiles to ask, to look them up; None for all."""
-        return None if self.tiles is None else frozenset(self.tiles.tolist())
+        """The windows to predict, to look them up; None for all."""
+        return None if self.window_numbers is None else frozenset(self.window_numbers.tolist())
 
 
 def run(
@@ -145,11 +147,11 @@ def run(
     """Answer block by block, and give what `finish` makes of each, in plan order.
 
     Args:
-        work: What is to be asked.
+        work: What is to be predicted.
         predict: The model.
         finish: Works on each finished block, in another thread.
         readers: Threads that read ahead, and as many that finish; with none all is done in the caller's.
-        progress: Told how many tiles were done, as they are; by default nobody is.
+        progress: Told how many windows were done, as they are; by default nobody is.
 
     Raises:
         ReadError: A read failed, with on_error="raise".
@@ -166,14 +168,16 @@ def run(
 
 
 def windows(work: Work, predict: Predict, moment: int, block: Block) -> dict[int, Codes]:
-    """The marked codes (P x S x S) of a block's own tiles, by number; windows without data are left out.
+    """The marked codes (P x S x S) of a block's own windows, by number; windows without data are left out.
 
     Raises:
         ReadError: A read failed.
     """
     work = replace(work, on_error="raise")
     read = _read_windows(work, _BlockWindows(moment=moment, block=block, windows=work.own(block)))
-    return {tile.index: codes for tile, codes, _ in _predict_windows(work, predict, read.images) if codes is not None}
+    return {
+        window.index: codes for window, codes, _ in _predict_windows(work, predict, read.images) if codes is not None
+    }
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -203,32 +207,32 @@ def _predict_blocks(
     """Each block, still without codes, and the results of the windows that it needs; None for those that failed."""
     kept: dict[int, Codes | None] = {}  # answers that this block and others still to come need
     causes: dict[int, str] = {}
-    until: dict[int, list[int]] = {}  # blocks, and the tiles that none after them needs
+    until: dict[int, list[int]] = {}  # blocks, and the windows that none after them needs
     moment = 0
     for read in reading.map(partial(_read_windows, work), _to_read(work), eager=True):
         block = read.block
         if read.moment != moment:
             kept, causes, until, moment = {}, {}, {}, read.moment
-        for tile in read.windows:
-            until.setdefault(_last_block(work.grid, tile, work.seam), []).append(tile.index)
-        for tile, cause in read.failed:
-            kept[tile.index], causes[tile.index] = None, cause
+        for window in read.windows:
+            until.setdefault(_last_block(work.grid, window, work.seam), []).append(window.index)
+        for window, cause in read.failed:
+            kept[window.index], causes[window.index] = None, cause
         counted = work.counted(read.windows, moment)
-        for tile, codes, cause in _predict_windows(work, predict, read.images):
-            kept[tile.index] = codes
+        for window, codes, cause in _predict_windows(work, predict, read.images):
+            kept[window.index] = codes
             if cause:
-                causes[tile.index] = cause
-            if tile.index in counted:
-                counted.remove(tile.index)
+                causes[window.index] = cause
+            if window.index in counted:
+                counted.remove(window.index)
                 progress(1)
-        progress(len(counted))  # those that there was nothing to ask of
+        progress(len(counted))  # those without data
         if not read.last:
             continue
         own = work.own(block)
         failures = tuple(
-            WindowFailure(moment=moment, tile=tile.index, core=tile.core, cause=causes[tile.index])
-            for tile in own
-            if tile.index in causes
+            WindowFailure(moment=moment, window=window.index, core=window.core, cause=causes[window.index])
+            for window in own
+            if window.index in causes
         )
         nothing = np.zeros((0, 0, 0), np.uint8)
         yield (
@@ -241,7 +245,7 @@ def _predict_blocks(
 
 
 def _to_read(work: Work) -> Iterator[_BlockWindows]:
-    """For each moment and block, the tiles that no block before it has needed.
+    """For each moment and block, the windows that no block before it has needed.
 
     Until the first is done the network waits, so that this one is a row of windows, not a whole block.
     """
@@ -252,28 +256,28 @@ def _to_read(work: Work) -> Iterator[_BlockWindows]:
             if work.todo is not None and (moment, index) not in work.todo:
                 continue
             block = work.grid.block_at(index)
-            tiles = tuple(
-                tile
-                for tile in needed(work.grid, block.core, work.seam)
-                if not asked[tile.index] and (chosen is None or tile.index in chosen)
+            windows = tuple(
+                window
+                for window in needed(work.grid, block.core, work.seam)
+                if not asked[window.index] and (chosen is None or window.index in chosen)
             )
-            asked[[tile.index for tile in tiles]] = True
+            asked[[window.index for window in windows]] = True
             if waiting:
-                *rows, tiles = _rows_of_windows(tiles)
+                *rows, windows = _rows_of_windows(windows)
                 for row in rows:
                     yield _BlockWindows(moment=moment, block=block, windows=row, last=False)
-            waiting = waiting and not tiles
-            yield _BlockWindows(moment=moment, block=block, windows=tiles)
+            waiting = waiting and not windows
+            yield _BlockWindows(moment=moment, block=block, windows=windows)
 
 
-def _rows_of_windows(tiles: tuple[Window, ...]) -> list[tuple[Window, ...]]:
-    """Tiles row by row; where there are none, one row of none."""
-    return [tuple(row) for _, row in groupby(tiles, attrgetter("row"))] or [()]
+def _rows_of_windows(windows: tuple[Window, ...]) -> list[tuple[Window, ...]]:
+    """Windows row by row; where there are none, one row of none."""
+    return [tuple(row) for _, row in groupby(windows, attrgetter("row"))] or [()]
 
 
-def _last_block(grid: Grid, tile: Window, seam: Seam) -> int:
-    """The last block that needs a tile."""
-    box = tile.core if seam == "paste" else tile.window
+def _last_block(grid: Grid, window: Window, seam: Seam) -> int:
+    """The last block that needs a window."""
+    box = window.core if seam == "paste" else window.box
     height, width = grid.shape
     corner = Box(
         top=min(box.bottom, height) - 1,
@@ -285,25 +289,25 @@ def _last_block(grid: Grid, tile: Window, seam: Seam) -> int:
 
 
 def _read_windows(work: Work, part: _BlockWindows) -> _BlockWindows:
-    tiles = part.windows
-    if not tiles:
+    windows = part.windows
+    if not windows:
         return part
-    region = reduce(Box.hull, (tile.window for tile in tiles)).common(work.grid.raster)
+    region = reduce(Box.hull, (window.box for window in windows)).common(work.grid.raster)
     try:
         rgb, valid = work.source.read(region or work.grid.raster, part.moment)
     except ReadError as error:
         if work.on_error == "raise":
             raise
-        if len(tiles) == 1:
-            return replace(part, failed=((tiles[0], redact_text(str(error))),))
+        if len(windows) == 1:
+            return replace(part, failed=((windows[0], redact_text(str(error))),))
         # One bad place must not cost all the windows: read one by one.
-        alone = [_read_windows(work, replace(part, windows=(tile,))) for tile in tiles]
+        alone = [_read_windows(work, replace(part, windows=(window,))) for window in windows]
         return replace(
             part,
             images=tuple(chain.from_iterable(one.images for one in alone)),
             failed=tuple(chain.from_iterable(one.failed for one in alone)),
         )
-    images = ((tile, *look(rgb, valid, region or work.grid.raster, tile.window)) for tile in tiles)
+    images = ((window, *look(rgb, valid, region or work.grid.raster, window.box)) for window in windows)
     return replace(part, images=tuple(image for image in images if image[2].any()))
 
 
@@ -324,8 +328,8 @@ def _predict_windows(
             else:
                 yield part[0][0], None, redact_text(f"{type(error).__name__}: {error}")
             continue
-        for (tile, _, known), answer in zip(part, codes, strict=True):
-            yield tile, mark(answer, known), ""
+        for (window, _, known), answer in zip(part, codes, strict=True):
+            yield window, mark(answer, known), ""
 
 
 class Pool:

@@ -1,8 +1,8 @@
 """Windows and cores over a raster: what the network sees, and what each of its looks answers for.
 
-A tile has a *window* (S x S pixels, what the network sees) and a *core* (the pixels it answers for). The grid is
+A window has a *box* (S x S pixels, what the network sees) and a *core* (the pixels it answers for). The grid is
 anchored to the raster, never to chunks: cores partition it, windows at its edges are moved inward, and a raster
-smaller than a window is padded by reflection. Blocks are groups of neighbouring tiles, the unit of work.
+smaller than a window is padded by reflection. Blocks are groups of neighbouring windows, the unit of work.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,28 +27,28 @@ class Window:
 
     Attributes:
         index: Its place in the plan, row by row; contributions are summed in this order.
-        row: Row among the tiles.
-        col: Column among the tiles.
-        window: What the network sees. In a raster smaller than a window it reaches beyond: the rest is reflected.
+        row: Row among the windows.
+        col: Column among the windows.
+        box: The pixels that the network sees. In a smaller raster it reaches beyond: the rest is reflected.
         core: What it answers for.
     """
 
     index: int
     row: int
     col: int
-    window: Box
+    box: Box
     core: Box
 
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """Neighbouring tiles that are read and answered together.
+    """Neighbouring windows that are read and answered together.
 
     Attributes:
         index: Its place in the plan, row by row.
         row: Row among the blocks.
         col: Column among the blocks.
-        core: The union of its tiles' cores.
+        core: The union of its windows' cores.
     """
 
     index: int
@@ -65,11 +65,11 @@ class Grid:
         shape: Height and width of the raster in pixels.
         window: Side of the network's window.
         overlap: Pixels that neighbouring windows share, even, at most half a window.
-        block: Tiles along the side of a block.
+        block: Windows along the side of a block.
 
     Examples:
         >>> grid = Grid(shape=(1000, 2000), window=896, overlap=224)
-        >>> grid.tiles, [tile.window.left for tile in grid][:3]
+        >>> grid.windows, [window.box.left for window in grid][:3]
         ((2, 3), [0, 672, 1104])
     """
 
@@ -88,7 +88,7 @@ class Grid:
                 f"overlap is {self.overlap}: give an even number of pixels from 0 to half a window, {self.window // 2}"
             )
         if self.block < 1:
-            raise InputError(f"block is {self.block}: give 1 tile or more along its side")
+            raise InputError(f"block is {self.block}: give 1 window or more along its side")
 
     @cached_property
     def _axes(self) -> tuple["_Axis", "_Axis"]:
@@ -105,33 +105,33 @@ class Grid:
         return Box(top=0, left=0, bottom=height, right=width)
 
     @property
-    def tiles(self) -> tuple[int, int]:
-        """How many rows and columns of tiles."""
+    def windows(self) -> tuple[int, int]:
+        """Rows and columns of windows."""
         rows, cols = self._axes
         return len(rows), len(cols)
 
     @property
     def blocks(self) -> tuple[int, int]:
         """How many rows and columns of blocks."""
-        rows, cols = self.tiles
+        rows, cols = self.windows
         return -(-rows // self.block), -(-cols // self.block)
 
     def __len__(self) -> int:
-        rows, cols = self.tiles
+        rows, cols = self.windows
         return rows * cols
 
     def __iter__(self) -> Iterator[Window]:
-        return (self.tile(index) for index in range(len(self)))
+        return (self.window_at(index) for index in range(len(self)))
 
-    def tile(self, index: int) -> Window:
-        """The tile at a place in the plan."""
+    def window_at(self, index: int) -> Window:
+        """The window at a place in the plan."""
         rows, cols = self._axes
         row, col = divmod(index, len(cols))
         return Window(
             index=index,
             row=row,
             col=col,
-            window=Box(
+            box=Box(
                 top=rows.start(row),
                 left=cols.start(col),
                 bottom=rows.start(row) + self.window,
@@ -163,17 +163,17 @@ class Grid:
         )
 
     def owners(self, box: Box) -> tuple[Window, ...]:
-        """The tiles whose cores touch a box, in plan order."""
+        """The windows whose cores touch a box, in plan order."""
         rows, cols = self._axes
         return self._tiles(rows.owners(box.top, box.bottom), cols.owners(box.left, box.right))
 
     def viewers(self, box: Box) -> tuple[Window, ...]:
-        """The tiles whose windows touch a box, in plan order."""
+        """The windows that touch a box, in plan order."""
         rows, cols = self._axes
         return self._tiles(rows.viewers(box.top, box.bottom), cols.viewers(box.left, box.right))
 
     def touching(self, area: BaseGeometry) -> NDArray[np.int64]:
-        """The tiles whose cores touch an area, by number.
+        """The windows whose cores touch an area, by number.
 
         Args:
             area: In pixels of the raster: x to the right, y down.
@@ -191,13 +191,13 @@ class Grid:
         hit = shapely.intersects(area, cores)
         return np.asarray(row[hit] * len(cols) + col[hit], np.int64)
 
-    def block_of(self, tile: Window) -> int:
-        """The block that a tile belongs to."""
-        return tile.row // self.block * self.blocks[1] + tile.col // self.block
+    def block_of(self, window: Window) -> int:
+        """The block that a window belongs to."""
+        return window.row // self.block * self.blocks[1] + window.col // self.block
 
-    def blocks_of(self, tiles: NDArray[np.int64] | Sequence[int]) -> NDArray[np.int64]:
-        """The blocks that hold some tiles, in plan order."""
-        row, col = np.divmod(np.asarray(tiles, np.int64), self.tiles[1])
+    def blocks_of(self, windows: NDArray[np.int64] | Sequence[int]) -> NDArray[np.int64]:
+        """The blocks that hold some windows, in plan order."""
+        row, col = np.divmod(np.asarray(windows, np.int64), self.windows[1])
         return np.unique(row // self.block * self.blocks[1] + col // self.block)
 
     def to_json(self) -> dict[str, Any]:
@@ -210,8 +210,8 @@ class Grid:
         }
 
     def _tiles(self, rows: range, cols: range) -> tuple[Window, ...]:
-        across = self.tiles[1]
-        return tuple(self.tile(row * across + col) for row in rows for col in cols)
+        across = self.windows[1]
+        return tuple(self.window_at(row * across + col) for row in rows for col in cols)
 
 
 @dataclass(frozen=True)

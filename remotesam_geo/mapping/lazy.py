@@ -1,4 +1,4 @@
-"""The maps themselves, lazily: each window is asked once, whatever the chunks, when their values are wanted."""
+"""The maps themselves, lazily: each window is predicted once, whatever the chunks, when their values are wanted."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ from remotesam_geo.words import Prompt
 
 from .executor import Predict, WindowFailure, Work, windows
 from .grid import Grid
-from .maps import Held
+from .maps import StoredMaps
 from .source import Moment, PixelSource, check_apart, dates_of
 from .stitch import Codes, joined, needed, stitch
 
@@ -57,11 +57,11 @@ def probability_array(
     """Probabilities in 0..1 (time, prompt, y, x), NaN where there is no answer.
 
     Args:
-        work: The scene, and the expressions to ask.
+        work: The scene, and the expressions to predict.
         predict: The model.
-        prompts: What is asked; each map is the maximum over its expressions' maps.
+        prompts: The prompts; each map is the maximum over its expressions' maps.
         members: Which of the expressions belong to each prompt.
-        about: How it was asked, as plain JSON.
+        about: How it was predicted, as plain JSON.
     """
     return as_probabilities(_prompt_maps(work, predict, members), work.source, prompts, about)
 
@@ -74,8 +74,8 @@ def as_probabilities(
     Args:
         codes: The map of each prompt (time, prompt, y, x).
         source: The grid and the times.
-        prompts: What was asked.
-        about: How it was asked, as plain JSON.
+        prompts: The prompts.
+        about: How it was predicted, as plain JSON.
     """
     labels = np.array([prompt.label for prompt in prompts], object)  # strings as Zarr knows them
     data = da.map_blocks(decode, codes, dtype=np.float32)  # type: ignore[no-untyped-call]
@@ -112,7 +112,7 @@ def class_array(
     return array
 
 
-def held_maps(probabilities: xr.DataArray, geobox: GeoBox) -> Held:
+def held_maps(probabilities: xr.DataArray, geobox: GeoBox) -> StoredMaps:
     """Maps of probabilities that were computed, saved, or come from elsewhere.
 
     Args:
@@ -143,7 +143,7 @@ def held_maps(probabilities: xr.DataArray, geobox: GeoBox) -> Held:
         if isinstance(error, InputError):
             raise
         raise InputError(DAMAGED_NOTE) from error
-    return Held(
+    return StoredMaps(
         read=read,
         grid=Grid(shape=geobox.shape.yx, window=BLOCK, overlap=0, block=1),
         geobox=geobox,
@@ -197,7 +197,7 @@ def _noted_failures(
             ).common(Box(top=0, left=0, bottom=geobox.shape.y, right=geobox.shape.x))
             if moved is not None and one["time"] in here:
                 moment = here.index(one["time"])
-                yield WindowFailure(moment=moment, tile=one["tile"], core=moved, cause=one["cause"])
+                yield WindowFailure(moment=moment, window=one["window"], core=moved, cause=one["cause"])
 
 
 def _prompt_maps(work: Work, predict: Predict, members: Sequence[Sequence[int]]) -> "da.Array":
@@ -211,7 +211,7 @@ def _prompt_maps(work: Work, predict: Predict, members: Sequence[Sequence[int]])
         return windows(work, predict, moment, grid.block_at(index))
 
     def join(index: int, *parts: dict[int, Codes]) -> Codes:
-        known = {tile: codes for part in parts for tile, codes in part.items()}
+        known = {window: codes for part in parts for window, codes in part.items()}
         codes = stitch(grid, grid.block_at(index).core, known, prompts=len(work.expressions), seam=work.seam)
         return np.stack([joined(codes, own) for own in members])[None]
 

@@ -1,4 +1,4 @@
-"""Where maps come from: asked of the network, read again from what it answered, or held in memory."""
+"""Where maps come from: predicted by the network, read again from disk, or held in memory."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from .grid import Grid
 from .source import Moment
 from .stitch import Codes
 
-__all__ = ["Asked", "Held", "Maps"]
+__all__ = ["Maps", "PredictedMaps", "StoredMaps"]
 
 Out = TypeVar("Out")
 Progress = Callable[[int], object]
@@ -39,20 +39,20 @@ class Maps(Protocol):
 
     @property
     def size(self) -> int:
-        """Tiles there are to tell the progress of."""
+        """Windows there are to tell the progress of."""
 
     def answers(self, finish: Callable[[BlockMap], Out], *, progress: Progress = int) -> Iterator[Out]:
         """What `finish` makes of each block of each time, in plan order.
 
         Args:
             finish: Works on a block, in another thread.
-            progress: Told with each block how many tiles were done.
+            progress: Told with each block how many windows were done.
         """
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Asked:
-    """Maps that the network is asked for.
+class PredictedMaps:
+    """Maps that the network predicts.
 
     Attributes:
         work: The scene and the expressions.
@@ -79,7 +79,7 @@ class Asked:
 
     @property
     def size(self) -> int:
-        """Tiles there are to ask."""
+        """How many windows there are to predict."""
         return self.work.size
 
     def answers(self, finish: Callable[[BlockMap], Out], *, progress: Progress = int) -> Iterator[Out]:
@@ -88,7 +88,7 @@ class Asked:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Held:
+class StoredMaps:
     """Maps that are there already.
 
     Attributes:
@@ -96,7 +96,7 @@ class Held:
         grid: How they are cut into blocks.
         geobox: The grid they lie on.
         moments: The times there are.
-        failures: What had failed when they were asked, in their own times and pixels.
+        failures: What had failed when they were predicted, in their own times and pixels.
     """
 
     read: Callable[[int, tuple[slice, slice]], Codes | NDArray[np.float32]]
@@ -107,7 +107,7 @@ class Held:
 
     @property
     def size(self) -> int:
-        """Tiles there are to read."""
+        """Windows there are to read."""
         return len(self.grid) * len(self.moments)
 
     def answers(self, finish: Callable[[BlockMap], Out], *, progress: Progress = int) -> Iterator[Out]:
@@ -115,8 +115,8 @@ class Held:
         rows, cols = self.grid.blocks
         errands = ((moment, index) for moment in range(len(self.moments)) for index in range(rows * cols))
         with Pool(2) as pool:
-            for done, tiles in pool.map(partial(self._finished, finish), errands):
-                progress(tiles)
+            for done, windows in pool.map(partial(self._finished, finish), errands):
+                progress(windows)
                 yield done
 
     def _finished(self, finish: Callable[[BlockMap], Out], errand: tuple[int, int]) -> tuple[Out, int]:

@@ -1,4 +1,4 @@
-"""Pixels brought to another grid, the same whatever part is asked for.
+"""Pixels brought to another grid, the same whatever part is wanted.
 
 Going coarser averages: pixels are first averaged in whole groups anchored to the raster, then interpolated between
 the groups' centres. All arithmetic is in integers and every coordinate comes from a pixel's place in the whole plan,

@@ -13,10 +13,10 @@ __all__ = ["by_resolution", "warn_of_resolutions"]
 
 
 def by_resolution(prompts: Sequence[Prompt], place: GeoBox, window: int) -> list[tuple[Resolution, list[Prompt]]]:
-    """Prompts that are asked at one resolution together, in the order asked.
+    """Prompts that are predicted at one resolution together, in the order given.
 
     Args:
-        prompts: What is asked.
+        prompts: The prompts.
         place: The scene's own grid.
         window: Side of the network's window, from which "auto" follows.
     """
@@ -26,7 +26,7 @@ def by_resolution(prompts: Sequence[Prompt], place: GeoBox, window: int) -> list
         wanted = prompt.resolution
         if wanted == "auto":
             wanted = auto_resolution(prompt.expressions[0], window)
-        # Nothing is gained by asking finer than the scene was seen.
+        # Nothing is gained by predicting at a finer resolution than the scene has.
         key: Resolution = "native" if wanted is None or wanted <= native else float(wanted)
         found.setdefault(key, []).append(prompt)
     return list(found.items())

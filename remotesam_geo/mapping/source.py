@@ -44,7 +44,7 @@ class Moment:
 
 
 class PixelSource(Protocol):
-    """Pixels to ask questions of."""
+    """Pixels to predict from."""
 
     @property
     def geobox(self) -> GeoBox:
@@ -96,7 +96,7 @@ def scene_source(
     resolution: Resolution = "native",
     geobox: GeoBox | None = None,
 ) -> PixelSource:
-    """Make a scene askable at a resolution, or on a grid.
+    """The pixels of a scene at a resolution, or on a grid.
 
     A scene with a recipe is loaded anew on a coarser grid, so that overviews are read; any other is averaged here.
     Colours are stretched alike at every resolution.
@@ -145,7 +145,7 @@ class _PictureSource:
 
 
 def picture_source(rgb: NDArray[np.uint8], valid: NDArray[np.bool_]) -> PixelSource:
-    """Make a picture askable window by window.
+    """The pixels of a picture, to be predicted window by window.
 
     Args:
         rgb: Its pixels (H x W x 3).

@@ -25,7 +25,7 @@ Codes = NDArray[np.uint8]
 
 
 def needed(grid: Grid, box: Box, seam: Seam) -> tuple[Window, ...]:
-    """The tiles whose windows contribute to a box, in plan order."""
+    """The windows whose windows contribute to a box, in plan order."""
     return grid.owners(box) if seam == "paste" else grid.viewers(box)
 
 
@@ -66,8 +66,8 @@ def stitch(grid: Grid, box: Box, answers: Mapping[int, Codes | None], *, prompts
     Args:
         grid: The plan.
         box: Which pixels are wanted.
-        answers: Marked codes of each needed tile (P x S x S) by its number, None where it failed. A tile that is not
-            there was not asked: its core has no data.
+        answers: Marked codes of each needed window (P x S x S) by its number, None where it failed. A window that
+            is missing was not predicted: its core has no data.
         prompts: How many maps there are, P.
         seam: "paste" takes each pixel from the window whose core holds it, "blend" weighs all windows that see it, less
             towards their edges. A pixel whose own window failed has failed, in both.
@@ -76,14 +76,14 @@ def stitch(grid: Grid, box: Box, answers: Mapping[int, Codes | None], *, prompts
         The codes (P x h x w).
     """
     out = np.full((prompts, *box.shape), NO_DATA, np.uint8)
-    owners = [(tile, tile.core.common(box)) for tile in grid.owners(box)]
-    asked = [(tile, core) for tile, core in owners if core is not None and tile.index in answers]
-    for tile, core in asked:
-        codes = answers[tile.index]
+    owners = [(window, window.core.common(box)) for window in grid.owners(box)]
+    asked = [(window, core) for window, core in owners if core is not None and window.index in answers]
+    for window, core in asked:
+        codes = answers[window.index]
         if codes is None:
             out[:, *core.within(box)] = FAILED
             continue
-        out[:, *core.within(box)] = codes[:, *core.within(tile.window)]
+        out[:, *core.within(box)] = codes[:, *core.within(window.box)]
         if seam == "blend":
             for piece, looks in _parts_by_windows(core, list(_answered_windows(grid.viewers(core), answers))):
                 here = out[:, *piece.within(box)]
@@ -101,18 +101,18 @@ def joined(codes: NDArray[Any], members: Sequence[int]) -> NDArray[Any]:
 
 
 _Looks = Sequence[tuple[Window, Codes]]
-"""Tiles and their answers, in plan order."""
+"""Windows and their answers, in plan order."""
 
 
 def _parts_by_windows(core: Box, looks: _Looks) -> Iterator[tuple[Box, _Looks]]:
     """The parts of a core that several windows see, cut so that all of a part is seen by the same ones."""
-    windows = [tile.window for tile, _ in looks]
+    windows = [window.box for window, _ in looks]
     ys = _cuts_between(core.top, core.bottom, [y for box in windows for y in (box.top, box.bottom)])
     xs = _cuts_between(core.left, core.right, [x for box in windows for x in (box.left, box.right)])
     for top, bottom in pairwise(ys):
         for left, right in pairwise(xs):
             piece = Box(top=top, left=left, bottom=bottom, right=right)
-            seeing = [look for look in looks if look[0].window.common(piece)]
+            seeing = [look for look in looks if look[0].box.common(piece)]
             if len(seeing) > 1:
                 yield piece, seeing
 
@@ -124,14 +124,14 @@ def _cuts_between(start: int, stop: int, places: Sequence[int]) -> list[int]:
 def _blend_windows(box: Box, looks: _Looks, overlap: int) -> Codes:
     """The weighted means of windows that all see the whole of a box (P x h x w)."""
     # Windows beside each other weigh differently along x alone, those above each other along y: the rest cancels out.
-    beside = len({tile.window.top for tile, _ in looks}) == 1
-    above = len({tile.window.left for tile, _ in looks}) == 1
+    beside = len({window.box.top for window, _ in looks}) == 1
+    above = len({window.box.left for window, _ in looks}) == 1
     # 32 bits hold 401 times the weights of a pixel, which add up to the square of the overlap at most.
     whole: Any = np.uint32 if overlap < 3000 else np.uint64
     total = np.zeros((len(looks[0][1]), *box.shape), whole)
     weight, one = np.zeros(box.shape, whole), np.ones(1, whole)
-    for tile, codes in looks:
-        rows, cols = box.within(tile.window)
+    for window, codes in looks:
+        rows, cols = box.within(window.box)
         part, ramp = codes[:, rows, cols], _blend_ramp(codes.shape[-1], overlap).astype(whole)
         share = np.outer(one if beside else ramp[rows], one if above else ramp[cols])
         known = part[0] < FAILED  # what is not known is known of no expression
@@ -148,11 +148,11 @@ def _blend_windows(box: Box, looks: _Looks, overlap: int) -> Codes:
     return blended
 
 
-def _answered_windows(tiles: Iterable[Window], answers: Mapping[int, Codes | None]) -> Iterable[tuple[Window, Codes]]:
-    for tile in tiles:
-        codes = answers.get(tile.index)
+def _answered_windows(windows: Iterable[Window], answers: Mapping[int, Codes | None]) -> Iterable[tuple[Window, Codes]]:
+    for window in windows:
+        codes = answers.get(window.index)
         if codes is not None:
-            yield tile, codes
+            yield window, codes
 
 
 def _blend_ramp(window: int, overlap: int) -> NDArray[np.int64]:

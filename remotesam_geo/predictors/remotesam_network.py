@@ -17,7 +17,7 @@ from remotesam_geo.tasks import decode
 if TYPE_CHECKING:
     from remotesam_geo.model import Predictor, RemoteSAMProcessor
 
-__all__ = ["Model", "Network", "Refine", "check_model", "contour_model", "described", "exactly"]
+__all__ = ["Model", "Network", "Refine", "check_model", "check_refine", "contour_model", "described", "exactly"]
 
 
 LARGEST_SIDE = 1 << 16
@@ -160,11 +160,23 @@ def described(model: Model) -> dict[str, str]:
     return rows
 
 
+def check_refine(refine: object) -> None:
+    """Check the argument `refine`.
+
+    Raises:
+        InputError: It is neither "contours", nor a contour model, nor None.
+    """
+    if isinstance(refine, type):
+        raise InputError(f"refine is the class {refine.__name__}: give an object of it, {refine.__name__}()")
+    if not callable(refine):
+        one_of("refine", refine, ("contours", None))
+
+
 def contour_model(refine: Refine) -> Contours | None:
-    """Who is asked for contours, if anyone: the published network, or the one given."""
+    """The contour model: the published network, or the one given, if any."""
+    check_refine(refine)
     if refine is None or callable(refine):
         return refine
-    one_of("refine", refine, ("contours", None))
     from remotesam_geo.model import ContourModel  # noqa: PLC0415 - torch takes its time
 
     contours: Contours = ContourModel.from_pretrained()

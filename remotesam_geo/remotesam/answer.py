@@ -1,4 +1,4 @@
-"""From a question to its answer: parse, ask, survey, and lay out as a table with how it was made."""
+"""From a question to its answer: parse, predict, survey, and lay out as a table with how it was made."""
 
 import json
 import uuid
@@ -28,7 +28,7 @@ from remotesam_geo.mapping.contour_layer import Contours
 from remotesam_geo.mapping.executor import Predict, WindowFailure, Work
 from remotesam_geo.mapping.feature_options import FeatureOptions
 from remotesam_geo.mapping.feature_table import Found, to_frame, wanted_crs, without_details
-from remotesam_geo.mapping.maps import Asked
+from remotesam_geo.mapping.maps import PredictedMaps
 from remotesam_geo.mapping.polygons import Features
 from remotesam_geo.mapping.zonal.zone_sums import Sums
 from remotesam_geo.mapping.zonal.zone_tables import wide_columns
@@ -44,7 +44,7 @@ from .scene_kinds import PlainImage, Scene, is_probabilities, subject
 __all__ = ["RefinedModel", "ZoneAnswers", "features", "one_map", "over_zones"]
 
 LONG = 8
-"""Tiles from which progress is shown."""
+"""Windows from which progress is shown."""
 
 
 @dataclass(eq=False)
@@ -59,7 +59,7 @@ class RefinedModel:
         return contour_model("contours")
 
     def contours(self, question: Question) -> Contours | None:
-        """Who is asked for contours, if anyone."""
+        """The contour model, if any."""
         if question.refine == "contours":
             return self.published_contours
         return contour_model(question.refine)
@@ -83,7 +83,7 @@ class RefinedModel:
                 )  # fmt: skip
                 question = replace(question, view="scene")
         elif question.tiles:
-            question.refuse("it is for pictures: a scene is asked window by window anyway", "tiles")
+            question.refuse("it is for pictures: a scene is predicted window by window anyway", "tiles")
         if question.view == "map" and not is_probabilities(scene):
             _warn_of_view_words(prompts)
         return scene, question, prompts
@@ -105,7 +105,7 @@ class RefinedModel:
         )
 
     def about(self, groups: Sequence[Group]) -> dict[str, Any]:
-        """How prompts were asked, as plain JSON."""
+        """How prompts were predicted, as plain JSON."""
         return {
             "remotesam_geo": __version__,
             "model": self.model.identity,
@@ -131,7 +131,7 @@ class ZoneAnswers:
 
 
 def features(
-    asker: RefinedModel,
+    refined: RefinedModel,
     question: Question,
     options: FeatureOptions,
     *,
@@ -141,14 +141,14 @@ def features(
     """A row per feature.
 
     Args:
-        asker: Who is asked.
-        question: What is asked.
+        refined: The model.
+        question: The arguments of the method.
         options: Which features are wanted, and how they are drawn.
         crs: CRS of the result; None for the scene's.
         one_each: Whether all features of a prompt and time make one.
     """
     target = None if crs is None else wanted_crs(crs, None)
-    scene, question, prompts = asker.opened(question)
+    scene, question, prompts = refined.opened(question)
     if isinstance(scene, PlainImage):
         if target is not None:
             raise InputError(
@@ -157,7 +157,7 @@ def features(
             )
     else:
         target = wanted_crs(crs, native_crs(scene), grid_of(scene))
-    groups = map_groups(asker.model, scene, prompts, question, contours=asker.contours(question))
+    groups = map_groups(refined.model, scene, prompts, question, contours=refined.contours(question))
     run_id = uuid.uuid4().hex
     tables, results = [], []
     wanted: FeatureOptions | None = None
@@ -165,7 +165,7 @@ def features(
         for group in groups:
             wanted = _options_for_scene(options, question, group, scene)
             result = survey(group.maps, group.prompts, group.members, options=wanted, progress=advance)
-            if options.outline != "polygon" and group.view == "map" and isinstance(group.maps, Asked):
+            if options.outline != "polygon" and group.view == "map" and isinstance(group.maps, PredictedMaps):
                 warn_of_giants(result.found, group.maps.grid, group.maps.geobox)
             found = tuple(map(_in_one, result.found)) if one_each else result.found
             tables.append(
@@ -186,11 +186,11 @@ def features(
     warn_of_no_data([result.valid or bool(result.failures) for result in results])
     if wanted is not None:
         warn_of_nothing(prompts, results, wanted)
-    return _with_provenance(joined, asker.about(groups), groups, results, run_id)
+    return _with_provenance(joined, refined.about(groups), groups, results, run_id)
 
 
 def over_zones(
-    asker: RefinedModel,
+    refined: RefinedModel,
     question: Question,
     zones: gpd.GeoDataFrame | None,
     rows: Callable[[ZoneAnswers], gpd.GeoDataFrame],
@@ -202,8 +202,8 @@ def over_zones(
     """The zones with rows of answers.
 
     Args:
-        asker: Who is asked.
-        question: What is asked.
+        refined: The model.
+        question: The arguments of the method.
         zones: The user's zones, if any.
         rows: Lays answers out.
         columns: What the answer adds; None for a column a label.
@@ -216,18 +216,18 @@ def over_zones(
         check_zones(zones, columns or ())
     elif question.view == "zone":
         raise InputError("view='zone' takes one view of each zone: give zones=")
-    scene, question, prompts = asker.opened(question)
+    scene, question, prompts = refined.opened(question)
     if isinstance(scene, PlainImage) and zones is not None:
         raise InputError("a picture has no place on Earth, and zones do: give a scene with a CRS, or no zones")
     labels = tuple(prompt.label for prompt in prompts)
     if columns is None:
         columns = wide_columns(labels) if question.details else without_details(wide_columns(labels))
-    contours = asker.contours(question)
+    contours = refined.contours(question)
     looks: list[tuple[tuple[Group, ...], gpd.GeoDataFrame | None]]
     if question.view == "zone" and zones is not None:
-        looks = list(_a_look_a_zone(asker, scene, prompts, question, zones, columns=columns))
+        looks = list(_groups_by_zone(refined, scene, prompts, question, zones, columns=columns))
     else:
-        looks = [(map_groups(asker.model, scene, prompts, question, contours=contours), zones)]
+        looks = [(map_groups(refined.model, scene, prompts, question, contours=contours), zones)]
     run_id = uuid.uuid4().hex
     frames, results = [], []
     wanted: FeatureOptions | None = None
@@ -263,24 +263,26 @@ def over_zones(
     warn_of_no_data([result.valid or bool(result.failures) for result in results])
     if wanted is not None:
         warn_of_nothing(prompts, results, wanted)
-    return _with_provenance(joined, asker.about(every), every, results, run_id)
+    return _with_provenance(joined, refined.about(every), every, results, run_id)
 
 
 def one_map(
-    asker: RefinedModel, question: Question
+    refined: RefinedModel, question: Question
 ) -> tuple[Work, Predict, tuple[Prompt, ...], tuple[tuple[int, ...], ...], dict[str, Any]]:
     """What a lazy map is made of: the work, the model, the prompts with their maps, and a note of it."""
-    scene, question, prompts = asker.opened(question)
+    scene, question, prompts = refined.opened(question)
     if isinstance(scene, PlainImage):
         raise InputError("a lazy map is for scenes: give a raster with a CRS, or ask segment(picture)")
-    groups = map_groups(asker.model, scene, prompts, question)
+    groups = map_groups(refined.model, scene, prompts, question)
     if len(groups) > 1:
         asked = ", ".join(f"{prompt.label!r} at {prompt.resolution}" for prompt in prompts)
-        raise InputError(f"one map has one resolution, but these are asked at several ({asked}): ask them apart")
+        raise InputError(
+            f"one map has one resolution, but these have several ({asked}): give them in calls of their own"
+        )
     (group,) = groups
-    if not isinstance(group.maps, Asked):
+    if not isinstance(group.maps, PredictedMaps):
         raise InputError("these are probabilities already: give the scene they were computed from")
-    return group.maps.work, group.maps.predict, group.prompts, group.members, asker.about(groups)
+    return group.maps.work, group.maps.predict, group.prompts, group.members, refined.about(groups)
 
 
 def _held_labels(probabilities: xr.DataArray, prompts: PromptLike | None) -> list[Prompt]:
@@ -301,7 +303,7 @@ def _warn_of_view_words(prompts: Sequence[Prompt]) -> None:
             if words := view_words(expression):
                 warnings.warn(
                     f"{', '.join(map(repr, words))} in {expression!r} makes sense in one view only, but a scene is "
-                    "asked window by window: each answers for itself. Ask with view='scene', or ground",
+                    "predicted window by window: each window answers for itself. Use view='scene', or ground",
                     RemoteSAMWarning,
                     stacklevel=6,
                 )
@@ -333,8 +335,8 @@ def _in_one(found: Found) -> Found:
     return replace(found, features=Features(table=whole, polygons=None, hulls=None))
 
 
-def _a_look_a_zone(
-    asker: RefinedModel,
+def _groups_by_zone(
+    refined: RefinedModel,
     scene: Scene | PlainImage,
     prompts: Sequence[Prompt],
     question: Question,
@@ -342,15 +344,15 @@ def _a_look_a_zone(
     *,
     columns: Mapping[str, str],
 ) -> Iterator[tuple[tuple[Group, ...], gpd.GeoDataFrame]]:
-    (whole,) = map_groups(asker.model, scene, prompts, replace(question, view="scene"))
+    (whole,) = map_groups(refined.model, scene, prompts, replace(question, view="scene"))
     place_zones(zones, whole.maps.geobox, adds=columns)  # says what is wrong with them
-    contours = asker.contours(question)
+    contours = refined.contours(question)
     degrees = body_of(crs_of(whole.maps.geobox)).degrees
     for row in range(len(zones)):
         one = zones.iloc[[row]]
         around = shape_in_degrees(one.geometry, "zones", degrees=degrees)
         yield (
-            map_groups(asker.model, scene, prompts, question, contours=contours, around=around),
+            map_groups(refined.model, scene, prompts, question, contours=contours, around=around),
             one,
         )
 
@@ -368,8 +370,8 @@ def _zones_on_grids(
     if crs is None:
         return [_all_of(first.geobox.shape.yx, group) for group in groups]
     if groups[0].view == "map":
-        tiles = first.work.tiles if isinstance(first, Asked) else None
-        own = core_zones(first.grid, first.geobox, crs=crs, tiles=tiles)
+        windows = first.work.window_numbers if isinstance(first, PredictedMaps) else None
+        own = core_zones(first.grid, first.geobox, crs=crs, windows=windows)
         return [own, *(place_zones(own.frame, group.maps.geobox) for group in groups[1:])]
     height, width = first.geobox.shape.yx
     square = np.array([shapely.box(0, 0, width, height)], object)
@@ -396,7 +398,7 @@ def _all_of(shape: tuple[int, int], group: Group) -> Zones:
 def _progress_of_groups(groups: Sequence[Group], question: Question) -> Iterator[Callable[[int], object]]:
     size = sum(group.maps.size for group in groups)
     show = size >= LONG if question.progress is None else question.progress
-    with tqdm(total=size, desc="asking", unit="tile", disable=not show) as bar:
+    with tqdm(total=size, desc="predicting", unit="window", disable=not show) as bar:
         yield bar.update
 
 
@@ -428,7 +430,7 @@ def _warn_of_failures(failures: Sequence[WindowFailure], group: Group) -> None:
             else f"{pixels * pixel_size(geobox).metres ** 2:,.0f} m2 of ground"
         )
         warnings.warn(
-            f"{len(failures)} of {group.maps.size} tiles failed, {missing} without an answer; the first: "
+            f"{len(failures)} of {group.maps.size} windows failed, {missing} without an answer; the first: "
             f"{failures[0].cause}",
             RemoteSAMWarning,
             stacklevel=5,

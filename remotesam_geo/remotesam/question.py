@@ -23,16 +23,16 @@ from remotesam_geo.geo.crs import body_of, crs_of
 from remotesam_geo.geo.ground import pixel_size, plan_geobox
 from remotesam_geo.geo.pixel_shapes import onto_grid
 from remotesam_geo.geo.squares import square_round
-from remotesam_geo.mapping.area_windows import tiles_in
+from remotesam_geo.mapping.area_windows import windows_in
 from remotesam_geo.mapping.contour_layer import CONTOURS, Contours, WithContours, contour_codes
 from remotesam_geo.mapping.executor import OnError, Predict, Work
 from remotesam_geo.mapping.grid import Grid
 from remotesam_geo.mapping.lazy import DAMAGED_NOTE, held_maps, noted_questions
-from remotesam_geo.mapping.maps import Asked, Held, Maps
+from remotesam_geo.mapping.maps import Maps, PredictedMaps, StoredMaps
 from remotesam_geo.mapping.resolutions import by_resolution, warn_of_resolutions
 from remotesam_geo.mapping.source import Moment, PixelSource, picture_source, scene_source
 from remotesam_geo.mapping.stitch import Seam
-from remotesam_geo.predictors.remotesam_network import Model, Refine, exactly
+from remotesam_geo.predictors.remotesam_network import Model, Refine, check_refine, exactly
 from remotesam_geo.scenes.colors import check_bands
 from remotesam_geo.scenes.stretch import check_stretch
 from remotesam_geo.tasks import Suppress, decode
@@ -61,7 +61,7 @@ Thresholds = float | Mapping[str, float] | None
 OVERLAP = 1 / 4
 """Share of a window that neighbouring windows have in common."""
 MANY = 2000
-"""Tiles from which a call suggests a job."""
+"""Windows from which a call suggests a job."""
 
 log = logging.getLogger("remotesam_geo")
 
@@ -73,7 +73,7 @@ class Question:
     Attributes:
         scene: What to look at.
         prompts: What to look for.
-        template: What a bare name is asked as; None for as it is.
+        template: The sentence that a bare name is put into; None for none.
         threshold: Where a pixel belongs.
         resolution: Metres on the ground a pixel.
         bands: Which bands are red, green and blue.
@@ -118,8 +118,7 @@ class Question:
         number_in("overlap", self.overlap, 0, 0.5)
         check_bands(self.bands)
         check_stretch(self.stretch)
-        if not callable(self.refine):
-            one_of("refine", self.refine, ("contours", None))
+        check_refine(self.refine)
         one_of("suppress", self.suppress, (*get_args(Suppress), None))
         check_resolutions(self.resolution)
         number_in("min_area", self.min_area, 0)
@@ -167,10 +166,10 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Group:
-    """Prompts that are asked together, and the maps that answer them.
+    """Prompts that are predicted together, and the maps that answer them.
 
     Attributes:
-        prompts: What is asked.
+        prompts: The prompts.
         members: Which of the maps belong to each prompt.
         maps: The maps.
         view: How the network looked.
@@ -182,7 +181,7 @@ class Group:
     view: View
 
     def note(self) -> dict[str, Any]:
-        """How they were asked, as plain JSON."""
+        """How they were predicted, as plain JSON."""
         geobox = self.maps.geobox
         return {
             "prompts": [asdict(prompt) for prompt in self.prompts],
@@ -190,7 +189,7 @@ class Group:
             "grid": self.maps.grid.to_json(),
             "crs": None if geobox.crs is None else str(geobox.crs),
             "transform": list(geobox.affine[:6]),
-            "seam": self.maps.work.seam if isinstance(self.maps, Asked) else None,
+            "seam": self.maps.work.seam if isinstance(self.maps, PredictedMaps) else None,
         }
 
 
@@ -200,7 +199,7 @@ def native_crs(scene: Scene | PlainImage) -> CRS | None:
 
 
 def held_prompts(probabilities: xr.DataArray) -> list[Prompt]:
-    """What computed probabilities were asked, in their order; without a note of it, their labels."""
+    """The prompts of computed probabilities, in their order; without a note of them, their labels."""
     try:
         known = {
             prompt["label"]: Prompt(**{**prompt, "expressions": tuple(prompt["expressions"])})
@@ -229,15 +228,15 @@ def map_groups(
     """The maps that answer prompts, those of one resolution together.
 
     Args:
-        model: Who is asked.
+        model: The model.
         scene: What is looked at.
-        prompts: What is asked.
+        prompts: The prompts.
         question: How the scene is processed.
-        contours: Who is asked for contours.
+        contours: The contour model, if any.
         around: With ``view="zone"``, the zone in degrees.
 
     Raises:
-        InputError: It cannot be asked as given.
+        InputError: It cannot be predicted as given.
     """
     if isinstance(scene, PlainImage):
         return (_picture_group(model, scene, prompts, question, contours),)
@@ -281,7 +280,7 @@ def _group_of_prompts(
         source=source,
         grid=grid,
         expressions=expressions if contours is None else (*expressions, CONTOURS),
-        tiles=None if question.geometry is None else tiles_in(question.geometry, grid, source.geobox),
+        window_numbers=None if question.geometry is None else windows_in(question.geometry, grid, source.geobox),
         seam=question.seam,
         on_error=question.on_error,
     )
@@ -291,7 +290,7 @@ def _group_of_prompts(
     return Group(
         prompts=tuple(prompts),
         members=members,
-        maps=Asked(work=work, predict=predict),
+        maps=PredictedMaps(work=work, predict=predict),
         view=question.view,
     )
 
@@ -317,10 +316,10 @@ def _announce_work(groups: Sequence[Group]) -> None:
     times = len(groups[0].maps.moments)
     if times > 1:
         log.info("%d times over one place: each is answered apart", times)
-    tiles = sum(group.maps.size for group in groups)
-    if tiles > MANY:
+    windows = sum(group.maps.size for group in groups)
+    if windows > MANY:
         warnings.warn(
-            f"{tiles:,} windows are to be asked: a Job keeps what was answered, and goes on after an interruption",
+            f"{windows:,} windows are to be predicted: a Job keeps what is done, and goes on after an interruption",
             RemoteSAMWarning,
             stacklevel=5,
         )
@@ -370,7 +369,7 @@ def _picture_group(
     return Group(
         prompts=tuple(prompts),
         members=members,
-        maps=Held(
+        maps=StoredMaps(
             read=read,
             grid=Grid(shape=(height, width), window=max(2, height, width), overlap=0),
             geobox=GeoBox((height, width), Affine.identity(), None),

@@ -58,12 +58,12 @@ class RemoteSAM:
     @property
     def model(self) -> Model:
         """The network. Another one takes effect at the next call."""
-        return self._asker.model
+        return self._refined.model
 
     @model.setter
     def model(self, model: Model) -> None:
         check_model(model)
-        self._asker = RefinedModel(model)
+        self._refined = RefinedModel(model)
 
     @classmethod
     def from_pretrained(
@@ -180,7 +180,7 @@ class RemoteSAM:
         options = FeatureOptions(
             min_score=min_score, exclusive=exclusive, parts=parts, simplify=simplify, smooth=smooth
         )
-        return features(self._asker, question, options, crs=crs)
+        return features(self._refined, question, options, crs=crs)
 
     def refer(
         self,
@@ -257,7 +257,7 @@ class RemoteSAM:
             on_error=on_error, details=details,
         )  # fmt: skip
         options = FeatureOptions(min_score=min_score, parts=parts, simplify=simplify, smooth=smooth)
-        return features(self._asker, question, options, crs=crs)
+        return features(self._refined, question, options, crs=crs)
 
     def detect(
         self,
@@ -327,7 +327,7 @@ class RemoteSAM:
         )  # fmt: skip
         outline: Literal["oriented", "box"] = "oriented" if oriented else "box"
         options = FeatureOptions(outline=outline, min_score=min_score)
-        return features(self._asker, question, options, crs=crs)
+        return features(self._refined, question, options, crs=crs)
 
     def ground(
         self,
@@ -375,7 +375,7 @@ class RemoteSAM:
             bands=bands, stretch=stretch, view="scene", on_error=on_error, details=details,
         )  # fmt: skip
         options = FeatureOptions(outline="box", min_score=min_score)
-        return features(self._asker, question, options, crs=crs, one_each=True)
+        return features(self._refined, question, options, crs=crs, one_each=True)
 
     # --- zones ----------------------------------------------------------------------------------
 
@@ -443,7 +443,7 @@ class RemoteSAM:
         def rows(found: ZoneAnswers) -> gpd.GeoDataFrame:
             return label_frame(found.sums, found.labels, details=found.details, balance=balance)
 
-        return over_zones(self._asker, question, zones, rows, columns=LABEL_COLUMNS)
+        return over_zones(self._refined, question, zones, rows, columns=LABEL_COLUMNS)
 
     def classify(
         self,
@@ -506,7 +506,7 @@ class RemoteSAM:
         def rows(found: ZoneAnswers) -> gpd.GeoDataFrame:
             return classify_frame(found.sums, found.labels, details=found.details)
 
-        return over_zones(self._asker, question, zones, rows, columns=LABEL_COLUMNS)
+        return over_zones(self._refined, question, zones, rows, columns=LABEL_COLUMNS)
 
     def count(
         self,
@@ -587,7 +587,7 @@ class RemoteSAM:
             )  # fmt: skip
 
         return over_zones(
-            self._asker, question, zones, rows, columns=None if wide else COUNT_COLUMNS,
+            self._refined, question, zones, rows, columns=None if wide else COUNT_COLUMNS,
             options=FeatureOptions(min_score=min_score), contour_threshold=COUNT_CONTOUR_THRESHOLD,
         )  # fmt: skip
 
@@ -663,7 +663,7 @@ class RemoteSAM:
             return caption_frame(found.sums, found.features, found.labels, details=found.details)
 
         return over_zones(
-            self._asker, question, zones, rows, columns=CAPTION_COLUMNS, options=FeatureOptions(min_score=min_score)
+            self._refined, question, zones, rows, columns=CAPTION_COLUMNS, options=FeatureOptions(min_score=min_score)
         )  # fmt: skip
 
     # --- the map itself -------------------------------------------------------------------------
@@ -706,7 +706,7 @@ class RemoteSAM:
             scene=scene, prompts=prompts, resolution=resolution,
             bands=bands, stretch=stretch, overlap=overlap, seam=seam, geometry=geometry,
         )  # fmt: skip
-        return probability_array(*one_map(self._asker, question))
+        return probability_array(*one_map(self._refined, question))
 
     def classmap(
         self,
@@ -746,4 +746,4 @@ class RemoteSAM:
             scene=scene, prompts=classes, threshold=threshold, resolution=resolution,
             bands=bands, stretch=stretch, overlap=overlap, seam=seam, geometry=geometry,
         )  # fmt: skip
-        return class_array(*one_map(self._asker, question))
+        return class_array(*one_map(self._refined, question))

@@ -95,14 +95,14 @@ def observed_area(scene: xr.Dataset | xr.DataArray) -> gpd.GeoDataFrame:
     dates = dates_of(valid, "time")
     times, found = [], []
     for time in range(len(dates)):
-        for tile in blocks:
-            rows, cols = tile.core.within(blocks.raster)
+        for window in blocks:
+            rows, cols = window.core.within(blocks.raster)
             (seen,) = compute(valid.isel(time=time).transpose(*geobox.dimensions)[rows, cols].data)  # type: ignore[no-untyped-call]
             mask = np.asarray(seen, np.uint8)
             parts = [
                 shapely.transform(
                     shapely.geometry.shape(outline),
-                    lambda xy, at=tile.core: xy + np.array([at.left, at.top]),
+                    lambda xy, at=window.core: xy + np.array([at.left, at.top]),
                 )
                 for outline, _ in shapes(mask, mask=mask > 0, connectivity=4)
             ]

@@ -33,7 +33,7 @@ def warn_of_commas(prompts: Sequence["Prompt"], names: Sequence[str]) -> bool:
     """Warn of single prompts that list several classes, and say whether there are any.
 
     Args:
-        prompts: What is asked.
+        prompts: The prompts.
         names: Labels that were given as bare class names. In other expressions a comma is usual; they warn only where
             each part is a known name.
     """
@@ -59,7 +59,7 @@ def warn_of_unknown_words(
     """Warn of prompts that a model with a word list of its own cannot know, and name the nearest that it knows.
 
     Args:
-        prompts: What is asked.
+        prompts: The prompts.
         unknown_words: Gives the words of an expression that the model does not know.
         commas: Whether punctuation may be unknown: it was warned of already.
     """
@@ -93,7 +93,7 @@ def warn_of_sizes(prompts: Sequence["Prompt"], *, metres: float, window: int) ->
     Typical sizes are those of the vocabulary; prompts that name nothing it knows are passed over.
 
     Args:
-        prompts: What is asked at one resolution.
+        prompts: The prompts of one resolution.
         metres: Side of a pixel on the ground.
         window: Pixels along the side of a window.
     """

@@ -90,7 +90,7 @@ CASES = [(command, context) for command, contexts in CONTEXTS.items() for contex
 
 
 class Estimate:
-    windows = asks = pixels = kept_bytes = seconds = 1
+    windows = predictions = pixels = kept_bytes = seconds = 1
 
 
 class Prompt:
@@ -119,7 +119,7 @@ class Spy:
 
 
 TABLE = pd.DataFrame(
-    {"asks": [1], "done": [1], "empty": [0], "failed": [0], "poison": [0], "waiting": [0]},
+    {"total": [1], "done": [1], "empty": [0], "failed": [0], "given_up": [0], "waiting": [0]},
     index=pd.Index(["tree"], name="label"),
 )
 FOUND = gpd.GeoDataFrame(

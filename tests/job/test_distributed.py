@@ -122,12 +122,12 @@ def test_a_window_that_kills_its_workers_is_left_out_and_told(tmp_path, raster, 
     job = make_job(tmp_path / "job", path, model=model, block=1, prompts=("red",), seam="paste")
     with pytest.warns(RemoteSAMWarning, match=r"failures\(\)"):
         table = job.run(client, on_error="skip")
-    assert table["poison"].item() == len(job.failures()) == 1
+    assert table["given_up"].item() == len(job.failures()) == 1
     assert table["waiting"].item() == 0
     with pytest.warns(RemoteSAMWarning):
-        assert job.retry_failures(client)["poison"].item() == 1  # not given out again
+        assert job.retry_failures(client)["given_up"].item() == 1  # not given out again
     healthy = make_job(tmp_path / "job", path, model=Colours(), block=1, prompts=("red",), seam="paste")
-    healthy.retry_failures(client, poison=True)
+    healthy.retry_failures(client, given_up=True)
     clean = make_job(tmp_path / "clean", path, model=Colours(), block=1, prompts=("red",), seam="paste")
     clean.run()
     is_whole(healthy, clean)
@@ -192,7 +192,7 @@ def test_a_block_that_is_given_up_ends_a_run_that_skips_nothing(tmp_path, raster
     job = make_job(tmp_path, raster)
     with pytest.raises(JobError, match="workers that were given block 0"):
         job.run(SimpleNamespace(asynchronous=False))
-    assert (job.status()["waiting"] == job.status()["asks"]).all()
+    assert (job.status()["waiting"] == job.status()["total"]).all()
 
 
 def test_what_cannot_be_read_there_is_raised_or_noted_here(tmp_path, client):
@@ -224,7 +224,7 @@ def test_broken_off_it_leaves_nothing_on_the_cluster(tmp_path, raster, client):
         job._make_room(records, group)
         lacking = todo(records, group)
         with pytest.raises(StopError):
-            asking.ask_there(records, group, lacking, opener, client, on_error="raise", progress=stop)
+            asking.predict_on_cluster(records, group, lacking, opener, client, on_error="raise", progress=stop)
     assert all(state.status != "pending" for state in client.futures.values())
     job.run(client)
     here = make_job(tmp_path / "here", raster, block=1)

@@ -62,7 +62,7 @@ def files(folder):
 @pytest.mark.parametrize("keep", [True, False])
 def test_a_job_answers_as_the_verbs_do(tmp_path, raster, direct, keep):
     job = make_job(tmp_path / "job", raster, keep_probabilities=keep)
-    assert job.status()["waiting"].eq(job.status()["asks"]).all()
+    assert job.status()["waiting"].eq(job.status()["total"]).all()
     table = job.run()
     assert table["waiting"].eq(0).all()
     assert table["empty"].gt(0).all()
@@ -100,7 +100,7 @@ def test_only_an_area_of_interest_is_asked(tmp_path, raster, seam):
     assert len(told.footprints) == told.windows
     job.run()
     assert len(model.asked) == told.windows
-    assert job.status()["asks"].eq(told.windows).all()
+    assert job.status()["total"].eq(told.windows).all()
     same(job.answer(), expected)
     (tmp_path / "job" / "ledger.sqlite").unlink()
     with pytest.raises(JobError, match=r"area.*there"):
@@ -175,7 +175,7 @@ def test_a_prompt_that_is_added_is_asked_alone(tmp_path, raster, direct):
     job.run()
     assert {expressions for _, expressions in model.asked} == {("green things",)}
     same(job.answer(), direct["segment"])
-    with pytest.raises(JobError, match="otherwise"):
+    with pytest.raises(JobError, match="the job has another prompt"):
         job.add({"green": "the green ones"})
     assert [prompt.label for prompt in Job.open(tmp_path / "job").prompts] == ["red", "green"]
 
@@ -329,7 +329,7 @@ def test_a_dry_run_tells_what_it_takes_and_where(tmp_path, raster):
     job = make_job(tmp_path, raster, resolution={"green": 3})
     before = files(tmp_path)
     told = job.estimate()
-    assert told.windows == told.asks == 30 + 4
+    assert told.windows == told.predictions == 30 + 4
     assert told.pixels == 110 * 150 + 37 * 51
     assert told.seconds > 0
     assert job.estimate(measure=False).seconds is None

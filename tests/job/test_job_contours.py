@@ -12,7 +12,7 @@ from transformers import SegformerConfig, SegformerForSemanticSegmentation
 from remotesam_geo import RemoteSAM, open_raster
 from remotesam_geo.errors import InputError, JobError
 from remotesam_geo.job import Job
-from remotesam_geo.job.models import asked, reopened
+from remotesam_geo.job.models import opened_model, reopened
 from remotesam_geo.model import ContourModel
 from tests.colours import Colours, Counting, Edges
 from tests.job.job_folder import make_job, write_raster
@@ -58,7 +58,7 @@ def test_contours_are_asked_once_and_found_again(tmp_path, raster):
     job = make_job(tmp_path, raster, prompts=("red",), model=model, refine=Edges())
     job.run()
     parted = job.answer()
-    assert job.status()["asks"].eq(2 * job.estimate(measure=False).windows).all()
+    assert job.status()["total"].eq(2 * job.estimate(measure=False).windows).all()
     job.add({"green": "green things"}, threshold=0.5)
     model.asked.clear()
     job.run()
@@ -112,7 +112,7 @@ def test_another_process_finds_the_network_and_the_contours(tmp_path):
     )  # fmt: skip
     SegformerForSemanticSegmentation(config).save_pretrained(tmp_path / "contours")
     contours = ContourModel.from_pretrained(tmp_path / "contours", resolution=64, precision="float32")
-    here = asked("tiny", contours)
+    here = opened_model("tiny", contours)
     assert here.weights.contours.endswith("at 64 px in float32")
     there = reopened(json.loads(json.dumps(here.recipe)), here.weights)
     assert there.weights == here.weights

@@ -65,8 +65,8 @@ def test_a_driver_that_is_killed_is_taken_over(tmp_path, raster, clean):
         )  # fmt: skip
     assert killed.value.returncode == -signal.SIGKILL
     table = job.status()
-    assert (table[["done", "empty", "waiting"]].sum(axis=1) == table["asks"]).all()
-    assert 0 < table["done"].sum() < table["asks"].sum()
+    assert (table[["done", "empty", "waiting"]].sum(axis=1) == table["total"]).all()
+    assert 0 < table["done"].sum() < table["total"].sum()
     with pytest.warns(RemoteSAMWarning, match="taking over"):
         job.run()
     is_whole(job, clean)
@@ -119,7 +119,7 @@ def test_a_place_that_cannot_be_read_is_noted_retried_and_heals(tmp_path, raster
         job.run()
     with pytest.warns(RemoteSAMWarning, match=r"failures\(\) lists them"):
         table = job.run(on_error="skip")
-    assert (table.drop(columns="asks").sum(axis=1) == table["asks"]).all()
+    assert (table.drop(columns="total").sum(axis=1) == table["total"]).all()
     failures = job.failures()
     assert table["failed"].tolist() == [len(failures)] * 2
     assert set(failures["cause"]) == {"a bad sector"}
@@ -131,12 +131,12 @@ def test_a_place_that_cannot_be_read_is_noted_retried_and_heals(tmp_path, raster
     for _ in range(4):
         with pytest.warns(RemoteSAMWarning):
             table = job.retry_failures()
-    assert (table["poison"] == len(failures)).all()
+    assert (table["given_up"] == len(failures)).all()
     assert (job.failures()["attempts"] == 3).all()
     monkeypatch.setattr(RecipeSource, "read", read)
     with pytest.warns(RemoteSAMWarning):
-        assert (job.retry_failures()["poison"] > 0).all()  # poison is left alone
-    job.retry_failures(poison=True)
+        assert (job.retry_failures()["given_up"] > 0).all()  # those are left alone
+    job.retry_failures(given_up=True)
     assert job.failures().empty
     is_whole(job, clean)
 

@@ -286,7 +286,7 @@ def killed_case(folder, raster, options, expected, moments):
         ended = run_until_killed(folder, after)
         assert ended in (0, -signal.SIGKILL), f"the driver ended by itself with {ended}"
         table = job.status()
-        assert (table.drop(columns="asks").sum(axis=1) == table["asks"]).all()
+        assert (table.drop(columns="total").sum(axis=1) == table["total"]).all()
         assert table["done"].sum() >= before, "what was done was lost"
         before = table["done"].sum()
     with warnings.catch_warnings():

@@ -165,7 +165,7 @@ def test_a_model_that_cannot_travel_costs_no_work(tmp_path, raster):
     job = make_job(tmp_path, raster, prompts=("red",), model=Local())
     with pytest.raises(ModelError, match=r"cannot be pickled.*run\(\) without a client"):
         job.run(SimpleNamespace(asynchronous=False))
-    assert job.status()["waiting"].equals(job.status()["asks"])
+    assert job.status()["waiting"].equals(job.status()["total"])
     assert job.run()["waiting"].eq(0).all()
     job._model.model.lock.close()
 

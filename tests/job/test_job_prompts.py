@@ -218,12 +218,12 @@ def test_a_dry_run_leaves_no_trace(tmp_path, raster):
     job.run()
     before = contents(tmp_path)
     more = make_job(tmp_path / "job", raster, prompts=("red", "green", "blue"), dry_run=True)
-    assert more.estimate(measure=False).asks == 90
+    assert more.estimate(measure=False).predictions == 90
     opened = Job.open(tmp_path / "job", model=Colours())
     opened.add({"blue": "blue things"}, resolution=3, dry_run=True)
-    assert opened.estimate().asks == 60 + 4
+    assert opened.estimate().predictions == 60 + 4
     opened.remove("red", dry_run=True)
-    assert opened.estimate(measure=False).asks == 30 + 4
+    assert opened.estimate(measure=False).predictions == 30 + 4
     with pytest.raises(InputError, match="no prompt 'red'"):
         opened.remove("red", dry_run=True)
     with pytest.raises(JobError, match="overlap is 8 there"):
@@ -265,7 +265,7 @@ RUN = {
     "on_error": ["Raise", None, "ignore", True],
     "progress": ["yes", 1],
 }
-RETRY = RUN | {"poison": ["yes", 1, None]}
+RETRY = RUN | {"given_up": ["yes", 1, None]}
 
 
 def each(table):
@@ -339,7 +339,7 @@ def test_a_resumed_bar_starts_where_the_job_stands(tmp_path, raster, monkeypatch
     job = make_job(tmp_path, raster, model=Counting(fail), seam="paste", overlap=0)
     with pytest.raises(RuntimeError, match="enough"):
         job.run(progress=True)
-    done = int(job.status()["asks"].iloc[0] - job.status()["waiting"].iloc[0])
+    done = int(job.status()["total"].iloc[0] - job.status()["waiting"].iloc[0])
     assert 0 < done <= 10
     bars.clear()
     job = Job.open(tmp_path, model=Counting())
@@ -347,7 +347,7 @@ def test_a_resumed_bar_starts_where_the_job_stands(tmp_path, raster, monkeypatch
     monkeypatch.setattr(module, "tqdm", lambda **named: started.append(dict(named)) or Bar(**named))
     job.run(progress=True)
     assert started[0]["initial"] == done
-    assert started[0]["total"] == job.status()["asks"].iloc[0]
+    assert started[0]["total"] == job.status()["total"].iloc[0]
     assert bars[0]["initial"] == started[0]["total"]
 
 
@@ -357,7 +357,7 @@ def test_a_stopped_job_says_how_to_go_on(tmp_path, raster, monkeypatch, verb):
         raise KeyboardInterrupt
 
     job = make_job(tmp_path, raster)
-    monkeypatch.setattr(module, "ask_here", stop)
+    monkeypatch.setattr(module, "predict_here", stop)
     monkeypatch.setattr(module, "again", lambda *given: module.todo(*given[:2]))
     place, option = str(tmp_path), " --retry-failures" if verb == "retry_failures" else ""
     with pytest.warns(RemoteSAMWarning) as told, pytest.raises(KeyboardInterrupt):

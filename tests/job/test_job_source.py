@@ -63,7 +63,7 @@ def test_a_raster_that_was_replaced_is_refused_before_anything_is_read(tmp_path,
         with pytest.raises(JobError, match=rf"scene.tif.*{told}.*(Put back|new job)"):
             run()
     assert not model.asked
-    assert job.status()["waiting"].equals(job.status()["asks"])
+    assert job.status()["waiting"].equals(job.status()["total"])
 
 
 def test_a_raster_that_was_only_touched_or_copied_is_not_refused(tmp_path):

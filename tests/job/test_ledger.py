@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from remotesam_geo.errors import JobError, RemoteSAMWarning
 from remotesam_geo.job.storage.ledger import (
-    POISON,
+    MOST_ATTEMPTS,
     BlockRecord,
     DamagedLedgerError,
     FailedWindow,
@@ -27,7 +27,7 @@ WINDOWS = 4
 
 
 def entry(block, failed=(), *, empty=0, moment=0, digest="d"):
-    misses = tuple(FailedWindow(tile=block * WINDOWS + tile, cause=f"cause {tile}") for tile in failed)
+    misses = tuple(FailedWindow(window=block * WINDOWS + tile, cause=f"cause {tile}") for tile in failed)
     return BlockRecord(
         layer="a", moment=moment, block=block, windows=WINDOWS, empty=empty, digest=digest,
         misses=misses,
@@ -49,7 +49,7 @@ def test_any_thread_may_note_what_it_filed(tmp_path, monkeypatch, soon):
         with pytest.raises(OSError, match="broken off"):
             work(ledger)
         assert sorted(ledger.known("a")) == [(0, block) for block in range(40)]
-        assert ledger.counts("a") == {"done": 120, "empty": 0, "failed": 40, "poison": 0}
+        assert ledger.counts("a") == {"done": 120, "empty": 0, "failed": 40, "given_up": 0}
 
 
 @settings(max_examples=50)
@@ -81,14 +81,14 @@ def test_windows_are_counted_once_and_attempts_add_up(steps):
             attempts |= {(*key, tile): before.get((*key, tile), 0) + 1 for tile in failed}
         counts = ledger.counts("a")
         assert sum(counts.values()) == WINDOWS * len(truth)
-        assert counts["poison"] == sum(n >= POISON for n in attempts.values())
-        assert counts["failed"] == sum(n < POISON for n in attempts.values())
+        assert counts["given_up"] == sum(n >= MOST_ATTEMPTS for n in attempts.values())
+        assert counts["failed"] == sum(n < MOST_ATTEMPTS for n in attempts.values())
         assert set(ledger.known("a")) == set(truth)
         found = {
-            (moment, block, miss.tile - block * WINDOWS): miss.attempts for moment, block, miss in ledger.misses("a")
+            (moment, block, miss.window - block * WINDOWS): miss.attempts for moment, block, miss in ledger.misses("a")
         }
         assert found == attempts
-        assert ledger.counts("b") == dict.fromkeys(("done", "empty", "failed", "poison"), 0)
+        assert ledger.counts("b") == dict.fromkeys(("done", "empty", "failed", "given_up"), 0)
 
 
 def test_blocks_are_entered_all_or_none(tmp_path):
@@ -99,7 +99,7 @@ def test_blocks_are_entered_all_or_none(tmp_path):
         ledger.enter([entry(0), entry(1, failed=[2], empty=1)])
     with Ledger(tmp_path / "l.sqlite", "plan") as ledger:
         assert ledger.known("a") == {(0, 0): "d", (0, 1): "d"}
-        assert ledger.counts("a") == {"done": 6, "empty": 1, "failed": 1, "poison": 0}
+        assert ledger.counts("a") == {"done": 6, "empty": 1, "failed": 1, "given_up": 0}
 
 
 def test_a_ledger_of_another_plan_is_refused(tmp_path):

@@ -104,17 +104,13 @@ def test_a_place_that_cannot_be_read_fails_its_windows_and_is_named(seam):
     source = Picture(grid.shape, bad=(60, 77))
     work = Work(source=source, grid=grid, expressions=("x",), seam=seam, on_error="skip")
     found, failures = whole(work)
-    hit = {
-        tile.index
-        for tile in grid
-        if tile.window.top <= 60 < tile.window.bottom and tile.window.left <= 77 < tile.window.right
-    }
-    assert {failure.tile for failure in failures} == hit
+    hit = {tile.index for tile in grid if tile.box.top <= 60 < tile.box.bottom and tile.box.left <= 77 < tile.box.right}
+    assert {failure.window for failure in failures} == hit
     assert len(failures) == len(hit)
     assert all("(60, 77)" in failure.cause for failure in failures)
     expected = stitch(grid, grid.raster, answers_of(grid, place, failed=hit), prompts=1, seam=seam)
     np.testing.assert_array_equal(found[0], expected)
-    assert (found == FAILED).sum() == sum(np.prod(grid.tile(index).core.shape) for index in hit)
+    assert (found == FAILED).sum() == sum(np.prod(grid.window_at(index).core.shape) for index in hit)
 
 
 def test_a_failure_stops_the_work_unless_skipped():
@@ -138,7 +134,7 @@ def test_a_predictor_that_fails_on_one_window_costs_that_window():
 
     work = Work(source=source, grid=grid, expressions=("x",), batch=4, on_error="skip")
     found, failures = whole(work, predict=fragile)
-    assert [(failure.tile, failure.cause) for failure in failures] == [(6, "RuntimeError: out of memory")]
+    assert [(failure.window, failure.cause) for failure in failures] == [(6, "RuntimeError: out of memory")]
     assert (found == FAILED).sum() == 32 * 32
 
 
@@ -152,7 +148,7 @@ def test_only_chosen_tiles_are_read_and_windows_without_data_are_not_asked():
         asked.append(len(pictures))
         return predict(pictures, expressions)
 
-    work = Work(source=source, grid=grid, expressions=("x",), tiles=np.array([0, 1, 7]))
+    work = Work(source=source, grid=grid, expressions=("x",), window_numbers=np.array([0, 1, 7]))
     found, _ = whole(work, predict=counting)
     assert sum(asked) == 2
     assert (found[0, 0, :32, :32] == NO_DATA).all()

@@ -35,11 +35,11 @@ def test_cores_partition_the_raster_inside_their_windows(grid):
     everything = Box(top=0, left=0, bottom=grid.shape[0], right=grid.shape[1])
     for tile in grid:
         hits[tile.core.within(everything)] += 1
-        assert tile.window.shape == (grid.window, grid.window)
-        assert tile.window.common(tile.core) == tile.core
+        assert tile.box.shape == (grid.window, grid.window)
+        assert tile.box.common(tile.core) == tile.core
         for start, stop, length in (
-            (tile.window.top, tile.window.bottom, grid.shape[0]),
-            (tile.window.left, tile.window.right, grid.shape[1]),
+            (tile.box.top, tile.box.bottom, grid.shape[0]),
+            (tile.box.left, tile.box.right, grid.shape[1]),
         ):
             assert start >= 0
             assert stop <= max(length, grid.window)  # beyond only where the raster is smaller
@@ -50,8 +50,8 @@ def test_cores_partition_the_raster_inside_their_windows(grid):
 def test_a_core_keeps_half_the_overlap_from_its_windows_edge_unless_the_raster_ends(grid):
     for tile in grid:
         margin = grid.overlap // 2
-        assert tile.core.top == 0 or tile.core.top - tile.window.top >= margin
-        assert tile.core.right == grid.shape[1] or tile.window.right - tile.core.right >= margin
+        assert tile.core.top == 0 or tile.core.top - tile.box.top >= margin
+        assert tile.core.right == grid.shape[1] or tile.box.right - tile.core.right >= margin
 
 
 @given(grids())
@@ -71,7 +71,7 @@ def test_owners_and_viewers_equal_a_search_through_all_tiles(data):
     grid = data.draw(grids())
     box = data.draw(boxes(grid.shape))
     assert grid.owners(box) == tuple(tile for tile in grid if tile.core.common(box))
-    assert grid.viewers(box) == tuple(tile for tile in grid if tile.window.common(box))
+    assert grid.viewers(box) == tuple(tile for tile in grid if tile.box.common(box))
 
 
 @given(st.data())

@@ -26,7 +26,7 @@ def answers_of(grid, predict, seed=0, failed=()):
     rgb, valid = raster(grid.shape, seed)
     answers = {}
     for tile in grid:
-        picture, known = look(rgb, valid, everything(grid), tile.window)
+        picture, known = look(rgb, valid, everything(grid), tile.box)
         answers[tile.index] = None if tile.index in failed else mark(predict(picture), known)
     return answers
 
@@ -76,7 +76,7 @@ def test_a_failed_window_fails_its_core_and_nothing_else(seam):
     rgb, valid = raster(grid.shape, 0)
     answers = answers_of(grid, colour, failed={1})
     out = stitch(grid, whole, answers, prompts=2, seam=seam)
-    core = grid.tile(1).core.within(whole)
+    core = grid.window_at(1).core.within(whole)
     assert (out[:, *core] == FAILED).all()
     out[:, *core] = np.where(valid, colour(rgb), NO_DATA)[:, *core]
     np.testing.assert_array_equal(out, np.where(valid, colour(rgb), NO_DATA))

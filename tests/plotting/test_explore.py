@@ -185,7 +185,7 @@ class TestInABrowser:
         wait_for_pixels(frame, FIRST, most=0)
 
     def test_hostile_words_do_nothing(self, found, visit, tmp_path):
-        bad = found.assign(label=HOSTILE, id=HOSTILE).rename(columns={"view": HOSTILE})
+        bad = found.assign(label=HOSTILE, id=HOSTILE).rename(columns={"items": HOSTILE})
         path = explore(bad, SCENE, title=HOSTILE).save(tmp_path / "map.html")
         page = visit(path)
         page.mouse.click(450, 300)

@@ -221,7 +221,7 @@ def test_a_failed_place_is_raised_or_stated():
     scene["red"] = scene["red"].copy(data=scene["red"].data.map_blocks(broken, dtype=np.uint8))
     with pytest.raises(ReadError, match="tile 2, 2"):
         MODEL.segment(scene, "red")
-    with pytest.warns(RemoteSAMWarning, match=r"tiles failed, [\d,]+ m2 of ground"):
+    with pytest.warns(RemoteSAMWarning, match=r"windows failed, [\d,]+ m2 of ground"):
         found = MODEL.segment(scene, "red", on_error="skip")
     assert len(found) >= 1
     failures = json.loads(found.attrs["remotesam"])["asked"][0]["failures"]

@@ -28,7 +28,7 @@ from remotesam_geo.files import write_file
 __all__ = [
     "HELD",
     "LOCK",
-    "POISON",
+    "MOST_ATTEMPTS",
     "BlockRecord",
     "DamagedLedgerError",
     "FailedWindow",
@@ -38,7 +38,7 @@ __all__ = [
     "set_aside",
 ]  # fmt: skip
 
-POISON = 3
+MOST_ATTEMPTS = 3
 """Attempts after which a window that fails is left alone."""
 
 SOON = 0.2
@@ -80,12 +80,12 @@ class FailedWindow:
     """A window that failed.
 
     Attributes:
-        tile: Its number.
+        window: Its number.
         cause: The error message.
         attempts: How often it was tried.
     """
 
-    tile: int
+    window: int
     cause: str
     attempts: int = 1
 
@@ -227,22 +227,22 @@ class Ledger:
         return None if entry is None else entry.digest
 
     def counts(self, layer: str) -> dict[str, int]:
-        """Windows of a layer by their outcome: done, empty, failed, poison."""
+        """Windows of a layer by their outcome: done, empty, failed, given_up."""
         entries = self._of(layer).values()
         misses = [miss for entry in entries for miss in entry.misses]
         empty = sum(entry.empty for entry in entries)
-        poison = sum(miss.attempts >= POISON for miss in misses)
+        given_up = sum(miss.attempts >= MOST_ATTEMPTS for miss in misses)
         return {
             "done": sum(entry.windows for entry in entries) - empty - len(misses),
             "empty": empty,
-            "failed": len(misses) - poison,
-            "poison": poison,
+            "failed": len(misses) - given_up,
+            "given_up": given_up,
         }
 
     def misses(self, layer: str) -> list[tuple[int, int, FailedWindow]]:
         """Windows of a layer that failed, each with its moment and block, in plan order."""
         found = [(moment, block, miss) for (moment, block), entry in self._of(layer).items() for miss in entry.misses]
-        return sorted(found, key=lambda each: (each[0], each[2].tile))
+        return sorted(found, key=lambda each: (each[0], each[2].window))
 
     # --- inside ---------------------------------------------------------------------------------
 
@@ -288,8 +288,8 @@ class Ledger:
         before = self._of(entry.layer).get((entry.moment, entry.block))
         if before is None or not before.misses or not entry.misses:
             return entry
-        tried = {miss.tile: miss.attempts for miss in before.misses}
-        misses = tuple(replace(miss, attempts=miss.attempts + tried.get(miss.tile, 0)) for miss in entry.misses)
+        tried = {miss.window: miss.attempts for miss in before.misses}
+        misses = tuple(replace(miss, attempts=miss.attempts + tried.get(miss.window, 0)) for miss in entry.misses)
         return replace(entry, misses=misses)
 
     @contextmanager
@@ -366,7 +366,7 @@ def _connect_to_look(path: Path | str) -> sqlite3.Connection:
 
 
 def _row_of_record(entry: BlockRecord) -> tuple[str, int, int, int, int, str, str]:
-    misses = json.dumps([[miss.tile, miss.cause, miss.attempts] for miss in entry.misses])
+    misses = json.dumps([[miss.window, miss.cause, miss.attempts] for miss in entry.misses])
     return (
         entry.layer, entry.moment, entry.block, entry.windows, entry.empty, entry.digest, misses,
     )  # fmt: skip
@@ -382,8 +382,8 @@ def _record_of_row(row: list[Any]) -> BlockRecord:
         empty=empty,
         digest=digest,
         misses=tuple(
-            FailedWindow(tile=tile, cause=cause, attempts=attempts)
-            for tile, cause, attempts in (json.loads(misses) if misses != "[]" else ())
+            FailedWindow(window=window, cause=cause, attempts=attempts)
+            for window, cause, attempts in (json.loads(misses) if misses != "[]" else ())
         ),
     )
 

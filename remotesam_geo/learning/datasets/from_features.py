@@ -249,7 +249,7 @@ def _cut_chips(
     grid = Grid(shape=source.geobox.shape.yx, window=size, overlap=overlap)
     crs = _short_crs_of_chip(CRS.from_user_input(str(source.geobox.crs)))
     for moment in range(len(source.moments)):
-        for window in (tile.window for tile in grid):
+        for window in (each.box for each in grid):
             chip = f"{name}/{moment}_{window.top}_{window.left}"
             near = np.sort(tree.query(shapely.box(window.left, window.top, window.right, window.bottom)))
             if chip in skip or (not near.size and not empty):

@@ -123,7 +123,7 @@ def calibrate(
     expressions, members = distinct_expressions(parsed)
     pixels = _pixel_box(judged, source.geobox, grid.shape)
     tiles = np.array([tile.index for tile in grid if tile.core.common(pixels) is not None], np.int64)
-    work = Work(source=source, grid=grid, expressions=expressions, tiles=tiles)
+    work = Work(source=source, grid=grid, expressions=expressions, window_numbers=tiles)
     counts = {prompt.label: ChanceCounts.none() for prompt in parsed}
 
     def count(answer: BlockMap) -> dict[str, ChanceCounts]:

@@ -51,7 +51,7 @@ class Sums:
 
     Attributes:
         zones: The zones.
-        prompts: What was asked (P).
+        prompts: The prompts (P).
         moments: The times (T).
         tallies: Pixels and probabilities, one a time and prompt (T of P, each over n zones); pixels of blocks that were
             not asked have no data.
@@ -101,7 +101,7 @@ def tally_zones(
     Args:
         answer: The block's map.
         zones: The zones, on the grid of the map.
-        prompts: What is asked; each map is the maximum over its expressions' maps.
+        prompts: The prompts; each map is the maximum over its expressions' maps.
         members: Which of the expressions belong to each prompt.
     """
     which, painted = zones.paint(answer.block.core)
@@ -129,7 +129,7 @@ class ZoneSums:
     Args:
         zones: The zones.
         grid: The plan.
-        prompts: What is asked.
+        prompts: The prompts.
         moments: The times of the scene.
     """
 

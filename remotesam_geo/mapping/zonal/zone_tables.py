@@ -1,6 +1,6 @@
 """Answers zone by zone as GeoDataFrames: the zones as given, with fixed columns and types beside their own.
 
-Rows are sorted by zone, as given, then time, then label, as asked. What was asked at several resolutions comes as
+Rows are sorted by zone, as given, then time, then label, as given. What has several resolutions comes as
 several sums over the same zones; a row that speaks of all labels states the coarsest resolution, the least valid
 fraction and the largest failed one.
 """
@@ -97,31 +97,31 @@ def label_frame(
 
     Args:
         sums: What the maps hold, for each resolution.
-        labels: In the order asked.
+        labels: In the order given.
         details: `view` and `run_id` of the call, where columns of details are wanted.
         balance: Weight of the maximum against the mean.
     """
-    asked = _Resolutions(sums, labels)
+    levels = _Resolutions(sums, labels)
     parts = []
-    for moment in range(len(asked.moments)):
-        scores = asked.stack(partial(Sums.scores, balance=balance), moment)
+    for moment in range(len(levels.moments)):
+        scores = levels.stack(partial(Sums.scores, balance=balance), moment)
         holds = np.concatenate(
             [
                 positive_labels(row[None], threshold=threshold)
-                for row, threshold in zip(scores, asked.thresholds, strict=True)
+                for row, threshold in zip(scores, levels.thresholds, strict=True)
             ]
         )
         none = np.flatnonzero(~holds.any(axis=0))
         which, zone = np.nonzero(holds)
         parts.append(
-            asked.rows(
+            levels.rows(
                 moment,
                 np.concatenate([zone, none]),
                 np.concatenate([which, np.full(len(none), _NONE)]),
                 scores,
             )
         )
-    return asked.frame(parts, LABEL_COLUMNS, details)
+    return levels.frame(parts, LABEL_COLUMNS, details)
 
 
 def classify_frame(
@@ -133,19 +133,19 @@ def classify_frame(
 
     Args:
         sums: What the maps hold, for each resolution.
-        labels: In the order asked.
+        labels: In the order given.
         details: `view` and `run_id` of the call, where columns of details are wanted.
     """
-    asked = _Resolutions(sums, labels)
+    levels = _Resolutions(sums, labels)
     parts = []
-    for moment in range(len(asked.moments)):
-        scores = asked.stack(partial(Sums.scores, balance=SINGLE_LABEL_BALANCE), moment)
+    for moment in range(len(levels.moments)):
+        scores = levels.stack(partial(Sums.scores, balance=SINGLE_LABEL_BALANCE), moment)
         # Below its own threshold a label is no candidate; NaN stays, for it says that there is no answer.
-        candidates = np.where(scores < asked.thresholds[:, None], -1.0, scores)
+        candidates = np.where(scores < levels.thresholds[:, None], -1.0, scores)
         best = best_label(candidates, threshold=0.0)
         best[best == NOT_ANSWERED] = _NONE
-        parts.append(asked.rows(moment, np.arange(len(asked.zones)), best, scores))
-    return asked.frame(parts, LABEL_COLUMNS, details)
+        parts.append(levels.rows(moment, np.arange(len(levels.zones)), best, scores))
+    return levels.frame(parts, LABEL_COLUMNS, details)
 
 
 def count_frame(
@@ -164,33 +164,33 @@ def count_frame(
     Args:
         sums: What the maps hold, for each resolution.
         found: The objects as polygons, for each resolution.
-        labels: In the order asked.
+        labels: In the order given.
         details: `view` and `run_id` of the call, where columns of details are wanted.
         predicate: How objects belong to zones.
         wide: Whether labels become columns.
     """
-    asked = _Resolutions(sums, labels)
+    levels = _Resolutions(sums, labels)
     kind = "Float64" if predicate == "area" else "Int64"
-    n = len(asked.zones)
+    n = len(levels.zones)
     parts = []
-    for moment in range(len(asked.moments)):
+    for moment in range(len(levels.moments)):
         counts = np.zeros((len(labels), n))
-        for part, zones, objects in _objects_of_moment(asked, found, moment):
+        for part, zones, objects in _objects_of_moment(levels, found, moment):
             member = belonging(zones, objects, predicate)
             counts[part] += np.bincount(member.zone, weights=member.share, minlength=n)
         # Objects are answered pixels, even where they lie in zones too small to hold the middle of one.
-        known = (asked.stack(Sums.valid_fraction, moment) > 0) | (counts > 0)
+        known = (levels.stack(Sums.valid_fraction, moment) > 0) | (counts > 0)
         if wide:
-            rows = asked.rows(moment, np.arange(n), np.full(n, _NONE))
+            rows = levels.rows(moment, np.arange(n), np.full(n, _NONE))
             columns = {label: np.where(ok, row, np.nan) for label, row, ok in zip(labels, counts, known, strict=True)}
         else:
             zone, which = (axis.ravel() for axis in np.indices((n, len(labels))))
-            rows = asked.rows(moment, zone, which)
+            rows = levels.rows(moment, zone, which)
             columns = {"count": np.where(known, counts, np.nan)[which, zone]}
         parts.append(rows.assign(**columns))
     types = wide_columns(labels) if wide else COUNT_COLUMNS
     types = {name: kind if of == "Int64" else of for name, of in types.items()}
-    return asked.frame(parts, types, details)
+    return levels.frame(parts, types, details)
 
 
 def caption_frame(
@@ -207,15 +207,15 @@ def caption_frame(
     Args:
         sums: What the maps hold, for each resolution.
         found: The objects as polygons, for each resolution.
-        labels: In the order asked.
+        labels: In the order given.
         details: `view` and `run_id` of the call, where columns of details are wanted.
     """
-    asked = _Resolutions(sums, labels)
-    n = len(asked.zones)
+    levels = _Resolutions(sums, labels)
+    n = len(levels.zones)
     parts = []
-    for moment in range(len(asked.moments)):
+    for moment in range(len(levels.moments)):
         places: list[dict[str, F64]] = [{} for _ in range(n)]
-        for part, zones, objects in _objects_of_moment(asked, found, moment):
+        for part, zones, objects in _objects_of_moment(levels, found, moment):
             points = shapely.point_on_surface(objects)
             member = belonging(zones, objects)
             at = shapely.get_coordinates(points[member.object])
@@ -225,9 +225,9 @@ def caption_frame(
             present, first = np.unique(member.zone[order], return_index=True)
             for zone, own in zip(present.tolist(), np.split(relative[order] * _UNIT, first[1:]), strict=False):
                 places[zone][labels[part]] = own
-        known = asked.stack(Sums.valid_fraction, moment).min(axis=0) > 0
-        picture = asked.zones.geobox.crs is None
-        norths = [None] * n if picture else north(asked.zones).tolist()
+        known = levels.stack(Sums.valid_fraction, moment).min(axis=0) > 0
+        picture = levels.zones.geobox.crs is None
+        norths = [None] * n if picture else north(levels.zones).tolist()
         sentences = [
             caption(
                 {label: place[label] for label in labels if label in place},
@@ -239,9 +239,9 @@ def caption_frame(
             else None
             for place, ok, turn in zip(places, known, norths, strict=True)
         ]
-        rows = asked.rows(moment, np.arange(n), np.full(n, _NONE))
+        rows = levels.rows(moment, np.arange(n), np.full(n, _NONE))
         parts.append(rows.assign(caption=np.array(sentences, object)))
-    return asked.frame(parts, CAPTION_COLUMNS, details)
+    return levels.frame(parts, CAPTION_COLUMNS, details)
 
 
 _UNIT = 1000
@@ -267,7 +267,7 @@ def north(zones: Zones) -> F64:
 
 
 class _Resolutions:
-    """What was asked at several resolutions, as one: rows of arrays are labels in the order asked."""
+    """Several resolutions as one: rows of arrays are labels in the order given."""
 
     def __init__(self, sums: Sequence[Sums], labels: Sequence[str]) -> None:
         self.sums = sums
@@ -327,12 +327,12 @@ class _Resolutions:
 
 
 def _objects_of_moment(
-    asked: _Resolutions, found: Sequence[Sequence[Found]], moment: int
+    levels: _Resolutions, found: Sequence[Sequence[Found]], moment: int
 ) -> list[tuple[int, Zones, NDArray[np.object_]]]:
     """At one time, the objects of each label (its number), in pixels of the grid of these zones."""
     return [
-        (asked.labels.index(each.label), part.zones, each.features.polygons)
-        for part, own in zip(asked.sums, found, strict=True)
+        (levels.labels.index(each.label), part.zones, each.features.polygons)
+        for part, own in zip(levels.sums, found, strict=True)
         for each in own
         if each.moment == part.moments[moment] and each.features.polygons is not None
     ]

@@ -1,4 +1,4 @@
-"""Zones: the user's polygons, or the tiles' cores, in pixels of the plan's grid.
+"""Zones: the user's polygons, or the windows' cores, in pixels of the plan's grid.
 
 What is wrong with zones is said before the first pixel is read. A pixel belongs to the zone that holds its centre, by a
 rule that gives each centre to exactly one of the zones that partition an area, wherever borders run; it is worked out
@@ -220,15 +220,15 @@ def check_zones(frame: gpd.GeoDataFrame, adds: Collection[str] = ()) -> Geometri
 
 
 def core_zones(
-    grid: Grid, geobox: GeoBox, *, crs: CRS | None = None, tiles: Sequence[int] | I64 | None = None
+    grid: Grid, geobox: GeoBox, *, crs: CRS | None = None, windows: Sequence[int] | I64 | None = None
 ) -> Zones:
-    """The tiles' cores as zones, for questions that were asked without any.
+    """The windows' cores as zones, for calls without any.
 
     Args:
         grid: The plan.
         geobox: Its grid on the ground.
         crs: CRS of the result; by default the grid's.
-        tiles: Which tiles, by number; by default all.
+        windows: Which windows, by number; by default all.
 
     Examples:
         >>> from odc.geo.geobox import GeoBox
@@ -237,8 +237,8 @@ def core_zones(
         >>> core_zones(Grid(shape=(100, 100), window=64, overlap=16), box).frame.total_bounds.tolist()
         [500000.0, 0.0, 500100.0, 100.0]
     """
-    numbers = range(len(grid)) if tiles is None else [int(tile) for tile in tiles]
-    cores = [grid.tile(tile).core for tile in numbers]
+    numbers = range(len(grid)) if windows is None else [int(window) for window in windows]
+    cores = [grid.window_at(window).core for window in numbers]
     left, top, right, bottom = (
         np.array([(core.left, core.top, core.right, core.bottom) for core in cores], np.float64).reshape(-1, 4).T
     )
@@ -257,7 +257,7 @@ def core_zones(
     shapes = shapes[some]
     frame = gpd.GeoDataFrame(
         geometry=carried.placed[some],
-        index=pd.Index(np.array(numbers, np.int64)[some], name="tile"),
+        index=pd.Index(np.array(numbers, np.int64)[some], name="window"),
         crs=own,
     )
     return Zones(frame=frame, shapes=shapes, size=shapely.area(shapes), geobox=geobox)

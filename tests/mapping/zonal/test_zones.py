@@ -231,14 +231,14 @@ def test_cores_are_zones():
     box = geobox(50, 70)
     grid = Grid(shape=(50, 70), window=32, overlap=8)
     zones = core_zones(grid, box, crs=CRS(4326))
-    assert zones.frame.index.name == "tile"
+    assert zones.frame.index.name == "window"
     assert str(zones.frame.crs) == "EPSG:4326"
     painted = labels(zones, whole(box))
     for tile in grid:
         assert (painted[tile.core.within(grid.raster)] == tile.index + 1).all()
     again = place_zones(zones.frame, box)
     np.testing.assert_allclose(again.bounds, zones.bounds, atol=0.02)
-    some = core_zones(grid, box, tiles=[3, 1])
+    some = core_zones(grid, box, windows=[3, 1])
     assert some.frame.index.tolist() == [3, 1]
 
 
