@@ -94,7 +94,7 @@ def predict_on_cluster(
             "this client is asynchronous: give a Client(...) without asynchronous=True; it works in notebooks too"
         )
     for wanted, blocks in lacking.items():
-        work = work_of(records.plan, group, wanted, blocks, on_error, batch=batch)
+        work = work_of(group, wanted, blocks, on_error, batch=batch)
         with records.ledger.together() as note:
             for place, answer in _block_results(work, wanted, sorted(blocks), opener, client):
                 if answer is None and on_error == "raise":

@@ -14,7 +14,6 @@ import pandas as pd
 import xarray as xr
 from rasterio.errors import NotGeoreferencedWarning
 
-from remotesam_geo import __version__
 from remotesam_geo.errors import InputError, JobError, RemoteSAMWarning, number_in, one_of
 from remotesam_geo.mapping.collect import warn_of_no_data
 from remotesam_geo.mapping.executor import OnError
@@ -22,6 +21,7 @@ from remotesam_geo.mapping.feature_options import FeatureOptions
 from remotesam_geo.mapping.feature_table import wanted_crs
 from remotesam_geo.mapping.lazy import as_probabilities, note_failures
 from remotesam_geo.mapping.polygons import Outline, Parts
+from remotesam_geo.mapping.run_notes import note_of_prompts, note_of_run
 from remotesam_geo.mapping.stitch import Seam
 from remotesam_geo.notebook import tqdm
 from remotesam_geo.predictors.remotesam_network import Refine, check_refine
@@ -46,7 +46,7 @@ from .job_folder import drive, look_into
 from .kept_maps import kept_failures, kept_maps
 from .models import JobModel, ModelLike, built_in_processor, opened_model, reopened
 from .outline_stage import outline
-from .plan import Plan, PlanGroup, check_prompts, groups, prompt_to_json
+from .plan import Plan, PlanGroup, check_prompts, groups
 from .predict_stage import Todo, again, predict_here, todo
 from .remove_prompts import discard, only
 from .reports import Estimate, estimate, failed_windows, joined, state_of, warn_of_failures
@@ -497,18 +497,11 @@ class Job:
         with self._records() as records:
             self._check_predicted(records)
             warn_of_failures(failed_windows(records, self._groups))
-            asked = {
-                "prompts": [prompt_to_json(prompt) for prompt in group.prompts],
-                **note_failures(group.source, kept_failures(records, group)),
-            }
-            about = {
-                "remotesam_geo": __version__,
-                "model": self.frozen.weights.identity,
-                "run_id": self.frozen.digest,
-                "asked": [asked],
-            }
+            asked = note_of_prompts(group.prompts, group.grid, group.source.geobox, seam=group.seam)
+            asked |= note_failures(group.source, kept_failures(records, group))
             codes = kept_maps(records, group)
-        return as_probabilities(codes, group.source, group.prompts, about)
+        made = note_of_run(self.frozen.weights.identity, [asked], self.frozen.digest)
+        return as_probabilities(codes, group.source, group.prompts, made)
 
     # --- inside ---------------------------------------------------------------------------------
 
@@ -569,7 +562,7 @@ class Job:
             if total:
                 # Before any work, so that a model that cannot travel costs none.
                 opener = None if client is None else self._model.for_workers()
-                done = sum(group.windows for group, _ in every) - total
+                done = sum(group.size for group, _ in every) - total
                 with _progress_bar(total, "predicting", "window", progress, done=done) as bar:
                     for group, blocks in every:
                         if client is None or opener is None:

@@ -7,17 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self, get_args
 
-import numpy as np
-from numpy.typing import NDArray
-
 from remotesam_geo.errors import InputError, JobError, number_in, one_of
 from remotesam_geo.geo.ground import Resolution
 from remotesam_geo.mapping.area_windows import windows_in
 from remotesam_geo.mapping.contour_layer import CONTOURS
 from remotesam_geo.mapping.executor import Work
-from remotesam_geo.mapping.grid import Block, Grid, Window
+from remotesam_geo.mapping.grid import Grid
 from remotesam_geo.mapping.resolutions import by_resolution, warn_of_resolutions
-from remotesam_geo.mapping.source import PixelSource
 from remotesam_geo.mapping.stitch import Seam
 from remotesam_geo.scenes import ReadPolicy
 from remotesam_geo.words import Prompt, distinct_expressions
@@ -164,59 +160,26 @@ class Plan:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PlanGroup:
+class PlanGroup(Work):
     """Prompts that are predicted at one resolution together.
+
+    Its expressions are each there once; contours come last, where they are wanted.
 
     Attributes:
         resolution: Metres on the ground a pixel, or "native".
         prompts: The prompts.
-        expressions: What the network is given, each once; contours last, where they are wanted.
         members: Which of the expressions belong to each prompt.
-        source: The pixels.
-        grid: Windows and cores over them.
-        window_numbers: The windows to predict; None for all.
     """
 
     resolution: Resolution
     prompts: tuple[Prompt, ...]
-    expressions: tuple[str, ...]
     members: tuple[tuple[int, ...], ...]
-    source: PixelSource
-    grid: Grid
-    window_numbers: NDArray[np.int64] | None = None
 
     @property
     def contours(self) -> int | None:
         """Which of the expressions stands for contours, if any."""
         last = len(self.expressions) - 1
         return last if self.expressions[last] == CONTOURS else None
-
-    @property
-    def blocks(self) -> tuple[int, ...]:
-        """The blocks that are predicted, in plan order."""
-        return self._every.blocks
-
-    @property
-    def windows(self) -> int:
-        """How many windows are predicted, over all times."""
-        return self._every.size
-
-    def own(self, block: Block) -> tuple[Window, ...]:
-        """The windows to predict that a block answers for."""
-        return self._every.own(block)
-
-    @cached_property
-    def _every(self) -> Work:
-        return self.work(())
-
-    def work(self, expressions: Sequence[int]) -> Work:
-        """What there is to predict for some of the expressions."""
-        return Work(
-            source=self.source,
-            grid=self.grid,
-            expressions=tuple(self.expressions[index] for index in expressions),
-            window_numbers=self.window_numbers,
-        )
 
 
 def groups(plan: Plan, prompts: Sequence[Prompt], policy: ReadPolicy | None) -> tuple[PlanGroup, ...]:
@@ -240,6 +203,7 @@ def groups(plan: Plan, prompts: Sequence[Prompt], policy: ReadPolicy | None) -> 
                 source=source,
                 grid=grid,
                 window_numbers=None if plan.area is None else windows_in(plan.area, grid, source.geobox),
+                seam=plan.seam,
             )
         )
     return tuple(found)

@@ -6,7 +6,7 @@ counts as not done.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from remotesam_geo.mapping.executor import BlockMap, OnError, Predict, Work, run
 from remotesam_geo.mapping.grid import Block
@@ -83,7 +83,6 @@ def again(records: Records, group: PlanGroup, most: int) -> Todo:
 
 
 def work_of(
-    plan: Plan,
     group: PlanGroup,
     wanted: Sequence[StoredLayer],
     blocks: frozenset[tuple[int, int]],
@@ -93,10 +92,13 @@ def work_of(
 ) -> Work:
     """What is to be predicted for some layers of some blocks; `batch` pairs of window and expression at once."""
     needs = needed_by(wanted)
-    return replace(
-        group.work(needs),
+    return Work(
+        source=group.source,
+        grid=group.grid,
+        expressions=tuple(group.expressions[index] for index in needs),
+        window_numbers=group.window_numbers,
         todo=blocks,
-        seam=plan.seam,
+        seam=group.seam,
         batch=max(1, -(-batch // len(needs))),
         on_error=on_error,
     )
@@ -189,7 +191,7 @@ def predict_here(
 ) -> None:
     """Ask what is lacking in this process, and file it."""
     for wanted, blocks in lacking.items():
-        work = work_of(records.plan, group, wanted, blocks, on_error, batch=batch)
+        work = work_of(group, wanted, blocks, on_error, batch=batch)
         with records.ledger.together() as note:
 
             def finish(answer: BlockMap, wanted: Sequence[StoredLayer] = wanted, work: Work = work) -> None:

@@ -14,7 +14,6 @@ import pandas as pd
 import shapely
 from pyproj import CRS
 
-from remotesam_geo import __version__
 from remotesam_geo.errors import InputError, RemoteSAMWarning
 from remotesam_geo.geo.ground import ground_area
 from remotesam_geo.geo.pixel_shapes import out_of_grid
@@ -28,6 +27,7 @@ from remotesam_geo.mapping.executor import Predict
 from remotesam_geo.mapping.feature_options import FeatureOptions
 from remotesam_geo.mapping.feature_table import Found, to_frame
 from remotesam_geo.mapping.grid import Grid
+from remotesam_geo.mapping.run_notes import note_of_prompts, note_of_run
 from remotesam_geo.mapping.stitch import look
 from remotesam_geo.remotesam.question import ceil_pixels
 from remotesam_geo.tasks import Dropped
@@ -90,14 +90,14 @@ def estimate(plan: Plan, every: Sequence[PlanGroup], predict: Predict | None) ->
     tables = []
     for group in every:
         times = len(group.source.moments)
-        windows += group.windows
-        predictions += group.windows * len(group.expressions)
+        windows += group.size
+        predictions += group.size * len(group.expressions)
         own = times * sum(math.prod(group.grid.block_at(block).core.shape) for block in group.blocks)
         pixels += own
         if plan.keep_probabilities:
             kept += own * len(group.expressions)
         if predict is not None:
-            seconds += _seconds_a_window(group, predict) * group.windows
+            seconds += _seconds_a_window(group, predict) * group.size
         tables.append(_window_footprints(group, plan.origin.geobox.crs))
     return Estimate(
         windows=windows,
@@ -113,7 +113,7 @@ def state_of(records: Records, every: Sequence[PlanGroup]) -> pd.DataFrame:
     """A row per label: how many of its predictions are done, empty, failed, given up or waiting."""
     rows: dict[str, dict[str, int]] = {}
     for group in every:
-        total = group.windows
+        total = group.size
         counts = [records.ledger.counts(layer.key) for layer in layers(records.plan, group)]
         for index, (prompt, members) in enumerate(zip(group.prompts, group.members, strict=True)):
             own = [counts[each] for each in _layers_of_prompt(records.plan, group, index, members)]
@@ -231,29 +231,14 @@ def joined(
                 details=details,
             )
         )
-        notes.append(
-            {
-                "prompts": [asdict(prompt) for prompt in group.prompts],
-                "grid": group.grid.to_json(),
-                "crs": str(group.source.geobox.crs),
-                "transform": list(group.source.geobox.affine[:6]),
-                "seam": plan.seam,
-                "dropped": {label: asdict(count) for label, count in dropped.items()},
-            }
-        )
+        note = note_of_prompts(group.prompts, group.grid, group.source.geobox, seam=group.seam)
+        notes.append(note | {"dropped": {label: asdict(count) for label, count in dropped.items()}})
     warn_of_cuts(left_cut)
     order = {label: index for index, label in enumerate(labels)}
     table = pd.concat(tables, ignore_index=True).sort_values(
         "label", key=lambda column: column.map(order), kind="stable", ignore_index=True
     )
-    table.attrs["remotesam"] = json.dumps(
-        {
-            "remotesam_geo": __version__,
-            "model": plan.weights.identity,
-            "run_id": plan.digest,
-            "asked": notes,
-        }
-    )
+    table.attrs["remotesam"] = json.dumps(note_of_run(plan.weights.identity, notes, plan.digest))
     return gpd.GeoDataFrame(table)
 
 

@@ -16,7 +16,6 @@ import shapely
 import xarray as xr
 from pyproj import CRS
 
-from remotesam_geo import __version__
 from remotesam_geo.errors import InputError, RemoteSAMWarning
 from remotesam_geo.geo.areas import shape_in_degrees
 from remotesam_geo.geo.coordinates import grid_of
@@ -30,6 +29,7 @@ from remotesam_geo.mapping.feature_options import FeatureOptions
 from remotesam_geo.mapping.feature_table import Found, to_frame, wanted_crs, without_details
 from remotesam_geo.mapping.maps import PredictedMaps
 from remotesam_geo.mapping.polygons import Features
+from remotesam_geo.mapping.run_notes import note_of_run
 from remotesam_geo.mapping.zonal.zone_sums import Sums
 from remotesam_geo.mapping.zonal.zone_tables import wide_columns
 from remotesam_geo.mapping.zonal.zones import Zones, check_zones, core_zones, place_zones
@@ -38,7 +38,7 @@ from remotesam_geo.predictors.remotesam_network import Model, contour_model
 from remotesam_geo.tasks import CONTOUR_THRESHOLD, Suppress, merge
 from remotesam_geo.words import Prompt, PromptLike, parse_prompts, view_words
 
-from .question import Group, Question, ceil_pixels, held_prompts, map_groups, native_crs
+from .question import PromptMaps, Question, ceil_pixels, held_prompts, map_groups, native_crs
 from .scene_kinds import PlainImage, Scene, is_probabilities, subject
 
 __all__ = ["RefinedModel", "ZoneAnswers", "features", "one_map", "over_zones"]
@@ -104,13 +104,9 @@ class RefinedModel:
             unknown_words=getattr(self.model, "unknown_words", None),
         )
 
-    def about(self, groups: Sequence[Group]) -> dict[str, Any]:
+    def note(self, groups: Sequence[PromptMaps], run_id: str | None = None) -> dict[str, Any]:
         """How prompts were predicted, as plain JSON."""
-        return {
-            "remotesam_geo": __version__,
-            "model": self.model.identity,
-            "asked": [group.note() for group in groups],
-        }
+        return note_of_run(self.model.identity, [group.note() for group in groups], run_id)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -186,7 +182,7 @@ def features(
     warn_of_no_data([result.valid or bool(result.failures) for result in results])
     if wanted is not None:
         warn_of_nothing(prompts, results, wanted)
-    return _with_provenance(joined, refined.about(groups), groups, results, run_id)
+    return _with_provenance(joined, refined.note(groups, run_id), groups, results)
 
 
 def over_zones(
@@ -223,7 +219,7 @@ def over_zones(
     if columns is None:
         columns = wide_columns(labels) if question.details else without_details(wide_columns(labels))
     contours = refined.contours(question)
-    looks: list[tuple[tuple[Group, ...], gpd.GeoDataFrame | None]]
+    looks: list[tuple[tuple[PromptMaps, ...], gpd.GeoDataFrame | None]]
     if question.view == "zone" and zones is not None:
         looks = list(_groups_by_zone(refined, scene, prompts, question, zones, columns=columns))
     else:
@@ -263,7 +259,7 @@ def over_zones(
     warn_of_no_data([result.valid or bool(result.failures) for result in results])
     if wanted is not None:
         warn_of_nothing(prompts, results, wanted)
-    return _with_provenance(joined, refined.about(every), every, results, run_id)
+    return _with_provenance(joined, refined.note(every, run_id), every, results)
 
 
 def one_map(
@@ -282,7 +278,7 @@ def one_map(
     (group,) = groups
     if not isinstance(group.maps, PredictedMaps):
         raise InputError("these are probabilities already: give the scene they were computed from")
-    return group.maps.work, group.maps.predict, group.prompts, group.members, refined.about(groups)
+    return group.maps.work, group.maps.predict, group.prompts, group.members, refined.note(groups)
 
 
 def _held_labels(probabilities: xr.DataArray, prompts: PromptLike | None) -> list[Prompt]:
@@ -312,7 +308,7 @@ def _warn_of_view_words(prompts: Sequence[Prompt]) -> None:
 def _options_for_scene(
     options: FeatureOptions,
     question: Question,
-    group: Group,
+    group: PromptMaps,
     scene: Scene | PlainImage,
     contour_threshold: float = CONTOUR_THRESHOLD,
 ) -> FeatureOptions:
@@ -343,7 +339,7 @@ def _groups_by_zone(
     zones: gpd.GeoDataFrame,
     *,
     columns: Mapping[str, str],
-) -> Iterator[tuple[tuple[Group, ...], gpd.GeoDataFrame]]:
+) -> Iterator[tuple[tuple[PromptMaps, ...], gpd.GeoDataFrame]]:
     (whole,) = map_groups(refined.model, scene, prompts, replace(question, view="scene"))
     place_zones(zones, whole.maps.geobox, adds=columns)  # says what is wrong with them
     contours = refined.contours(question)
@@ -358,7 +354,7 @@ def _groups_by_zone(
 
 
 def _zones_on_grids(
-    groups: Sequence[Group],
+    groups: Sequence[PromptMaps],
     zones: gpd.GeoDataFrame | None,
     crs: CRS | None,
     columns: Mapping[str, str],
@@ -382,7 +378,7 @@ def _zones_on_grids(
     return [place_zones(view, group.maps.geobox) for group in groups]
 
 
-def _all_of(shape: tuple[int, int], group: Group) -> Zones:
+def _all_of(shape: tuple[int, int], group: PromptMaps) -> Zones:
     """All of a picture as one zone."""
     height, width = shape
     shapes = np.array([shapely.box(0, 0, width, height)], object)
@@ -395,7 +391,7 @@ def _all_of(shape: tuple[int, int], group: Group) -> Zones:
 
 
 @contextmanager
-def _progress_of_groups(groups: Sequence[Group], question: Question) -> Iterator[Callable[[int], object]]:
+def _progress_of_groups(groups: Sequence[PromptMaps], question: Question) -> Iterator[Callable[[int], object]]:
     size = sum(group.maps.size for group in groups)
     show = size >= LONG if question.progress is None else question.progress
     with tqdm(total=size, desc="predicting", unit="window", disable=not show) as bar:
@@ -404,23 +400,22 @@ def _progress_of_groups(groups: Sequence[Group], question: Question) -> Iterator
 
 def _with_provenance(
     table: gpd.GeoDataFrame,
-    about: dict[str, Any],
-    groups: Sequence[Group],
+    made: dict[str, Any],
+    groups: Sequence[PromptMaps],
     results: Sequence[Survey],
-    run_id: str,
 ) -> gpd.GeoDataFrame:
     """With how it was made in attrs, as plain JSON; failures are warned of."""
-    for note, group, result in zip(about["asked"], groups, results, strict=True):
+    for note, group, result in zip(made["asked"], groups, results, strict=True):
         _warn_of_failures(result.failures, group)
         note["failures"] = [asdict(failure) for failure in result.failures]
         note["dropped"] = {label: asdict(count) for label, count in result.dropped.items()}
-    table.attrs["remotesam"] = json.dumps({**about, "run_id": run_id})
+    table.attrs["remotesam"] = json.dumps(made)
     if table.crs is None:
         table.attrs["space"] = "pixel"
     return table
 
 
-def _warn_of_failures(failures: Sequence[WindowFailure], group: Group) -> None:
+def _warn_of_failures(failures: Sequence[WindowFailure], group: PromptMaps) -> None:
     if failures:
         pixels = sum(np.prod(failure.core.shape) for failure in failures)
         geobox = group.maps.geobox

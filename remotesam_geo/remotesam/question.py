@@ -4,7 +4,7 @@ import logging
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from numbers import Real
 from typing import Any, Literal, get_args
 
@@ -30,6 +30,7 @@ from remotesam_geo.mapping.grid import Grid
 from remotesam_geo.mapping.lazy import DAMAGED_NOTE, held_maps, noted_questions
 from remotesam_geo.mapping.maps import Maps, PredictedMaps, StoredMaps
 from remotesam_geo.mapping.resolutions import by_resolution, warn_of_resolutions
+from remotesam_geo.mapping.run_notes import note_of_prompts
 from remotesam_geo.mapping.source import Moment, PixelSource, picture_source, scene_source
 from remotesam_geo.mapping.stitch import Seam
 from remotesam_geo.predictors.remotesam_network import Model, Refine, check_refine, exactly
@@ -49,7 +50,7 @@ from remotesam_geo.words import (
 from .scene_kinds import PlainImage, Scene, SceneLike, is_probabilities
 
 __all__ = [
-    "OVERLAP", "Bands", "Group", "Question", "Refine", "Resolutions", "Thresholds", "View", "ceil_pixels",
+    "OVERLAP", "Bands", "PromptMaps", "Question", "Refine", "Resolutions", "Thresholds", "View", "ceil_pixels",
     "held_prompts", "map_groups", "native_crs",
 ]  # fmt: skip
 
@@ -165,7 +166,7 @@ class Question:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Group:
+class PromptMaps:
     """Prompts that are predicted together, and the maps that answer them.
 
     Attributes:
@@ -182,15 +183,8 @@ class Group:
 
     def note(self) -> dict[str, Any]:
         """How they were predicted, as plain JSON."""
-        geobox = self.maps.geobox
-        return {
-            "prompts": [asdict(prompt) for prompt in self.prompts],
-            "view": self.view,
-            "grid": self.maps.grid.to_json(),
-            "crs": None if geobox.crs is None else str(geobox.crs),
-            "transform": list(geobox.affine[:6]),
-            "seam": self.maps.work.seam if isinstance(self.maps, PredictedMaps) else None,
-        }
+        seam = self.maps.work.seam if isinstance(self.maps, PredictedMaps) else None
+        return note_of_prompts(self.prompts, self.maps.grid, self.maps.geobox, seam=seam, view=self.view)
 
 
 def native_crs(scene: Scene | PlainImage) -> CRS | None:
@@ -224,7 +218,7 @@ def map_groups(
     *,
     contours: Contours | None = None,
     around: BaseGeometry | None = None,
-) -> tuple[Group, ...]:
+) -> tuple[PromptMaps, ...]:
     """The maps that answer prompts, those of one resolution together.
 
     Args:
@@ -272,7 +266,7 @@ def _group_of_prompts(
     prompts: Sequence[Prompt],
     question: Question,
     contours: Contours | None,
-) -> Group:
+) -> PromptMaps:
     size = model.image_size
     grid = Grid(shape=source.geobox.shape.yx, window=size, overlap=2 * round(question.overlap * size / 2))
     expressions, members = distinct_expressions(prompts)
@@ -287,7 +281,7 @@ def _group_of_prompts(
     predict: Predict = model.predict
     if contours is not None:
         predict = WithContours(predict=predict, contours=contours)
-    return Group(
+    return PromptMaps(
         prompts=tuple(prompts),
         members=members,
         maps=PredictedMaps(work=work, predict=predict),
@@ -312,7 +306,7 @@ def _refuse_resolutions(prompts: Sequence[Prompt], reason: str) -> None:
             )
 
 
-def _announce_work(groups: Sequence[Group]) -> None:
+def _announce_work(groups: Sequence[PromptMaps]) -> None:
     times = len(groups[0].maps.moments)
     if times > 1:
         log.info("%d times over one place: each is answered apart", times)
@@ -325,9 +319,9 @@ def _announce_work(groups: Sequence[Group]) -> None:
         )
 
 
-def _held_group(probabilities: xr.DataArray, prompts: Sequence[Prompt]) -> Group:
+def _held_group(probabilities: xr.DataArray, prompts: Sequence[Prompt]) -> PromptMaps:
     labels = [str(label) for label in np.atleast_1d(probabilities.coords["prompt"].values)]
-    return Group(
+    return PromptMaps(
         prompts=tuple(prompts),
         members=tuple((labels.index(prompt.label),) for prompt in prompts),
         maps=held_maps(probabilities, grid_of(probabilities, "the map of probabilities")),
@@ -341,7 +335,7 @@ def _picture_group(
     prompts: Sequence[Prompt],
     question: Question,
     contours: Contours | None,
-) -> Group:
+) -> PromptMaps:
     _refuse_resolutions(prompts, "a picture has no metres")
     if question.tiles:
         source = picture_source(picture.rgb, picture.valid)
@@ -366,7 +360,7 @@ def _picture_group(
     def read(_: int, place: tuple[slice, slice]) -> NDArray[np.float32]:
         return maps[:, *place]
 
-    return Group(
+    return PromptMaps(
         prompts=tuple(prompts),
         members=members,
         maps=StoredMaps(
