@@ -31,7 +31,7 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 # Threads of torch that wait would else spin for long, which is slow beside other work.
 demo: export GOMP_SPINCOUNT ?= 5000
 demo: $(READY)
-	$(BIN)/python -m remotesam_geo.demo
+	$(BIN)/remotesam-geo demo
 
 test: $(READY)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(OPTIONS)
@@ -82,7 +82,7 @@ package: $(READY)
 	cd build/empty && bin/remotesam-geo --version && bin/remotesam-geo demo --out demo
 
 tiny: $(READY)
-	$(BIN)/python -m remotesam_geo.learning.training runs/tiny --steps 4000 --pictures 4 --visual-steps 100
+	$(BIN)/remotesam-geo train runs/tiny --steps 4000 --pictures 4 --visual-steps 100
 
 bench: $(READY)
 	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done

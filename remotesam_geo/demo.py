@@ -4,11 +4,8 @@ It writes a small local catalogue of two procedural scenes whose truth is known 
 anyone would do with a larger one: search, load, ask, compare, save, draw.
 """
 
-import argparse
 import shutil
-import sys
 import time
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -51,15 +48,12 @@ Next, the real thing: two lines change.
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(out: Path) -> None:
     """Run the demo.
 
     Args:
-        arguments: Those of the command line.
+        out: Folder for what is written.
     """
-    parser = argparse.ArgumentParser(prog="python -m remotesam_geo.demo", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("demo-output"), help="folder for what is written")
-    out: Path = parser.parse_args(arguments).out
     begun = time.perf_counter()
 
     catalogue, world, grid = write_catalogue(out / "catalogue")
@@ -95,7 +89,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     _print_line("It stands in for the released weights offline; docs/tiny.md says what it can do.")
     _print_line(NEXT)
-    return 0
 
 
 def _draw_map(axes: "Axes", path: Path) -> None:
@@ -218,7 +211,3 @@ def match(one: gpd.GeoSeries, other: gpd.GeoSeries, *, overlap: float = 0.5) -> 
 
 def _print_line(text: str) -> None:
     print(text, flush=True)  # noqa: T201 - this is a program
-
-
-if __name__ == "__main__":
-    sys.exit(main())

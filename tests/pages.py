@@ -121,7 +121,7 @@ def _item(year: str, grid: GeoBox, file: Path) -> pystac.Item:
 
 def stand_in(monkeypatch, catalogue: Path) -> None:
     """Stand-ins for a catalogue, for the released weights, for a cluster and for hours of training."""
-    from remotesam_geo.learning.training import __main__ as training
+    from remotesam_geo.cli import training_commands as training
     from remotesam_geo.model import ContourModel, RemoteSAMModel, RemoteSAMProcessor, conversion
 
     here = Catalog(name="planetary-computer", url=str(catalogue / "catalog.json"), holds="a place")
@@ -138,7 +138,7 @@ def stand_in(monkeypatch, catalogue: Path) -> None:
 
     tiny_for_released(RemoteSAMModel)
     tiny_for_released(RemoteSAMProcessor)
-    locate, fine_tune = conversion.locate, training.fine_tune
+    locate, fine_tune = conversion.locate, training._fine_tune
     monkeypatch.setattr(
         conversion,
         "locate",
@@ -148,7 +148,7 @@ def stand_in(monkeypatch, catalogue: Path) -> None:
     monkeypatch.setattr("distributed.Client", lambda *_, **__: None)  # this process does it
     monkeypatch.setattr(
         training,
-        "fine_tune",
+        "_fine_tune",
         lambda *given, config, **more: fine_tune(*given, config=replace(config, steps=1), **{**more, "pictures": 1}),
     )
 

@@ -49,7 +49,7 @@ def test_the_truth_compared_with_itself_is_perfect(catalogue):
 
 
 def test_the_demo_runs_and_writes_what_it_found(tmp_path, capsys):
-    assert main(["--out", str(tmp_path)]) == 0
+    main(tmp_path)
     found = gpd.read_parquet(tmp_path / "found.parquet")
     assert len(found) > 20
     assert set(found.label) <= set(CLASSES)

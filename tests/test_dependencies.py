@@ -41,7 +41,7 @@ def constraints(name: str) -> dict[str, Version]:
     return {canonicalize_name(package): Version(version) for package, version in (line.split("==") for line in lines)}
 
 
-OURS = {"remotesam_geo", "tests", "test_train"}
+OURS = {"remotesam_geo", "tests", "benchmarks", "test_train"}
 
 
 def imported(folder: str) -> Iterator[tuple[str, str]]:

@@ -127,7 +127,7 @@ def test_no_folder_holds_more_than_15_modules():
 
 def test_no_file_name_stands_twice():
     names = Counter(path.stem for path in FILES)
-    assert {name for name, count in names.items() if count > 1} == {"__init__", "__main__"}
+    assert {name for name, count in names.items() if count > 1} == {"__init__"}
 
 
 def test_no_class_name_stands_twice():

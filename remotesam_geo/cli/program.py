@@ -17,6 +17,9 @@ from remotesam_geo.errors import RemoteSAMError, RemoteSAMWarning, WriteError
 
 from . import STOPPED
 from . import (
+    evaluation_commands as evaluation,
+)
+from . import (
     job_commands as jobs,
 )
 from . import (
@@ -24,6 +27,9 @@ from . import (
 )
 from . import (
     tool_commands as tools,
+)
+from . import (
+    training_commands as training,
 )
 from . import (
     verb_commands as verbs,
@@ -62,7 +68,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for family in (tools, verbs, jobs, engine):
+for family in (tools, verbs, jobs, engine, training, evaluation):
     family.register(app)
 
 

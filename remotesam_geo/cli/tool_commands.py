@@ -1,4 +1,4 @@
-"""Commands around the questions: search, convert, demo, doctor, and those of learning."""
+"""Commands around the questions: search, change, convert, demo and doctor."""
 
 import importlib.metadata
 import platform
@@ -20,7 +20,6 @@ LIBRARIES = (
 )  # fmt: skip
 RASTERS = {"COG", "GTiff", "JP2OpenJPEG", "PNG", "VRT"}
 VECTORS = {"FlatGeobuf", "GPKG", "GeoJSON"}
-PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
 def register(app: typer.Typer) -> None:
@@ -28,13 +27,6 @@ def register(app: typer.Typer) -> None:
     app.command("search", rich_help_panel="Places")(search)
     app.command("change", rich_help_panel="Questions")(change)
     app.command("convert", rich_help_panel="Models")(convert)
-    for name, module in (("train", "training"), ("evaluate", "evaluation")):
-        app.command(
-            name,
-            rich_help_panel="Models",
-            context_settings=PASSED_ON,
-            help=f"The same as python -m remotesam_geo.learning.{module}.",
-        )(_module_command(module))
     app.command("demo", rich_help_panel="First steps")(demo)
     app.command("doctor", rich_help_panel="First steps")(doctor)
 
@@ -112,12 +104,12 @@ def convert(
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for what is written.")] = Path("demo-output"),
-) -> int:
+) -> None:
     """Run the demo: from a STAC catalogue to a table of features, offline, with the built-in model."""
     from remotesam_geo.demo import main
 
     with saying.working():
-        return main(["--out", str(out)])
+        main(out)
 
 
 def doctor(
@@ -140,16 +132,6 @@ def doctor(
         report["network"] = _network_facts()
     saying.result(report, as_json=as_json)
     return 0
-
-
-def _module_command(name: str) -> Any:
-    def command(context: typer.Context) -> int:
-        module = importlib.import_module(f"remotesam_geo.learning.{name}.__main__")
-        with saying.working():
-            code = module.main(context.args)
-        return code if isinstance(code, int) else 0
-
-    return command
 
 
 def _installed_version(name: str) -> str:

@@ -1,6 +1,6 @@
 """Measure a model on any data: eight tasks, resumable, in the published way and in the right one.
 
-`python -m remotesam_geo.learning.evaluation --help` says the same on the command line.
+`remotesam-geo evaluate --help` does the same on the command line.
 """
 
 import importlib

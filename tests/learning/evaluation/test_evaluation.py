@@ -17,6 +17,7 @@ from affine import Affine
 from PIL import Image
 
 from remotesam_geo import open_raster
+from remotesam_geo.cli import main
 from remotesam_geo.errors import InputError, JobError, RemoteSAMWarning
 from remotesam_geo.learning.datasets import (
     LOVEDA,
@@ -52,7 +53,6 @@ from remotesam_geo.learning.evaluation import (
     evaluate,
     judge,
 )
-from remotesam_geo.learning.evaluation.__main__ import main
 from remotesam_geo.learning.evaluation.answerers import answerer, nearest, resized
 from remotesam_geo.tasks import caption, encode
 
@@ -630,7 +630,7 @@ def test_published_rows_run_from_their_layout(tmp_path, examples, capsys):
         for one in examples[:4]
     ]
     for row, folder in layouts(tmp_path, spelt).items():
-        assert main([row, str(folder), "--model", "oracle", "--json"]) == 0
+        assert main(["evaluate", row, str(folder), "--model", "oracle", "--json"]) == 0
         said = json.loads(capsys.readouterr().out)
         assert said["figure"] in said["overall"], row
         if row in ("dior", "dior-labels", "isaid-semantic", "rsvg", "rrsis-d"):
@@ -670,18 +670,18 @@ def test_every_published_row_is_in_the_page():
 def test_own_data_on_the_command_line(tmp_path, examples, capsys):
     write_coco(examples, tmp_path)
     run = ["detection", str(tmp_path), "--model", "oracle"]
-    assert main([*run, "--out", str(tmp_path / "a"), "--sweep", "0.4", "--cases", "1"]) == 0
+    assert main(["evaluate", *run, "--out", str(tmp_path / "a"), "--sweep", "0.4", "--cases", "1"]) == 0
     assert "| AP50 | 1.0000 |" in capsys.readouterr().out
     assert (tmp_path / "a" / "report.md").exists()
-    assert main([*run, "--against", str(tmp_path / "a" / "report.json")]) == 0
+    assert main(["evaluate", *run, "--against", str(tmp_path / "a" / "report.json")]) == 0
     assert "| all | AP50 | 1.0000 | 1.0000 | 0.0000 |" in capsys.readouterr().out
     for k in ("0", "1"):
-        assert main([*run, "--out", str(tmp_path / "b"), "--part", k, "2"]) == 0
+        assert main(["evaluate", *run, "--out", str(tmp_path / "b"), "--part", k, "2"]) == 0
     capsys.readouterr()
-    assert main(["join", str(tmp_path / "b"), "--json"]) == 0
+    assert main(["evaluate", "join", str(tmp_path / "b"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["pictures"] == 12
-    assert main(["detection", str(tmp_path / "none"), "--model", "oracle"]) == 1
-    assert "DamageError" in capsys.readouterr().err
+    assert main(["evaluate", "detection", str(tmp_path / "none"), "--model", "oracle"]) == 1
+    assert "annotations.json" in capsys.readouterr().err
 
 
 # --- calibration ---------------------------------------------------------------------------------
@@ -825,7 +825,7 @@ def test_own_class_maps_and_phrases_on_the_command_line(tmp_path, layout, exampl
         "oracle",
         "--json",
     ]
-    assert main(run) == 0
+    assert main(["evaluate", *run]) == 0
     overall = json.loads(capsys.readouterr().out)["overall"]
     assert overall["mIoU"] == pytest.approx(1)
 
@@ -836,7 +836,8 @@ def test_the_command_starts_as_a_module(tmp_path, examples):
         [
             sys.executable,
             "-m",
-            "remotesam_geo.learning.evaluation",
+            "remotesam_geo",
+            "evaluate",
             "counting",
             tmp_path,
             "--model",

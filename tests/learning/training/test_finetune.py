@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed.run
+import typer
 
 from remotesam_geo import RemoteSAM
+from remotesam_geo.cli import app, main
 from remotesam_geo.errors import InputError, MissingExtraError, ModelError, RemoteSAMWarning
 from remotesam_geo.learning.datasets import (
     Example,
@@ -41,7 +43,6 @@ from remotesam_geo.learning.training import (
     trained_bytes,
     with_words,
 )
-from remotesam_geo.learning.training import __main__ as command
 from remotesam_geo.learning.training.checkpoint import Log, read_checkpoint
 from remotesam_geo.learning.training.loop import _Run, inputs
 from remotesam_geo.learning.training.parts import merge, prepare
@@ -607,11 +608,11 @@ def test_held_out_pictures_must_be_others(store, beginning, tmp_path):
 
 
 def test_torchrun_leaves_the_options_of_the_command_alone():
-    options = ["runs/mine", "--from", "tiny"]
-    for action in command.parser()._actions:
-        if action.option_strings and action.dest not in ("help", "start"):
-            options += [action.option_strings[0], *(["1"] if action.nargs != 0 else [])]
-    launched = ["--standalone", "-m", "remotesam_geo.learning.training", *options]
+    options = ["train", "runs/mine", "--from", "tiny"]
+    for option in typer.main.get_command(app).commands["train"].params:
+        if option.param_type_name == "option" and option.name != "start":
+            options += [option.opts[0], *([] if option.is_flag else ["1"])]
+    launched = ["--standalone", "-m", "remotesam_geo", *options]
     taken = torch.distributed.run.get_args_parser().parse_args(launched)
     assert taken.training_script_args == options
 
@@ -619,7 +620,8 @@ def test_torchrun_leaves_the_options_of_the_command_alone():
 KILLED = """
 import os, signal, sys
 import torch
-from remotesam_geo.learning.training import __main__ as command, loop
+from remotesam_geo.cli import main
+from remotesam_geo.learning.training import loop
 torch.set_num_threads(1)
 write, written = loop.write_checkpoint, []
 def dying(path, state, **options):
@@ -629,7 +631,7 @@ def dying(path, state, **options):
     if len(written) == 2:
         os.kill(os.getpid(), signal.SIGKILL)
 loop.write_checkpoint = dying
-command.main(sys.argv[1:])
+main(["train", *sys.argv[1:]])
 """
 
 
@@ -650,8 +652,8 @@ def test_the_command_killed_goes_on_bit_for_bit(store, beginning, tmp_path, caps
     assert child.returncode == -signal.SIGKILL
     threads = torch.get_num_threads()
     try:
-        command.main([str(tmp_path / "killed"), *options])
-        command.main([str(tmp_path / "straight"), *options])
+        assert main(["train", str(tmp_path / "killed"), *options]) == 0
+        assert main(["train", str(tmp_path / "straight"), *options]) == 0
     finally:
         torch.set_num_threads(threads)
     assert "after" in capsys.readouterr().out

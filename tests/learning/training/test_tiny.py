@@ -11,10 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks import exam_tiny as exam
+from remotesam_geo.cli import main
 from remotesam_geo.errors import InputError
-from remotesam_geo.learning import exam
 from remotesam_geo.learning.synthetic import CLASSES, COLOURS, expressions, scene
-from remotesam_geo.learning.training import __main__ as command
 from remotesam_geo.learning.training import tiny
 from remotesam_geo.learning.training.new_words import with_words
 from remotesam_geo.learning.training.samples.prefetch import ahead
@@ -181,7 +181,7 @@ def test_a_saved_model_comes_back(tmp_path):
 
 def test_training_goes_on_from_given_weights(shipped, tmp_path):
     options = "--from tiny --steps 1 --learning-rate 1e-9 --pictures 1 --pool 1"
-    command.main([str(tmp_path), *options.split()])
+    assert main(["train", str(tmp_path), *options.split()]) == 0
     moved = RemoteSAMModel.from_pretrained(tmp_path / "model")
     for name, value in moved.named_parameters():
         assert torch.allclose(value.float(), shipped.get_parameter(name), atol=1e-6), name

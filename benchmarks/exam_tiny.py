@@ -1,6 +1,6 @@
 """The exam of the built-in model: scenes it was never trained on, each figure beside a trivial one.
 
-`python -m remotesam_geo.learning.exam FOLDER` prints the table of the model card.
+`python benchmarks/exam_tiny.py FOLDER` prints the table of the model card.
 """
 
 import argparse
@@ -16,16 +16,14 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from remotesam_geo.learning.synthetic import CLASSES, SENSORS, Expression, Sensor, WorldScene, scene
+from remotesam_geo.learning.training import tiny
 from remotesam_geo.model import RemoteSAMModel
 from remotesam_geo.model.inference import InferenceEngine
 from remotesam_geo.model.processor import RemoteSAMProcessor
 from remotesam_geo.tasks.objects import detect
-
-from .synthetic import CLASSES, SENSORS, Expression, Sensor, WorldScene, scene
-from .training import tiny
 
 __all__ = ["Exam", "examine", "pixel_classifier", "table"]
 
@@ -127,7 +125,7 @@ def examine(
                 _count_boxes(exam, chance, view, expression.name)
         _shuffled_classes(exam, asking, view)
         if progress and (seed + 1) % 50 == 0:
-            print(seed + 1 - first_seed, "scenes", file=sys.stderr)  # noqa: T201
+            print(seed + 1 - first_seed, "scenes", file=sys.stderr)
     return exam
 
 
@@ -225,7 +223,7 @@ def pixel_classifier(*, train: int = 60, test: int = 100, sensor: Sensor = SENSO
 
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
-        value = F.cross_entropy(x @ weights[:-1] + weights[-1], y, rarity)
+        value = torch.nn.functional.cross_entropy(x @ weights[:-1] + weights[-1], y, rarity)
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
@@ -317,7 +315,7 @@ def table(figures: dict[str, Any]) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Examine a model folder and print the table."""
-    parser = argparse.ArgumentParser(prog="python -m remotesam_geo.learning.exam")
+    parser = argparse.ArgumentParser()
     parser.add_argument("folder", help='a model folder, or "tiny"')
     parser.add_argument("--scenes", type=int, default=500)
     parser.add_argument("--questions", type=int, default=3, help="of each kind a scene, at most")
@@ -334,7 +332,7 @@ def main(arguments: list[str] | None = None) -> None:
         "heldout sensor": heldout,
         "pixel classifier": pixel_classifier(),
     }
-    print(table(figures))  # noqa: T201 - the answer of a command
+    print(table(figures))
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
 
