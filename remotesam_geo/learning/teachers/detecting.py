@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from remotesam_geo.learning.datasets import Thing
 from remotesam_geo.learning.labelling.mask_sources import Teacher
 from remotesam_geo.learning.labelling.steps import Material, describe, spoken
 
-from .pinned_weights import PinnedWeights
+from .pinned_weights import Pretrained
 
 __all__ = ["BoxedSegmenter", "DetectedThings"]
 
@@ -23,7 +22,7 @@ Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectedThings:
+class DetectedThings(Pretrained):
     """Finds things by an open-vocabulary detector (Grounding DINO): a first step where there are no labels.
 
     It gives boxes without masks: let `TaughtMasks` follow. What it overlooks is taken not to be there.
@@ -37,6 +36,11 @@ class DetectedThings:
         least: The probability that is needed.
     """
 
+    _SOURCE: ClassVar[str] = "IDEA-Research/grounding-dino-tiny"
+    _PARTS: ClassVar[dict[str, str]] = {
+        "model": "GroundingDinoForObjectDetection", "images": "GroundingDinoImageProcessorPil", "words": "AutoTokenizer"
+    }  # fmt: skip
+
     model: Any = field(repr=False)
     images: Any = field(repr=False)
     words: Any = field(repr=False)
@@ -44,46 +48,8 @@ class DetectedThings:
     classes: tuple[str, ...] = ()
     least: float = 0.35
 
-    @classmethod
-    def from_pretrained(
-        cls,
-        source: str | Path = "IDEA-Research/grounding-dino-tiny",
-        *,
-        classes: Sequence[str] = (),
-        revision: str | None = None,
-        least: float = 0.35,
-        device: str = "auto",
-        local_files_only: bool = False,
-    ) -> Self:
-        """Load it from a folder, or a repository with a commit.
-
-        Args:
-            source: The folder, or owner/name.
-            classes: What to look for.
-            revision: The 40 digits of a commit; repositories of `PINNED` need none.
-            least: The probability that is needed.
-            device: "auto", "cpu", "cuda" or "mps".
-            local_files_only: Never ask the network.
-
-        Raises:
-            InputError: A repository without a commit.
-            ModelError: It is missing; the message says what would be downloaded.
-        """
-        from transformers import (  # noqa: PLC0415 - takes its time
-            AutoTokenizer,
-            GroundingDinoForObjectDetection,
-            GroundingDinoImageProcessorPil,
-        )
-
-        origin = PinnedWeights.of(source, revision, local_files_only)
-        return cls(
-            model=origin.network(GroundingDinoForObjectDetection, device),
-            images=origin.tool(GroundingDinoImageProcessorPil),
-            words=origin.tool(AutoTokenizer),
-            name=origin.name,
-            classes=tuple(classes),
-            least=least,
-        )
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", tuple(self.classes))
 
     def __call__(self, material: Material) -> Material:
         """The material with what was found, beside what was known."""

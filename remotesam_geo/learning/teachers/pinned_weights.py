@@ -3,17 +3,17 @@
 import re
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from safetensors import SafetensorError
 
-from remotesam_geo.errors import InputError, ModelError, RemoteSAMWarning
+from remotesam_geo.errors import InputError, ModelError, RemoteSAMWarning, one_of
 from remotesam_geo.model.hardware import choose_device
 
-__all__ = ["PINNED", "Pin", "PinnedWeights"]
+__all__ = ["PINNED", "Pin", "PinnedWeights", "Pretrained"]
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -129,3 +129,47 @@ class PinnedWeights:
             f"network, run `hf download {place} --local-dir FOLDER` where there is one, and give the path of that "
             "folder."
         )
+
+
+class Pretrained:
+    """A network of others that is loaded through transformers: the base of the teachers, which are dataclasses."""
+
+    # The repository that is taken where none is named.
+    _SOURCE: ClassVar[str]
+    # The class of transformers for each part: "model" is the network, the others prepare its input.
+    _PARTS: ClassVar[dict[str, str]]
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path | None = None,
+        *,
+        revision: str | None = None,
+        device: str = "auto",
+        local_files_only: bool = False,
+        **options: Any,
+    ) -> Self:
+        """Load it from a folder, or from a commit of a repository.
+
+        Args:
+            source: The folder, or owner/name of a repository. Each teacher has its own default.
+            revision: The 40 digits of a commit; repositories of `PINNED` need none.
+            device: "auto", "cpu", "cuda" or "mps".
+            local_files_only: Never use the network.
+            options: Other attributes of the class, such as `least`.
+
+        Raises:
+            InputError: A repository without a commit, or an option that there is not.
+            ModelError: The weights are missing; the message says what would be downloaded.
+        """
+        known = [each.name for each in fields(cls) if each.name not in {"name", *cls._PARTS}]  # type: ignore[arg-type]
+        for name in options:
+            one_of("option", name, known)
+        import transformers  # noqa: PLC0415 - takes its time
+
+        origin = PinnedWeights.of(cls._SOURCE if source is None else source, revision, local_files_only)
+        parts = {
+            part: origin.network(kind, device) if part == "model" else origin.tool(kind)
+            for part, kind in ((part, getattr(transformers, name)) for part, name in cls._PARTS.items())
+        }
+        return cls(**{"name": origin.name, **parts, **options})

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from PIL import Image
 
 from remotesam_geo.learning.datasets import Thing
 
-from .pinned_weights import PinnedWeights
+from .pinned_weights import Pretrained
 from .pixels import sam2_pixels
 
 __all__ = ["Sam2Teacher", "SamTeacher"]
@@ -22,7 +21,7 @@ Masks = list[NDArray[np.bool_]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamTeacher:
+class SamTeacher(Pretrained):
     """Draws things from their boxes by a promptable segmenter (SAM): a teacher for `TaughtMasks`.
 
     Attributes:
@@ -32,37 +31,13 @@ class SamTeacher:
         together: Boxes asked at once.
     """
 
+    _SOURCE: ClassVar[str] = "facebook/sam-vit-base"
+    _PARTS: ClassVar[dict[str, str]] = {"model": "SamModel", "images": "SamImageProcessorPil"}
+
     model: Any = field(repr=False)
     images: Any = field(repr=False)
     name: str
     together: int = 32
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        source: str | Path = "facebook/sam-vit-base",
-        *,
-        revision: str | None = None,
-        device: str = "auto",
-        local_files_only: bool = False,
-    ) -> Self:
-        """Load it from a folder, or a repository with a commit.
-
-        Args:
-            source: The folder, or owner/name.
-            revision: The 40 digits of a commit; repositories of `PINNED` need none.
-            device: "auto", "cpu", "cuda" or "mps".
-            local_files_only: Never ask the network.
-
-        Raises:
-            InputError: A repository without a commit.
-            ModelError: It is missing; the message says what would be downloaded.
-        """
-        from transformers import SamImageProcessorPil, SamModel  # noqa: PLC0415 - takes its time
-
-        origin = PinnedWeights.of(source, revision, local_files_only)
-        model = origin.network(SamModel, device)
-        return cls(model=model, images=origin.tool(SamImageProcessorPil), name=origin.name)
 
     @torch.no_grad()
     def __call__(self, rgb: NDArray[np.uint8], things: Sequence[Thing]) -> Masks:
@@ -80,7 +55,7 @@ class SamTeacher:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sam2Teacher:
+class Sam2Teacher(Pretrained):
     """Draws things from their boxes by SAM 2: a teacher for `TaughtMasks`.
 
     Attributes:
@@ -89,35 +64,12 @@ class Sam2Teacher:
         together: Boxes asked at once.
     """
 
+    _SOURCE: ClassVar[str] = "facebook/sam2.1-hiera-tiny"
+    _PARTS: ClassVar[dict[str, str]] = {"model": "Sam2Model"}
+
     model: Any = field(repr=False)
     name: str
     together: int = 32
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        source: str | Path = "facebook/sam2.1-hiera-tiny",
-        *,
-        revision: str | None = None,
-        device: str = "auto",
-        local_files_only: bool = False,
-    ) -> Self:
-        """Load it from a folder, or a repository with a commit.
-
-        Args:
-            source: The folder, or owner/name.
-            revision: The 40 digits of a commit; repositories of `PINNED` need none.
-            device: "auto", "cpu", "cuda" or "mps".
-            local_files_only: Never ask the network.
-
-        Raises:
-            InputError: A repository without a commit.
-            ModelError: It is missing; the message says what would be downloaded.
-        """
-        from transformers import Sam2Model  # noqa: PLC0415 - takes its time
-
-        origin = PinnedWeights.of(source, revision, local_files_only)
-        return cls(model=origin.network(Sam2Model, device), name=origin.name)
 
     @torch.no_grad()
     def __call__(self, rgb: NDArray[np.uint8], things: Sequence[Thing]) -> Masks:

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -15,13 +14,13 @@ from remotesam_geo.errors import InputError
 from remotesam_geo.learning.datasets import Triplet
 from remotesam_geo.learning.labelling.likeness import ChosenLeast, choose_least, right_and_wrong
 
-from .pinned_weights import PinnedWeights
+from .pinned_weights import Pretrained
 
 __all__ = ["Similar"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Similar:
+class Similar(Pretrained):
     """Drops expressions that an image-text model (SigLIP, SigLIP2) does not find like what is masked.
 
     What is looked at is the box round the mask with a margin, all outside the mask darkened by half.
@@ -35,46 +34,19 @@ class Similar:
         margin: Share of the box's longer side that is shown round it.
     """
 
+    _SOURCE: ClassVar[str] = "google/siglip2-base-patch16-256"
+    _PARTS: ClassVar[dict[str, str]] = {
+        "model": "SiglipModel",
+        "images": "SiglipImageProcessorPil",
+        "words": "AutoTokenizer",
+    }
+
     model: Any = field(repr=False)
     images: Any = field(repr=False)
     words: Any = field(repr=False)
     name: str
     least: float = 0.05
     margin: float = 0.25
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        source: str | Path = "google/siglip2-base-patch16-256",
-        *,
-        revision: str | None = None,
-        least: float = 0.05,
-        device: str = "auto",
-        local_files_only: bool = False,
-    ) -> Self:
-        """Load it from a folder, or a repository with a commit.
-
-        Args:
-            source: The folder, or owner/name.
-            revision: The 40 digits of a commit; repositories of `PINNED` need none.
-            least: The cosine that is needed.
-            device: "auto", "cpu", "cuda" or "mps".
-            local_files_only: Never ask the network.
-
-        Raises:
-            InputError: A repository without a commit.
-            ModelError: It is missing; the message says what would be downloaded.
-        """
-        from transformers import AutoTokenizer, SiglipImageProcessorPil, SiglipModel  # noqa: PLC0415 - takes its time
-
-        origin = PinnedWeights.of(source, revision, local_files_only)
-        return cls(
-            model=origin.network(SiglipModel, device),
-            images=origin.tool(SiglipImageProcessorPil),
-            words=origin.tool(AutoTokenizer),
-            name=origin.name,
-            least=least,
-        )
 
     def __call__(self, triplet: Triplet, rgb: NDArray[np.uint8]) -> str | None:
         """Why it is dropped."""

@@ -1,8 +1,7 @@
 """A vision-language model that writes: about a picture, or about a text."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from remotesam_geo.errors import InputError, ModelError
 
-from .pinned_weights import PinnedWeights
+from .pinned_weights import Pretrained
 from .pixels import qwen_pixels
 
 __all__ = ["QwenWriter"]
@@ -21,7 +20,7 @@ SYSTEM = "You are a helpful assistant."  # what the published model was tuned wi
 
 
 @dataclass(frozen=True, kw_only=True)
-class QwenWriter:
+class QwenWriter(Pretrained):
     """Answers a request in words, with a picture or without one (Qwen2-VL): the writer of `Captioned`.
 
     Of all that may follow it always writes what is likeliest, so that the same request has the same answer.
@@ -33,6 +32,9 @@ class QwenWriter:
         longest: Tokens that an answer has at most.
         most: Pixels at which it looks at a picture at most; each 28 x 28 of them are a token.
     """
+
+    _SOURCE: ClassVar[str] = "Qwen/Qwen2-VL-2B-Instruct"
+    _PARTS: ClassVar[dict[str, str]] = {"model": "Qwen2VLForConditionalGeneration", "words": "AutoTokenizer"}
 
     model: Any = field(repr=False)
     words: Any = field(repr=False)
@@ -46,42 +48,6 @@ class QwenWriter:
         unknown = [name for name in (START, END, STOP, LOOK, SEEN) if self._id(name) is None]
         if unknown:
             raise ModelError(f"the tokenizer of {self.name} does not know {unknown}: take that of a Qwen2-VL.")
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        source: str | Path = "Qwen/Qwen2-VL-2B-Instruct",
-        *,
-        revision: str | None = None,
-        device: str = "auto",
-        longest: int = 512,
-        most: int = 28 * 28 * 1280,
-        local_files_only: bool = False,
-    ) -> Self:
-        """Load it from a folder, or a repository with a commit.
-
-        Args:
-            source: The folder, or owner/name.
-            revision: The 40 digits of a commit; repositories of `PINNED` need none.
-            device: "auto", "cpu", "cuda" or "mps".
-            longest: Tokens that an answer has at most.
-            most: Pixels at which it looks at a picture at most.
-            local_files_only: Never ask the network.
-
-        Raises:
-            InputError: A repository without a commit.
-            ModelError: It is missing; the message says what would be downloaded.
-        """
-        from transformers import AutoTokenizer, Qwen2VLForConditionalGeneration  # noqa: PLC0415 - takes its time
-
-        origin = PinnedWeights.of(source, revision, local_files_only)
-        return cls(
-            model=origin.network(Qwen2VLForConditionalGeneration, device),
-            words=origin.tool(AutoTokenizer),
-            name=origin.name,
-            longest=longest,
-            most=most,
-        )
 
     @torch.no_grad()
     def __call__(self, rgb: NDArray[np.uint8] | None, request: str) -> str:

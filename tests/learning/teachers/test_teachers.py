@@ -364,6 +364,8 @@ def test_what_is_missing_is_said(kind, tmp_path):
         kind.from_pretrained("some/model")
     with pytest.raises(InputError, match="40 digits"):
         kind.from_pretrained("some/model", revision="main")
+    with pytest.raises(InputError, match="option='lest' is not allowed"):
+        kind.from_pretrained("some/model", lest=0.5)
     with pytest.raises(ModelError, match=r"a size not known here from huggingface.co/some/model at a{40}"):
         kind.from_pretrained("some/model", revision="a" * 40, local_files_only=True)
     with pytest.raises(ModelError, match=rf"{re.escape(str(tmp_path))}.*safetensors"):
@@ -373,8 +375,7 @@ def test_what_is_missing_is_said(kind, tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_pinned_commit_is_what_would_be_downloaded(kind, monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    repository = kind.from_pretrained.__defaults__ or kind.from_pretrained.__func__.__defaults__
-    pin = PINNED[repository[0]]
+    pin = PINNED[kind._SOURCE]
     with pytest.raises(ModelError, match=rf"about {pin.megabytes:,} MB.*{pin.revision}.*--local-dir"):
         kind.from_pretrained(local_files_only=True)
 
