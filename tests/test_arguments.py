@@ -12,8 +12,7 @@ from tests.test_reference import ROOMS
 
 MODULES = (
     "",
-    "remotesam",
-    "accessor",
+    "remotesam",  # the methods of the accessor are those of RemoteSAM
     *ROOMS,
 )
 OUTSIDE = {
@@ -60,7 +59,11 @@ def kinds(function):
                 kind = eval(kind, function.__globals__)  # noqa: S307, PLW2901 - our own source
             except NameError:
                 continue
-        found[name] = kind
+        if typing.get_origin(kind) is typing.Unpack:  # options that several functions share
+            (options,) = typing.get_args(kind)
+            found |= typing.get_type_hints(options)
+        else:
+            found[name] = kind
     return found
 
 
@@ -120,6 +123,9 @@ def call(function, owner, argument, value):
             given = owner if is_class else object.__new__(owner)
         elif name == argument:
             given = value
+        elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            named |= {argument: value} if argument not in form.parameters else {}
+            continue
         elif parameter.default is not inspect.Parameter.empty:
             continue
         else:

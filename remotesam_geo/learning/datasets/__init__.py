@@ -20,7 +20,7 @@ from .classmaps import (
 )
 from .coco import read_coco, write_coco
 from .dota import read_dota, write_dota
-from .faults import LIMITS, DamageError, Faults, OnError, SizeLimits
+from .faults import LIMITS, DamageError, Faults, OnError, ReadOptions, SizeLimits
 from .folders import (
     read_captions,
     read_counts,
@@ -69,6 +69,7 @@ __all__ = [
     "Mask",
     "OnError",
     "Picture",
+    "ReadOptions",
     "SizeLimits",
     "Thing",
     "Triplet",

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 from PIL import Image
 
-from .faults import LIMITS, DamageError, Faults, OnError, SizeLimits, reader
+from .faults import DamageError, Reading, ReadOptions, SizeLimits, reader
 from .picture_files import checked_box, opened_picture, write_picture
 from .records import BACKGROUND, UNKNOWN, ClassMap, Example, Picture, Thing
 from .run_length_mask import Mask
@@ -71,10 +72,7 @@ def read_class_maps(
     unknown: Sequence[int | Color] = (),
     suffix: str = "",
     split: str = "",
-    source: str = "",
-    on_error: OnError = "raise",
-    faults: Faults | None = None,
-    limits: SizeLimits = LIMITS,
+    **options: Unpack[ReadOptions],
 ) -> Iterator[Example]:
     """Pictures with a class map each, by name; any layout of two folders.
 
@@ -87,23 +85,20 @@ def read_class_maps(
         unknown: Numbers or colours without truth.
         suffix: What the names of maps have behind that of their picture.
         split: What the folder is.
-        source: Name of the data set.
-        on_error: Whether damage raises or is passed over.
-        faults: Counts what was passed over; without it a warning does at the end.
-        limits: What is accepted.
+        **options: See `ReadOptions`.
 
     Raises:
         DamageError: Something is missing or damaged.
     """
     folder = Path(maps)
-    log = Faults() if faults is None else faults
+    log = Reading(**options)
     files = [path for path in sorted(folder.glob(f"*{suffix}.*")) if path.stem.endswith(suffix)]
     if not files:
         raise DamageError("missing labels", f"there is no class map *{suffix}.* in {folder}")
     for path in files:
-        with log.passing(on_error, path.name):
+        with log.passing(path.name):
             stem = path.stem.removesuffix(suffix)
-            picture = opened_picture(Path(images), f"{stem}{path.suffix}", limits)
+            picture = opened_picture(Path(images), f"{stem}{path.suffix}", log.limits)
             classes = ClassMap(
                 path=path,
                 names=tuple(names),
@@ -111,11 +106,10 @@ def read_class_maps(
                 first=first,
                 unknown=tuple(unknown),
             )
-            if classes.read(limits).shape != picture.shape:
+            if classes.read(log.limits).shape != picture.shape:
                 raise DamageError("class map", f"it has another size than its picture, {picture.shape}")
-            yield Example(picture=picture, classes=classes, split=split, source=source)
-    if faults is None:
-        log.warn(f"reading {folder.name}")
+            yield Example(picture=picture, classes=classes, split=split, source=log.source)
+    log.warn(f"reading {folder.name}")
 
 
 @reader
@@ -123,18 +117,16 @@ def read_loveda(
     folder: Path | str,
     *,
     split: str = "",
-    source: str = "LoveDA",
-    on_error: OnError = "raise",
-    faults: Faults | None = None,
-    limits: SizeLimits = LIMITS,
+    **options: Unpack[ReadOptions],
 ) -> Iterator[Example]:
     """LoveDA: `Urban` and `Rural`, each with `images_png` and `masks_png`; or a folder with those two."""
+    options.setdefault("source", "LoveDA")
     folder = Path(folder)
     parts = [part for part in (folder / "Rural", folder / "Urban") if part.is_dir()] or [folder]
     for part in parts:
         yield from read_class_maps(
             part / "images_png", part / "masks_png", LOVEDA, first=1, unknown=(0,), split=split,
-            source=source, on_error=on_error, faults=faults, limits=limits,
+            **options,
         )  # fmt: skip
 
 
@@ -146,16 +138,14 @@ def read_potsdam(
     numbers: bool = False,
     suffix: str = "",
     split: str = "",
-    source: str = "Potsdam",
-    on_error: OnError = "raise",
-    faults: Faults | None = None,
-    limits: SizeLimits = LIMITS,
+    **options: Unpack[ReadOptions],
 ) -> Iterator[Example]:
     """Potsdam or Vaihingen: labels in colours as published, or as numbers 1 to 6, 0 for none (`numbers`)."""
+    options.setdefault("source", "Potsdam")
     yield from read_class_maps(
         images, maps, tuple(POTSDAM), colors=None if numbers else tuple(POTSDAM.values()),
         first=1, unknown=(0,) if numbers else ((0, 0, 0),), suffix=suffix, split=split,
-        source=source, on_error=on_error, faults=faults, limits=limits,
+        **options,
     )  # fmt: skip
 
 
@@ -165,32 +155,29 @@ def read_isaid(
     maps: Path | str,
     *,
     split: str = "",
-    source: str = "iSAID",
-    on_error: OnError = "raise",
-    faults: Faults | None = None,
-    limits: SizeLimits = LIMITS,
+    **options: Unpack[ReadOptions],
 ) -> Iterator[Example]:
     """iSAID: classes from `*_instance_color_RGB`, and where `*_instance_id_RGB` lies beside, things with masks."""
-    log = Faults() if faults is None else faults
+    options.setdefault("source", "iSAID")
+    log = Reading(**options)
     for example in read_class_maps(
         images, maps, tuple(ISAID), colors=tuple(ISAID.values()), suffix=COLOURS, split=split,
-        source=source, on_error=on_error, faults=log, limits=limits,
+        source=log.source, on_error=log.on_error, faults=log.faults, limits=log.limits,
     ):  # fmt: skip
         classes = example.classes
         if classes is None:
             continue
         path = classes.path.with_name(f"{classes.path.stem.removesuffix(COLOURS)}{IDS}.png")
-        with log.passing(on_error, path.name):
-            things = _isaid_instances(path, classes, example.picture, limits) if path.is_file() else ()
+        with log.passing(path.name):
+            things = _isaid_instances(path, classes, example.picture, log.limits) if path.is_file() else ()
             yield Example(
                 picture=example.picture,
                 classes=classes,
                 things=things,
                 split=split,
-                source=source,
+                source=log.source,
             )
-    if faults is None:
-        log.warn(f"reading {Path(maps).name}")
+    log.warn(f"reading {Path(maps).name}")
 
 
 def _isaid_instances(path: Path, classes: ClassMap, picture: Picture, limits: SizeLimits) -> tuple[Thing, ...]:

@@ -3,13 +3,12 @@
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from .faults import (
-    LIMITS,
     DamageError,
-    Faults,
-    OnError,
+    Reading,
+    ReadOptions,
     SizeLimits,
     entry,
     label_json,
@@ -31,10 +30,7 @@ def read_coco(
     images: Path | str,
     *,
     split: str = "",
-    source: str = "",
-    on_error: OnError = "raise",
-    faults: Faults | None = None,
-    limits: SizeLimits = LIMITS,
+    **options: Unpack[ReadOptions],
 ) -> Iterator[Example]:
     """Pictures of a COCO file, in the order of their ids; those without things too.
 
@@ -42,48 +38,44 @@ def read_coco(
         labels: The JSON file.
         images: Where the pictures lie.
         split: What the file is.
-        source: Name of the data set.
-        on_error: Whether damage raises or is passed over: a thing, or a whole picture.
-        faults: Counts what was passed over; without it a warning does at the end.
-        limits: What is accepted.
+        **options: See `ReadOptions`.
 
     Raises:
         DamageError: Something is missing or damaged.
     """
     labels, folder = Path(labels), Path(images)
-    log = Faults() if faults is None else faults
-    whole = label_json(labels, limits)
+    log = Reading(**options)
+    whole = label_json(labels, log.limits)
     names = {
         entry(row, "id", (int, str), "a category"): entry(row, "name", str, "a category")
         for row in entry(whole, "categories", list, labels.name)
     }
     rows: dict[Any, dict[str, Any]] = {}
     for row in entry(whole, "images", list, labels.name):
-        with log.passing(on_error, labels.name):
+        with log.passing(labels.name):
             key = entry(row, "id", (int, str), "an image")
             if key in rows:
                 raise DamageError("label file", f"the image {key!r} is there twice")
             rows[key] = row
     of: dict[Any, list[Any]] = {key: [] for key in rows}
     for row in entry(whole, "annotations", list, labels.name):
-        with log.passing(on_error, labels.name):
+        with log.passing(labels.name):
             key = entry(row, "image_id", (int, str), "an annotation")
             if key not in of:
                 raise DamageError("label file", f"an annotation is of the image {key!r}, which is not listed")
             of[key].append(row)
     for key in sorted(rows, key=lambda key: (isinstance(key, str), key)):
         row = rows[key]
-        with log.passing(on_error, str(row.get("file_name", key))):
+        with log.passing(str(row.get("file_name", key))):
             shape = (entry(row, "height", int, "an image"), entry(row, "width", int, "an image"))
             name = entry(row, "file_name", str, "an image")
-            picture = known_picture(folder, name, shape, limits)
+            picture = known_picture(folder, name, shape, log.limits)
             things = []
             for annotation in of[key]:
-                with log.passing(on_error, name):
-                    things.append(_thing_of_annotation(annotation, picture, names, limits))
-            yield Example(picture=picture, things=tuple(things), split=split, source=source)
-    if faults is None:
-        log.warn(f"reading {labels.name}")
+                with log.passing(name):
+                    things.append(_thing_of_annotation(annotation, picture, names, log.limits))
+            yield Example(picture=picture, things=tuple(things), split=split, source=log.source)
+    log.warn(f"reading {labels.name}")
 
 
 def _thing_of_annotation(row: dict[str, Any], picture: Picture, names: dict[Any, str], limits: SizeLimits) -> Thing:

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Unpack
 
-from .faults import LIMITS, DamageError, Faults, OnError, SizeLimits, label_text, number, reader
+from .faults import DamageError, Reading, ReadOptions, label_text, number, reader
 from .picture_files import box_round, checked_box, opened_picture, write_picture, write_whole
 from .records import Example, Picture, Thing
 
@@ -18,10 +19,7 @@ def read_dota(
     images: Path | str,
     *,
     split: str = "",
-    source: str = "",
-    on_error: OnError = "raise",
-    faults: Faults | None = None,
-    limits: SizeLimits = LIMITS,
+    **options: Unpack[ReadOptions],
 ) -> Iterator[Example]:
     """Pictures of a folder of DOTA text files, by name; an empty file is a picture without things.
 
@@ -31,32 +29,28 @@ def read_dota(
         labels: The folder of text files.
         images: Where the pictures lie.
         split: What the folder is.
-        source: Name of the data set.
-        on_error: Whether damage raises or is passed over: a line, or a whole picture.
-        faults: Counts what was passed over; without it a warning does at the end.
-        limits: What is accepted.
+        **options: See `ReadOptions`.
 
     Raises:
         DamageError: Something is missing or damaged.
     """
     folder, pictures = Path(labels), Path(images)
-    log = Faults() if faults is None else faults
+    log = Reading(**options)
     files = sorted(folder.glob("*.txt"))
     if not files:
         raise DamageError("missing labels", f"there is no .txt file in {folder}")
     for path in files:
-        with log.passing(on_error, path.name):
-            text = label_text(path, limits)
-            picture = opened_picture(pictures, f"{path.stem}.png", limits)
+        with log.passing(path.name):
+            text = label_text(path, log.limits)
+            picture = opened_picture(pictures, f"{path.stem}.png", log.limits)
             things = []
             for position, line in enumerate(text.splitlines(), start=1):
                 if not line.strip() or line.split(":", 1)[0].strip().lower() in HEADERS:
                     continue
-                with log.passing(on_error, f"{path.name}, line {position}"):
+                with log.passing(f"{path.name}, line {position}"):
                     things.append(_thing_of_line(line, picture))
-            yield Example(picture=picture, things=tuple(things), split=split, source=source)
-    if faults is None:
-        log.warn(f"reading {folder.name}")
+            yield Example(picture=picture, things=tuple(things), split=split, source=log.source)
+    log.warn(f"reading {folder.name}")
 
 
 def _thing_of_line(line: str, picture: Picture) -> Thing:

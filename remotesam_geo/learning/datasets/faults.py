@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from functools import wraps
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, TypeVar, get_args, get_origin
+from typing import Any, Literal, ParamSpec, TypedDict, TypeVar, get_args, get_origin
 
 from remotesam_geo.errors import InputError, RemoteSAMWarning, number_in, one_of
 
-__all__ = ["LIMITS", "DamageError", "Faults", "OnError", "SizeLimits", "reader"]
+__all__ = ["LIMITS", "DamageError", "Faults", "OnError", "ReadOptions", "Reading", "SizeLimits", "reader"]
 
 Arguments = ParamSpec("Arguments")
 Row = TypeVar("Row")
@@ -118,6 +118,46 @@ class Faults:
             )
 
 
+class ReadOptions(TypedDict, total=False):
+    """Options of every reader.
+
+    Attributes:
+        source: Name of the data set, which its pictures carry.
+        on_error: "raise" ends at the first damage; "skip" counts and passes over what is damaged: an object, a line, or
+            a whole picture.
+        faults: Counts what is passed over. Without it a warning says so at the end.
+        limits: The largest pictures and files that are accepted.
+    """
+
+    source: str
+    on_error: OnError
+    faults: Faults | None
+    limits: SizeLimits
+
+
+@dataclass(kw_only=True)
+class Reading:
+    """The options of a reader, as it uses them; see `ReadOptions`."""
+
+    source: str = ""
+    on_error: OnError = "raise"
+    faults: Faults | None = None
+    limits: SizeLimits = LIMITS
+
+    def __post_init__(self) -> None:
+        self._warns = self.faults is None
+        self._faults = self.faults = Faults() if self.faults is None else self.faults
+
+    def passing(self, name: str) -> contextlib.AbstractContextManager[None]:
+        """See `Faults.passing`."""
+        return self._faults.passing(self.on_error, name)
+
+    def warn(self, what: str) -> None:
+        """Say what was passed over, unless the caller counts it."""
+        if self._warns:
+            self._faults.warn(what)
+
+
 def reader(
     read: Callable[Arguments, Iterator[Row]],
 ) -> Callable[Arguments, Iterator[Row]]:
@@ -126,14 +166,19 @@ def reader(
     kinds: dict[str, Any] = read.__annotations__
     literal: Any = Literal
     choices = {name: get_args(kind) for name, kind in kinds.items() if get_origin(kind) is literal}
+    choices["on_error"] = get_args(OnError)
 
     @wraps(read)
     def checked(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Iterator[Row]:
         given = form.bind(*args, **kwargs).arguments
+        options = given.pop("options", {})
+        for name in options:
+            one_of("option", name, tuple(ReadOptions.__annotations__))
+        given |= options
         for name in choices.keys() & given.keys():
             one_of(name, given[name], choices[name])
         for name, value in given.items():
-            if value is None and form.parameters[name].default is None:
+            if value is None and name in form.parameters and form.parameters[name].default is None:
                 continue
             if name in PATHS and not isinstance(value, str | PathLike):
                 raise InputError(f"{name} is {value!r}: give a path")

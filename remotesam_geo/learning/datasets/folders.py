@@ -4,17 +4,15 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from PIL import Image
 
 from .faults import (
-    LIMITS,
     DamageError,
-    Faults,
-    OnError,
-    SizeLimits,
+    Reading,
+    ReadOptions,
     entry,
     label_json,
     label_text,
@@ -42,37 +40,30 @@ _ASKED = re.compile(r"the number of (.+?)\s*(?:[.?]|$)", re.IGNORECASE)
 def read_refsegrs(
     folder: Path | str,
     split: str,
-    *,
-    source: str = "",
-    on_error: OnError = "raise",
-    faults: Faults | None = None,
-    limits: SizeLimits = LIMITS,
+    **options: Unpack[ReadOptions],
 ) -> Iterator[Triplet]:
     """Triplets of RefSegRS: `output_phrase_<split>.txt` beside `images/*.tif` and `masks/*.tif`.
 
     Args:
         folder: Of the data set.
         split: "train", "val" or "test".
-        source: Name of the data set.
-        on_error: Whether damage raises or is passed over.
-        faults: Counts what was passed over; without it a warning does at the end.
-        limits: What is accepted.
+        **options: See `ReadOptions`.
 
     Raises:
         DamageError: Something is missing or damaged.
     """
     folder = Path(folder)
-    log = Faults() if faults is None else faults
-    lines = label_text(folder / f"output_phrase_{split}.txt", limits).splitlines()
+    log = Reading(**options)
+    lines = label_text(folder / f"output_phrase_{split}.txt", log.limits).splitlines()
     for position, line in enumerate(lines):
         if not line.strip():
             continue
-        with log.passing(on_error, f"line {position + 1} of output_phrase_{split}.txt"):
+        with log.passing(f"line {position + 1} of output_phrase_{split}.txt"):
             name, _, expression = line.strip().partition(" ")
             if not expression.strip():
                 raise DamageError("label file", f"{line[:60]!r}: an id, a blank, an expression")
-            picture = opened_picture(folder / "images", f"{name}.tif", limits)
-            drawn = opened_picture(folder / "masks", f"{name}.tif", limits)
+            picture = opened_picture(folder / "images", f"{name}.tif", log.limits)
+            drawn = opened_picture(folder / "masks", f"{name}.tif", log.limits)
             if drawn.shape != picture.shape:
                 raise DamageError("mask", f"mask {drawn.shape}, picture {picture.shape}")
             mask = Mask.of(drawn.read().max(axis=2) > 0)
@@ -81,12 +72,11 @@ def read_refsegrs(
                 expression=expression.strip(),
                 mask=mask,
                 kind="one-to-one" if mask.area else "one-to-zero",
-                source=source,
+                source=log.source,
                 split=split,
                 id=f"{name}.{position}",
             )
-    if faults is None:
-        log.warn(f"reading {folder.name}")
+    log.warn(f"reading {folder.name}")
 
 
 def write_refsegrs(triplets: Iterable[Triplet], folder: Path | str) -> int:
@@ -124,10 +114,7 @@ def read_captions(
     images: Path | str,
     *,
     split: str | None = None,
-    source: str = "",
-    on_error: OnError = "raise",
-    faults: Faults | None = None,
-    limits: SizeLimits = LIMITS,
+    **options: Unpack[ReadOptions],
 ) -> Iterator[Example]:
     """Pictures with sentences, as UCM-Captions and RSICD have them (`dataset.json`).
 
@@ -135,18 +122,15 @@ def read_captions(
         labels: The JSON file.
         images: Where the pictures lie.
         split: Which one; None for all.
-        source: Name of the data set.
-        on_error: Whether damage raises or is passed over.
-        faults: Counts what was passed over; without it a warning does at the end.
-        limits: What is accepted.
+        **options: See `ReadOptions`.
 
     Raises:
         DamageError: Something is missing or damaged.
     """
     labels = Path(labels)
-    log = Faults() if faults is None else faults
-    for row in entry(label_json(labels, limits), "images", list, labels.name):
-        with log.passing(on_error, labels.name):
+    log = Reading(**options)
+    for row in entry(label_json(labels, log.limits), "images", list, labels.name):
+        with log.passing(labels.name):
             name, own = (entry(row, key, str, "an image") for key in ("filename", "split"))
             if split is not None and own != split:
                 continue
@@ -155,10 +139,9 @@ def read_captions(
             )
             if not said:
                 raise DamageError("label file", f"{name} has no sentence")
-            picture = opened_picture(Path(images), name, limits)
-            yield Example(picture=picture, captions=said, split=own, source=source)
-    if faults is None:
-        log.warn(f"reading {labels.name}")
+            picture = opened_picture(Path(images), name, log.limits)
+            yield Example(picture=picture, captions=said, split=own, source=log.source)
+    log.warn(f"reading {labels.name}")
 
 
 def write_captions(examples: Iterable[Example], folder: Path | str) -> int:
@@ -192,26 +175,20 @@ def read_scenes(
     folder: Path | str,
     *,
     split: str = "",
-    source: str = "",
-    on_error: OnError = "raise",
-    faults: Faults | None = None,
-    limits: SizeLimits = LIMITS,
+    **options: Unpack[ReadOptions],
 ) -> Iterator[Example]:
     """Pictures with one label: a folder for each class (UC Merced, AID, RESISC45).
 
     Args:
         folder: The folder of folders.
         split: What the folder is.
-        source: Name of the data set.
-        on_error: Whether damage raises or is passed over.
-        faults: Counts what was passed over; without it a warning does at the end.
-        limits: What is accepted.
+        **options: See `ReadOptions`.
 
     Raises:
         DamageError: A picture cannot be read, or there is no folder with pictures.
     """
     folder = Path(folder)
-    log = Faults() if faults is None else faults
+    log = Reading(**options)
     suffixes = {extension.lower() for extension in EXTENSIONS}
     found = [
         path
@@ -222,16 +199,15 @@ def read_scenes(
     if not found:
         raise DamageError("missing labels", f"there is no folder with pictures in {folder}")
     for path in found:
-        with log.passing(on_error, path.name):
+        with log.passing(path.name):
             name = f"{path.parent.name}/{path.name}"
             yield Example(
-                picture=Picture.of(name, path, limits=limits),
+                picture=Picture.of(name, path, limits=log.limits),
                 labels=(path.parent.name,),
                 split=split,
-                source=source,
+                source=log.source,
             )
-    if faults is None:
-        log.warn(f"reading {folder.name}")
+    log.warn(f"reading {folder.name}")
 
 
 def write_scenes(examples: Iterable[Example], folder: Path | str) -> int:
@@ -251,10 +227,7 @@ def read_counts(
     images: Path | str,
     *,
     split: str = "",
-    source: str = "",
-    on_error: OnError = "raise",
-    faults: Faults | None = None,
-    limits: SizeLimits = LIMITS,
+    **options: Unpack[ReadOptions],
 ) -> Iterator[Example]:
     """Pictures with questions "... the number of <class>." and their answers.
 
@@ -262,21 +235,18 @@ def read_counts(
         labels: A JSON list of `{"images": [path], "conversations": [question, answer]}`.
         images: Where the pictures lie; only the last part of a path is used.
         split: What the file is.
-        source: Name of the data set.
-        on_error: Whether damage raises or is passed over.
-        faults: Counts what was passed over; without it a warning does at the end.
-        limits: What is accepted.
+        **options: See `ReadOptions`.
 
     Raises:
         DamageError: Something is missing or damaged.
     """
     labels = Path(labels)
-    log = Faults() if faults is None else faults
-    rows = label_json(labels, limits)
+    log = Reading(**options)
+    rows = label_json(labels, log.limits)
     if not isinstance(rows, list):
         raise DamageError("label file", f"{labels.name} holds a {type(rows).__name__}, not a list")
     for position, row in enumerate(rows):
-        with log.passing(on_error, f"row {position} of {labels.name}"):
+        with log.passing(f"row {position} of {labels.name}"):
             paths = entry(row, "images", list, "a row")
             said = entry(row, "conversations", list, "a row")
             if len(paths) != 1 or len(said) != 2:
@@ -286,11 +256,10 @@ def read_counts(
             if asked is None or not answer.isdecimal():
                 raise DamageError("label file", f"{question[-60:]!r} is answered by {answer[:20]!r}")
             name = str(paths[0]).rsplit("/", 1)[-1]
-            picture = opened_picture(Path(images), name, limits)
+            picture = opened_picture(Path(images), name, log.limits)
             counts = {asked[1]: int(answer)}
-            yield Example(picture=picture, counts=counts, split=split, source=source)
-    if faults is None:
-        log.warn(f"reading {labels.name}")
+            yield Example(picture=picture, counts=counts, split=split, source=log.source)
+    log.warn(f"reading {labels.name}")
 
 
 def write_counts(examples: Iterable[Example], folder: Path | str) -> int:

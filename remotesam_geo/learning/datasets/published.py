@@ -5,17 +5,16 @@ import json
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NoReturn
+from typing import Any, ClassVar, Literal, NoReturn, Unpack
 
 import numpy as np
 
 from remotesam_geo.words import CLASS_TEMPLATE
 
 from .faults import (
-    LIMITS,
     DamageError,
-    Faults,
-    OnError,
+    Reading,
+    ReadOptions,
     SizeLimits,
     entry,
     label_bytes,
@@ -48,10 +47,7 @@ def read_published(
     text: Literal["raw", "sent"] = "raw",
     sentences: Literal["all", "first"] = "all",
     overlaps: Literal["keep", "drop"] = "keep",
-    source: str = "",
-    on_error: OnError = "raise",
-    faults: Faults | None = None,
-    limits: SizeLimits = LIMITS,
+    **options: Unpack[ReadOptions],
 ) -> Iterator[Triplet]:
     """Triplets of the published layout, one for each sentence.
 
@@ -62,19 +58,16 @@ def read_published(
         text: Which spelling of a sentence is asked: RRSIS-D is evaluated on "raw", RemoteSAM-270K trained on "sent".
         sentences: All of a reference, or the first.
         overlaps: Where parts of one mask overlap, "drop" leaves the overlap out, as the published loader does.
-        source: Name of the data set.
-        on_error: Whether damage raises or is passed over.
-        faults: Counts what was passed over; without it a warning does at the end.
-        limits: What is accepted.
+        **options: See `ReadOptions`.
 
     Raises:
         DamageError: Something is missing, damaged or hostile.
     """
     folder = Path(folder)
     pictures = _picture_folder(folder) if images is None else Path(images)
-    log = Faults() if faults is None else faults
-    refs = load_plain_pickle(label_bytes(folder / REFS, limits))
-    instances = label_json(folder / INSTANCES, limits)
+    log = Reading(**options)
+    refs = load_plain_pickle(label_bytes(folder / REFS, log.limits))
+    instances = label_json(folder / INSTANCES, log.limits)
     if not isinstance(refs, list):
         raise DamageError("label file", f"{REFS} holds a {type(refs).__name__}, not a list")
     shapes, names = _name_tables(instances)
@@ -84,7 +77,7 @@ def read_published(
         if isinstance(row, dict) and isinstance(row.get("id"), str | int)
     }
     for number, ref in enumerate(refs):
-        with log.passing(on_error, f"reference {number} of {REFS}"):
+        with log.passing(f"reference {number} of {REFS}"):
             if not _split_is_wanted(entry(ref, "split", str, "a reference"), split):
                 continue
             name = entry(ref, "file_name", str, "a reference")
@@ -95,12 +88,12 @@ def read_published(
             annotation = listed(annotations, ref.get("ann_id"))
             if annotation is None:
                 raise DamageError("label file", f"the annotation {short(ref.get('ann_id'))} is not in {INSTANCES}")
-            picture = known_picture(pictures, name, shape, limits)
+            picture = known_picture(pictures, name, shape, log.limits)
             said = entry(ref, "sentences", list, "a reference")
             # An annotation of something absent has no part; nothing is drawn for it.
             some = bool(annotation.get("segmentation"))
             mask = (
-                _mask_of_segmentation(annotation["segmentation"], picture, overlaps, limits)
+                _mask_of_segmentation(annotation["segmentation"], picture, overlaps, log.limits)
                 if some
                 else Mask.empty(picture.shape)
             )
@@ -114,12 +107,11 @@ def read_published(
                     mask=mask if there else Mask.empty(picture.shape),
                     kind=_kind_of_expression(expression, label, there=there),
                     label=label,
-                    source=source,
+                    source=log.source,
                     split=ref["split"],
                     id=f"{ref.get('ref_id')}.{sentence.get('sent_id', turn)}",
                 )
-    if faults is None:
-        log.warn(f"reading {folder.name}")
+    log.warn(f"reading {folder.name}")
 
 
 def write_published(triplets: Iterable[Triplet], folder: Path | str) -> int:

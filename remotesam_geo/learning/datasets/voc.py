@@ -2,16 +2,15 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 from xml.sax.saxutils import escape
 
 from remotesam_geo.errors import MissingExtraError
 
 from .faults import (
-    LIMITS,
     DamageError,
-    Faults,
-    OnError,
+    Reading,
+    ReadOptions,
     SizeLimits,
     label_bytes,
     label_text,
@@ -30,10 +29,7 @@ def read_voc(
     images: Path | str,
     *,
     split: str = "",
-    source: str = "",
-    on_error: OnError = "raise",
-    faults: Faults | None = None,
-    limits: SizeLimits = LIMITS,
+    **options: Unpack[ReadOptions],
 ) -> Iterator[Example]:
     """Pictures of a folder of VOC files, by name.
 
@@ -43,38 +39,30 @@ def read_voc(
         labels: The folder of XML files; they are read without entities, so that no file can grow or reach out.
         images: Where the pictures lie.
         split: What the folder is.
-        source: Name of the data set.
-        on_error: Whether damage raises or is passed over: an object, or a whole picture.
-        faults: Counts what was passed over; without it a warning does at the end.
-        limits: What is accepted.
+        **options: See `ReadOptions`.
 
     Raises:
         DamageError: Something is missing, damaged or hostile.
         MissingExtraError: defusedxml is not installed.
     """
-    log = Faults() if faults is None else faults
+    log = Reading(**options)
     for path in _annotation_files(Path(labels)):
-        with log.passing(on_error, path.name):
-            root = _parse_xml(path, limits)
-            picture = _picture_of_annotation(root, path, Path(images), limits)
+        with log.passing(path.name):
+            root = _parse_xml(path, log.limits)
+            picture = _picture_of_annotation(root, path, Path(images), log.limits)
             things = []
             for position, element in enumerate(root.iter("object")):
-                with log.passing(on_error, f"{path.name}, object {position}"):
+                with log.passing(f"{path.name}, object {position}"):
                     things.append(_thing_of_element(element, picture, str(position)))
-            yield Example(picture=picture, things=tuple(things), split=split, source=source)
-    if faults is None:
-        log.warn(f"reading {Path(labels).name}")
+            yield Example(picture=picture, things=tuple(things), split=split, source=log.source)
+    log.warn(f"reading {Path(labels).name}")
 
 
 @reader
 def read_rsvg(
     folder: Path | str,
     split: str,
-    *,
-    source: str = "",
-    on_error: OnError = "raise",
-    faults: Faults | None = None,
-    limits: SizeLimits = LIMITS,
+    **options: Unpack[ReadOptions],
 ) -> Iterator[Example]:
     """Pictures of DIOR-RSVG with the objects of one split, each with its description.
 
@@ -85,44 +73,40 @@ def read_rsvg(
     Args:
         folder: With `Annotations`, `JPEGImages` and the split's file of numbers.
         split: "train", "val" or "test".
-        source: Name of the data set.
-        on_error: Whether damage raises or is passed over; a damaged file still counts its objects.
-        faults: Counts what was passed over; without it a warning does at the end.
-        limits: What is accepted.
+        **options: See `ReadOptions`.
 
     Raises:
         DamageError: Something is missing, damaged or hostile, or the numbers do not fit the files.
     """
     folder = Path(folder)
-    log = Faults() if faults is None else faults
+    log = Reading(**options)
     numbers = set()
-    for line in label_text(folder / f"{split}.txt", limits).split():
+    for line in label_text(folder / f"{split}.txt", log.limits).split():
         if not line.isdecimal():
             raise DamageError("label file", f"{split}.txt holds {line[:20]!r}, no number of an object")
         numbers.add(int(line))
     place = 0
     for path in _annotation_files(folder / "Annotations"):
-        root = _parse_xml(path, limits)  # unreadable, it would shift the numbers: never passed over
+        root = _parse_xml(path, log.limits)  # unreadable, it would shift the numbers: never passed over
         objects = list(root.iter("object"))
         chosen = {k: element for k, element in enumerate(objects, place) if k in numbers}
         place += len(objects)
         if not chosen:
             continue
-        with log.passing(on_error, path.name):
-            picture = _picture_of_annotation(root, path, folder / "JPEGImages", limits)
+        with log.passing(path.name):
+            picture = _picture_of_annotation(root, path, folder / "JPEGImages", log.limits)
             things = []
             for k, element in chosen.items():
-                with log.passing(on_error, f"{path.name}, object {k}"):
+                with log.passing(f"{path.name}, object {k}"):
                     things.append(_thing_of_element(element, picture, str(k), described=True))
-            yield Example(picture=picture, things=tuple(things), split=split, source=source)
+            yield Example(picture=picture, things=tuple(things), split=split, source=log.source)
     if numbers and max(numbers) >= place:
         raise DamageError(
             "label file",
             f"{split}.txt asks for object {max(numbers)}, but the files hold {place}: one is missing, so that all "
             "numbers behind it mean other objects",
         )
-    if faults is None:
-        log.warn(f"reading {folder.name}")
+    log.warn(f"reading {folder.name}")
 
 
 def write_voc(examples: Iterable[Example], folder: Path | str) -> int:
