@@ -7,7 +7,7 @@ from typing import Unpack
 import numpy as np
 from PIL import Image
 
-from .faults import DamageError, Reading, ReadOptions, SizeLimits, reader
+from .faults import DamageError, ReaderLog, ReadOptions, SizeLimits, reader
 from .picture_files import checked_box, opened_picture, write_picture
 from .records import BACKGROUND, UNKNOWN, ClassMap, Example, Picture, Thing
 from .run_length_mask import Mask
@@ -91,7 +91,7 @@ def read_class_maps(
         DamageError: Something is missing or damaged.
     """
     folder = Path(maps)
-    log = Reading(**options)
+    log = ReaderLog(**options)
     files = [path for path in sorted(folder.glob(f"*{suffix}.*")) if path.stem.endswith(suffix)]
     if not files:
         raise DamageError("missing labels", f"there is no class map *{suffix}.* in {folder}")
@@ -159,7 +159,7 @@ def read_isaid(
 ) -> Iterator[Example]:
     """iSAID: classes from `*_instance_color_RGB`, and where `*_instance_id_RGB` lies beside, things with masks."""
     options.setdefault("source", "iSAID")
-    log = Reading(**options)
+    log = ReaderLog(**options)
     for example in read_class_maps(
         images, maps, tuple(ISAID), colors=tuple(ISAID.values()), suffix=COLOURS, split=split,
         source=log.source, on_error=log.on_error, faults=log.faults, limits=log.limits,

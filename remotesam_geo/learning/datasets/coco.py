@@ -7,7 +7,7 @@ from typing import Any, Unpack
 
 from .faults import (
     DamageError,
-    Reading,
+    ReaderLog,
     ReadOptions,
     SizeLimits,
     entry,
@@ -44,7 +44,7 @@ def read_coco(
         DamageError: Something is missing or damaged.
     """
     labels, folder = Path(labels), Path(images)
-    log = Reading(**options)
+    log = ReaderLog(**options)
     whole = label_json(labels, log.limits)
     names = {
         entry(row, "id", (int, str), "a category"): entry(row, "name", str, "a category")

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Unpack
 
-from .faults import DamageError, Reading, ReadOptions, label_text, number, reader
+from .faults import DamageError, ReaderLog, ReadOptions, label_text, number, reader
 from .picture_files import box_round, checked_box, opened_picture, write_picture, write_whole
 from .records import Example, Picture, Thing
 
@@ -35,7 +35,7 @@ def read_dota(
         DamageError: Something is missing or damaged.
     """
     folder, pictures = Path(labels), Path(images)
-    log = Reading(**options)
+    log = ReaderLog(**options)
     files = sorted(folder.glob("*.txt"))
     if not files:
         raise DamageError("missing labels", f"there is no .txt file in {folder}")

@@ -15,7 +15,7 @@ from typing import Any, Literal, ParamSpec, TypedDict, TypeVar, get_args, get_or
 
 from remotesam_geo.errors import InputError, RemoteSAMWarning, number_in, one_of
 
-__all__ = ["LIMITS", "DamageError", "Faults", "OnError", "ReadOptions", "Reading", "SizeLimits", "reader"]
+__all__ = ["LIMITS", "DamageError", "Faults", "OnError", "ReadOptions", "ReaderLog", "SizeLimits", "reader"]
 
 Arguments = ParamSpec("Arguments")
 Row = TypeVar("Row")
@@ -136,7 +136,7 @@ class ReadOptions(TypedDict, total=False):
 
 
 @dataclass(kw_only=True)
-class Reading:
+class ReaderLog:
     """The options of a reader, as it uses them; see `ReadOptions`."""
 
     source: str = ""

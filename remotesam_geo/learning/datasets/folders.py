@@ -11,7 +11,7 @@ from PIL import Image
 
 from .faults import (
     DamageError,
-    Reading,
+    ReaderLog,
     ReadOptions,
     entry,
     label_json,
@@ -53,7 +53,7 @@ def read_refsegrs(
         DamageError: Something is missing or damaged.
     """
     folder = Path(folder)
-    log = Reading(**options)
+    log = ReaderLog(**options)
     lines = label_text(folder / f"output_phrase_{split}.txt", log.limits).splitlines()
     for position, line in enumerate(lines):
         if not line.strip():
@@ -128,7 +128,7 @@ def read_captions(
         DamageError: Something is missing or damaged.
     """
     labels = Path(labels)
-    log = Reading(**options)
+    log = ReaderLog(**options)
     for row in entry(label_json(labels, log.limits), "images", list, labels.name):
         with log.passing(labels.name):
             name, own = (entry(row, key, str, "an image") for key in ("filename", "split"))
@@ -188,7 +188,7 @@ def read_scenes(
         DamageError: A picture cannot be read, or there is no folder with pictures.
     """
     folder = Path(folder)
-    log = Reading(**options)
+    log = ReaderLog(**options)
     suffixes = {extension.lower() for extension in EXTENSIONS}
     found = [
         path
@@ -241,7 +241,7 @@ def read_counts(
         DamageError: Something is missing or damaged.
     """
     labels = Path(labels)
-    log = Reading(**options)
+    log = ReaderLog(**options)
     rows = label_json(labels, log.limits)
     if not isinstance(rows, list):
         raise DamageError("label file", f"{labels.name} holds a {type(rows).__name__}, not a list")

@@ -13,7 +13,7 @@ from remotesam_geo.words import CLASS_TEMPLATE
 
 from .faults import (
     DamageError,
-    Reading,
+    ReaderLog,
     ReadOptions,
     SizeLimits,
     entry,
@@ -65,7 +65,7 @@ def read_published(
     """
     folder = Path(folder)
     pictures = _picture_folder(folder) if images is None else Path(images)
-    log = Reading(**options)
+    log = ReaderLog(**options)
     refs = load_plain_pickle(label_bytes(folder / REFS, log.limits))
     instances = label_json(folder / INSTANCES, log.limits)
     if not isinstance(refs, list):

@@ -9,7 +9,7 @@ from remotesam_geo.errors import MissingExtraError
 
 from .faults import (
     DamageError,
-    Reading,
+    ReaderLog,
     ReadOptions,
     SizeLimits,
     label_bytes,
@@ -45,7 +45,7 @@ def read_voc(
         DamageError: Something is missing, damaged or hostile.
         MissingExtraError: defusedxml is not installed.
     """
-    log = Reading(**options)
+    log = ReaderLog(**options)
     for path in _annotation_files(Path(labels)):
         with log.passing(path.name):
             root = _parse_xml(path, log.limits)
@@ -79,7 +79,7 @@ def read_rsvg(
         DamageError: Something is missing, damaged or hostile, or the numbers do not fit the files.
     """
     folder = Path(folder)
-    log = Reading(**options)
+    log = ReaderLog(**options)
     numbers = set()
     for line in label_text(folder / f"{split}.txt", log.limits).split():
         if not line.isdecimal():
