@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from odc.geo.geobox import GeoBox
@@ -62,6 +62,9 @@ __all__ = [
     "fuse_last",
     "inspect",
 ]
+
+ROI = tuple[slice, slice]
+Out = TypeVar("Out")
 
 FUSE_FIRST = f"{__name__}.fuse_first"
 FUSE_LAST = f"{__name__}.fuse_last"
@@ -237,7 +240,7 @@ class SceneReader:
         *,
         dst: Array | None = None,
         selection: Any = None,
-    ) -> tuple[tuple[slice, slice], Array]:
+    ) -> tuple[ROI, Array]:
         """Read the part of the target grid that the source covers.
 
         Args:
@@ -258,7 +261,8 @@ class SceneReader:
         try:
             with _reported_as_source_error(ref, self.source.uri, f"window {_window_words(dst_geobox)}"):
                 if isinstance(bands, AssetBands):
-                    roi, out = self._whole_pixels(cfg, dst_geobox, bands, ref)
+                    roi, planes, valid = self._whole_pixels(dst_geobox, bands, cfg.resampling, ref)
+                    out = _typed_pixels(planes, valid, cfg, append_valid=bands.valid)
                     out = out if selection is None else out[selection]
                 else:
                     roi, out = self._plain(cfg, dst_geobox, selection, ref)
@@ -277,10 +281,27 @@ class SceneReader:
             return roi, dst[place]
         return roi, out
 
-    def _plain(
-        self, cfg: RasterLoadParams, target: GeoBox, selection: Any, ref: AssetRef
-    ) -> tuple[tuple[slice, slice], Array]:
-        def once(raster: Raster, until: float) -> tuple[tuple[slice, slice], Array]:
+    def whole_pixels(self, target: GeoBox, bands: AssetBands, resampling: str) -> tuple[ROI, Array, Mask]:
+        """Read the part of the target grid that the source covers, in the file's own type.
+
+        Args:
+            target: The target grid.
+            bands: Which bands, and what is not valid in them.
+            resampling: By name.
+
+        Returns:
+            The rows and columns covered, their pixels (bands x h x w), and which of them are valid (h x w).
+
+        Raises:
+            SourceError: It could not be read.
+        """
+        ref = self.source.driver_data
+        ref = ref if isinstance(ref, AssetRef) else AssetRef()
+        with _reported_as_source_error(ref, self.source.uri, f"window {_window_words(target)}"):
+            return self._whole_pixels(target, bands, resampling, ref)
+
+    def _plain(self, cfg: RasterLoadParams, target: GeoBox, selection: Any, ref: AssetRef) -> tuple[ROI, Array]:
+        def once(raster: Raster, until: float) -> tuple[ROI, Array]:
             grid = grid_of(raster.info, self.source.geobox)
             query = resolve_band_query(self.source, len(raster.info.dtypes), selection)
             indexes = (query,) if isinstance(query, int) else tuple(query)
@@ -290,23 +311,19 @@ class SceneReader:
         return self._repeated(once, ref)
 
     def _whole_pixels(
-        self, cfg: RasterLoadParams, target: GeoBox, bands: AssetBands, ref: AssetRef
-    ) -> tuple[tuple[slice, slice], Array]:
-        def once(raster: Raster, until: float) -> tuple[tuple[slice, slice], Array]:
+        self, target: GeoBox, bands: AssetBands, resampling: str, ref: AssetRef
+    ) -> tuple[ROI, Array, Mask]:
+        def once(raster: Raster, until: float) -> tuple[ROI, Array, Mask]:
             grid = grid_of(raster.info, self.source.geobox)
-            reading = Reading(raster, grid, bands, self.load.geobox, until)
-            roi, planes, valid = reading.onto(target, cfg.resampling)
-            return roi, _typed_pixels(planes, valid, cfg, append_valid=bands.valid)
+            return Reading(raster, grid, bands, self.load.geobox, until).onto(target, resampling)
 
         return self._repeated(once, ref)
 
-    def _repeated(
-        self, read: Callable[[Raster, float], tuple[tuple[slice, slice], Array]], ref: AssetRef
-    ) -> tuple[tuple[slice, slice], Array]:
+    def _repeated(self, read: Callable[[Raster, float], Out], ref: AssetRef) -> Out:
         """Read once, and once more where the file changed, or where bytes that came from afar are damaged."""
         until, shared = deadline(self.policy), session(self.policy)
 
-        def once() -> tuple[tuple[slice, slice], Array]:
+        def once() -> Out:
             raster, done = shared.raster(self.source.uri, ref.origin, until), False
             try:
                 found = read(raster, until)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from affine import Affine
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
-from odc.loader.types import RasterBandMetadata, RasterLoadParams, RasterSource
+from odc.loader.types import RasterSource
 
 from remotesam_geo.errors import ReadError
 from remotesam_geo.geo.grids import Bounds, anchored, crs_of
@@ -37,7 +37,6 @@ PIXELS = CRS(
 )
 SOURCE = "source"  # variables that every scene has besides its bands
 VALID = "valid"
-_DIMS = ("band", "y", "x")
 NOTHING = -1  # in the source band: no item has a valid pixel here
 
 
@@ -187,22 +186,18 @@ class _Reader:
             geobox=source.grid,
             driver_data=AssetRef(item=layer.item, asset=source.asset, origin=layer.origin),
         )
-        wanted = AssetBands(indexes=source.indexes, valid=True, nodata=source.nodata, palette=source.palette)
-        parameters = RasterLoadParams(
-            dtype=None,
-            resampling=source.resampling,
-            dims=_DIMS,
-            meta=RasterBandMetadata(dims=_DIMS, driver_data=wanted),
-        )
+        wanted = AssetBands(indexes=source.indexes, nodata=source.nodata, palette=source.palette)
         # The whole grid is told, so that it may read ahead.
         reader = self.driver.open(raster, self.driver.new_load(self.recipe.geobox))
-        roi, found = reader.read(parameters, geobox)
+        roi, found, valid = reader.whole_pixels(geobox, wanted, source.resampling)
+        if not valid.all():
+            found = np.where(valid, found, found.dtype.type(fill_value(found.dtype.str, None)))
         shape = geobox.shape.yx
-        if found.shape[1:] == shape:
-            return found[:-1], found[-1] != 0
-        values = np.zeros((len(found) - 1, *shape), found.dtype)
+        if valid.shape == shape:
+            return found, valid
+        values = np.zeros((len(found), *shape), found.dtype)
         known = np.zeros(shape, bool)
-        values[(..., *roi)], known[roi] = found[:-1], found[-1] != 0
+        values[(..., *roi)], known[roi] = found, valid
         return values, known
 
     def _typed(self, layer: "Layer", source: "FileBands", position: int, plane: Array) -> Array:
