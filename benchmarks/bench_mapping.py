@@ -33,7 +33,7 @@ from remotesam_geo.mapping.feature_options import FeatureOptions
 from remotesam_geo.mapping.feature_table import to_frame
 from remotesam_geo.mapping.grid import Grid
 from remotesam_geo.mapping.maps import StoredMaps
-from remotesam_geo.mapping.source import Moment
+from remotesam_geo.mapping.source import SceneDate
 from remotesam_geo.words import parse_prompts
 
 WINDOW, CORE, BLOCK = 896, 672, 2048
@@ -129,7 +129,7 @@ def vectors(windows: int = 8) -> None:
         read=lambda _, place: codes[:, *place],
         grid=Grid(shape=(side, side), window=4 * CORE, overlap=0, block=1),
         geobox=geobox,
-        moments=(Moment(time=None, items=""),),
+        dates=(SceneDate(time=None, items=""),),
     )
     print("| outline | objects | ms a window-prompt | window-prompts a second |")
     print("| --- | --- | --- | --- |")

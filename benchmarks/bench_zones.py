@@ -20,7 +20,7 @@ from rasterio.features import geometry_mask, rasterize
 from remotesam_geo.geo.box import Box
 from remotesam_geo.mapping.executor import BlockMap
 from remotesam_geo.mapping.grid import Grid
-from remotesam_geo.mapping.source import Moment
+from remotesam_geo.mapping.source import SceneDate
 from remotesam_geo.mapping.zonal.zone_sums import ZoneSums, tally_zones
 from remotesam_geo.mapping.zonal.zone_tables import label_frame
 from remotesam_geo.mapping.zonal.zones import Zones, place_zones
@@ -63,11 +63,11 @@ def peak() -> float:
 
 
 def ours(made: Made, zones: Zones) -> tuple[object, float]:
-    sums = ZoneSums(zones=zones, grid=made.grid, prompts=PROMPTS, moments=(Moment(time=None, items=""),))
+    sums = ZoneSums(zones=zones, grid=made.grid, prompts=PROMPTS, dates=(SceneDate(time=None, items=""),))
     took = 0.0
     for index in range(made.grid.blocks[0] * made.grid.blocks[1]):
         block = made.grid.block_at(index)
-        answer = BlockMap(moment=0, block=block, codes=made.read(block.core), failures=())
+        answer = BlockMap(date=0, block=block, codes=made.read(block.core), failures=())
         begin = time.process_time()
         sums.add(tally_zones(answer, zones, PROMPTS, MEMBERS))
         took += time.process_time() - begin

@@ -2,7 +2,7 @@
 
     python benchmarks/chaos.py [--seconds 120] [--seed 0] [--only driver|workers|disk]
 
-driver: the process that runs the job gets SIGKILL at random moments. workers: `distributed.chaos.KillWorker` ends the
+driver: the process that runs the job gets SIGKILL at random dates. workers: `distributed.chaos.KillWorker` ends the
 workers of a cluster at random, by exit, gracefully, and by a segmentation fault. disk: the folder lies on a file
 system of a few megabytes, which is made larger each time it is full (Linux, as root; left out elsewhere).
 

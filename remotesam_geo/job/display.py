@@ -59,7 +59,7 @@ def _blocks_picture(records: Records, group: PlanGroup) -> str:
     kept = layers(records.plan, group)
     known = [block for layer in kept for _, block in records.ledger.known(layer.key)]
     bad = {block for layer in kept for _, block, _ in records.ledger.misses(layer.key)}
-    asked = len(kept) * len(group.source.moments)
+    asked = len(kept) * len(group.source.dates)
     blocks = np.array(group.blocks, np.int64)
     done = np.bincount(known, minlength=int(blocks.max(initial=0)) + 1)[blocks]
     kinds = np.where(done >= asked, 2, (done > 0).astype(int))

@@ -50,7 +50,7 @@ TRIES = 2
 """How often a block whose workers died is given out again; each time the scheduler itself tries several workers."""
 
 Place = tuple[int, int]
-"""Moment and number of a block."""
+"""SceneDate and number of a block."""
 
 
 class Opener(Protocol):
@@ -127,9 +127,9 @@ def _block_results(
     def send(place: Place) -> None:
         if client.status in CLOSED:
             raise _left_alone("the client of the cluster was closed")
-        errand = _task_for_block(work, wanted, place, opener)
+        task = _task_for_block(work, wanted, place, opener)
         key = f"remotesam-{uuid.uuid4().hex}"
-        future = client.submit(_run_block_task, errand, key=key, pure=False)
+        future = client.submit(_run_block_task, task, key=key, pure=False)
         flying[future] = place
         future.add_done_callback(finished.put)
 
@@ -227,12 +227,12 @@ def _task_for_block(work: Work, wanted: Sequence[StoredLayer], place: Place, ope
     )
 
 
-def _run_block_task(errand: _BlockTask) -> BlockResult | RemoteSAMError:
+def _run_block_task(task: _BlockTask) -> BlockResult | RemoteSAMError:
     """On a worker: read, predict, and give back bytes; or what went wrong, as the cluster itself would garble it."""
-    work, predict = errand.work, _open_model_once(errand.opener)
+    work, predict = task.work, _open_model_once(task.opener)
     try:
         # In the task's own thread: a worker's threads take a task each, so that one reads while another predicts.
-        (outcome,) = run(work, predict, lambda answer: made(answer, work, errand.wanted), readers=0)
+        (outcome,) = run(work, predict, lambda answer: made(answer, work, task.wanted), readers=0)
     except RemoteSAMError as error:
         return _travelling_error(error)
     squeezed = [
@@ -265,12 +265,12 @@ def _given_up(work: Work, wanted: Sequence[StoredLayer], place: Place) -> BlockR
     """A block of which every window has failed, as often as may be."""
     block = work.grid.block_at(place[1])
     answer = BlockMap(
-        moment=place[0],
+        date=place[0],
         block=block,
         codes=np.full((len(work.expressions), *block.core.shape), FAILED, np.uint8),
         failures=tuple(
             WindowFailure(
-                moment=place[0],
+                date=place[0],
                 window=window.index,
                 core=window.core,
                 cause="the workers that were given it died again and again",

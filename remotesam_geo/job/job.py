@@ -459,7 +459,7 @@ class Job:
                 "made with: leave threshold out"
             )
         target = wanted_crs(crs, str(self.frozen.origin.geobox.crs), self.frozen.origin.geobox)
-        with self._driving(look=True) as records:
+        with self._driving(read_only=True) as records:
             complete = self._to_answer(records, partial=partial)
             wanted = [
                 group for each in self._groups if (group := only(_with_thresholds(each, prompts), complete)).prompts
@@ -661,13 +661,13 @@ class Job:
                     "crs": str(geobox.crs),
                     "transform": list(geobox.affine[:6]),
                 }
-                moments = len(group.source.moments)
-                records.store.create(layer.key, group.grid, moments, about)
+                dates = len(group.source.dates)
+                records.store.create(layer.key, group.grid, dates, about)
 
     @contextmanager
-    def _driving(self, *, look: bool = False) -> Iterator[Records]:
-        """The records, for the one driver that may write; with `look` a folder that is read-only will do."""
-        with drive(self.folder, self.frozen, self._groups, look=look) as records:
+    def _driving(self, *, read_only: bool = False) -> Iterator[Records]:
+        """The records, for the one driver that may write; with `read_only` a folder that is read-only will do."""
+        with drive(self.folder, self.frozen, self._groups, read_only=read_only) as records:
             yield records
 
     @contextmanager

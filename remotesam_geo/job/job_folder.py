@@ -18,20 +18,20 @@ __all__ = ["drive", "look_into"]
 
 
 @contextmanager
-def drive(folder: Path, plan: Plan, groups: Sequence[PlanGroup], *, look: bool = False) -> Iterator[Records]:
+def drive(folder: Path, plan: Plan, groups: Sequence[PlanGroup], *, read_only: bool = False) -> Iterator[Records]:
     """The records of a job, for the one driver that may write.
 
     Args:
         folder: The job's folder.
         plan: Its plan.
         groups: Its groups of prompts.
-        look: Whether records that cannot be written to will do, where the folder is read-only.
+        read_only: Whether records that cannot be written to will do, where the folder is read-only.
     """
     with ExitStack() as held:
         try:
             taken_over = held.enter_context(lock(folder))
         except ReadOnlyError:
-            if not look:
+            if not read_only:
                 raise
             yield held.enter_context(look_into(folder, plan))
             return
@@ -87,7 +87,7 @@ def _own_ledger(folder: Path, plan: Plan, groups: Sequence[PlanGroup]) -> Iterat
 @contextmanager
 def look_into(folder: Path, plan: Plan) -> Iterator[Records]:
     """The records, for whoever only looks. Nothing is written."""
-    with Ledger(folder / LEDGER, plan.digest, look=True) as ledger:
+    with Ledger(folder / LEDGER, plan.digest, read_only=True) as ledger:
         yield _records_with(folder, plan, ledger, writable=False)
 
 

@@ -35,23 +35,22 @@ def kept_maps(records: Records, group: PlanGroup) -> "da.Array":
         members=group.members,
     )
     rows, cols = group.grid.blocks
-    moments = len(group.source.moments)
+    dates = len(group.source.dates)
     marks = {
-        (moment, index): tuple(records.ledger.known_as(key, (moment, index)) for key in keys)
-        for moment in range(moments)
+        (date, index): tuple(records.ledger.known_as(key, (date, index)) for key in keys)
+        for date in range(dates)
         for index in range(rows * cols)
     }
     name = f"remotesam-kept-{tokenize(str(records.store.folder), keys, group.members, repr(marks))}"
     graph: dict[Any, Any] = {
-        (name, moment, 0, *divmod(index, cols)): (kept.read, moment, index, own)
-        for (moment, index), own in marks.items()
+        (name, date, 0, *divmod(index, cols)): (kept.read, date, index, own) for (date, index), own in marks.items()
     }
     high = [group.grid.block_at(row * cols).core.shape[0] for row in range(rows)]
     wide = [group.grid.block_at(col).core.shape[1] for col in range(cols)]
     return da.Array(  # type: ignore[no-untyped-call]
         HighLevelGraph.from_collections(name, graph),
         name,
-        chunks=((1,) * moments, (len(group.members),), tuple(high), tuple(wide)),
+        chunks=((1,) * dates, (len(group.members),), tuple(high), tuple(wide)),
         dtype=np.uint8,
     )
 
@@ -59,14 +58,14 @@ def kept_maps(records: Records, group: PlanGroup) -> "da.Array":
 def kept_failures(records: Records, group: PlanGroup) -> list[WindowFailure]:
     """The windows of a group that failed, each once a time."""
     found = {
-        (moment, miss.window): WindowFailure(
-            moment=moment,
+        (date, miss.window): WindowFailure(
+            date=date,
             window=miss.window,
             core=group.grid.window_at(miss.window).core,
             cause=miss.cause,
         )
         for layer in layers(records.plan, group)
-        for moment, _, miss in records.ledger.misses(layer.key)
+        for date, _, miss in records.ledger.misses(layer.key)
     }
     return [found[place] for place in sorted(found)]
 
@@ -82,25 +81,25 @@ class _StoredMaps:
     keys: Sequence[str]
     members: Sequence[Sequence[int]]
 
-    def read(self, moment: int, index: int, marks: Sequence[str | None]) -> Codes:
+    def read(self, date: int, index: int, marks: Sequence[str | None]) -> Codes:
         """A block with the digests that its files had when the array was made; None where nothing is stored.
 
         Raises:
             JobError: A file is damaged.
         """
-        codes = np.stack([self._read(key, moment, index, mark) for key, mark in zip(self.keys, marks, strict=True)])
+        codes = np.stack([self._read(key, date, index, mark) for key, mark in zip(self.keys, marks, strict=True)])
         return np.stack([joined(codes, own) for own in self.members])[None]
 
-    def _read(self, key: str, moment: int, index: int, mark: str | None) -> Codes:
+    def _read(self, key: str, date: int, index: int, mark: str | None) -> Codes:
         store, block = Store(self.folder), self.grid.block_at(index)
         if mark is None:
             return np.full(block.core.shape, NO_DATA, np.uint8)
         try:
-            return store.read(key, moment, block, self.grid, mark)
+            return store.read(key, date, block, self.grid, mark)
         except DamagedBlockError:
             # Unless it was computed again since, after a failure for example.
-            with Ledger(self.ledger, self.plan, look=True) as ledger:
-                now = ledger.known_as(key, (moment, index))
+            with Ledger(self.ledger, self.plan, read_only=True) as ledger:
+                now = ledger.known_as(key, (date, index))
             if now is None or now == mark:
                 raise
-            return store.read(key, moment, block, self.grid, now)
+            return store.read(key, date, block, self.grid, now)

@@ -165,7 +165,7 @@ class _Sketch:
         told = note_of_part(self.prompt, place[0], self.group.grid.block_at(place[1]))
         data = pack(found, self.group.source.geobox, told, self.key, *place, mark)
         write_part(self.records, self.key, place, data)
-        return BlockRecord(layer=self.key, moment=place[0], block=place[1], windows=0, empty=0, digest=mark)
+        return BlockRecord(layer=self.key, date=place[0], block=place[1], windows=0, empty=0, digest=mark)
 
     def pieces(self, item: tuple[Place, str]) -> Pieces:
         """The components of a block: from its part, or without one from the stored probabilities.

@@ -18,7 +18,7 @@ from remotesam_geo.words import Prompt
 from .plan import Plan, PlanGroup
 from .storage.block_files import pack, seal_of
 from .storage.ledger import BlockRecord, FailedWindow
-from .storage.stored_layers import Records, StoredLayer, layers, moment_numbers, write_part
+from .storage.stored_layers import Records, StoredLayer, date_numbers, layers, write_part
 
 __all__ = [
     "BlockResult",
@@ -34,7 +34,7 @@ __all__ = [
 
 READERS = 2
 Todo = Mapping[tuple[StoredLayer, ...], frozenset[tuple[int, int]]]
-"""Blocks still to predict, as moment and number, by the layers they lack."""
+"""Blocks still to predict, as date and number, by the layers they lack."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,7 +42,7 @@ class BlockResult:
     """What a block gave, ready to be filed.
 
     Attributes:
-        moment: Which time.
+        date: Which time.
         block: Which block.
         windows: How many windows it answers for.
         empty: Those in whose cores there is no data.
@@ -50,7 +50,7 @@ class BlockResult:
         kept: For each layer its codes (h x w), or the bytes of its part.
     """
 
-    moment: int
+    date: int
     block: int
     windows: int
     empty: int
@@ -60,7 +60,7 @@ class BlockResult:
 
 def todo(records: Records, group: PlanGroup) -> Todo:
     """What is not predicted yet."""
-    every = {(moment, block) for moment in moment_numbers(group) for block in group.blocks}
+    every = {(date, block) for date in date_numbers(group) for block in group.blocks}
     lacking: dict[tuple[int, int], list[StoredLayer]] = {}
     for layer in layers(records.plan, group):
         for place in every.difference(records.ledger.known(layer.key)):
@@ -73,10 +73,10 @@ def again(records: Records, group: PlanGroup, most: int) -> Todo:
     lacking: dict[tuple[int, int], list[StoredLayer]] = {}
     for layer in layers(records.plan, group):
         places = {}
-        for moment, block, miss in records.ledger.misses(layer.key):
+        for date, block, miss in records.ledger.misses(layer.key):
             if miss.attempts < most:
                 for near in _blocks_of_window(records.plan, group, block, miss.window):
-                    places[moment, near] = layer
+                    places[date, near] = layer
         for place in places:
             lacking.setdefault(place, []).append(layer)
     return _blocks_by_missing_layers(lacking)
@@ -136,15 +136,15 @@ def made(answer: BlockMap, work: Work, wanted: Sequence[StoredLayer]) -> BlockRe
                 pack(
                     found,
                     work.source.geobox,
-                    note_of_part(layer.prompt, answer.moment, answer.block)
+                    note_of_part(layer.prompt, answer.date, answer.block)
                     | {"empty": empty, "misses": [[miss.window, miss.cause] for miss in misses]},
                     layer.key,
-                    answer.moment,
+                    answer.date,
                     answer.block.index,
                 )
             )
     return BlockResult(
-        moment=answer.moment,
+        date=answer.date,
         block=answer.block.index,
         windows=len(own),
         empty=empty,
@@ -161,14 +161,14 @@ def file(
     entries = []
     for layer, kept in zip(wanted, outcome.kept, strict=True):
         if isinstance(kept, bytes):
-            write_part(records, layer.key, (outcome.moment, outcome.block), kept)
+            write_part(records, layer.key, (outcome.date, outcome.block), kept)
             mark = seal_of(kept)
         else:
-            mark = records.store.write(layer.key, outcome.moment, block, kept, group.grid)
+            mark = records.store.write(layer.key, outcome.date, block, kept, group.grid)
         entries.append(
             BlockRecord(
                 layer=layer.key,
-                moment=outcome.moment,
+                date=outcome.date,
                 block=outcome.block,
                 windows=outcome.windows,
                 empty=outcome.empty,
@@ -217,12 +217,12 @@ def _blocks_of_window(plan: Plan, group: PlanGroup, block: int, window: int) -> 
     return [int(index) for index in group.grid.blocks_of(owners)]
 
 
-def note_of_part(prompt: Prompt, moment: int, block: Block) -> dict[str, object]:
+def note_of_part(prompt: Prompt, date: int, block: Block) -> dict[str, object]:
     """What an outlined block notes of itself, as plain JSON."""
     return {
         "label": prompt.label,
         "expressions": list(prompt.expressions),
         "threshold": prompt.threshold,
-        "time": moment,
+        "time": date,
         "block": block.index,
     }

@@ -28,7 +28,7 @@ from remotesam_geo.mapping.feature_options import FeatureOptions
 from remotesam_geo.mapping.feature_table import Found, to_frame
 from remotesam_geo.mapping.grid import Grid
 from remotesam_geo.mapping.run_notes import note_of_prompts, note_of_run
-from remotesam_geo.mapping.stitch import look
+from remotesam_geo.mapping.stitch import cut_window
 from remotesam_geo.remotesam.question import ceil_pixels
 from remotesam_geo.tasks import Dropped
 
@@ -89,7 +89,7 @@ def estimate(plan: Plan, every: Sequence[PlanGroup], predict: Predict | None) ->
     seconds = 0.0
     tables = []
     for group in every:
-        times = len(group.source.moments)
+        times = len(group.source.dates)
         windows += group.size
         predictions += group.size * len(group.expressions)
         own = times * sum(math.prod(group.grid.block_at(block).core.shape) for block in group.blocks)
@@ -141,12 +141,12 @@ def failed_windows(records: Records, every: Sequence[PlanGroup]) -> gpd.GeoDataF
         kept = layers(records.plan, group)
         for index, (prompt, members) in enumerate(zip(group.prompts, group.members, strict=True)):
             for layer in (kept[each] for each in _layers_of_prompt(records.plan, group, index, members)):
-                for moment, block, miss in records.ledger.misses(layer.key):
-                    row = rows.setdefault((number, moment, miss.window), {"label": {}})
+                for date, block, miss in records.ledger.misses(layer.key):
+                    row = rows.setdefault((number, date, miss.window), {"label": {}})
                     row["label"][prompt.label] = None
                     row |= {
-                        "time": group.source.moments[moment].time,
-                        "items": group.source.moments[moment].items,
+                        "time": group.source.dates[date].time,
+                        "items": group.source.dates[date].items,
                         "resolution": str(group.resolution),
                         "window": miss.window,
                         "block": block,
@@ -213,7 +213,7 @@ def joined(
         dropped: dict[str, Dropped] = {}
         for prompt in group.prompts:
             blocks = pieces(records, group, prompt, options.drawn, partial=partial)
-            own = gather(blocks, group.grid, group.source.moments, [prompt], wanted)
+            own = gather(blocks, group.grid, group.source.dates, [prompt], wanted)
             found += own.found
             dropped |= own.dropped
             left_cut += own.left_cut
@@ -250,7 +250,7 @@ def _seconds_a_window(group: PlanGroup, predict: Predict) -> float:
     begin = time.perf_counter()
     rgb, valid = group.source.read(box, 0)
     read = time.perf_counter()
-    predict(look(rgb, valid, box, window.box)[0][None], group.expressions)
+    predict(cut_window(rgb, valid, box, window.box)[0][None], group.expressions)
     return max(read - begin, time.perf_counter() - read)
 
 

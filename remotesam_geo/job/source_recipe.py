@@ -16,7 +16,7 @@ from remotesam_geo.geo.box import Box
 from remotesam_geo.geo.coordinates import grid_of
 from remotesam_geo.geo.crs import only_defined
 from remotesam_geo.geo.ground import Resolution, plan_geobox
-from remotesam_geo.mapping.source import Moment, Pixels, PixelSource, scene_source
+from remotesam_geo.mapping.source import Pixels, PixelSource, SceneDate, scene_source
 from remotesam_geo.scenes import ReadPolicy, Recipe, render, render_block
 from remotesam_geo.scenes.colors import rgb_of
 from remotesam_geo.scenes.recipe import grid_from_json, grid_to_json
@@ -37,7 +37,7 @@ class SourceRecipe:
         store: Path of a Zarr store that holds a scene.
         digest: Of the store's metadata: another store at the same path is told apart.
         grid: The scene's own grid where it lies in a store, so that it is known without the store.
-        moments: Its times there; a recipe holds its own.
+        dates: Its times there; a recipe holds its own.
         bands: Names of the bands that are red, green and blue, or of the one that is grey.
         stretch: `attrs["stretch"]` of the scene rendered: limits are measured once, when a job is created.
     """
@@ -46,7 +46,7 @@ class SourceRecipe:
     store: str | None = None
     digest: str = ""
     grid: GeoBox | None = None
-    moments: tuple[Moment, ...] = ()
+    dates: tuple[SceneDate, ...] = ()
     bands: tuple[str, ...]
     stretch: str
 
@@ -80,7 +80,7 @@ class SourceRecipe:
             store=None if store is None else str(store.resolve()),
             digest="" if store is None else _metadata_digest(store),
             grid=None if store is None else grid_of(scene),
-            moments=() if source is None else tuple(source.moments),
+            dates=() if source is None else tuple(source.dates),
             bands=_rendered_band_names(scene, bands),
             stretch=rendered.attrs["stretch"],
         )
@@ -120,7 +120,7 @@ class SourceRecipe:
             "store": self.store,
             "digest": self.digest,
             "grid": None if self.grid is None else grid_to_json(self.grid),
-            "moments": [_moment_to_json(moment) for moment in self.moments],
+            "moments": [_date_to_json(date) for date in self.dates],
             "bands": list(self.bands),
             "stretch": self.stretch,
         }
@@ -136,7 +136,7 @@ class SourceRecipe:
             store=None if store is None else text_in("source.store", store),
             digest=text_in("source.digest", doc["digest"]),
             grid=None if grid is None else grid_from_json(grid),
-            moments=tuple(_moment_from_json(moment) for moment in doc["moments"]),
+            dates=tuple(_date_from_json(date) for date in doc["moments"]),
             bands=tuple(text_in("source.bands", band) for band in doc["bands"]),
             stretch=text_in("source.stretch", doc["stretch"]),
         )
@@ -157,22 +157,22 @@ class RecipeSource:
     policy: ReadPolicy | None = None
 
     @property
-    def moments(self) -> tuple[Moment, ...]:
+    def dates(self) -> tuple[SceneDate, ...]:
         """The times there are."""
         recipe = self._recipe
         ids = [" ".join(recipe.layers[index].item for index in group) for group in recipe.groups]
         times = recipe.times or (None,)
         return tuple(
-            Moment(time=None if time is None else np.datetime64(time, "ns"), items=items)
+            SceneDate(time=None if time is None else np.datetime64(time, "ns"), items=items)
             for time, items in zip(times, ids, strict=True)
         )
 
-    def read(self, box: Box, moment: int) -> Pixels:
+    def read(self, box: Box, date: int) -> Pixels:
         """Colours (h x w x 3) and validity (h x w) of a box."""
         rgb, valid = render_block(
             self._recipe,
             self._part(box),
-            moment,
+            date,
             bands=self.origin.bands,
             stretch=self.origin.stretch,
             policy=self.policy,
@@ -212,13 +212,13 @@ class StoreSource:
         return plan_geobox(self.origin.geobox, self.resolution)
 
     @property
-    def moments(self) -> Sequence[Moment]:
+    def dates(self) -> Sequence[SceneDate]:
         """The times there are."""
-        return self.origin.moments
+        return self.origin.dates
 
-    def read(self, box: Box, moment: int) -> Pixels:
+    def read(self, box: Box, date: int) -> Pixels:
         """Colours (h x w x 3) and validity (h x w) of a box."""
-        return self._opened.read(box, moment)
+        return self._opened.read(box, date)
 
     @property
     def _opened(self) -> PixelSource:
@@ -272,13 +272,13 @@ def text_in(name: str, value: Any) -> str:
     return value
 
 
-def _moment_to_json(moment: Moment) -> dict[str, str | None]:
-    return {"time": None if moment.time is None else str(moment.time), "items": moment.items}
+def _date_to_json(date: SceneDate) -> dict[str, str | None]:
+    return {"time": None if date.time is None else str(date.time), "items": date.items}
 
 
-def _moment_from_json(doc: Mapping[str, Any]) -> Moment:
+def _date_from_json(doc: Mapping[str, Any]) -> SceneDate:
     time = doc["time"]
-    return Moment(
+    return SceneDate(
         time=None if time is None else np.datetime64(text_in("time", time), "ns"),
         items=text_in("items", doc["items"]),
     )

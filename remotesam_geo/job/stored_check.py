@@ -17,9 +17,9 @@ from .storage.stored_layers import (
     Records,
     StoredLayer,
     checked_part,
+    date_numbers,
     file_names_words,
     layers,
-    moment_numbers,
     part_bytes,
 )
 
@@ -67,14 +67,14 @@ def check_stored(records: Records, group: PlanGroup) -> None:
 def rebuild(records: Records, group: PlanGroup) -> None:
     """Enter the stored files that agree with their own seals, for a ledger that was lost."""
     for layer in layers(records.plan, group):
-        for moment in moment_numbers(group):
+        for date in date_numbers(group):
             for index in group.blocks:
                 block = group.grid.block_at(index)
                 try:
                     entry = (
-                        _found_map(records, layer, group, moment, block)
+                        _found_map(records, layer, group, date, block)
                         if layer.prompt is None
-                        else _found_part(records, layer, group, moment, block)
+                        else _found_part(records, layer, group, date, block)
                     )
                 except JobError:  # it is computed again
                     continue
@@ -82,8 +82,8 @@ def rebuild(records: Records, group: PlanGroup) -> None:
                     records.ledger.enter([entry])
 
 
-def _found_map(records: Records, layer: StoredLayer, group: PlanGroup, moment: int, block: Block) -> BlockRecord | None:
-    found = records.store.found(layer.key, moment, block, group.grid)
+def _found_map(records: Records, layer: StoredLayer, group: PlanGroup, date: int, block: Block) -> BlockRecord | None:
+    found = records.store.found(layer.key, date, block, group.grid)
     if found is None:
         return None
     codes, mark = found
@@ -91,7 +91,7 @@ def _found_map(records: Records, layer: StoredLayer, group: PlanGroup, moment: i
     cores = {window.index: codes[window.core.within(block.core)] for window in own}
     return BlockRecord(
         layer=layer.key,
-        moment=moment,
+        date=date,
         block=block.index,
         windows=len(own),
         empty=sum(bool((core == NO_DATA).all()) for core in cores.values()),
@@ -104,18 +104,16 @@ def _found_map(records: Records, layer: StoredLayer, group: PlanGroup, moment: i
     )
 
 
-def _found_part(
-    records: Records, layer: StoredLayer, group: PlanGroup, moment: int, block: Block
-) -> BlockRecord | None:
-    path = records.part(layer.key, moment, block.index)
+def _found_part(records: Records, layer: StoredLayer, group: PlanGroup, date: int, block: Block) -> BlockRecord | None:
+    path = records.part(layer.key, date, block.index)
     if not path.exists():
         return None
-    place = moment, block.index
+    place = date, block.index
     seal = seal_of(part_bytes(path))
     told = about(checked_part(records, layer.key, place, seal))
     return BlockRecord(
         layer=layer.key,
-        moment=moment,
+        date=date,
         block=block.index,
         windows=len(group.own(block)),
         empty=int(told["empty"]),

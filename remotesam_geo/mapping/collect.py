@@ -34,7 +34,7 @@ from .feature_table import Found
 from .grid import Block, Grid
 from .maps import Maps
 from .polygons import Features, Joiner, Pieces, extract
-from .source import Moment
+from .source import SceneDate
 from .stitch import joined
 from .zonal.zone_sums import Sums, ZonePart, ZoneSums, tally_zones
 from .zonal.zones import Zones
@@ -95,10 +95,10 @@ def survey(
         progress: Told how many windows were done.
     """
     failures: list[WindowFailure] = []
-    moments = tuple(maps.moments)
+    dates = tuple(maps.dates)
     sums = None
     if zones is not None:
-        sums = ZoneSums(zones=zones, grid=maps.grid, prompts=tuple(prompts), moments=moments)
+        sums = ZoneSums(zones=zones, grid=maps.grid, prompts=tuple(prompts), dates=dates)
     finish = partial(_pieces_of_block, prompts=prompts, members=members, options=options, zones=zones)
     outdone = dict.fromkeys((prompt.label for prompt in prompts), 0)
     valid = False
@@ -112,13 +112,13 @@ def survey(
                 outdone[prompt.label] += pixels
             if sums is not None and part is not None:
                 sums.add(part)
-            yield answer.moment, answer.block, pieces
+            yield answer.date, answer.block, pieces
 
     with warnings.catch_warnings():
         # rasterio silences this one for arrays of its own, but what one thread silences another may let speak again:
         # the filters are the whole process's.
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        gathered = gather(blocks(), maps.grid, moments, prompts, options or FeatureOptions())
+        gathered = gather(blocks(), maps.grid, dates, prompts, options or FeatureOptions())
     warn_of_cuts(gathered.left_cut)  # now that no thread of ours can silence it
     return replace(
         gathered,
@@ -132,40 +132,40 @@ def survey(
 def gather(
     blocks: Iterable[tuple[int, Block, Sequence[Pieces]]],
     grid: Grid,
-    moments: Sequence[Moment],
+    dates: Sequence[SceneDate],
     prompts: Sequence[Prompt],
     options: FeatureOptions,
 ) -> Survey:
     """Join the pieces of blocks to whole features, and choose among them.
 
     Args:
-        blocks: Moment, block, and a piece for each prompt; in plan order.
+        blocks: SceneDate, block, and a piece for each prompt; in plan order.
         grid: The plan.
-        moments: The times there are.
+        dates: The times there are.
         prompts: The prompts.
         options: What is wanted of it.
     """
     components: set[str] = set()
     joiners: dict[tuple[int, int], Joiner] = {}
     parts: dict[tuple[int, int], list[Features]] = {}
-    for moment, block, pieces in blocks:
+    for date, block, pieces in blocks:
         for index, piece in enumerate(pieces):
             if piece.wholes:
                 components.add(prompts[index].label)
-            joiner = joiners.setdefault((moment, index), Joiner(grid, parts=options.parts))
-            parts.setdefault((moment, index), []).extend(joiner.add(block, piece))
+            joiner = joiners.setdefault((date, index), Joiner(grid, parts=options.parts))
+            parts.setdefault((date, index), []).extend(joiner.add(block, piece))
     for key, joiner in joiners.items():
         parts[key].extend(joiner.finish())
 
     found: list[Found] = []
     dropped: dict[str, Dropped] = {}
-    for (moment, index), features in sorted(parts.items()):
+    for (date, index), features in sorted(parts.items()):
         if not features:
             continue
         chosen, left_out = _wanted_features(features, options, grid.shape)
         label = prompts[index].label
         dropped[label] = dropped.get(label, Dropped()) + left_out
-        found.append(Found(label=label, moment=moments[moment], features=chosen))
+        found.append(Found(label=label, date=dates[date], features=chosen))
     erased = components - {each.label for each in found if len(each.features)}
     erased -= {label for label, count in dropped.items() if count != Dropped()}
     return Survey(

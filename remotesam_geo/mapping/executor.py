@@ -25,7 +25,7 @@ from remotesam_geo.net.redact import redact_text
 
 from .grid import Block, Grid, Window
 from .source import PixelSource
-from .stitch import Codes, Seam, look, mark, needed, stitch
+from .stitch import Codes, Seam, cut_window, mark, needed, stitch
 
 __all__ = ["BlockMap", "OnError", "Pool", "Predict", "WindowFailure", "Work", "run", "windows"]
 
@@ -49,13 +49,13 @@ class WindowFailure:
     """A window that could not be answered.
 
     Attributes:
-        moment: Which time of the scene.
+        date: Which time of the scene.
         window: Its number.
         core: What is missing for it.
         cause: What was raised, in words.
     """
 
-    moment: int
+    date: int
     window: int
     core: Box
     cause: str
@@ -66,13 +66,13 @@ class BlockMap:
     """The map of one block.
 
     Attributes:
-        moment: Which time of the scene.
+        date: Which time of the scene.
         block: Which block.
         codes: Its codes (P x h x w), one expression a plane. A picture's are probabilities.
         failures: Its own windows that failed.
     """
 
-    moment: int
+    date: int
     block: Block
     codes: NDArray[Any]
     failures: tuple[WindowFailure, ...]
@@ -87,7 +87,7 @@ class Work:
         grid: Windows and cores over them.
         expressions: What the network is given (P).
         window_numbers: The windows to predict; None for all.
-        todo: Moment and number of the blocks still to answer; None for all.
+        todo: SceneDate and number of the blocks still to answer; None for all.
         seam: How windows are joined.
         batch: Windows that are given to the network at once.
         on_error: "raise" stops at the first failure, "skip" notes it and goes on.
@@ -116,7 +116,7 @@ class Work:
         if self.todo is not None:
             return sum(len(self.own(self.grid.block_at(index))) for _, index in self.todo)
         windows = len(self.grid) if self.window_numbers is None else len(self.window_numbers)
-        return windows * len(self.source.moments)
+        return windows * len(self.source.dates)
 
     def own(self, block: Block) -> tuple[Window, ...]:
         """The windows to predict that a block answers for."""
@@ -124,10 +124,10 @@ class Work:
         windows = self.grid.owners(block.core)
         return tuple(window for window in windows if chosen is None or window.index in chosen)
 
-    def counted(self, windows: Iterable[Window], moment: int) -> set[int]:
+    def counted(self, windows: Iterable[Window], date: int) -> set[int]:
         """Those of some windows that belong to a block to answer; others are predicted for their neighbours' sake."""
         return {
-            window.index for window in windows if self.todo is None or (moment, self.grid.block_of(window)) in self.todo
+            window.index for window in windows if self.todo is None or (date, self.grid.block_of(window)) in self.todo
         }
 
     @cached_property
@@ -167,14 +167,14 @@ def run(
         yield from finishing.map(finished, _predict_blocks(work, predict, reading, progress))
 
 
-def windows(work: Work, predict: Predict, moment: int, block: Block) -> dict[int, Codes]:
+def windows(work: Work, predict: Predict, date: int, block: Block) -> dict[int, Codes]:
     """The marked codes (P x S x S) of a block's own windows, by number; windows without data are left out.
 
     Raises:
         ReadError: A read failed.
     """
     work = replace(work, on_error="raise")
-    read = _read_windows(work, _BlockWindows(moment=moment, block=block, windows=work.own(block)))
+    read = _read_windows(work, _BlockWindows(date=date, block=block, windows=work.own(block)))
     return {
         window.index: codes for window, codes, _ in _predict_windows(work, predict, read.images) if codes is not None
     }
@@ -185,7 +185,7 @@ class _BlockWindows:
     """Windows that are read together for a block.
 
     Attributes:
-        moment: Which time of the scene.
+        date: Which time of the scene.
         block: Which block.
         windows: The windows to read.
         last: Whether the block has all that it needs with them.
@@ -193,7 +193,7 @@ class _BlockWindows:
         failed: The windows that could not be read, and why.
     """
 
-    moment: int
+    date: int
     block: Block
     windows: tuple[Window, ...]
     last: bool = True
@@ -208,16 +208,16 @@ def _predict_blocks(
     kept: dict[int, Codes | None] = {}  # answers that this block and others still to come need
     causes: dict[int, str] = {}
     until: dict[int, list[int]] = {}  # blocks, and the windows that none after them needs
-    moment = 0
+    date = 0
     for read in reading.map(partial(_read_windows, work), _to_read(work), eager=True):
         block = read.block
-        if read.moment != moment:
-            kept, causes, until, moment = {}, {}, {}, read.moment
+        if read.date != date:
+            kept, causes, until, date = {}, {}, {}, read.date
         for window in read.windows:
             until.setdefault(_last_block(work.grid, window, work.seam), []).append(window.index)
         for window, cause in read.failed:
             kept[window.index], causes[window.index] = None, cause
-        counted = work.counted(read.windows, moment)
+        counted = work.counted(read.windows, date)
         for window, codes, cause in _predict_windows(work, predict, read.images):
             kept[window.index] = codes
             if cause:
@@ -230,13 +230,13 @@ def _predict_blocks(
             continue
         own = work.own(block)
         failures = tuple(
-            WindowFailure(moment=moment, window=window.index, core=window.core, cause=causes[window.index])
+            WindowFailure(date=date, window=window.index, core=window.core, cause=causes[window.index])
             for window in own
             if window.index in causes
         )
         nothing = np.zeros((0, 0, 0), np.uint8)
         yield (
-            BlockMap(moment=moment, block=block, codes=nothing, failures=failures),
+            BlockMap(date=date, block=block, codes=nothing, failures=failures),
             dict(kept),
         )
         for last in [last for last in until if last <= block.index]:
@@ -245,15 +245,15 @@ def _predict_blocks(
 
 
 def _to_read(work: Work) -> Iterator[_BlockWindows]:
-    """For each moment and block, the windows that no block before it has needed.
+    """For each date and block, the windows that no block before it has needed.
 
     Until the first is done the network waits, so that this one is a row of windows, not a whole block.
     """
     chosen, waiting = work.chosen, True
-    for moment in range(len(work.source.moments)):
+    for date in range(len(work.source.dates)):
         asked = np.zeros(len(work.grid), np.bool_)
         for index in work.blocks:
-            if work.todo is not None and (moment, index) not in work.todo:
+            if work.todo is not None and (date, index) not in work.todo:
                 continue
             block = work.grid.block_at(index)
             windows = tuple(
@@ -265,9 +265,9 @@ def _to_read(work: Work) -> Iterator[_BlockWindows]:
             if waiting:
                 *rows, windows = _rows_of_windows(windows)
                 for row in rows:
-                    yield _BlockWindows(moment=moment, block=block, windows=row, last=False)
+                    yield _BlockWindows(date=date, block=block, windows=row, last=False)
             waiting = waiting and not windows
-            yield _BlockWindows(moment=moment, block=block, windows=windows)
+            yield _BlockWindows(date=date, block=block, windows=windows)
 
 
 def _rows_of_windows(windows: tuple[Window, ...]) -> list[tuple[Window, ...]]:
@@ -294,7 +294,7 @@ def _read_windows(work: Work, part: _BlockWindows) -> _BlockWindows:
         return part
     region = reduce(Box.hull, (window.box for window in windows)).common(work.grid.raster)
     try:
-        rgb, valid = work.source.read(region or work.grid.raster, part.moment)
+        rgb, valid = work.source.read(region or work.grid.raster, part.date)
     except ReadError as error:
         if work.on_error == "raise":
             raise
@@ -307,7 +307,7 @@ def _read_windows(work: Work, part: _BlockWindows) -> _BlockWindows:
             images=tuple(chain.from_iterable(one.images for one in alone)),
             failed=tuple(chain.from_iterable(one.failed for one in alone)),
         )
-    images = ((window, *look(rgb, valid, region or work.grid.raster, window.box)) for window in windows)
+    images = ((window, *cut_window(rgb, valid, region or work.grid.raster, window.box)) for window in windows)
     return replace(part, images=tuple(image for image in images if image[2].any()))
 
 
@@ -336,7 +336,7 @@ class Pool:
     """A few threads that work ahead by a bounded number of tasks, and give results in order.
 
     When work is broken off (Ctrl-C, an error) what waits is dropped and the threads are joined. One that then still
-    waits for a server is left after a moment: it ends with its read, holds nothing up, and its result is dropped.
+    waits for a server is left after a date: it ends with its read, holds nothing up, and its result is dropped.
 
     Args:
         threads: How many; none works in the caller's own.

@@ -26,7 +26,7 @@ from remotesam_geo.tasks import smallest_rectangles, upright
 
 from .feature_options import FeatureOptions
 from .polygons import Features, Outline, gathered
-from .source import Moment
+from .source import SceneDate
 
 __all__ = ["COLUMNS", "DETAILS", "Found", "columns_of", "to_frame", "wanted_crs", "without_details"]
 
@@ -100,12 +100,12 @@ class Found:
 
     Attributes:
         label: What was asked for.
-        moment: When.
+        date: When.
         features: What was found, in pixels of the plan's grid.
     """
 
     label: str
-    moment: Moment
+    date: SceneDate
     features: Features
 
 
@@ -198,8 +198,8 @@ def _rows_of_label(
             "score": table.score,
             "score_max": table.score_max,
             "area_px" if crs is None else "area_m2": np.bincount(whole, area)[whole],
-            "time": pd.Series(found.moment.time, range(len(table)), "datetime64[ns]"),
-            "items": found.moment.items,
+            "time": pd.Series(found.date.time, range(len(table)), "datetime64[ns]"),
+            "items": found.date.items,
             "touches_edge": (table.box[:, :2] <= 0).any(axis=1) | (table.box[:, 2:] >= [width, height]).any(axis=1),
             "id": ids,
         }
@@ -265,5 +265,5 @@ def _feature_ids(found: Found, geobox: GeoBox, first: NDArray[np.int64]) -> list
     """Names that the same feature of the same plan keeps in another run."""
     # One CRS has many spellings: files write it out, users name it.
     crs = None if geobox.crs is None else geobox.crs.epsg or str(geobox.crs)
-    key = f"{crs}|{geobox.affine[:6]}|{found.moment.time}|{found.label}"
+    key = f"{crs}|{geobox.affine[:6]}|{found.date.time}|{found.label}"
     return [hashlib.blake2b(f"{key}|{row}|{col}".encode(), digest_size=8).hexdigest() for row, col in first.tolist()]

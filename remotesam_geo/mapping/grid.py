@@ -23,7 +23,7 @@ __all__ = ["Block", "Grid", "Window"]
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """One look of the network.
+    """A square of pixels that is given to the network, and the part of it that its result is kept for.
 
     Attributes:
         index: Its place in the plan, row by row; contributions are summed in this order.

@@ -23,7 +23,7 @@ from remotesam_geo.words import Prompt
 from .executor import Predict, WindowFailure, Work, windows
 from .grid import Grid
 from .maps import StoredMaps
-from .source import Moment, PixelSource, check_apart, dates_of
+from .source import PixelSource, SceneDate, check_apart, dates_of
 from .stitch import Codes, joined, needed, stitch
 
 __all__ = [
@@ -129,14 +129,14 @@ def held_maps(probabilities: xr.DataArray, geobox: GeoBox) -> StoredMaps:
     ordered = probabilities if "time" in probabilities.dims else probabilities.expand_dims("time")
     data = ordered.transpose("time", "prompt", *space).data
 
-    def read(moment: int, place: tuple[slice, slice]) -> Codes:
-        (part,) = compute(data[moment, :, *place], scheduler="synchronous")  # type: ignore[no-untyped-call]
+    def read(date: int, place: tuple[slice, slice]) -> Codes:
+        (part,) = compute(data[date, :, *place], scheduler="synchronous")  # type: ignore[no-untyped-call]
         # Storage by whole steps brings the byte 0 back as half a step below zero.
         codes: Codes = encode(np.where((part < 0) & (part > -STEP), np.float32(0), part))
         return codes
 
-    moments = tuple(Moment(time=time, items="") for time in times)
-    check_apart(moments)
+    dates = tuple(SceneDate(time=time, items="") for time in times)
+    check_apart(dates)
     try:
         failures = tuple(_noted_failures(probabilities, geobox, times))
     except (KeyError, TypeError, ValueError) as error:
@@ -147,7 +147,7 @@ def held_maps(probabilities: xr.DataArray, geobox: GeoBox) -> StoredMaps:
         read=read,
         grid=Grid(shape=geobox.shape.yx, window=BLOCK, overlap=0, block=1),
         geobox=geobox,
-        moments=moments,
+        dates=dates,
         failures=failures,
     )
 
@@ -169,10 +169,10 @@ def noted_questions(probabilities: xr.DataArray) -> list[dict[str, Any]]:
 
 def note_failures(source: PixelSource, failures: Iterable[WindowFailure]) -> dict[str, Any]:
     """What `held_maps` finds again of what failed, whatever part of the maps it is then given: plain JSON."""
-    times = [None if m.time is None else str(m.time.astype("M8[ns]")) for m in source.moments]
+    times = [None if m.time is None else str(m.time.astype("M8[ns]")) for m in source.dates]
     return {
         "transform": list(source.geobox.affine[:6]),
-        "failures": [{**asdict(one), "time": times[one.moment]} for one in failures],
+        "failures": [{**asdict(one), "time": times[one.date]} for one in failures],
     }
 
 
@@ -196,19 +196,19 @@ def _noted_failures(
                 right=core.right - right,
             ).common(Box(top=0, left=0, bottom=geobox.shape.y, right=geobox.shape.x))
             if moved is not None and one["time"] in here:
-                moment = here.index(one["time"])
-                yield WindowFailure(moment=moment, window=one["window"], core=moved, cause=one["cause"])
+                date = here.index(one["time"])
+                yield WindowFailure(date=date, window=one["window"], core=moved, cause=one["cause"])
 
 
 def _prompt_maps(work: Work, predict: Predict, members: Sequence[Sequence[int]]) -> "da.Array":
     """Codes of each prompt (time, prompt, y, x), one chunk a block of the plan."""
-    grid, moments = work.grid, range(len(work.source.moments))
+    grid, dates = work.grid, range(len(work.source.dates))
     rows, cols = grid.blocks
     token = tokenize(work.expressions, grid, work.source.geobox, id(work), members)
     asked, name = f"remotesam-windows-{token}", f"remotesam-map-{token}"
 
-    def ask(moment: int, index: int) -> dict[int, Codes]:
-        return windows(work, predict, moment, grid.block_at(index))
+    def ask(date: int, index: int) -> dict[int, Codes]:
+        return windows(work, predict, date, grid.block_at(index))
 
     def join(index: int, *parts: dict[int, Codes]) -> Codes:
         known = {window: codes for part in parts for window, codes in part.items()}
@@ -216,19 +216,19 @@ def _prompt_maps(work: Work, predict: Predict, members: Sequence[Sequence[int]])
         return np.stack([joined(codes, own) for own in members])[None]
 
     graph: dict[Any, Any] = {}
-    for moment in moments:
+    for date in dates:
         for index in range(rows * cols):
             near = grid.blocks_of([t.index for t in needed(grid, grid.block_at(index).core, work.seam)])
-            graph[asked, moment, index] = (ask, moment, index)
-            graph[name, moment, 0, *divmod(index, cols)] = (
-                join, index, *((asked, moment, int(other)) for other in near),
+            graph[asked, date, index] = (ask, date, index)
+            graph[name, date, 0, *divmod(index, cols)] = (
+                join, index, *((asked, date, int(other)) for other in near),
             )  # fmt: skip
     high = [grid.block_at(row * cols).core.shape[0] for row in range(rows)]
     wide = [grid.block_at(col).core.shape[1] for col in range(cols)]
     return da.Array(  # type: ignore[no-untyped-call]
         HighLevelGraph.from_collections(name, graph),
         name,
-        chunks=((1,) * len(moments), (len(members),), tuple(high), tuple(wide)),
+        chunks=((1,) * len(dates), (len(members),), tuple(high), tuple(wide)),
         dtype=np.uint8,
     )
 
@@ -237,7 +237,7 @@ def _map_array(data: "da.Array", source: PixelSource, dims: tuple[str, ...], coo
     """Data (time, ..., y, x) on the plan's grid; without the dimension time where the scene has none."""
     place = xr_coords(source.geobox)
     y, x = (str(name) for name in list(place)[:2])
-    times = [moment.time for moment in source.moments]
+    times = [date.time for date in source.dates]
     along: dict[Any, Any] = {**coords, **place}
     if len(times) == 1:
         data = data[0]

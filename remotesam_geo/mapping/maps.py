@@ -13,7 +13,7 @@ from remotesam_geo.tasks import FAILED, NO_DATA
 
 from .executor import BlockMap, Pool, Predict, WindowFailure, Work, run
 from .grid import Grid
-from .source import Moment
+from .source import SceneDate
 from .stitch import Codes
 
 __all__ = ["Maps", "PredictedMaps", "StoredMaps"]
@@ -34,7 +34,7 @@ class Maps(Protocol):
         """The plan's grid."""
 
     @property
-    def moments(self) -> Sequence[Moment]:
+    def dates(self) -> Sequence[SceneDate]:
         """The times there are."""
 
     @property
@@ -73,9 +73,9 @@ class PredictedMaps:
         return self.work.source.geobox
 
     @property
-    def moments(self) -> Sequence[Moment]:
+    def dates(self) -> Sequence[SceneDate]:
         """The times there are."""
-        return self.work.source.moments
+        return self.work.source.dates
 
     @property
     def size(self) -> int:
@@ -95,42 +95,42 @@ class StoredMaps:
         read: Gives the maps (P x h x w; codes, or probabilities of a picture) of a block at a time.
         grid: How they are cut into blocks.
         geobox: The grid they lie on.
-        moments: The times there are.
+        dates: The times there are.
         failures: What had failed when they were predicted, in their own times and pixels.
     """
 
     read: Callable[[int, tuple[slice, slice]], Codes | NDArray[np.float32]]
     grid: Grid
     geobox: GeoBox
-    moments: tuple[Moment, ...]
+    dates: tuple[SceneDate, ...]
     failures: tuple[WindowFailure, ...] = ()
 
     @property
     def size(self) -> int:
         """Windows there are to read."""
-        return len(self.grid) * len(self.moments)
+        return len(self.grid) * len(self.dates)
 
     def answers(self, finish: Callable[[BlockMap], Out], *, progress: Progress = int) -> Iterator[Out]:
         """See `Maps`."""
         rows, cols = self.grid.blocks
-        errands = ((moment, index) for moment in range(len(self.moments)) for index in range(rows * cols))
+        tasks = ((date, index) for date in range(len(self.dates)) for index in range(rows * cols))
         with Pool(2) as pool:
-            for done, windows in pool.map(partial(self._finished, finish), errands):
+            for done, windows in pool.map(partial(self._finished, finish), tasks):
                 progress(windows)
                 yield done
 
-    def _finished(self, finish: Callable[[BlockMap], Out], errand: tuple[int, int]) -> tuple[Out, int]:
-        moment, index = errand
+    def _finished(self, finish: Callable[[BlockMap], Out], task: tuple[int, int]) -> tuple[Out, int]:
+        date, index = task
         block = self.grid.block_at(index)
-        codes = self.read(moment, block.core.within(self.grid.raster))
+        codes = self.read(date, block.core.within(self.grid.raster))
         own = []
         for failure in self.failures:
-            here = failure.core.common(block.core) if failure.moment == moment else None
+            here = failure.core.common(block.core) if failure.date == date else None
             if here is None:
                 continue
             part = codes[:, *here.within(block.core)]
             part[part == NO_DATA] = FAILED
             if (here.top, here.left) == (failure.core.top, failure.core.left):
                 own.append(failure)  # told once, by the block that it begins in
-        answer = BlockMap(moment=moment, block=block, codes=codes, failures=tuple(own))
+        answer = BlockMap(date=date, block=block, codes=codes, failures=tuple(own))
         return finish(answer), len(self.grid.owners(block.core))

@@ -24,14 +24,14 @@ from remotesam_geo.scenes import Recipe, render
 from .rescale import Resampling
 
 __all__ = [
-    "Moment", "PixelSource", "check_apart", "dates_of", "picture_source", "scene_source", "utc",
+    "PixelSource", "SceneDate", "check_apart", "dates_of", "picture_source", "scene_source", "utc",
 ]  # fmt: skip
 
 Pixels = tuple[NDArray[np.uint8], NDArray[np.bool_]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Moment:
+class SceneDate:
     """One time of a scene.
 
     Attributes:
@@ -51,10 +51,10 @@ class PixelSource(Protocol):
         """The plan's grid."""
 
     @property
-    def moments(self) -> Sequence[Moment]:
+    def dates(self) -> Sequence[SceneDate]:
         """The times there are; one where the scene has no time axis."""
 
-    def read(self, box: Box, moment: int) -> Pixels:
+    def read(self, box: Box, date: int) -> Pixels:
         """Colours (h x w x 3) and validity (h x w) of a box.
 
         Raises:
@@ -67,22 +67,22 @@ class _SceneSource:
     """A rendered scene, brought to the plan's grid where that differs."""
 
     geobox: GeoBox
-    moments: tuple[Moment, ...]
-    rgb: xr.DataArray  # moment, y, x, band
-    valid: xr.DataArray  # moment, y, x
+    dates: tuple[SceneDate, ...]
+    rgb: xr.DataArray  # date, y, x, band
+    valid: xr.DataArray  # date, y, x
     resampling: Resampling | None
 
-    def read(self, box: Box, moment: int) -> Pixels:
+    def read(self, box: Box, date: int) -> Pixels:
         region = box if self.resampling is None else self.resampling.needs(box)
         if region is None:
             return np.zeros((*box.shape, 3), np.uint8), np.zeros(box.shape, np.bool_)
-        rgb, valid = self._pixels(region, moment)
+        rgb, valid = self._pixels(region, date)
         if self.resampling is not None:
             rgb, valid = self.resampling.apply(rgb, valid, region, box)
         return only_defined(rgb, valid, self.geobox, box)
 
-    def _pixels(self, box: Box, moment: int) -> Pixels:
-        here = (moment, slice(box.top, box.bottom), slice(box.left, box.right))
+    def _pixels(self, box: Box, date: int) -> Pixels:
+        here = (date, slice(box.top, box.bottom), slice(box.left, box.right))
         # In the reader's own thread: how many chunks are read at once is the executor's to say.
         rgb, valid = compute(self.rgb[here].data, self.valid[here].data, scheduler="synchronous")  # type: ignore[no-untyped-call]
         return rgb, valid
@@ -120,10 +120,10 @@ def scene_source(
     rgb, valid = rendered["rgb"], rendered["valid"]
     space = _spatial_dims_of(valid)
     dim = _date_dim(valid, space)
-    rgb, valid = (_with_moments(array, dim) for array in (rgb, valid))
+    rgb, valid = (_with_dates(array, dim) for array in (rgb, valid))
     return _SceneSource(
         geobox=plan,
-        moments=_moments_of_scene(rendered, valid, dim),
+        dates=_dates_of_scene(rendered, valid, dim),
         rgb=rgb.transpose(..., *space, "band"),
         valid=valid.transpose(..., *space),
         resampling=None if plan == native else Resampling(source=native, target=plan),
@@ -135,11 +135,11 @@ class _PictureSource:
     """A picture at its own scale; its grid has no CRS."""
 
     geobox: GeoBox
-    moments: tuple[Moment, ...]
+    dates: tuple[SceneDate, ...]
     rgb: NDArray[np.uint8]
     valid: NDArray[np.bool_]
 
-    def read(self, box: Box, moment: int) -> Pixels:  # noqa: ARG002 - a picture has one time
+    def read(self, box: Box, date: int) -> Pixels:  # noqa: ARG002 - a picture has one time
         rows, cols = slice(box.top, box.bottom), slice(box.left, box.right)
         return self.rgb[rows, cols], self.valid[rows, cols]
 
@@ -153,7 +153,7 @@ def picture_source(rgb: NDArray[np.uint8], valid: NDArray[np.bool_]) -> PixelSou
     """
     return _PictureSource(
         geobox=GeoBox(valid.shape, Affine.identity(), None),
-        moments=(Moment(time=None, items=""),),
+        dates=(SceneDate(time=None, items=""),),
         rgb=rgb,
         valid=valid,
     )
@@ -183,17 +183,17 @@ def _date_dim(valid: xr.DataArray, space: tuple[str, str]) -> str | None:
     return others[0] if others else None
 
 
-def _with_moments(array: xr.DataArray, dim: str | None) -> xr.DataArray:
+def _with_dates(array: xr.DataArray, dim: str | None) -> xr.DataArray:
     if dim is None:
-        return array.expand_dims("moment")
-    return array.rename({dim: "moment"}).transpose("moment", ...)
+        return array.expand_dims("date")
+    return array.rename({dim: "date"}).transpose("date", ...)
 
 
-def _moments_of_scene(rendered: xr.Dataset, valid: xr.DataArray, dim: str | None) -> tuple[Moment, ...]:
+def _dates_of_scene(rendered: xr.Dataset, valid: xr.DataArray, dim: str | None) -> tuple[SceneDate, ...]:
     times = dates_of(rendered, dim)
-    items = _coordinate_along(rendered, "items", valid.sizes["moment"])
+    items = _coordinate_along(rendered, "items", valid.sizes["date"])
     found = tuple(
-        Moment(time=time, items="" if item is None else str(item)) for time, item in zip(times, items, strict=True)
+        SceneDate(time=time, items="" if item is None else str(item)) for time, item in zip(times, items, strict=True)
     )
     check_apart(found)
     return found
@@ -232,20 +232,20 @@ def dates_of(array: xr.Dataset | xr.DataArray, dim: str | None) -> list[np.datet
     return [utc(value) for value in values]
 
 
-def check_apart(moments: Sequence[Moment]) -> None:
+def check_apart(dates: Sequence[SceneDate]) -> None:
     """Refuse dates that cannot be told apart.
 
     Raises:
         InputError: Two of them have the same time and items.
     """
     seen = set()
-    for moment in moments:
-        if moment in seen:
+    for date in dates:
+        if date in seen:
             raise InputError(
-                f"the date {moment.time} is there twice: its rows could not be told apart. Keep one, "
+                f"the date {date.time} is there twice: its rows could not be told apart. Keep one, "
                 "scene.drop_duplicates('time'), or load the items of a day together with groupby='solar_day'"
             )
-        seen.add(moment)
+        seen.add(date)
 
 
 def utc(time: Any) -> np.datetime64:

@@ -17,7 +17,7 @@ from remotesam_geo.tasks import FAILED, NO_DATA
 
 from .grid import Grid, Window
 
-__all__ = ["Codes", "Seam", "joined", "look", "mark", "needed", "stitch"]
+__all__ = ["Codes", "Seam", "cut_window", "joined", "mark", "needed", "stitch"]
 
 Seam = Literal["paste", "blend"]
 Codes = NDArray[np.uint8]
@@ -29,7 +29,7 @@ def needed(grid: Grid, box: Box, seam: Seam) -> tuple[Window, ...]:
     return grid.owners(box) if seam == "paste" else grid.viewers(box)
 
 
-def look(rgb: Codes, valid: NDArray[np.bool_], region: Box, window: Box) -> tuple[Codes, NDArray[np.bool_]]:
+def cut_window(rgb: Codes, valid: NDArray[np.bool_], region: Box, window: Box) -> tuple[Codes, NDArray[np.bool_]]:
     """What the network sees in a window: invalid pixels take the mean colour of the valid ones.
 
     Args:

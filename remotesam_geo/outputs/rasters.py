@@ -282,9 +282,9 @@ def _from_cog(path: Path) -> list[xr.DataArray]:
         .assign_coords(prompt=np.array(labels, object))
         for index in range(len(times))
     ]
-    moments = [np.datetime64(time.removesuffix("Z"), "ns") for time in times if time]
+    dates = [np.datetime64(time.removesuffix("Z"), "ns") for time in times if time]
     whole = parts[0] if len(parts) == 1 else xr.concat(parts, "time")
-    if moments:
-        whole = whole.assign_coords(time=moments if len(parts) > 1 else moments[0])
+    if dates:
+        whole = whole.assign_coords(time=dates if len(parts) > 1 else dates[0])
     whole.attrs = {key: note[key] for key in (KEY,) if key in note}
     return [whole]

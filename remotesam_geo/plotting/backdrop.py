@@ -105,9 +105,9 @@ def _source_of_subject(
         if isinstance(opened, PlainImage)
         else scene_source(opened, bands=bands, stretch=stretch)
     )
-    last = len(source.moments) - 1
+    last = len(source.dates) - 1
     number_in("time", time, -1 - last, last, whole=True)
-    return source, time % len(source.moments)
+    return source, time % len(source.dates)
 
 
 def backdrop(
@@ -127,13 +127,13 @@ def backdrop(
         most: Pixels of its longer side.
     """
     opened = subject(scene, bands, stretch)
-    source, moment = _source_of_subject(opened, bands, stretch, time)
+    source, date = _source_of_subject(opened, bands, stretch, time)
     factor = max(source.geobox.shape.yx) / most
     if factor > 1 and not isinstance(opened, PlainImage):
         coarser = pixel_size(source.geobox).metres * factor
         source = scene_source(opened, bands=bands, stretch=stretch, resolution=coarser)
     height, width = source.geobox.shape.yx
-    rgb, valid = source.read(Box(top=0, left=0, bottom=height, right=width), moment)
+    rgb, valid = source.read(Box(top=0, left=0, bottom=height, right=width), date)
     shown = np.where(valid[..., None], rgb, np.uint8(GREY))
     if factor > 1 and source.geobox.crs is None:
         small = (max(1, round(width / factor)), max(1, round(height / factor)))

@@ -85,7 +85,7 @@ def contact_sheet(
         for ax, index in zip(axes, block, strict=False):
             row = ranked.loc[index]
             box = _square_around(shapes[index])
-            ax.imshow(_pixels_of_chip(source, box, _moment_of_row(source, row)))
+            ax.imshow(_pixels_of_chip(source, box, _date_of_row(source, row)))
             moved = shapely.transform(shapes[index], lambda xy, box=box: xy - [box.left + 0.5, box.top + 0.5])
             add_outlines(ax, np.array([moved], object), colour[row["label"]], 1.5)
             ax.set(xlim=(-0.5, box.shape[1] - 0.5), ylim=(box.shape[0] - 0.5, -0.5))
@@ -102,22 +102,22 @@ def _square_around(shape: shapely.Geometry) -> Box:
     return Box(top=y, left=x, bottom=y + side, right=x + side)
 
 
-def _pixels_of_chip(source: PixelSource, box: Box, moment: int) -> NDArray[np.uint8]:
+def _pixels_of_chip(source: PixelSource, box: Box, date: int) -> NDArray[np.uint8]:
     """The pixels of a box (h x w x 3), grey beyond the raster and where there are no data."""
     height, width = source.geobox.shape.yx
     inside = box.common(Box(top=0, left=0, bottom=height, right=width))
     chip = np.full((*box.shape, 3), GREY, np.uint8)
     if inside is None:
         return chip
-    rgb, valid = source.read(inside, moment)
+    rgb, valid = source.read(inside, date)
     rows = slice(inside.top - box.top, inside.bottom - box.top)
     cols = slice(inside.left - box.left, inside.right - box.left)
     chip[rows, cols] = np.where(valid[..., None], rgb, np.uint8(GREY))
     return chip
 
 
-def _moment_of_row(source: PixelSource, row: "pd.Series[Any]") -> int:
-    times = [moment.time for moment in source.moments]
+def _date_of_row(source: PixelSource, row: "pd.Series[Any]") -> int:
+    times = [date.time for date in source.dates]
     own = row.get("time")
     if own is None or pd.isna(own) or len(times) == 1:
         return 0

@@ -31,7 +31,7 @@ from remotesam_geo.mapping.lazy import DAMAGED_NOTE, held_maps, noted_questions
 from remotesam_geo.mapping.maps import Maps, PredictedMaps, StoredMaps
 from remotesam_geo.mapping.resolutions import by_resolution, warn_of_resolutions
 from remotesam_geo.mapping.run_notes import note_of_prompts
-from remotesam_geo.mapping.source import Moment, PixelSource, picture_source, scene_source
+from remotesam_geo.mapping.source import PixelSource, SceneDate, picture_source, scene_source
 from remotesam_geo.mapping.stitch import Seam
 from remotesam_geo.predictors.remotesam_network import Model, Refine, check_refine, exactly
 from remotesam_geo.scenes.colors import check_bands
@@ -307,7 +307,7 @@ def _refuse_resolutions(prompts: Sequence[Prompt], reason: str) -> None:
 
 
 def _announce_work(groups: Sequence[PromptMaps]) -> None:
-    times = len(groups[0].maps.moments)
+    times = len(groups[0].maps.dates)
     if times > 1:
         log.info("%d times over one place: each is answered apart", times)
     windows = sum(group.maps.size for group in groups)
@@ -367,7 +367,7 @@ def _picture_group(
             read=read,
             grid=Grid(shape=(height, width), window=max(2, height, width), overlap=0),
             geobox=GeoBox((height, width), Affine.identity(), None),
-            moments=(Moment(time=None, items=""),),
+            dates=(SceneDate(time=None, items=""),),
         ),
         view="scene",
     )

@@ -56,7 +56,7 @@ def is_whole(job, clean):
 
 
 def test_a_driver_that_is_killed_is_taken_over(tmp_path, raster, clean):
-    """In a process of its own; `test_job_folders` kills forked ones at many more moments."""
+    """In a process of its own; `test_job_folders` kills forked ones at many more dates."""
     job = make_job(tmp_path, raster)
     with pytest.raises(subprocess.CalledProcessError) as killed:
         subprocess.run(
@@ -103,10 +103,10 @@ def break_a_sector(monkeypatch):
     """One pixel cannot be read any more; gives the read that could."""
     read = RecipeSource.read
 
-    def broken(self, box, moment):
+    def broken(self, box, date):
         if box.top <= 60 < box.bottom and box.left <= 70 < box.right:
             raise ReadError("a bad sector")
-        return read(self, box, moment)
+        return read(self, box, date)
 
     monkeypatch.setattr(RecipeSource, "read", broken)
     return read
@@ -287,10 +287,10 @@ def test_an_interrupt_ends_a_run_though_a_server_is_silent(tmp_path, raster, cle
     reading, silence = threading.Event(), threading.Event()
     read = RecipeSource.read
 
-    def silent(self, box, moment):
+    def silent(self, box, date):
         reading.set()
         assert silence.wait(60)
-        return read(self, box, moment)
+        return read(self, box, date)
 
     def interrupt():
         assert reading.wait(60)

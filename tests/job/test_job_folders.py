@@ -279,10 +279,10 @@ def run_until_killed(folder, after):
         os._exit(1)
 
 
-def killed_case(folder, raster, options, expected, moments):
+def killed_case(folder, raster, options, expected, dates):
     job = make_job(folder, raster, model=Colours(), **options)
     before = 0
-    for after in moments:
+    for after in dates:
         ended = run_until_killed(folder, after)
         assert ended in (0, -signal.SIGKILL), f"the driver ended by itself with {ended}"
         table = job.status()
@@ -307,8 +307,8 @@ def test_killed_drivers_lose_nothing(tmp_path, clean, campaign, kind):
     )
     random = np.random.default_rng(11)
     for number in range(max(4, CASES // 40)):
-        moments = [int(after) for after in random.integers(0, 90, random.integers(1, 5))]
-        tried.case(partial(killed_case, tmp_path / f"{number}", raster, OPTIONS[kind], expected, moments))
+        dates = [int(after) for after in random.integers(0, 90, random.integers(1, 5))]
+        tried.case(partial(killed_case, tmp_path / f"{number}", raster, OPTIONS[kind], expected, dates))
 
 
 def test_a_plan_that_was_exchanged_is_noticed(tmp_path, clean):

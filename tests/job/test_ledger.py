@@ -26,10 +26,10 @@ from remotesam_geo.job.storage.ledger import (
 WINDOWS = 4
 
 
-def entry(block, failed=(), *, empty=0, moment=0, digest="d"):
+def entry(block, failed=(), *, empty=0, date=0, digest="d"):
     misses = tuple(FailedWindow(window=block * WINDOWS + tile, cause=f"cause {tile}") for tile in failed)
     return BlockRecord(
-        layer="a", moment=moment, block=block, windows=WINDOWS, empty=empty, digest=digest,
+        layer="a", date=date, block=block, windows=WINDOWS, empty=empty, digest=digest,
         misses=misses,
     )  # fmt: skip
 
@@ -67,14 +67,14 @@ def test_any_thread_may_note_what_it_filed(tmp_path, monkeypatch, soon):
 def test_windows_are_counted_once_and_attempts_add_up(steps):
     truth, attempts = {}, {}
     with Ledger(":memory:", "plan") as ledger:
-        for block, moment, failed, forgotten in steps:
-            key = moment, block
+        for block, date, failed, forgotten in steps:
+            key = date, block
             if forgotten:
-                ledger.forget("a", [(moment, block)])
+                ledger.forget("a", [(date, block)])
                 truth.pop(key, None)
                 attempts = {k: n for k, n in attempts.items() if (k[0], k[1]) != key}
                 continue
-            ledger.enter([entry(block, failed, moment=moment)])
+            ledger.enter([entry(block, failed, date=date)])
             truth[key] = failed
             before = {k: n for k, n in attempts.items() if (k[0], k[1]) == key}
             attempts = {k: n for k, n in attempts.items() if (k[0], k[1]) != key}
@@ -85,7 +85,7 @@ def test_windows_are_counted_once_and_attempts_add_up(steps):
         assert counts["failed"] == sum(n < MOST_ATTEMPTS for n in attempts.values())
         assert set(ledger.known("a")) == set(truth)
         found = {
-            (moment, block, miss.window - block * WINDOWS): miss.attempts for moment, block, miss in ledger.misses("a")
+            (date, block, miss.window - block * WINDOWS): miss.attempts for date, block, miss in ledger.misses("a")
         }
         assert found == attempts
         assert ledger.counts("b") == dict.fromkeys(("done", "empty", "failed", "given_up"), 0)
@@ -128,7 +128,7 @@ def test_a_busy_ledger_is_not_called_damaged(tmp_path, monkeypatch):
             lambda: setattr(ledger, "complete", True),
             lambda: ledger.complete,
             lambda: Ledger(path, "plan"),
-            lambda: Ledger(path, "plan", look=True),
+            lambda: Ledger(path, "plan", read_only=True),
         )
         for work in works:
             with pytest.raises(JobError, match=r"driver is process 7 on far.*do not delete it"):
@@ -138,8 +138,8 @@ def test_a_busy_ledger_is_not_called_damaged(tmp_path, monkeypatch):
         ledger.enter([entry(1)])
 
 
-@pytest.mark.parametrize("look", [True, False])
-def test_every_changed_row_is_noticed(tmp_path, look):
+@pytest.mark.parametrize("read_only", [True, False])
+def test_every_changed_row_is_noticed(tmp_path, read_only):
     path = tmp_path / "ledger.sqlite"
     with Ledger(path, "plan") as ledger:
         ledger.enter([entry(0, [1]), entry(1)])
@@ -154,11 +154,11 @@ def test_every_changed_row_is_noticed(tmp_path, look):
             base.execute(f"update entries set {change} where block = 0")  # noqa: S608
         base.close()
         with pytest.raises(DamagedLedgerError, match="is not as it was written"):
-            Ledger(path, "plan", look=look)
+            Ledger(path, "plan", read_only=read_only)
     for data in (b"junk" * 999, whole[:1000], whole[: len(whole) // 2], bytes(len(whole))):
         path.write_bytes(data)
         with pytest.raises(DamagedLedgerError):
-            Ledger(path, "plan", look=look)
+            Ledger(path, "plan", read_only=read_only)
 
 
 def _hold(folder, held, killed):

@@ -29,24 +29,24 @@ def test_every_block_comes_back_and_those_without_data_take_no_room(tmp_path):
     blocks = [GRID.block_at(index) for index in range(np.prod(GRID.blocks))]
     maps[(1, *blocks[2].core.within(GRID.raster))] = NO_DATA
     marks = {
-        (moment, block): store.write("a", moment, block, maps[(moment, *block.core.within(GRID.raster))], GRID)
-        for moment in (0, 1)
+        (date, block): store.write("a", date, block, maps[(date, *block.core.within(GRID.raster))], GRID)
+        for date in (0, 1)
         for block in blocks
     }
     again = Store(tmp_path)
-    for (moment, block), mark in marks.items():
-        codes = again.read("a", moment, block, GRID, mark)
-        np.testing.assert_array_equal(codes, maps[(moment, *block.core.within(GRID.raster))])
-        assert again.path("a", moment, block).exists() == bool(mark) == (codes != NO_DATA).any()
+    for (date, block), mark in marks.items():
+        codes = again.read("a", date, block, GRID, mark)
+        np.testing.assert_array_equal(codes, maps[(date, *block.core.within(GRID.raster))])
+        assert again.path("a", date, block).exists() == bool(mark) == (codes != NO_DATA).any()
     array = zarr.open_array(str(tmp_path / "a"), mode="r")
     assert array.attrs["expression"] == "ship"
     assert array.metadata.dimension_names[:3] == ("time", "block_row", "block_column")
     # Zarr itself passes over the seals.
-    for (moment, block), mark in marks.items():
+    for (date, block), mark in marks.items():
         height, width = block.core.shape
         np.testing.assert_array_equal(
-            array[moment, block.row, block.col][:height, :width],
-            again.read("a", moment, block, GRID, mark),
+            array[date, block.row, block.col][:height, :width],
+            again.read("a", date, block, GRID, mark),
         )
 
 
@@ -94,8 +94,8 @@ def test_any_change_of_a_block_is_noticed(tmp_path):
     store.write("a", 1, block, codes, GRID)
     store.create("b", GRID, 1, {})
     store.write("b", 0, block, codes, GRID)
-    for layer, moment, where in (("a", 0, other), ("a", 1, block), ("b", 0, block)):
-        data = store.path(layer, moment, where).read_bytes()
+    for layer, date, where in (("a", 0, other), ("a", 1, block), ("b", 0, block)):
+        data = store.path(layer, date, where).read_bytes()
         refused(data)
         with pytest.raises(DamagedBlockError):
             store.found("a", 0, block, GRID)

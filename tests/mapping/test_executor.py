@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from remotesam_geo.errors import ReadError
 from remotesam_geo.mapping.executor import Work, run
 from remotesam_geo.mapping.grid import Grid
-from remotesam_geo.mapping.source import Moment
+from remotesam_geo.mapping.source import SceneDate
 from remotesam_geo.mapping.stitch import stitch
 from remotesam_geo.tasks import FAILED, NO_DATA
 from tests.mapping.test_stitch import answers_of, place, raster
@@ -19,18 +19,18 @@ from tests.mapping.test_stitch import answers_of, place, raster
 class Picture:
     """A raster in memory that counts what is read, and fails where it is told to."""
 
-    def __init__(self, shape, seed=0, bad=None, moments=1):
+    def __init__(self, shape, seed=0, bad=None, dates=1):
         self.rgb, self.valid = raster(shape, seed)
         self.bad = bad  # a pixel that cannot be read
         self.reads = []
-        self.moments = [Moment(time=None, items=str(index)) for index in range(moments)]
+        self.dates = [SceneDate(time=None, items=str(index)) for index in range(dates)]
 
-    def read(self, box, moment):
-        self.reads.append((box, moment))
+    def read(self, box, date):
+        self.reads.append((box, date))
         if self.bad and box.top <= self.bad[0] < box.bottom and box.left <= self.bad[1] < box.right:
             raise ReadError(f"cannot read pixel {self.bad}")
         here = slice(box.top, box.bottom), slice(box.left, box.right)
-        return (self.rgb[here] + moment).astype(np.uint8), self.valid[here]
+        return (self.rgb[here] + date).astype(np.uint8), self.valid[here]
 
 
 def predict(pictures, expressions):
@@ -38,11 +38,11 @@ def predict(pictures, expressions):
 
 
 def whole(work, **options):
-    """Every moment's map, joined from its blocks."""
-    out = np.full((len(work.source.moments), len(work.expressions), *work.grid.shape), 77, np.uint8)
+    """Every date's map, joined from its blocks."""
+    out = np.full((len(work.source.dates), len(work.expressions), *work.grid.shape), 77, np.uint8)
     failures = []
     for answer in run(work, options.pop("predict", predict), lambda answer: answer, **options):
-        out[answer.moment][:, *answer.block.core.within(work.grid.raster)] = answer.codes
+        out[answer.date][:, *answer.block.core.within(work.grid.raster)] = answer.codes
         failures += answer.failures
     return out, failures
 
@@ -57,7 +57,7 @@ def test_the_map_depends_on_the_plan_alone(data, seam):
     expected = stitch(reference, reference.raster, answers_of(reference, place), prompts=1, seam=seam)
     grid = Grid(shape=shape, window=window, overlap=overlap, block=data.draw(st.integers(1, 5)))
     work = Work(
-        source=Picture(shape, moments=2),
+        source=Picture(shape, dates=2),
         grid=grid,
         expressions=("one", "two"),
         seam=seam,
@@ -169,15 +169,15 @@ def test_an_abandoned_run_ends_its_threads():
 @given(st.data(), st.sampled_from(["paste", "blend"]))
 def test_blocks_answered_alone_are_those_of_the_whole(data, seam):
     grid = Grid(shape=(90, 130), window=24, overlap=8, block=data.draw(st.integers(1, 4)))
-    source = Picture(grid.shape, moments=2)
+    source = Picture(grid.shape, dates=2)
     expected, _ = whole(Work(source=source, grid=grid, expressions=("x",), seam=seam))
-    every = [(moment, index) for moment in (0, 1) for index in range(np.prod(grid.blocks))]
+    every = [(date, index) for date in (0, 1) for index in range(np.prod(grid.blocks))]
     todo = frozenset(data.draw(st.lists(st.sampled_from(every), min_size=1, unique=True)))
     work = Work(source=source, grid=grid, expressions=("x",), seam=seam, todo=todo)
     done = []
     answers = list(run(work, predict, lambda answer: answer, progress=done.append))
-    assert {(answer.moment, answer.block.index) for answer in answers} == todo
+    assert {(answer.date, answer.block.index) for answer in answers} == todo
     assert sum(done) == work.size
     for answer in answers:
         here = answer.block.core.within(grid.raster)
-        np.testing.assert_array_equal(answer.codes, expected[answer.moment][:, *here])
+        np.testing.assert_array_equal(answer.codes, expected[answer.date][:, *here])

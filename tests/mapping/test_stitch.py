@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from remotesam_geo.geo.box import Box
 from remotesam_geo.mapping.grid import Grid
-from remotesam_geo.mapping.stitch import look, mark, needed, stitch
+from remotesam_geo.mapping.stitch import cut_window, mark, needed, stitch
 from remotesam_geo.tasks import FAILED, NO_DATA
 from tests.mapping.test_grid import boxes, grids
 
@@ -26,7 +26,7 @@ def answers_of(grid, predict, seed=0, failed=()):
     rgb, valid = raster(grid.shape, seed)
     answers = {}
     for tile in grid:
-        picture, known = look(rgb, valid, everything(grid), tile.box)
+        picture, known = cut_window(rgb, valid, everything(grid), tile.box)
         answers[tile.index] = None if tile.index in failed else mark(predict(picture), known)
     return answers
 
@@ -95,10 +95,10 @@ def test_holes_are_filled_with_the_mean_and_small_rasters_reflected():
     rgb = np.array([[[10, 0, 0], [20, 0, 0], [250, 9, 9]]], np.uint8)
     valid = np.array([[True, True, False]])
     box = Box(top=0, left=0, bottom=1, right=3)
-    seen, known = look(rgb, valid, box, Box(top=0, left=0, bottom=4, right=4))
+    seen, known = cut_window(rgb, valid, box, Box(top=0, left=0, bottom=4, right=4))
     assert seen.shape == (4, 4, 3)
     np.testing.assert_array_equal(seen[:, :, 0], [[10, 20, 15, 15]] * 4)
     np.testing.assert_array_equal(known, [[1, 1, 0, 0]] + [[0] * 4] * 3)
-    seen, known = look(rgb, valid & False, box, Box(top=0, left=0, bottom=4, right=4))
+    seen, known = cut_window(rgb, valid & False, box, Box(top=0, left=0, bottom=4, right=4))
     assert not seen.any()
     assert not known.any()

@@ -35,9 +35,9 @@ def every_code(times=0):
     array = wrap_xr(decode(codes), box, axis=1).rename("probability")
     array = array.rename({array.dims[0]: "prompt"}).assign_coords(prompt=["ship", "storage tank"])
     if times:
-        moments = np.array(["2024-05-01", "2025-05-01"], "datetime64[ns]")
+        dates = np.array(["2024-05-01", "2025-05-01"], "datetime64[ns]")
         array = xr.concat([array, array[:, ::-1].assign_coords(y=array.y)], "time")
-        array = array.assign_coords(time=moments)
+        array = array.assign_coords(time=dates)
     array.attrs["remotesam"] = '{"model": "x"}'
     return array
 

@@ -64,7 +64,7 @@ _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
 
 Place = tuple[int, int]
-"""Moment and number of a block."""
+"""SceneDate and number of a block."""
 
 
 class DamagedLedgerError(JobError):
@@ -96,7 +96,7 @@ class BlockRecord:
 
     Attributes:
         layer: Key of an expression's map, or of a prompt's outlines.
-        moment: Index of the date.
+        date: Index of the date.
         block: Number of the block.
         windows: How many windows belong to the block.
         empty: Those of them whose cores hold no data.
@@ -105,7 +105,7 @@ class BlockRecord:
     """
 
     layer: str
-    moment: int
+    date: int
     block: int
     windows: int
     empty: int
@@ -119,25 +119,25 @@ class Ledger:
     Args:
         path: Its file, made where there is none; or ":memory:".
         plan: The hash of the plan that its rows belong to.
-        look: Whether to read only. A missing file is then an empty ledger.
+        read_only: Whether to read only. A missing file is then an empty ledger.
 
     Raises:
         DamagedLedgerError: It is damaged, or no ledger.
         JobError: It belongs to another plan, or another program holds it.
     """
 
-    def __init__(self, path: Path | str, plan: str, *, look: bool = False) -> None:
+    def __init__(self, path: Path | str, plan: str, *, read_only: bool = False) -> None:
         self.path, self._plan = path, plan
         self._layers: dict[str, dict[Place, BlockRecord]] = {}
         with self._errors("use"):
-            if look:
-                self._base = _connect_to_look(path)
+            if read_only:
+                self._base = _connect_read_only(path)
             else:
                 # Jupyter may continue in another thread; the lock on the folder keeps other drivers out.
                 self._base = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=PATIENCE)
         try:
             with self._errors("use"):
-                self._begin(look=look)
+                self._begin(read_only=read_only)
         except BaseException:
             self._base.close()
             raise
@@ -179,7 +179,7 @@ class Ledger:
                 [(*row, _row_checksum(self._plan, row)) for row in map(_row_of_record, new)],
             )
         for entry in new:
-            self._layers.setdefault(entry.layer, {})[entry.moment, entry.block] = entry
+            self._layers.setdefault(entry.layer, {})[entry.date, entry.block] = entry
 
     @contextmanager
     def together(self) -> Iterator[Callable[[Iterable[BlockRecord]], None]]:
@@ -218,7 +218,7 @@ class Ledger:
             self._layers.get(layer, {}).pop(place, None)
 
     def known(self, layer: str) -> dict[Place, str]:
-        """The blocks entered of a layer, by moment and number, with their digests."""
+        """The blocks entered of a layer, by date and number, with their digests."""
         return {place: entry.digest for place, entry in self._of(layer).items()}
 
     def known_as(self, layer: str, place: Place) -> str | None:
@@ -240,17 +240,17 @@ class Ledger:
         }
 
     def misses(self, layer: str) -> list[tuple[int, int, FailedWindow]]:
-        """Windows of a layer that failed, each with its moment and block, in plan order."""
-        found = [(moment, block, miss) for (moment, block), entry in self._of(layer).items() for miss in entry.misses]
+        """Windows of a layer that failed, each with its date and block, in plan order."""
+        found = [(date, block, miss) for (date, block), entry in self._of(layer).items() for miss in entry.misses]
         return sorted(found, key=lambda each: (each[0], each[2].window))
 
     # --- inside ---------------------------------------------------------------------------------
 
-    def _begin(self, *, look: bool) -> None:
+    def _begin(self, *, read_only: bool) -> None:
         """Check that this is a whole ledger of the plan; make it one where it is new."""
         base = self._base
         base.text_factory = lambda text: text.decode(errors="replace")
-        if not look:
+        if not read_only:
             # What is entered is on the disk. Not write-ahead logging: it fails on shared folders.
             base.execute("pragma synchronous = full")
             base.execute("pragma journal_mode = truncate")
@@ -266,7 +266,7 @@ class Ledger:
                 f"the ledger {self.path} belongs to another plan ({known[0][:SHOWN]}, not {self._plan}): delete it, "
                 "and it is rebuilt from the stored blocks, or give the job a folder of its own"
             )
-        if known is None and not look:
+        if known is None and not read_only:
             base.execute("insert into about values ('plan', ?)", [self._plan])
         self._load()
 
@@ -279,13 +279,13 @@ class Ledger:
                     "not as it was written"
                 )
             entry = _record_of_row(row)
-            self._layers.setdefault(entry.layer, {})[entry.moment, entry.block] = entry
+            self._layers.setdefault(entry.layer, {})[entry.date, entry.block] = entry
 
     def _of(self, layer: str) -> dict[Place, BlockRecord]:
         return self._layers.get(layer, {})
 
     def _adding_up(self, entry: BlockRecord) -> BlockRecord:
-        before = self._of(entry.layer).get((entry.moment, entry.block))
+        before = self._of(entry.layer).get((entry.date, entry.block))
         if before is None or not before.misses or not entry.misses:
             return entry
         tried = {miss.window: miss.attempts for miss in before.misses}
@@ -341,7 +341,7 @@ def set_aside(path: Path) -> Path:
     return aside
 
 
-def _connect_to_look(path: Path | str) -> sqlite3.Connection:
+def _connect_read_only(path: Path | str) -> sqlite3.Connection:
     """A connection that changes nothing. Only an interrupted commit is undone, where that is allowed."""
     try:
         there = path != ":memory:" and Path(path).exists()
@@ -368,15 +368,15 @@ def _connect_to_look(path: Path | str) -> sqlite3.Connection:
 def _row_of_record(entry: BlockRecord) -> tuple[str, int, int, int, int, str, str]:
     misses = json.dumps([[miss.window, miss.cause, miss.attempts] for miss in entry.misses])
     return (
-        entry.layer, entry.moment, entry.block, entry.windows, entry.empty, entry.digest, misses,
+        entry.layer, entry.date, entry.block, entry.windows, entry.empty, entry.digest, misses,
     )  # fmt: skip
 
 
 def _record_of_row(row: list[Any]) -> BlockRecord:
-    layer, moment, block, windows, empty, digest, misses = row
+    layer, date, block, windows, empty, digest, misses = row
     return BlockRecord(
         layer=layer,
-        moment=moment,
+        date=date,
         block=block,
         windows=windows,
         empty=empty,

@@ -55,13 +55,13 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def create(self, layer: str, grid: Grid, moments: int, about: Mapping[str, Any]) -> None:
+    def create(self, layer: str, grid: Grid, dates: int, about: Mapping[str, Any]) -> None:
         """Make the array of a layer, or write its metadata anew where it is damaged.
 
         Args:
             layer: Its key.
             grid: The plan's grid.
-            moments: How many dates there are.
+            dates: How many dates there are.
             about: What the array holds, as its attributes.
         """
         place = self.folder / layer / "zarr.json"
@@ -69,7 +69,7 @@ class Store:
         made: dict[str, Any] = {}
         zarr.create_array(
             zarr.storage.MemoryStore(made),
-            shape=(moments, *grid.blocks, *size),
+            shape=(dates, *grid.blocks, *size),
             chunks=(1, 1, 1, *size),
             dtype=np.uint8,
             compressors=ZstdCodec(level=0, checksum=False),
@@ -84,12 +84,12 @@ class Store:
             place.parent.mkdir(parents=True, exist_ok=True)
         replace_file(place, wanted)
 
-    def write(self, layer: str, moment: int, block: Block, codes: Codes, grid: Grid) -> str:
+    def write(self, layer: str, date: int, block: Block, codes: Codes, grid: Grid) -> str:
         """Keep a block, whole and on the disk when this returns.
 
         Args:
             layer: Key of the layer.
-            moment: Index of the date.
+            date: Index of the date.
             block: Which block.
             codes: Its codes (h x w).
             grid: The plan's grid.
@@ -100,7 +100,7 @@ class Store:
         Raises:
             JobError: It cannot be written; what was there before is kept.
         """
-        path = self.path(layer, moment, block)
+        path = self.path(layer, date, block)
         if (codes == NO_DATA).all():
             with writing(path):
                 path.unlink(missing_ok=True)
@@ -109,18 +109,18 @@ class Store:
         height, width = codes.shape
         padded[:height, :width] = codes
         data = pa.compress(padded.data, codec="zstd", asbytes=True)
-        mark = digest(data, layer, moment, block.index)
+        mark = digest(data, layer, date, block.index)
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, data + _FRAME + bytes.fromhex(mark))
         return mark
 
-    def read(self, layer: str, moment: int, block: Block, grid: Grid, mark: str) -> Codes:
+    def read(self, layer: str, date: int, block: Block, grid: Grid, mark: str) -> Codes:
         """A block (h x w) as it was written.
 
         Args:
             layer: Key of the layer.
-            moment: Index of the date.
+            date: Index of the date.
             block: Which block.
             grid: The plan's grid.
             mark: Its digest, from the ledger.
@@ -128,35 +128,35 @@ class Store:
         Raises:
             DamagedBlockError: The file is not the one that was written.
         """
-        return self._decoded(self._checked(layer, moment, block, mark), layer, moment, block, grid)
+        return self._decoded(self._checked(layer, date, block, mark), layer, date, block, grid)
 
-    def check(self, layer: str, moment: int, block: Block, mark: str) -> None:
+    def check(self, layer: str, date: int, block: Block, mark: str) -> None:
         """Make sure that a block is as it was written, without decoding it.
 
         Raises:
             DamagedBlockError: It is not.
         """
-        self._checked(layer, moment, block, mark)
+        self._checked(layer, date, block, mark)
 
-    def found(self, layer: str, moment: int, block: Block, grid: Grid) -> tuple[Codes, str] | None:
+    def found(self, layer: str, date: int, block: Block, grid: Grid) -> tuple[Codes, str] | None:
         """A block and its digest, for a ledger that was lost; None where there is no file.
 
         Raises:
             DamagedBlockError: The file does not agree with its own seal.
         """
-        data = _bytes_of(self.path(layer, moment, block))
+        data = _bytes_of(self.path(layer, date, block))
         if data is None:
             return None
         mark = data[-16:].hex()
-        return self.read(layer, moment, block, grid, mark), mark
+        return self.read(layer, date, block, grid, mark), mark
 
-    def path(self, layer: str, moment: int, block: Block) -> Path:
+    def path(self, layer: str, date: int, block: Block) -> Path:
         """The file of a block."""
-        return self.folder / layer / "c" / f"{moment}/{block.row}/{block.col}/0/0"
+        return self.folder / layer / "c" / f"{date}/{block.row}/{block.col}/0/0"
 
-    def _checked(self, layer: str, moment: int, block: Block, mark: str) -> bytes:
+    def _checked(self, layer: str, date: int, block: Block, mark: str) -> bytes:
         """The compressed bytes of a block; none for a block without data."""
-        path = self.path(layer, moment, block)
+        path = self.path(layer, date, block)
         data = _bytes_of(path)
         if data is None:
             if mark:
@@ -165,11 +165,11 @@ class Store:
         if not mark:
             raise DamagedBlockError(path, "there should be no file, as the block holds no data")
         data, seal = data[:-_SEAL], data[-_SEAL:]
-        if seal != _FRAME + bytes.fromhex(mark) or digest(data, layer, moment, block.index) != mark:
+        if seal != _FRAME + bytes.fromhex(mark) or digest(data, layer, date, block.index) != mark:
             raise DamagedBlockError(path, "its digest is not the one that was noted")
         return data
 
-    def _decoded(self, data: bytes, layer: str, moment: int, block: Block, grid: Grid) -> Codes:
+    def _decoded(self, data: bytes, layer: str, date: int, block: Block, grid: Grid) -> Codes:
         height, width = block.core.shape
         if not data:
             return np.full((height, width), NO_DATA, np.uint8)
@@ -177,7 +177,7 @@ class Store:
         try:
             padded = pa.decompress(data, size[0] * size[1], codec="zstd")
         except (OSError, pa.ArrowException) as error:
-            raise DamagedBlockError(self.path(layer, moment, block), str(error)) from error
+            raise DamagedBlockError(self.path(layer, date, block), str(error)) from error
         return np.frombuffer(padded, np.uint8).reshape(size)[:height, :width]
 
 

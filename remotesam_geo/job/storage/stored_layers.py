@@ -18,9 +18,9 @@ __all__ = [
     "Records",
     "StoredLayer",
     "checked_part",
+    "date_numbers",
     "file_names_words",
     "layers",
-    "moment_numbers",
     "part_bytes",
     "part_key",
     "unpacked_pieces",
@@ -31,7 +31,7 @@ SHOWN = 3
 """Damaged files that a message names."""
 
 Place = tuple[int, int]
-"""Moment and number of a block."""
+"""SceneDate and number of a block."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +52,9 @@ class Records:
     ledger: Ledger
     writable: bool = True
 
-    def part(self, key: str, moment: int, block: int) -> Path:
+    def part(self, key: str, date: int, block: int) -> Path:
         """Where the outlines of a block are."""
-        return self.parts / key / f"{moment:04d}-{block:08d}.parquet"
+        return self.parts / key / f"{date:04d}-{block:08d}.parquet"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,9 +97,9 @@ def part_key(plan: Plan, group: PlanGroup, prompt: Prompt, outline: Outline) -> 
     return plan.key("part", group.resolution, prompt.expressions, prompt.threshold, outline)
 
 
-def moment_numbers(group: PlanGroup) -> range:
+def date_numbers(group: PlanGroup) -> range:
     """The numbers of the dates of a group's source."""
-    return range(len(group.source.moments))
+    return range(len(group.source.dates))
 
 
 def part_bytes(path: Path) -> bytes:

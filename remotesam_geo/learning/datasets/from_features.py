@@ -248,16 +248,16 @@ def _cut_chips(
     tree = shapely.STRtree(polygons)
     grid = Grid(shape=source.geobox.shape.yx, window=size, overlap=overlap)
     crs = _short_crs_of_chip(CRS.from_user_input(str(source.geobox.crs)))
-    for moment in range(len(source.moments)):
+    for date in range(len(source.dates)):
         for window in (each.box for each in grid):
-            chip = f"{name}/{moment}_{window.top}_{window.left}"
+            chip = f"{name}/{date}_{window.top}_{window.left}"
             near = np.sort(tree.query(shapely.box(window.left, window.top, window.right, window.bottom)))
             if chip in skip or (not near.size and not empty):
                 continue
             inner = window.common(_box_of_shape(grid.shape))
             if inner is None:
                 continue
-            rgb, valid = source.read(inner, moment)
+            rgb, valid = source.read(inner, date)
             if not valid.any():
                 continue
             rgb, valid = (_padded_chip(array, inner, window) for array in (rgb, valid))

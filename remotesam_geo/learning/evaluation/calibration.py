@@ -113,8 +113,8 @@ def calibrate(
     if missing := [prompt.label for prompt in parsed if prompt.label not in labels]:
         raise InputError(f"no polygon is labelled {missing[0]!r}: there are {sorted(set(labels))}")
     source = scene_source(scene, bands=bands, stretch=stretch, resolution=resolution)
-    if len(source.moments) > 1:
-        raise InputError(f"the scene has {len(source.moments)} times: select one, scene.isel(time=0)")
+    if len(source.dates) > 1:
+        raise InputError(f"the scene has {len(source.dates)} times: select one, scene.isel(time=0)")
     crs = CRS.from_user_input(str(source.geobox.crs))
     polygons = truth.geometry.to_crs(crs)
     judged = _judged_area(geometry, truth, crs)

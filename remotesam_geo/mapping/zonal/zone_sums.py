@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from remotesam_geo.errors import RemoteSAMWarning
 from remotesam_geo.mapping.executor import BlockMap
 from remotesam_geo.mapping.grid import Grid
-from remotesam_geo.mapping.source import Moment
+from remotesam_geo.mapping.source import SceneDate
 from remotesam_geo.mapping.stitch import joined
 from remotesam_geo.tasks import Tally, label_scores, refer, tally
 from remotesam_geo.words import Prompt
@@ -31,14 +31,14 @@ class ZonePart:
     """What one block holds of the zones that have pixels there.
 
     Attributes:
-        moment: Which time of the scene.
+        date: Which time of the scene.
         block: Which block.
         zones: The zones (k).
         tallies: Their pixels and probabilities, one a prompt (P, each over k zones).
         above: How many of their pixels exceed the threshold (P x k).
     """
 
-    moment: int
+    date: int
     block: int
     zones: I64
     tallies: tuple[Tally, ...]
@@ -52,7 +52,7 @@ class Sums:
     Attributes:
         zones: The zones.
         prompts: The prompts (P).
-        moments: The times (T).
+        dates: The times (T).
         tallies: Pixels and probabilities, one a time and prompt (T of P, each over n zones); pixels of blocks that were
             not asked have no data.
         above: How many pixels exceed the threshold (T x P x n).
@@ -60,36 +60,36 @@ class Sums:
 
     zones: Zones
     prompts: tuple[Prompt, ...]
-    moments: tuple[Moment, ...]
+    dates: tuple[SceneDate, ...]
     tallies: tuple[tuple[Tally, ...], ...]
     above: I64
 
-    def scores(self, moment: int, *, balance: float) -> F64:
+    def scores(self, date: int, *, balance: float) -> F64:
         """The score of each prompt in each zone, NaN where nothing was answered (P x n)."""
-        return label_scores(self.tallies[moment], balance=balance)
+        return label_scores(self.tallies[date], balance=balance)
 
-    def score_max(self, moment: int) -> F64:
+    def score_max(self, date: int) -> F64:
         """The largest probability of each prompt in each zone, NaN where nothing was answered (P x n)."""
         # The score of a single label is its maximum.
-        return label_scores(self.tallies[moment], balance=1.0)
+        return label_scores(self.tallies[date], balance=1.0)
 
-    def covered(self, moment: int) -> F64:
+    def covered(self, date: int) -> F64:
         """The share of answered pixels that exceed the threshold, NaN where there are none (P x n)."""
-        return _share_or_nan(self.above[moment], np.stack([part.count for part in self.tallies[moment]]))
+        return _share_or_nan(self.above[date], np.stack([part.count for part in self.tallies[date]]))
 
-    def valid_fraction(self, moment: int) -> F64:
+    def valid_fraction(self, date: int) -> F64:
         """The share of each zone, what lies outside the raster included, that was answered (P x n)."""
-        return np.nan_to_num(_share_or_nan(self._count(moment, "count"), self._whole(moment)))
+        return np.nan_to_num(_share_or_nan(self._count(date, "count"), self._whole(date)))
 
-    def failed_fraction(self, moment: int) -> F64:
+    def failed_fraction(self, date: int) -> F64:
         """The share of each zone, what lies outside the raster included, whose answer failed (P x n)."""
-        return np.nan_to_num(_share_or_nan(self._count(moment, "failed"), self._whole(moment)))
+        return np.nan_to_num(_share_or_nan(self._count(date, "failed"), self._whole(date)))
 
-    def _count(self, moment: int, name: str) -> F64:
-        return np.stack([getattr(part, name) for part in self.tallies[moment]]).astype(np.float64)
+    def _count(self, date: int, name: str) -> F64:
+        return np.stack([getattr(part, name) for part in self.tallies[date]]).astype(np.float64)
 
-    def _whole(self, moment: int) -> F64:
-        pixels = sum(self._count(moment, name) for name in ("count", "failed", "no_data"))
+    def _whole(self, date: int) -> F64:
+        pixels = sum(self._count(date, name) for name in ("count", "failed", "no_data"))
         return np.asarray(pixels + self.zones.outside, np.float64)
 
 
@@ -112,7 +112,7 @@ def tally_zones(
         over = refer(codes, threshold=prompt.threshold)
         row[:] = np.bincount(painted[over], minlength=len(which) + 1)[1:]
     return ZonePart(
-        moment=answer.moment,
+        date=answer.date,
         block=answer.block.index,
         zones=which,
         tallies=tuple(tallies),
@@ -130,32 +130,32 @@ class ZoneSums:
         zones: The zones.
         grid: The plan.
         prompts: The prompts.
-        moments: The times of the scene.
+        dates: The times of the scene.
     """
 
     zones: Zones
     grid: Grid
     prompts: tuple[Prompt, ...]
-    moments: tuple[Moment, ...]
+    dates: tuple[SceneDate, ...]
     _sums: NDArray[np.int64] = field(init=False)  # T x P x (what) x n
     _peak: NDArray[np.int64] = field(init=False)  # T x P x n
     _seen: list[set[int]] = field(init=False)  # blocks, by time
     _scale: int = 1
 
     def __post_init__(self) -> None:
-        shape = len(self.moments), len(self.prompts)
+        shape = len(self.dates), len(self.prompts)
         self._sums = np.zeros((*shape, 5, len(self.zones)), np.int64)
         self._peak = np.full((*shape, len(self.zones)), -1, np.int64)
-        self._seen = [set() for _ in self.moments]
+        self._seen = [set() for _ in self.dates]
 
     def add(self, part: ZonePart) -> None:
         """Take one block's part."""
-        self._seen[part.moment].add(part.block)
+        self._seen[part.date].add(part.block)
         at = part.zones
         for number, (one, above) in enumerate(zip(part.tallies, part.above, strict=True)):
-            sums = self._sums[part.moment, number]
+            sums = self._sums[part.date, number]
             sums[:, at] += np.stack([one.count, one.failed, one.no_data, one.total, above])
-            peak = self._peak[part.moment, number]
+            peak = self._peak[part.date, number]
             peak[at] = np.maximum(peak[at], one.peak)
             self._scale = one.scale
 
@@ -171,7 +171,7 @@ class ZoneSums:
         return Sums(
             zones=self.zones,
             prompts=self.prompts,
-            moments=self.moments,
+            dates=self.dates,
             tallies=tuple(
                 tuple(
                     Tally(

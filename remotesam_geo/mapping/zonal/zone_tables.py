@@ -103,8 +103,8 @@ def label_frame(
     """
     levels = _Resolutions(sums, labels)
     parts = []
-    for moment in range(len(levels.moments)):
-        scores = levels.stack(partial(Sums.scores, balance=balance), moment)
+    for date in range(len(levels.dates)):
+        scores = levels.stack(partial(Sums.scores, balance=balance), date)
         holds = np.concatenate(
             [
                 positive_labels(row[None], threshold=threshold)
@@ -115,7 +115,7 @@ def label_frame(
         which, zone = np.nonzero(holds)
         parts.append(
             levels.rows(
-                moment,
+                date,
                 np.concatenate([zone, none]),
                 np.concatenate([which, np.full(len(none), _NONE)]),
                 scores,
@@ -138,13 +138,13 @@ def classify_frame(
     """
     levels = _Resolutions(sums, labels)
     parts = []
-    for moment in range(len(levels.moments)):
-        scores = levels.stack(partial(Sums.scores, balance=SINGLE_LABEL_BALANCE), moment)
+    for date in range(len(levels.dates)):
+        scores = levels.stack(partial(Sums.scores, balance=SINGLE_LABEL_BALANCE), date)
         # Below its own threshold a label is no candidate; NaN stays, for it says that there is no answer.
         candidates = np.where(scores < levels.thresholds[:, None], -1.0, scores)
         best = best_label(candidates, threshold=0.0)
         best[best == NOT_ANSWERED] = _NONE
-        parts.append(levels.rows(moment, np.arange(len(levels.zones)), best, scores))
+        parts.append(levels.rows(date, np.arange(len(levels.zones)), best, scores))
     return levels.frame(parts, LABEL_COLUMNS, details)
 
 
@@ -173,19 +173,19 @@ def count_frame(
     kind = "Float64" if predicate == "area" else "Int64"
     n = len(levels.zones)
     parts = []
-    for moment in range(len(levels.moments)):
+    for date in range(len(levels.dates)):
         counts = np.zeros((len(labels), n))
-        for part, zones, objects in _objects_of_moment(levels, found, moment):
+        for part, zones, objects in _objects_of_date(levels, found, date):
             member = belonging(zones, objects, predicate)
             counts[part] += np.bincount(member.zone, weights=member.share, minlength=n)
         # Objects are answered pixels, even where they lie in zones too small to hold the middle of one.
-        known = (levels.stack(Sums.valid_fraction, moment) > 0) | (counts > 0)
+        known = (levels.stack(Sums.valid_fraction, date) > 0) | (counts > 0)
         if wide:
-            rows = levels.rows(moment, np.arange(n), np.full(n, _NONE))
+            rows = levels.rows(date, np.arange(n), np.full(n, _NONE))
             columns = {label: np.where(ok, row, np.nan) for label, row, ok in zip(labels, counts, known, strict=True)}
         else:
             zone, which = (axis.ravel() for axis in np.indices((n, len(labels))))
-            rows = levels.rows(moment, zone, which)
+            rows = levels.rows(date, zone, which)
             columns = {"count": np.where(known, counts, np.nan)[which, zone]}
         parts.append(rows.assign(**columns))
     types = wide_columns(labels) if wide else COUNT_COLUMNS
@@ -213,9 +213,9 @@ def caption_frame(
     levels = _Resolutions(sums, labels)
     n = len(levels.zones)
     parts = []
-    for moment in range(len(levels.moments)):
+    for date in range(len(levels.dates)):
         places: list[dict[str, F64]] = [{} for _ in range(n)]
-        for part, zones, objects in _objects_of_moment(levels, found, moment):
+        for part, zones, objects in _objects_of_date(levels, found, date):
             points = shapely.point_on_surface(objects)
             member = belonging(zones, objects)
             at = shapely.get_coordinates(points[member.object])
@@ -225,7 +225,7 @@ def caption_frame(
             present, first = np.unique(member.zone[order], return_index=True)
             for zone, own in zip(present.tolist(), np.split(relative[order] * _UNIT, first[1:]), strict=False):
                 places[zone][labels[part]] = own
-        known = levels.stack(Sums.valid_fraction, moment).min(axis=0) > 0
+        known = levels.stack(Sums.valid_fraction, date).min(axis=0) > 0
         picture = levels.zones.geobox.crs is None
         norths = [None] * n if picture else north(levels.zones).tolist()
         sentences = [
@@ -239,7 +239,7 @@ def caption_frame(
             else None
             for place, ok, turn in zip(places, known, norths, strict=True)
         ]
-        rows = levels.rows(moment, np.arange(n), np.full(n, _NONE))
+        rows = levels.rows(date, np.arange(n), np.full(n, _NONE))
         parts.append(rows.assign(caption=np.array(sentences, object)))
     return levels.frame(parts, CAPTION_COLUMNS, details)
 
@@ -272,7 +272,7 @@ class _Resolutions:
     def __init__(self, sums: Sequence[Sums], labels: Sequence[str]) -> None:
         self.sums = sums
         self.labels = labels
-        self.zones, self.moments = sums[0].zones, sums[0].moments
+        self.zones, self.dates = sums[0].zones, sums[0].dates
         prompts = [prompt for part in sums for prompt in part.prompts]
         names = [prompt.label for prompt in prompts]
         self._order = [names.index(label) for label in labels]
@@ -283,17 +283,17 @@ class _Resolutions:
         )
         self.resolution = metres[self._order]
 
-    def stack(self, take: Callable[[Sums, int], F64], moment: int) -> F64:
+    def stack(self, take: Callable[[Sums, int], F64], date: int) -> F64:
         """What all labels have at one time (P x n)."""
-        every = np.concatenate([take(part, moment) for part in self.sums])
+        every = np.concatenate([take(part, date) for part in self.sums])
         return np.asarray(every[self._order], np.float64)
 
-    def rows(self, moment: int, zone: I64, label: I64, scores: F64 | None = None) -> pd.DataFrame:
+    def rows(self, date: int, zone: I64, label: I64, scores: F64 | None = None) -> pd.DataFrame:
         """Rows of zones and labels at one time; a label of -1 is none, and the row then speaks of all."""
         some, at = label != _NONE, (label, zone)
-        valid = self.stack(Sums.valid_fraction, moment)
-        failed = self.stack(Sums.failed_fraction, moment)
-        when = self.moments[moment]
+        valid = self.stack(Sums.valid_fraction, date)
+        failed = self.stack(Sums.failed_fraction, date)
+        when = self.dates[date]
         columns: dict[str, object] = {
             "zone": zone,
             "order": label,
@@ -305,8 +305,8 @@ class _Resolutions:
             "failed_fraction": np.where(some, failed[at], failed.max(axis=0)[zone]),
         }
         if scores is not None:
-            peaks = self.stack(Sums.score_max, moment)
-            covered = self.stack(Sums.covered, moment)
+            peaks = self.stack(Sums.score_max, date)
+            covered = self.stack(Sums.covered, date)
             for name, values in (("score", scores), ("score_max", peaks), ("covered", covered)):
                 columns[name] = np.where(some, values[at], np.nan)
         return pd.DataFrame(columns)
@@ -326,13 +326,13 @@ class _Resolutions:
         return frame
 
 
-def _objects_of_moment(
-    levels: _Resolutions, found: Sequence[Sequence[Found]], moment: int
+def _objects_of_date(
+    levels: _Resolutions, found: Sequence[Sequence[Found]], date: int
 ) -> list[tuple[int, Zones, NDArray[np.object_]]]:
     """At one time, the objects of each label (its number), in pixels of the grid of these zones."""
     return [
         (levels.labels.index(each.label), part.zones, each.features.polygons)
         for part, own in zip(levels.sums, found, strict=True)
         for each in own
-        if each.moment == part.moments[moment] and each.features.polygons is not None
+        if each.date == part.dates[date] and each.features.polygons is not None
     ]

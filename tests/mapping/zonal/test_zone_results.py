@@ -17,7 +17,7 @@ from remotesam_geo.mapping.executor import BlockMap
 from remotesam_geo.mapping.feature_table import Found
 from remotesam_geo.mapping.grid import Grid
 from remotesam_geo.mapping.polygons import Features, Joiner, extract
-from remotesam_geo.mapping.source import Moment
+from remotesam_geo.mapping.source import SceneDate
 from remotesam_geo.mapping.zonal.zone_objects import belonging
 from remotesam_geo.mapping.zonal.zone_sums import ZoneSums, tally_zones
 from remotesam_geo.mapping.zonal.zone_tables import (
@@ -40,17 +40,17 @@ from tests.mapping.zonal.test_zones import geobox, in_pixels, labels, parcels, w
 SHIP = Prompt(label="ship", expressions=("ship", "boat"), threshold=0.4)
 TANK = Prompt(label="tank", expressions=("tank",), threshold=0.6)
 MEMBERS = ((0, 1), (2,))
-ONCE = (Moment(time=None, items=""),)
+ONCE = (SceneDate(time=None, items=""),)
 TWICE = (
-    Moment(time=np.datetime64("2021-06-01", "ns"), items="a"),
-    Moment(time=np.datetime64("2022-06-01", "ns"), items="b"),
+    SceneDate(time=np.datetime64("2021-06-01", "ns"), items="a"),
+    SceneDate(time=np.datetime64("2022-06-01", "ns"), items="b"),
 )
 
 
-def maps(shape, seed, moments=1, expressions=3):
+def maps(shape, seed, dates=1, expressions=3):
     """Codes of all kinds (T x P x H x W): no data and failures alike in all expressions of a time."""
     rng = np.random.default_rng(seed)
-    codes = rng.integers(0, 201, (moments, expressions, *shape)).astype(np.uint8)
+    codes = rng.integers(0, 201, (dates, expressions, *shape)).astype(np.uint8)
     codes *= rng.random(codes.shape) < 0.5
     for at_a_time in codes:
         at_a_time[:, noise(shape, seed + 1, 0.2) > 0] = NO_DATA
@@ -58,26 +58,24 @@ def maps(shape, seed, moments=1, expressions=3):
     return codes
 
 
-def added(codes, zones, grid, moments=ONCE, *, order=None, skip=(), prompts=(SHIP, TANK), members=MEMBERS):
-    sums = ZoneSums(zones=zones, grid=grid, prompts=prompts, moments=moments)
+def added(codes, zones, grid, dates=ONCE, *, order=None, skip=(), prompts=(SHIP, TANK), members=MEMBERS):
+    sums = ZoneSums(zones=zones, grid=grid, prompts=prompts, dates=dates)
     blocks = grid.blocks[0] * grid.blocks[1]
-    errands = [pair for pair in product(range(len(moments)), range(blocks)) if pair not in skip]
-    for place in order if order is not None else range(len(errands)):
-        moment, index = errands[place]
+    tasks = [pair for pair in product(range(len(dates)), range(blocks)) if pair not in skip]
+    for place in order if order is not None else range(len(tasks)):
+        date, index = tasks[place]
         block = grid.block_at(index)
-        here = codes[moment][:, *block.core.within(grid.raster)]
-        answer = BlockMap(moment=moment, block=block, codes=here, failures=())
+        here = codes[date][:, *block.core.within(grid.raster)]
+        answer = BlockMap(date=date, block=block, codes=here, failures=())
         sums.add(pickle.loads(pickle.dumps(tally_zones(answer, zones, prompts, members))))
     return sums.finish()
 
 
-def found(codes, prompts=(SHIP, TANK), members=MEMBERS, moments=ONCE):
+def found(codes, prompts=(SHIP, TANK), members=MEMBERS, dates=ONCE):
     """Objects of maps, as polygons."""
     grid = Grid(shape=codes.shape[-2:], window=max(codes.shape[-2:]) + 2, overlap=0)
     out = []
-    for (moment, maps_then), (prompt, own) in product(
-        zip(moments, codes, strict=True), zip(prompts, members, strict=True)
-    ):
+    for (date, maps_then), (prompt, own) in product(zip(dates, codes, strict=True), zip(prompts, members, strict=True)):
         joiner = Joiner(grid)
         joined = maps_then[list(own)].max(axis=0)
         parts = [*joiner.add(grid.block_at(0), extract(joined, grid.raster, threshold=prompt.threshold))]
@@ -88,7 +86,7 @@ def found(codes, prompts=(SHIP, TANK), members=MEMBERS, moments=ONCE):
             out.append(
                 Found(
                     label=prompt.label,
-                    moment=moment,
+                    date=date,
                     features=Features(
                         table=merge(tables, np.arange(n), n),
                         polygons=np.concatenate([part.polygons for part in parts]),
@@ -113,17 +111,17 @@ def test_sums_equal_those_of_the_whole_map_for_any_cut_and_order(seed, window, b
     frame = gpd.GeoDataFrame(index=range(len(shapes)))
     zones = Zones(frame=frame, shapes=shapes, size=shapely.area(shapes), geobox=box)
     grid = Grid(shape=(37, 41), window=window, overlap=0, block=block)
-    codes = maps((37, 41), seed, moments=2)
-    errands = list(product(range(2), range(grid.blocks[0] * grid.blocks[1])))
-    skip = set(data.draw(st.lists(st.sampled_from(errands), max_size=3)))
-    order = data.draw(st.permutations(range(len(errands) - len(skip))))
+    codes = maps((37, 41), seed, dates=2)
+    tasks = list(product(range(2), range(grid.blocks[0] * grid.blocks[1])))
+    skip = set(data.draw(st.lists(st.sampled_from(tasks), max_size=3)))
+    order = data.draw(st.permutations(range(len(tasks) - len(skip))))
     sums = added(codes, zones, grid, TWICE, order=order, skip=skip)
 
-    for moment, index in skip:
-        codes[moment][:, *grid.block_at(index).core.within(grid.raster)] = NO_DATA
+    for date, index in skip:
+        codes[date][:, *grid.block_at(index).core.within(grid.raster)] = NO_DATA
     painted = labels(zones, whole(box))
-    for moment, (number, (prompt, own)) in product(range(2), enumerate(zip((SHIP, TANK), MEMBERS, strict=True))):
-        codes_then, got = codes[moment][list(own)].max(axis=0), sums.tallies[moment][number]
+    for date, (number, (prompt, own)) in product(range(2), enumerate(zip((SHIP, TANK), MEMBERS, strict=True))):
+        codes_then, got = codes[date][list(own)].max(axis=0), sums.tallies[date][number]
         for zone in range(len(shapes)):
             pixels = codes_then[painted == zone + 1]
             valid = pixels[pixels <= 200]
@@ -132,7 +130,7 @@ def test_sums_equal_those_of_the_whole_map_for_any_cut_and_order(seed, window, b
             assert got.no_data[zone] == (pixels == NO_DATA).sum()
             assert got.total[zone] == sum(max(2 * int(q) - 1, 0) for q in valid)
             assert got.peak[zone] == max((max(2 * int(q) - 1, 0) for q in valid), default=-1)
-            assert sums.above[moment, number, zone] == (valid > 200 * prompt.threshold).sum()
+            assert sums.above[date, number, zone] == (valid > 200 * prompt.threshold).sum()
 
 
 def test_fractions_count_what_lies_outside_the_raster():
@@ -198,7 +196,7 @@ def asked():
     codes[0, :, :4, 20:30] = FAILED
     zones = place_zones(frame, box, adds=LABEL_COLUMNS)
     sums = added(codes, zones, Grid(shape=(20, 40), window=12, overlap=2), TWICE)
-    return frame, [sums], [found(codes, moments=TWICE)]
+    return frame, [sums], [found(codes, dates=TWICE)]
 
 
 def check(table, frame, columns):
