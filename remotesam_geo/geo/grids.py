@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 from affine import Affine
+from odc.geo import xy_
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
+from odc.stac import output_geobox
 from pyproj.exceptions import ProjError
 from shapely.geometry.base import BaseGeometry
 
@@ -234,28 +236,23 @@ def scene_grid(
         # None lies in this CRS: the ground resolution of most of them.
         metres = Counter(round(_pixel_metres(grid), 6) for grid in natives)
         size = ground_resolution(crs, metres.most_common(1)[0][0], middle)
-    grids = Counter((_rounded_pixel_size(grid), _pixel_phase(grid)) for grid in own if _divides_grid(grid, size))
+    grids = Counter(_lattice(grid) for grid in own if _divides_grid(grid, size))
     if not grids:
         if size is None:
             raise InputError("the resolution of the items is not known: give resolution= in metres, and crs=")
-        return _snapped_grid(extent, size, (0.0, 0.0), crs)
+        return _grid_over(extent, size, (0.0, 0.0), crs)
     most, _ = min(grids.items(), key=lambda entry: (-entry[1], entry[0]))
     # of those on the same pixels, one stands for all: the first, so that its own edges stay exact
-    anchor = next(grid.transform for grid in own if (_rounded_pixel_size(grid), _pixel_phase(grid)) == most)
+    anchor = next(grid.transform for grid in own if _lattice(grid) == most)
     exact = (anchor.a, -anchor.e)
     same = size is None or all(math.isclose(a, b, rel_tol=1e-6) for a, b in zip(exact, size, strict=True))
-    return _snapped_grid(extent, exact if same or size is None else size, (anchor.c, anchor.f), crs)
+    return _grid_over(extent, exact if same or size is None else size, (anchor.c, anchor.f), crs)
 
 
-def _rounded_pixel_size(grid: GeoBox) -> tuple[float, float]:
-    return round(grid.transform.a, 9), round(-grid.transform.e, 9)
-
-
-def _pixel_phase(grid: GeoBox) -> tuple[float, float]:
-    """Where pixel edges lie, as a fraction of a pixel from the CRS's origin, to a hundredth."""
-    x = grid.transform.c / grid.transform.a % 1
-    y = grid.transform.f / -grid.transform.e % 1
-    return round(x, 2) % 1, round(y, 2) % 1
+def _lattice(grid: GeoBox) -> tuple[float, float, float, float]:
+    """Size of the pixels, and where their edges lie: the fraction of a pixel from the CRS's origin, to a hundredth."""
+    a, _, c, _, e, f = grid.transform[:6]
+    return round(a, 9), round(-e, 9), round(c / a % 1, 2) % 1, round(f / -e % 1, 2) % 1
 
 
 def _divides_grid(grid: GeoBox, size: tuple[float, float] | None) -> bool:
@@ -274,15 +271,17 @@ def _pixel_metres(grid: GeoBox) -> float:
     return math.sqrt(abs(a * e - b * d)) / one
 
 
-def _snapped_grid(extent: Bounds, size: tuple[float, float], origin: tuple[float, float], crs: CRS) -> GeoBox:
-    """A grid over an extent whose pixel edges go through a place."""
+def _grid_over(extent: Bounds, size: tuple[float, float], origin: tuple[float, float], crs: CRS) -> GeoBox:
+    """The grid that odc-stac makes over an extent, with pixel edges through a place."""
     west, south, east, north = extent
-    (x_size, y_size), (x, y) = size, origin
-    slack = 1e-6  # an edge that lies on the grid but for rounding adds no pixel
-    left, right = math.floor((west - x) / x_size + slack), math.ceil((east - x) / x_size - slack)
-    bottom, top = math.floor((south - y) / y_size + slack), math.ceil((north - y) / y_size - slack)
-    transform = Affine(x_size, 0, x + left * x_size, 0, -y_size, y + top * y_size)
-    return GeoBox((max(1, top - bottom), max(1, right - left)), transform, crs)
+    pixel = GeoBox((1, 1), Affine(size[0], 0, origin[0], 0, -size[1], origin[1]), crs)
+    # Said explicitly, as odc-stac mirrors it in x; rounded, as it must not be all but 1.
+    phase = [round(start / side % 1, 9) % 1 for start, side in zip(origin, size, strict=True)]
+    found = output_geobox(
+        [], crs=crs, resolution=pixel.resolution, anchor=xy_(*phase), x=(west, east), y=(south, north)
+    )
+    assert found is not None  # noqa: S101 - there is a CRS and a resolution
+    return anchored(pixel, found)
 
 
 def extent_of(area: BaseGeometry | None, bounds: Floats, crs: CRS) -> Bounds:

@@ -17,7 +17,7 @@ from remotesam_geo.stac.items import Band
 from .recipe import FileBands, Layer, Variable, as_fill
 from .select import Pick
 
-Masked = str | Mapping[str, Sequence[int]] | None
+Masked = Literal["clouds"] | Mapping[str, Sequence[int]] | None
 
 
 def needs_units(picks: Sequence[Pick]) -> bool:
@@ -107,10 +107,10 @@ def layer_of(
                 asset=asset,
                 indexes=tuple(band.index for _, band in entries),
                 variables=tuple(position for position, _ in entries),
-                scales=tuple(_value_or(band.scale, 1.0) for _, band in entries) if rescale else (),
-                offsets=tuple(_value_or(band.offset, 0.0) for _, band in entries) if rescale else (),
+                scales=tuple(1.0 if band.scale is None else band.scale for _, band in entries) if rescale else (),
+                offsets=tuple(band.offset or 0.0 for _, band in entries) if rescale else (),
                 nodata=nodata,
-                grid=item.grid(asset) if pick.trusted else None,
+                grid=pick.grids.get(asset),
             )
         )
     return Layer(
@@ -122,10 +122,6 @@ def layer_of(
         bounds=bounds,
         sources=tuple(sources),
     )
-
-
-def _value_or(value: float | None, default: float) -> float:
-    return default if value is None else value
 
 
 def _cloud_mask_bands(pick: Pick, mask: Masked) -> list[FileBands]:
@@ -149,8 +145,6 @@ def _cloud_mask_bands(pick: Pick, mask: Masked) -> list[FileBands]:
                 cloud_bits=found.bits,
             )
         ]
-    if not isinstance(mask, Mapping):
-        raise InputError(f"mask={mask!r}: give 'clouds', or a mapping of assets to values")
     for name in mask:
         if name not in item.assets:
             raise unknown_bands([name], [item])

@@ -104,7 +104,9 @@ def load(
     if crs is not None and not (isinstance(crs, str) and crs.lower() == "utm"):
         crs = crs_of_user(crs)
     _check_arguments(groupby, mosaic, resolution, geobox, (bbox, geometry, crs, resolution))
-    area = area_of_interest(bbox, geometry) if geobox is None else _area_of_geobox(geobox)
+    area = area_of_interest(bbox, geometry)
+    if geobox is not None:
+        area = shapely.box(*grids.footprints([geobox], LONLAT)[0])
     headers = Headers(policy or ReadPolicy())
 
     left = LeftOut()
@@ -173,11 +175,6 @@ def _check_arguments(
         raise InputError("geobox= says it all: give no bbox=, geometry=, crs= or resolution=")
     if geobox is not None and geobox.crs is None:
         raise InputError("geobox= has no CRS: items can be loaded onto a georeferenced grid only")
-
-
-def _area_of_geobox(geobox: GeoBox) -> BaseGeometry:
-    (bounds,) = grids.footprints([geobox], LONLAT)
-    return shapely.box(*bounds)
 
 
 def _target_crs(crs: Any, picks: Sequence[Pick], area: BaseGeometry | None, note: Callable[[str], None]) -> CRS:

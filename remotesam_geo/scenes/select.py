@@ -1,9 +1,9 @@
 """What is taken of each item: its bands, where they lie, and what only their own headers can tell."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from odc.geo.geobox import GeoBox
@@ -20,6 +20,7 @@ from remotesam_geo.raster.session import RasterInfo
 from remotesam_geo.stac.bands import choose_bands, unknown_bands
 from remotesam_geo.stac.documents import LeftOut
 from remotesam_geo.stac.items import Band, Item
+from remotesam_geo.stac.parse import parse_grids
 
 from .read_block import SOURCE, VALID
 
@@ -34,13 +35,13 @@ class Pick:
         item: The item.
         bands: Variable name to band.
         grid: Grid of the finest of them; None where neither item nor file was asked or could say.
-        trusted: Whether what the item says of its grids can be believed.
+        grids: Grids of its assets as the item says, where that can be believed.
     """
 
     item: Item
     bands: dict[str, Band]
     grid: GeoBox | None = None
-    trusted: bool = True
+    grids: Mapping[str, GeoBox] = field(default_factory=dict)
 
     @property
     def assets(self) -> tuple[str, ...]:
@@ -103,10 +104,6 @@ def pick_bands(
     Raises:
         InputError: No item has the bands, or what is wanted of one is malformed.
     """
-    if names is not None and not (
-        isinstance(names, list | tuple) and names and all(isinstance(n, str) and n for n in names)
-    ):
-        raise InputError(f"bands={names!r}: give a name or a list of names, or None for the picture")
     picks, without = [], []
     for item in items:
         for key in item.rasters:
@@ -197,7 +194,8 @@ def place(picks: Sequence[Pick], headers: Headers, note: Callable[[str], None], 
     Returns:
         The picks, with their grids.
     """
-    told = [_finest_grid(pick.item.grid(key) for key in pick.assets) for pick in picks]
+    parsed = list(parse_grids((pick.item, pick.assets) for pick in picks))
+    told = [_finest_grid(one.values()) for one in parsed]
     wrong = grids.misplaced(told, [pick.item.bbox for pick in picks])
     told = [None if lost else grid for grid, lost in zip(told, wrong, strict=True)]
     if any(wrong):
@@ -215,7 +213,10 @@ def place(picks: Sequence[Pick], headers: Headers, note: Callable[[str], None], 
     headers.read((picks[position], key) for position in unknown for key in picks[position].assets)
     for position in unknown:
         told[position] = _own_grid(picks[position], headers)
-    return [replace(pick, grid=grid, trusted=not lost) for pick, grid, lost in zip(picks, told, wrong, strict=True)]
+    return [
+        replace(pick, grid=grid, grids={} if lost else one)
+        for pick, grid, one, lost in zip(picks, told, parsed, wrong, strict=True)
+    ]
 
 
 def _believe_local_files(
@@ -281,12 +282,7 @@ def _own_grid(pick: Pick, headers: Headers) -> GeoBox:
 
 def _finest_grid(found: Iterable[GeoBox | None]) -> GeoBox | None:
     known = [grid for grid in found if grid is not None]
-    return min(known, key=_pixel_area) if known else None
-
-
-def _pixel_area(grid: GeoBox) -> float:
-    a, b, _, d, e, _ = grid.transform[:6]
-    return float(abs(a * e - b * d))
+    return min(known, key=lambda grid: abs(grid.transform.determinant), default=None)
 
 
 def _listed_names(names: Sequence[str]) -> str:

@@ -10,14 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
-from urllib.parse import parse_qs, unquote, urljoin, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 import shapely
-from affine import Affine
 from odc.geo.crs import CRS
-from odc.geo.geobox import GeoBox
 from pyproj.exceptions import CRSError
+from pystac.utils import make_absolute_href
 
 from remotesam_geo.errors import InputError
 from remotesam_geo.geo.geojson import geometry_fault
@@ -106,9 +105,21 @@ class Item:
             self._bands[key] = tuple(_bands_of_asset(key, self.assets[key], self.properties))
         return self._bands[key]
 
-    def grid(self, key: str) -> GeoBox | None:
-        """Grid of an asset, or None where the item does not give all of CRS, shape and transform."""
-        return _asset_grid(self.assets[key], self.properties)
+    def projection(self, key: str) -> dict[str, Any]:
+        """Projection fields of an asset, repaired for odc-stac; none unless CRS, shape and transform are there."""
+        asset = self.assets[key]
+        crs = _asset_crs(asset, self.properties)
+        shape = _asset_numbers(asset, self.properties, "proj:shape")
+        transform = _asset_numbers(asset, self.properties, "proj:transform")
+        bounds = _asset_numbers(asset, {}, "proj:bbox")
+        if crs is None or len(shape) != 2:
+            return {}
+        if len(transform) not in {6, 9} and len(bounds) == 4:
+            west, south, east, north = bounds
+            transform = [(east - west) / shape[1], 0, west, 0, (south - north) / shape[0], north]
+        if len(transform) not in {6, 9} or transform[0] * transform[4] == transform[1] * transform[3]:
+            return {}
+        return {"proj:code": crs, "proj:shape": list(map(int, shape)), "proj:transform": transform[:6]}
 
     def href(self, key: str) -> str:
         """Where an asset is: absolute, a plain path for a file of this machine."""
@@ -409,25 +420,6 @@ def _asset_place_fault(asset: Mapping[str, Any], properties: Mapping[str, Any]) 
     return ""
 
 
-def _asset_grid(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> GeoBox | None:
-    crs = _asset_crs(asset, properties)
-    shape = _asset_numbers(asset, properties, "proj:shape")
-    transform = _asset_numbers(asset, properties, "proj:transform")
-    bounds = _asset_numbers(asset, {}, "proj:bbox")
-    if crs is None or len(shape) != 2:
-        return None
-    if len(transform) in {6, 9}:
-        affine = Affine(*transform[:6])
-    elif len(bounds) == 4:
-        west, south, east, north = bounds
-        affine = Affine((east - west) / shape[1], 0, west, 0, (south - north) / shape[0], north)
-    else:
-        return None
-    if affine.is_degenerate or not all(map(math.isfinite, affine)):
-        return None
-    return GeoBox((int(shape[0]), int(shape[1])), affine, crs)
-
-
 def _asset_numbers(asset: Mapping[str, Any], properties: Mapping[str, Any], key: str) -> list[float]:
     """Numbers that the asset gives, else the item; none where neither does, or where they are malformed."""
     found = asset.get(key)
@@ -446,7 +438,7 @@ def _finite_numbers(value: Any) -> list[float]:
     return finite if len(finite) == len(numbers) else []
 
 
-def _asset_crs(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> CRS | None:
+def _asset_crs(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> str | None:
     """The CRS that asset or item name; None where there is none, or none that PROJ knows."""
     for place in (asset, properties):
         for key in ("proj:code", "proj:epsg", "proj:wkt2", "proj:projjson"):
@@ -454,7 +446,7 @@ def _asset_crs(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> CRS |
             if value is None or value == "":
                 continue
             try:
-                return CRS(_epsg_text(value) if key == "proj:epsg" else value)
+                return str(CRS(_epsg_text(value) if key == "proj:epsg" else value))
             except (CRSError, ValueError, TypeError, OverflowError, LookupError, AttributeError):
                 continue
         if place is asset and "proj:code" in asset and asset["proj:code"] is None:
@@ -501,11 +493,7 @@ def resolve_href(href: str, origin: str | None, item: str = "", asset: str = "")
         )
     if origin.startswith("file:"):
         origin = unquote(urlsplit(origin).path)
-    if "://" in origin:
-        # urljoin knows http and its like only; s3, gs and others resolve the same way
-        scheme, rest = origin.split("://", 1)
-        return scheme + urljoin(f"http://{rest}", href)[len("http") :]
-    return _clean_path(origin.rpartition("/")[0], href)
+    return make_absolute_href(href, origin)
 
 
 def unsigned(href: str, origin: str | None) -> str:
@@ -535,13 +523,3 @@ def is_signed(href: str) -> bool:
 def is_absolute(href: str) -> bool:
     """Whether an href is a URL, or an absolute path of this machine."""
     return "://" in href or href.startswith("/") or re.match(r"[A-Za-z]:[\\/]", href) is not None
-
-
-def _clean_path(folder: str, href: str) -> str:
-    parts = [part for part in folder.split("/") if part] if folder else []
-    for part in href.split("/"):
-        if part == "..":
-            parts = parts[:-1]
-        elif part not in {"", "."}:
-            parts.append(part)
-    return ("/" if folder.startswith("/") else "") + "/".join(parts)

@@ -131,9 +131,7 @@ def processing_baseline(item: Item) -> float | None:
 
 
 def _sentinel2_band(band: Band, item: Item) -> Band:
-    if _S2_PICTURE.match(band.asset):
-        return replace(band, dtype=band.dtype or "uint8", nodata=_known_or(band.nodata, 0.0))
-    if band.asset.lower() in {"scl", "scl_20m"}:
+    if _S2_PICTURE.match(band.asset) or band.asset.lower() in {"scl", "scl_20m"}:
         return replace(band, dtype=band.dtype or "uint8", nodata=_known_or(band.nodata, 0.0))
     spectral = _S2_BAND.match(band.asset) or _S2_BAND.match(band.name) or band.common_name
     preview = item.is_preview(band.asset) or len(item.bands(band.asset)) > 1
