@@ -135,28 +135,22 @@ def _cloud_mask_bands(pick: Pick, mask: Masked) -> list[FileBands]:
                 f"mask='clouds': item {item.id} has neither SCL nor QA_PIXEL. Leave mask= out, or say "
                 "which values of which band to take out: mask={'asset': [values]}."
             )
-        return [
-            FileBands(
-                href=item.href(found.asset),
-                asset=found.asset,
-                indexes=(1,),
-                resampling="mode",
-                cloud_values=found.values,
-                cloud_bits=found.bits,
-            )
-        ]
-    for name in mask:
-        if name not in item.assets:
-            raise unknown_bands([name], [item])
+        masks = [found]
+    else:
+        for name in mask:
+            if name not in item.assets:
+                raise unknown_bands([name], [item])
+        masks = [sensors.CloudMask(asset=name, values=tuple(map(int, values))) for name, values in mask.items()]
     return [
         FileBands(
-            href=item.href(name),
-            asset=name,
+            href=item.href(one.asset),
+            asset=one.asset,
             indexes=(1,),
             resampling="mode",
-            cloud_values=tuple(int(value) for value in values),
+            cloud_values=one.values,
+            cloud_bits=one.bits,
         )
-        for name, values in mask.items()
+        for one in masks
     ]
 
 

@@ -316,16 +316,9 @@ def _mappings_in(value: Any) -> list[Mapping[str, Any]]:
 
 def _eo_bands(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """`eo:bands` of an asset; early items give positions in the item's own list instead."""
-    listed = _mappings_in(properties.get("eo:bands"))
-    resolved: list[Mapping[str, Any]] = []
-    for band in _listed_members(asset.get("eo:bands")):
-        if isinstance(band, Mapping):
-            resolved.append(band)
-        elif isinstance(band, int) and 0 <= band < len(listed):
-            resolved.append(listed[band])
-        else:
-            resolved.append({})
-    return resolved
+    listed = dict(enumerate(_mappings_in(properties.get("eo:bands"))))
+    given = _listed_members(asset.get("eo:bands"))
+    return _mappings_in([listed.get(band) if isinstance(band, int) else band for band in given])
 
 
 def _common_name(own: Mapping[str, Any], asset: Mapping[str, Any], name: str) -> str:

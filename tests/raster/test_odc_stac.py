@@ -303,7 +303,7 @@ def test_on_a_cluster(mosaic):
     lost = replace_href(mosaic[1], "/nowhere/b.tif")
     assert pickle.loads(pickle.dumps(OURS)) == OURS
     with (
-        LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster),
     ):
         same(odc.stac.load(mosaic, driver=OURS, **arguments).compute(), wanted)

@@ -144,7 +144,7 @@ def test_a_job_gives_what_the_dataset_gives(items, wanted, tmp_path, where):
         from distributed import Client, LocalCluster
 
         with (
-            LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
+            LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
             Client(cluster) as client,
         ):
             job.run(client)
