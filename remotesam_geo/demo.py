@@ -72,12 +72,12 @@ def main(out: Path) -> None:
     save(found, out / "found.parquet")
     save(found, out / "found.gpkg")
     drawn = plot(found, scene, title="Found by the built-in tiny model in two procedural scenes")
-    _draw_map(drawn, out / "found.png")
+    _draw_demo_map(drawn, out / "found.png")
     page = explore(found, scene, title="Found by tiny").save(out / "found.html")
     _print_line(f"{len(found)} features in {out / 'found.parquet'} and {out / 'found.gpkg'}")
     for name in REAL:
         real = load(search(catalogue, "aerial", ids=name), mosaic="first")
-        _draw_map(
+        _draw_demo_map(
             plot(found.iloc[:0], real, title=f"{name}: tiny was not trained for real pictures"),
             out / f"{name}.png",
         )
@@ -91,7 +91,7 @@ def main(out: Path) -> None:
     _print_line(NEXT)
 
 
-def _draw_map(axes: "Axes", path: Path) -> None:
+def _draw_demo_map(axes: "Axes", path: Path) -> None:
     figure = axes.get_figure(root=True)
     if figure is not None:
         figure.savefig(path, dpi=150)

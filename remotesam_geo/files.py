@@ -18,11 +18,11 @@ NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.
 """What systems raise that cannot bring a folder itself to the disk, Windows for example."""
 
 
-def _belongs_to_nobody(_folder: Path) -> bool:
+def _temporary_file_is_orphaned(_folder: Path) -> bool:
     return False
 
 
-def place_of(target: Path, *, ours: Callable[[Path], bool] = _belongs_to_nobody) -> Path:
+def place_of(target: Path, *, ours: Callable[[Path], bool] = _temporary_file_is_orphaned) -> Path:
     """Where a target is written to, after a check that nothing of others is replaced there.
 
     A plain file may be replaced, and an empty folder. A symbolic link is followed, as by `open`: what it points to is

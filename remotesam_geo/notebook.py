@@ -75,7 +75,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
     def line(tag: str, cells: Sequence[object]) -> str:
         return "".join(
-            f"<{tag} class={'n' if number else 't'}>{html.escape(_cell_text(cell))}</{tag}>"
+            f"<{tag} class={'n' if number else 't'}>{html.escape(_notebook_cell_text(cell))}</{tag}>"
             for cell, number in zip(cells, right, strict=True)
         )
 
@@ -128,5 +128,5 @@ def boxes_picture(
     )
 
 
-def _cell_text(value: object) -> str:
+def _notebook_cell_text(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)

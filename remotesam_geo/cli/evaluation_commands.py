@@ -112,10 +112,10 @@ def evaluate(
                 name=data.name if row is None else row.data, folder=out, part=part, contours=contour_network,
                 cases=cases, on_error=on_error, progress=sys.stderr.isatty(),
             )  # fmt: skip
-    _tell(report, out, against, as_json=as_json)
+    _tell_report(report, out, against, as_json=as_json)
 
 
-def _tell(report: "Report", out: Path | None, against: Path | None, *, as_json: bool) -> None:
+def _tell_report(report: "Report", out: Path | None, against: Path | None, *, as_json: bool) -> None:
     from remotesam_geo.learning.evaluation import Report, compare
 
     if out is not None:

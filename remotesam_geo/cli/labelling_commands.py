@@ -102,7 +102,7 @@ def engine(
         if source is not None or labels is not None:
             raise InputError("give --world, or a source with --labels, not both")
         saying.refuse(context, {*SEARCHED, *CUT, "rectangles"}, "with --world")
-        pictures, known, about = _of_world(world, seed, size)
+        pictures, known, about = _label_procedural_world(world, seed, size)
         colours = colours or Colours.given
     elif source is None:
         raise InputError("nothing to ask of: give a source with --labels, or --world")
@@ -110,11 +110,11 @@ def engine(
         raise InputError(f"--labels is missing: which file says what is to be seen in {source}?")
     elif Path(source).is_dir():
         saying.refuse(context, {*SEARCHED, *CUT, "size"}, "on a folder of pictures")
-        pictures, known, about = _of_folder(Path(source), labels, skip_failures=skip_failures)
+        pictures, known, about = _label_folder(Path(source), labels, skip_failures=skip_failures)
     else:
         saying.refuse(context, {"rectangles"}, "on polygons, which are masks already")
         given = colours is Colours.given
-        pictures, known, about = _of_scene(source, labels, label, where, cut, given=given)
+        pictures, known, about = _label_scene(source, labels, label, where, cut, given=given)
     steps = _labelling_steps(
         tuple(classes or known), (colours or Colours.measured).value, rectangles=rectangles, absent=absent,
         foreign=foreign, near=near, seed=seed,
@@ -197,7 +197,7 @@ Pictures = tuple[Any, Iterable[str], str]
 """What `run_engine` takes as a source, the classes, and what it is of."""
 
 
-def _of_world(count: int, first: int, size: int | None) -> Pictures:
+def _label_procedural_world(count: int, first: int, size: int | None) -> Pictures:
     from remotesam_geo.learning.labelling import world_example
     from remotesam_geo.learning.synthetic import CLASSES, scene
 
@@ -212,7 +212,7 @@ def _of_world(count: int, first: int, size: int | None) -> Pictures:
     return pictures, CLASSES, f"the procedural world, {side} pixels"
 
 
-def _of_folder(pictures: Path, labels: Path, *, skip_failures: bool) -> Pictures:
+def _label_folder(pictures: Path, labels: Path, *, skip_failures: bool) -> Pictures:
     from remotesam_geo.learning.datasets import DamageError, read_coco
     from remotesam_geo.learning.datasets.faults import LIMITS, label_json
 
@@ -229,7 +229,7 @@ def _of_folder(pictures: Path, labels: Path, *, skip_failures: bool) -> Pictures
     return examples, names, f"{pictures} with labels {digest[:16]}"
 
 
-def _of_scene(
+def _label_scene(
     source: str,
     labels: Path,
     label: str,

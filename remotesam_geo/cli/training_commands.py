@@ -98,7 +98,7 @@ def train(
     else:
         saying.refuse(context, OF_TINY, "with --data")
     with saying.working():
-        _prepare_torch(threads)
+        _prepare_torch_for_training(threads)
         if data is None:
             _train_tiny(
                 folder, start, steps=steps, cooldown=cooldown, visual_steps=visual_steps, rate=learning_rate,
@@ -124,7 +124,7 @@ def train(
         saying.text(str(result.folder))
 
 
-def _prepare_torch(threads: int | None) -> None:
+def _prepare_torch_for_training(threads: int | None) -> None:
     import torch
 
     from remotesam_geo.model.inference import keep_freed_memory

@@ -75,10 +75,10 @@ def shape_in_degrees(
         'POINT (7 46)'
     """
     try:
-        shape = _in_degrees(geometry, name, CRS(degrees))
+        shape = _area_in_degrees(geometry, name, CRS(degrees))
     except (AttributeError, TypeError, shapely.errors.ShapelyError, CRSError, ProjError) as error:
         raise InputError(f"{name}= cannot be used: {error}") from error
-    _check_finite(shape, name)
+    _check_finite_area(shape, name)
     if shape.is_empty:
         raise InputError(f"{name}= is empty: there is no place to look at")
     check_bbox(shape.bounds, f"the bounds of {name}=", crossing=False, flat=flat)
@@ -109,7 +109,7 @@ def split_at_antimeridian(shape: BaseGeometry) -> BaseGeometry:
         cut = shapely.intersection(whole, shapely.box(turn - 180, -90, turn + 180, 90))
         # A cut that only touches the window leaves a line or a point behind.
         same = shapely.get_dimensions(cut) == shapely.get_dimensions(whole)
-        parts += [_shifted_by_degrees(part, -turn) for part in cut[same & ~shapely.is_empty(cut)]]
+        parts += [_area_shifted_by_degrees(part, -turn) for part in cut[same & ~shapely.is_empty(cut)]]
     return shapely.union_all(parts)
 
 
@@ -130,7 +130,7 @@ def check_bbox(
     sides = [] if isinstance(bbox, str | bytes | Mapping | Set) else _first_members(bbox)
     if len(sides) != 4 or not all(isinstance(side, Real) and not isinstance(side, bool) for side in sides):
         raise InputError(f"{name} must be four numbers (west, south, east, north) in degrees, not {bbox!r}")
-    west, south, east, north = (_finite_float(side) for side in sides)
+    west, south, east, north = (_finite_area_coordinate(side) for side in sides)
     box = (west, south, east, north)
     if not all(map(math.isfinite, box)):
         raise InputError(f"{name} {box} has values that are no numbers")
@@ -166,19 +166,19 @@ def _first_members(value: Any) -> list[Any]:
         return []
 
 
-def _finite_float(value: Real) -> float:
+def _finite_area_coordinate(value: Real) -> float:
     try:
         return float(value)
     except OverflowError:
         return math.inf
 
 
-def _check_finite(shape: BaseGeometry, name: str) -> None:
+def _check_finite_area(shape: BaseGeometry, name: str) -> None:
     if not np.isfinite(shapely.get_coordinates(shape)).all():
         raise InputError(f"{name}= has coordinates that are NaN or infinite: mend or drop what has them")
 
 
-def _in_degrees(geometry: Any, name: str, degrees: CRS) -> BaseGeometry:
+def _area_in_degrees(geometry: Any, name: str, degrees: CRS) -> BaseGeometry:
     if isinstance(geometry, BaseGeometry):
         return geometry
     if isinstance(geometry, Geometry):
@@ -188,7 +188,7 @@ def _in_degrees(geometry: Any, name: str, degrees: CRS) -> BaseGeometry:
             raise InputError(f"{name}= has no CRS: set one, gdf.set_crs('EPSG:4326') for example")
         check_horizontal(geometry.crs, f"{name}=")
         for own in geometry.geometry.dropna():  # before they are joined, which GEOS may not survive
-            _check_finite(own, name)
+            _check_finite_area(own, name)
         return _to_degrees(geometry.geometry.union_all(), CRS(geometry.crs), degrees)
     if hasattr(geometry, "__geo_interface__"):
         geometry = geometry.__geo_interface__
@@ -221,19 +221,19 @@ def _to_degrees(shape: BaseGeometry, crs: CRS, degrees: CRS) -> BaseGeometry:
 def _without_jumps(part: BaseGeometry) -> BaseGeometry:
     """Undo jumps from 180 to -180 along each line of a part; a ring round a pole is closed over it."""
     if isinstance(part, shapely.Polygon):
-        shell, *holes = (_unwrapped_line(ring) for ring in (part.exterior, *part.interiors))
+        shell, *holes = (_unwrapped_area_line(ring) for ring in (part.exterior, *part.interiors))
         west = shell[:, 0].min()
         holes = [hole - [360 * np.floor((hole[:, 0].min() - west) / 360), 0] for hole in holes]
         part = shapely.Polygon(shell, holes)
         # Its middle in -180 to 180: longitudes then count on past that by no more than a turn.
         middle = (part.bounds[0] + part.bounds[2]) / 2
-        return _shifted_by_degrees(part, -360 * np.floor((middle + 180) / 360))
+        return _area_shifted_by_degrees(part, -360 * np.floor((middle + 180) / 360))
     if isinstance(part, shapely.LineString):
-        return shapely.LineString(_unwrapped_line(part))
+        return shapely.LineString(_unwrapped_area_line(part))
     return part
 
 
-def _unwrapped_line(line: BaseGeometry) -> npt.NDArray[np.float64]:
+def _unwrapped_area_line(line: BaseGeometry) -> npt.NDArray[np.float64]:
     xy = shapely.get_coordinates(line)
     xy[:, 0] = np.unwrap(xy[:, 0], period=360)
     if isinstance(line, shapely.LinearRing) and abs(xy[-1, 0] - xy[0, 0]) > 180:
@@ -242,7 +242,7 @@ def _unwrapped_line(line: BaseGeometry) -> npt.NDArray[np.float64]:
     return np.asarray(xy, dtype=np.float64)
 
 
-def _shifted_by_degrees(shape: BaseGeometry, degrees: float) -> BaseGeometry:
+def _area_shifted_by_degrees(shape: BaseGeometry, degrees: float) -> BaseGeometry:
     return shapely.transform(shape, lambda xy: xy + np.array([degrees, 0.0]))
 
 
@@ -266,7 +266,7 @@ def _in_one_piece(shape: BaseGeometry) -> BaseGeometry:
     parts = shapely.get_parts(shape)
     if east - west <= 180 or len(parts) < 2:
         return shape
-    moved = [_shifted_by_degrees(part, 360) if part.bounds[0] < 0 else part for part in parts]
+    moved = [_area_shifted_by_degrees(part, 360) if part.bounds[0] < 0 else part for part in parts]
     joined = shapely.union_all(moved)
     return joined if joined.bounds[2] - joined.bounds[0] < east - west else shape
 

@@ -106,10 +106,10 @@ def _geobox_through_all(scene: xr.Dataset | xr.DataArray, name: str) -> GeoBox |
         return found
     stored = _stored_transform(scene)
     if stored is not None and (stored.b or stored.d):
-        place = stored * _from_axes(_pixel_axis(x, name), _pixel_axis(y, name))
+        place = stored * _grid_from_coordinates(_pixel_axis(x, name), _pixel_axis(y, name))
     else:
         steps = (None, None) if stored is None else (stored.a, stored.e)
-        place = _from_axes(_evenly_spaced_axis(x, steps[0], name), _evenly_spaced_axis(y, steps[1], name))
+        place = _grid_from_coordinates(_evenly_spaced_axis(x, steps[0], name), _evenly_spaced_axis(y, steps[1], name))
         if stored is not None:
             place = _coordinates_on_stored_transform(scene, (x, y), place, stored, name)
     return GeoBox((y.size, x.size), place, scene.odc.crs)
@@ -130,7 +130,7 @@ def _stored_transform(scene: xr.Dataset | xr.DataArray) -> Affine | None:
     return None if found.is_identity else found
 
 
-def _from_axes(x: tuple[float, float], y: tuple[float, float]) -> Affine:
+def _grid_from_coordinates(x: tuple[float, float], y: tuple[float, float]) -> Affine:
     return Affine(x[1], 0.0, x[0] - x[1] / 2, 0.0, y[1], y[0] - y[1] / 2)
 
 

@@ -106,7 +106,7 @@ def near_meridian(longitude: F64, middle: float) -> F64:
 
 def turn_of(crs: CRS) -> float | None:
     """What once around the body adds to x; None where x does not repeat itself."""
-    return _full_turn_of_wkt(crs.to_wkt())
+    return _full_turn_of_crs(crs.to_wkt())
 
 
 def defined(crs: CRS, x: F64, y: F64, *, slack: float) -> Bools:
@@ -152,13 +152,13 @@ def undefined_pixels(geobox: GeoBox, box: Box) -> Bools | None:
         np.unique([*range(begin, end, CELL), end - 1]) + 0.5
         for begin, end in ((box.top, box.bottom), (box.left, box.right))
     )
-    corners = _defined_at(geobox, crs, rows, cols, slack)
+    corners = _crs_defined_at(geobox, crs, rows, cols, slack)
     if corners.all():
         return None
     out = np.zeros(box.shape, np.bool_)
     # Each cell reaches from one corner pixel to the next; those whose corners agree are all one or the other.
-    for i, (top, bottom) in enumerate(_neighbouring_pairs(rows)):
-        for j, (left, right) in enumerate(_neighbouring_pairs(cols)):
+    for i, (top, bottom) in enumerate(_neighbouring_pairs_of_points(rows)):
+        for j, (left, right) in enumerate(_neighbouring_pairs_of_points(cols)):
             some = corners[i : i + 2, j : j + 2]
             here = (
                 slice(int(top) - box.top, int(bottom) - box.top + 1),
@@ -169,7 +169,7 @@ def undefined_pixels(geobox: GeoBox, box: Box) -> Bools | None:
             if not some.any():
                 out[here] = True
                 continue
-            own = _defined_at(geobox, crs, np.arange(top, bottom + 1), np.arange(left, right + 1), slack)
+            own = _crs_defined_at(geobox, crs, np.arange(top, bottom + 1), np.arange(left, right + 1), slack)
             out[here] |= ~own
     return out
 
@@ -189,11 +189,11 @@ def only_defined(rgb: NDArray[np.uint8], valid: Bools, geobox: GeoBox, box: Box)
     return np.where(nowhere[..., None], np.uint8(0), rgb), valid & ~nowhere
 
 
-def _neighbouring_pairs(values: F64) -> list[tuple[float, float]]:
+def _neighbouring_pairs_of_points(values: F64) -> list[tuple[float, float]]:
     return list(pairwise(values.tolist())) or [(values[0], values[0])]
 
 
-def _defined_at(geobox: GeoBox, crs: CRS, rows: F64, cols: F64, slack: float) -> Bools:
+def _crs_defined_at(geobox: GeoBox, crs: CRS, rows: F64, cols: F64, slack: float) -> Bools:
     col, row = np.meshgrid(cols, rows)
     a, b, c, d, e, f = geobox.affine[:6]
     return defined(crs, a * col + b * row + c, d * col + e * row + f, slack=slack)
@@ -249,7 +249,7 @@ def _body_of_wkt(wkt: str) -> Body:
 
 
 @lru_cache(maxsize=256)
-def _full_turn_of_wkt(wkt: str) -> float | None:
+def _full_turn_of_crs(wkt: str) -> float | None:
     crs = CRS.from_wkt(wkt)
     geodetic = crs.geodetic_crs
     if geodetic is None:

@@ -410,7 +410,7 @@ def lonlat_span(geobox: GeoBox) -> str:
 
 def _utm_at(lon: float, lat: float) -> str | None:
     """The UTM zone of a place on the Earth."""
-    for zone in _utm_zones():
+    for zone in _utm_zones_on_ground():
         area = zone.area_of_use
         if area and area.west <= lon <= area.east and area.south <= lat <= area.north:
             return f"EPSG:{zone.code}"
@@ -418,5 +418,5 @@ def _utm_at(lon: float, lat: float) -> str | None:
 
 
 @lru_cache(maxsize=1)
-def _utm_zones() -> tuple[CRSInfo, ...]:
+def _utm_zones_on_ground() -> tuple[CRSInfo, ...]:
     return tuple(query_utm_crs_info(datum_name="WGS 84"))

@@ -49,7 +49,7 @@ def plan_card(told: Sequence[tuple[str, str]], footprints: gpd.GeoDataFrame) -> 
     pictures = []
     for resolution, own in list(footprints.groupby("resolution", sort=False))[:MOST]:
         boxes = own.bounds.to_numpy()[:, [0, 3, 2, 1]] * [1, -1, 1, -1]  # north is up
-        title = _resolution_words(resolution)
+        title = _display_words_of_resolution(resolution)
         kinds = np.zeros(len(own), np.int64)
         pictures.append(boxes_picture(boxes, kinds, {"windows": PLAIN}, title=title))
     return card("Plan", "", facts(dict(told)), pictures)
@@ -66,9 +66,9 @@ def _blocks_picture(records: Records, group: PlanGroup) -> str:
     kinds[np.isin(blocks, list(bad))] = 3
     cores = [group.grid.block_at(int(index)).core for index in blocks]
     boxes = np.array([[core.left, core.top, core.right, core.bottom] for core in cores], float)
-    title = f"blocks, {_resolution_words(group.resolution)}"
+    title = f"blocks, {_display_words_of_resolution(group.resolution)}"
     return boxes_picture(boxes.reshape(-1, 4), kinds, STATES, title=title)
 
 
-def _resolution_words(resolution: object) -> str:
+def _display_words_of_resolution(resolution: object) -> str:
     return "native resolution" if resolution == "native" else f"{resolution} m"

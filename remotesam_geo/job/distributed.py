@@ -126,8 +126,8 @@ def _block_results(
 
     def send(place: Place) -> None:
         if client.status in CLOSED:
-            raise _left_alone("the client of the cluster was closed")
-        task = _task_for_block(work, wanted, place, opener)
+            raise _blocks_left_alone("the client of the cluster was closed")
+        task = _cluster_task_for_block(work, wanted, place, opener)
         key = f"remotesam-{uuid.uuid4().hex}"
         future = client.submit(_run_block_task, task, key=key, pure=False)
         flying[future] = place
@@ -145,7 +145,7 @@ def _block_results(
             try:
                 result = future.result()
             except (NoWorkerError, NoValidWorkerError) as error:
-                raise _left_alone(f"the scheduler has no worker: {error}") from error
+                raise _blocks_left_alone(f"the scheduler has no worker: {error}") from error
             except (KilledWorker, CancelledError):  # its worker died, or the cluster lost it
                 tries[place] += 1
                 if tries[place] <= TRIES:
@@ -174,14 +174,14 @@ def _next_future(finished: "SimpleQueue[Any]", client: Any) -> Any:
         except Empty:
             pass
         if client.status in CLOSED:
-            raise _left_alone("the client of the cluster was closed")
+            raise _blocks_left_alone("the client of the cluster was closed")
         if _cluster_threads(client):
             since = time.monotonic()
         elif time.monotonic() - since >= patience:
-            raise _left_alone(f"the cluster has had no worker for {patience:.0f} s")
+            raise _blocks_left_alone(f"the cluster has had no worker for {patience:.0f} s")
 
 
-def _left_alone(what: str) -> JobError:
+def _blocks_left_alone(what: str) -> JobError:
     return JobError(
         f"{what}. If workers died, see their logs: too little memory, or a model that ends its process, are the usual "
         "causes. What was done is kept: start workers, and run() again."
@@ -213,7 +213,7 @@ class _BlockTask:
     opener: Opener
 
 
-def _task_for_block(work: Work, wanted: Sequence[StoredLayer], place: Place, opener: Opener) -> _BlockTask:
+def _cluster_task_for_block(work: Work, wanted: Sequence[StoredLayer], place: Place, opener: Opener) -> _BlockTask:
     block = work.grid.block_at(place[1])
     windows = needed(work.grid, block.core, work.seam)
     region = reduce(Box.hull, (window.box for window in windows)).common(work.grid.raster)
@@ -229,7 +229,7 @@ def _task_for_block(work: Work, wanted: Sequence[StoredLayer], place: Place, ope
 
 def _run_block_task(task: _BlockTask) -> BlockResult | RemoteSAMError:
     """On a worker: read, predict, and give back bytes; or what went wrong, as the cluster itself would garble it."""
-    work, predict = task.work, _open_model_once(task.opener)
+    work, predict = task.work, _open_model_once_on_worker(task.opener)
     try:
         # In the task's own thread: a worker's threads take a task each, so that one reads while another predicts.
         (outcome,) = run(work, predict, lambda answer: made(answer, work, task.wanted), readers=0)
@@ -285,7 +285,7 @@ def _given_up(work: Work, wanted: Sequence[StoredLayer], place: Place) -> BlockR
 _opening = Lock()
 
 
-def _open_model_once(opener: Opener) -> Predict:
+def _open_model_once_on_worker(opener: Opener) -> Predict:
     with _opening:
         return _open_model(opener)
 

@@ -445,7 +445,7 @@ class Job:
         number_in("simplify", simplify, 0)
         number_in("smooth", smooth, 0, whole=True)
         options = FeatureOptions(
-            outline=_outline_of_verb(verb, oriented=oriented),
+            outline=_outline_of_job_verb(verb, oriented=oriented),
             suppress=suppress,
             min_score=min_score,
             parts=parts,
@@ -686,7 +686,7 @@ def _with_thresholds(group: PlanGroup, prompts: Sequence[Prompt]) -> PlanGroup:
     return replace(group, prompts=tuple(by_label[prompt.label] for prompt in group.prompts))
 
 
-def _outline_of_verb(verb: str, *, oriented: bool) -> Outline:
+def _outline_of_job_verb(verb: str, *, oriented: bool) -> Outline:
     if oriented and verb != "detect":
         raise InputError(f"oriented=True turns boxes, and {verb!r} draws none: leave it out")
     if verb != "detect":

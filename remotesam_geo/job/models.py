@@ -93,7 +93,7 @@ def opened_model(model: ModelLike, refine: Refine = None, known: Known | None = 
     """
     recipe_there, weights_there = known or (None, None)
     kept = (recipe_there or {}).get("contours")
-    contours = _open_contours(kept) if refine == "contours" and kept else contour_model(refine)
+    contours = _open_contour_model(kept) if refine == "contours" and kept else contour_model(refine)
     alone = _model_of_weights(model, "" if weights_there is None else weights_there.precision)
     if contours is None:
         return alone
@@ -138,7 +138,7 @@ def reopened(recipe: Mapping[str, Any], weights: ModelIdentity) -> JobModel:
         from remotesam_geo.model import Predictor  # noqa: PLC0415 - torch
 
         try:
-            predictor = Predictor.open(_network_recipe(recipe["network"]))
+            predictor = Predictor.open(_model_recipe(recipe["network"]))
         except (KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"the plan's model cannot be understood: {error}") from error
         alone = JobModel(
@@ -151,7 +151,7 @@ def reopened(recipe: Mapping[str, Any], weights: ModelIdentity) -> JobModel:
     if not weights.contours:
         return alone
     try:
-        other = _open_contours(recipe["contours"])
+        other = _open_contour_model(recipe["contours"])
     except (KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"the plan's contour model cannot be understood: {error}") from error
     if alone.opener is None:
@@ -223,12 +223,12 @@ def _model_of_object(model: Model, opener: Opener) -> JobModel:
     return JobModel(
         model=model,
         opener=opener,
-        weights=ModelIdentity(identity=str(model.identity), image_size=_image_side(model)),
+        weights=ModelIdentity(identity=str(model.identity), image_size=_image_side_of_model(model)),
         recipe=None,
     )
 
 
-def _image_side(model: Model) -> int:
+def _image_side_of_model(model: Model) -> int:
     try:
         return int(model.image_size)
     except (TypeError, ValueError) as error:
@@ -242,14 +242,14 @@ def _portable_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in recipe.items() if name not in _MACHINE}
 
 
-def _network_recipe(doc: Mapping[str, Any]) -> Any:
+def _model_recipe(doc: Mapping[str, Any]) -> Any:
     from remotesam_geo.model import PredictorRecipe  # noqa: PLC0415 - torch
 
     _check_recipe(doc)
     return PredictorRecipe(**{**doc, "device": "auto", "batch": "auto"})
 
 
-def _open_contours(doc: Mapping[str, Any]) -> Any:
+def _open_contour_model(doc: Mapping[str, Any]) -> Any:
     from remotesam_geo.model.contour_model import ContourModel, ContourRecipe  # noqa: PLC0415 - torch
 
     _check_recipe(doc)

@@ -148,7 +148,7 @@ class Plan:
             return
         ours, theirs = dict(_json_leaves(self.to_json())), dict(_json_leaves(other.to_json()))
         different = [
-            f"{name} is {_short_value(ours.get(name))} there, {_short_value(theirs.get(name))} here"
+            f"{name} is {_short_plan_value(ours.get(name))} there, {_short_plan_value(theirs.get(name))} here"
             for name in sorted({*ours, *theirs})
             if ours.get(name) != theirs.get(name)
         ]
@@ -252,6 +252,6 @@ def _json_leaves(doc: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield name, doc
 
 
-def _short_value(value: Any) -> str:
+def _short_plan_value(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

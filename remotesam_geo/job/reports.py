@@ -63,7 +63,7 @@ class Estimate:
     footprints: gpd.GeoDataFrame
 
     def __repr__(self) -> str:
-        about = "" if self.seconds is None else f", about {_duration_words(self.seconds)}"
+        about = "" if self.seconds is None else f", about {_reported_duration(self.seconds)}"
         return (
             f"{self.windows:,} windows, {self.predictions:,} predictions, {self.pixels / 1e6:,.1f} million pixels to "
             f"read, at most {self.kept_bytes / 1e6:,.1f} MB to keep{about}"
@@ -77,7 +77,7 @@ class Estimate:
             ("to keep", f"at most {self.kept_bytes / 1e6:,.1f} MB"),
             (
                 "time",
-                "not measured" if self.seconds is None else f"about {_duration_words(self.seconds)}",
+                "not measured" if self.seconds is None else f"about {_reported_duration(self.seconds)}",
             ),
         ]
         return plan_card(told, self.footprints)
@@ -153,7 +153,7 @@ def failed_windows(records: Records, every: Sequence[PlanGroup]) -> gpd.GeoDataF
                         "state": "given_up" if miss.attempts >= MOST_ATTEMPTS else "failed",
                         "attempts": miss.attempts,
                         "cause": miss.cause,
-                        "geometry": _core_boxes(group.grid, [miss.window])[0],
+                        "geometry": _core_boxes_of_report(group.grid, [miss.window])[0],
                         "group": number,
                     }
     columns = {
@@ -263,13 +263,13 @@ def _window_footprints(group: PlanGroup, crs: Any) -> gpd.GeoDataFrame:
             "window": windows,
             "block": row // side * across + col // side,
             "resolution": str(group.resolution),
-            "geometry": _core_boxes(group.grid, windows),
+            "geometry": _core_boxes_of_report(group.grid, windows),
         }
     )
     return _pixels_to_crs(table, group, crs)
 
 
-def _core_boxes(grid: Grid, windows: Sequence[int] | np.ndarray[Any, Any]) -> Any:
+def _core_boxes_of_report(grid: Grid, windows: Sequence[int] | np.ndarray[Any, Any]) -> Any:
     cores = [grid.window_at(int(index)).core for index in windows]
     sides = np.array([[core.left, core.top, core.right, core.bottom] for core in cores], float)
     return shapely.box(*sides.T) if cores else np.zeros(0, object)
@@ -290,7 +290,7 @@ def _pixels_to_crs(table: pd.DataFrame, group: PlanGroup, crs: Any) -> gpd.GeoDa
     return gpd.GeoDataFrame(table.drop(columns="geometry"), geometry=carried.placed, crs=target)[carried.some]
 
 
-def _duration_words(seconds: float) -> str:
+def _reported_duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

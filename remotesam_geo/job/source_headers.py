@@ -118,12 +118,12 @@ def _store_header(path: Path) -> dict[str, Any] | None:
         "crs": grid["crs"],
         "transform": grid["transform"],
         "sizes": {str(name): int(size) for name, size in scene.sizes.items()},
-        "types": {str(name): _zarr_array_type(array) for name, array in scene.data_vars.items()},
+        "types": {str(name): _zarr_header_type(array) for name, array in scene.data_vars.items()},
         "bytes": _chunk_sizes_digest(path),
     }
 
 
-def _zarr_array_type(array: xr.DataArray) -> str:
+def _zarr_header_type(array: xr.DataArray) -> str:
     fill = array.attrs.get("_FillValue", array.encoding.get("_FillValue"))
     return f"{array.dtype}, fill value {fill!r}"
 
@@ -149,7 +149,7 @@ def _header_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> It
     for name in now:
         if name not in before or before[name] == now[name]:
             continue
-        if name == "crs" and _same_crs(before[name], now[name]):
+        if name == "crs" and _same_crs_in_headers(before[name], now[name]):
             continue
         if name in ("bytes", "sample"):
             yield f"the content is another ({name} differ)"
@@ -157,7 +157,7 @@ def _header_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> It
             yield f"{name} was {_short_header_value(before[name])}, is {_short_header_value(now[name])}"
 
 
-def _same_crs(one: str | None, other: str | None) -> bool:
+def _same_crs_in_headers(one: str | None, other: str | None) -> bool:
     try:
         return None not in (one, other) and CRS(one).equals(CRS(other), ignore_axis_order=True)
     except CRSError:

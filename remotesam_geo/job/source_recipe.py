@@ -78,7 +78,7 @@ class SourceRecipe:
         return cls(
             recipe=None if recipe is None else _with_absolute_paths(recipe),
             store=None if store is None else str(store.resolve()),
-            digest="" if store is None else _metadata_digest(store),
+            digest="" if store is None else _source_metadata_digest(store),
             grid=None if store is None else grid_of(scene),
             dates=() if source is None else tuple(source.dates),
             bands=_rendered_band_names(scene, bands),
@@ -222,11 +222,11 @@ class StoreSource:
 
     @property
     def _opened(self) -> PixelSource:
-        return _opened_store(self.origin, self.resolution)
+        return _opened_source_store(self.origin, self.resolution)
 
 
 @lru_cache(maxsize=8)
-def _opened_store(origin: SourceRecipe, resolution: Resolution) -> PixelSource:
+def _opened_source_store(origin: SourceRecipe, resolution: Resolution) -> PixelSource:
     scene = open_store(Path(origin.store or ""), origin.digest)
     # "" says that pixels pass untouched, which is also what scenes of bytes do by default.
     return scene_source(scene, bands=origin.bands, stretch=origin.stretch or None, resolution=resolution)
@@ -245,7 +245,7 @@ def open_store(path: Path, digest: str = "") -> xr.Dataset:
     """
     if not path.is_dir():
         raise InputError(f"{path} is no Zarr store: give the folder that scene.to_zarr wrote")
-    if digest and _metadata_digest(path) != digest:
+    if digest and _source_metadata_digest(path) != digest:
         raise ReadError(f"the Zarr store {path} was written anew since the job was created: create a new job")
     try:
         # Chunks are read as they are wanted; a graph over all of them would hold the whole scene's plan.
@@ -255,7 +255,7 @@ def open_store(path: Path, digest: str = "") -> xr.Dataset:
     return scene
 
 
-def _metadata_digest(path: Path) -> str:
+def _source_metadata_digest(path: Path) -> str:
     names = ("zarr.json", ".zgroup", "*/zarr.json", "*/.zarray", "*/.zattrs")
     texts = [found.read_bytes() for name in names for found in sorted(path.glob(name))]
     return hashlib.sha256(b"\n".join(texts)).hexdigest()[:32]

@@ -37,11 +37,11 @@ def windows_in(geometry: Any, grid: Grid, geobox: GeoBox) -> NDArray[np.int64]:
     windows = grid.touching(placed)
     if not len(windows):
         raise InputError(
-            f"geometry= does not touch the scene: in degrees it spans {_bounds_in_degrees(shape)}, the scene "
+            f"geometry= does not touch the scene: in degrees it spans {_area_bounds_in_degrees(shape)}, the scene "
             f"{lonlat_span(geobox)}"
         )
     return windows
 
 
-def _bounds_in_degrees(shape: BaseGeometry) -> str:
+def _area_bounds_in_degrees(shape: BaseGeometry) -> str:
     return ", ".join(f"{value:.4f}" for value in shape.bounds)

@@ -314,7 +314,7 @@ def _pieces_of_block(
     return replace(answer, codes=codes[:0]), pieces, part, above_threshold if valid else None
 
 
-def _all_hulls(parts: Sequence[Hulls]) -> Hulls:
+def _collected_hulls(parts: Sequence[Hulls]) -> Hulls:
     sizes = np.concatenate([np.diff(part.begin) for part in parts])
     return Hulls(
         points=np.concatenate([part.points for part in parts]),
@@ -333,7 +333,7 @@ def _wanted_features(
     features = Features(
         table=merge(tables, np.arange(count), count),
         polygons=np.concatenate(polygons) if polygons else None,
-        hulls=_all_hulls(outlines) if outlines else None,
+        hulls=_collected_hulls(outlines) if outlines else None,
     )
     features = features.take(np.lexsort(features.table.first.T[::-1]))
     # Pieces of one whole share its table entry, and are kept or dropped together.

@@ -85,7 +85,7 @@ def stitch(grid: Grid, box: Box, answers: Mapping[int, Codes | None], *, prompts
             continue
         out[:, *core.within(box)] = codes[:, *core.within(window.box)]
         if seam == "blend":
-            for piece, looks in _parts_by_windows(core, list(_answered_windows(grid.viewers(core), answers))):
+            for piece, looks in _stitch_parts_by_windows(core, list(_windows_to_stitch(grid.viewers(core), answers))):
                 here = out[:, *piece.within(box)]
                 np.copyto(here, _blend_windows(piece, looks, grid.overlap), where=here < FAILED)
     return out
@@ -104,11 +104,11 @@ _Looks = Sequence[tuple[Window, Codes]]
 """Windows and their answers, in plan order."""
 
 
-def _parts_by_windows(core: Box, looks: _Looks) -> Iterator[tuple[Box, _Looks]]:
+def _stitch_parts_by_windows(core: Box, looks: _Looks) -> Iterator[tuple[Box, _Looks]]:
     """The parts of a core that several windows see, cut so that all of a part is seen by the same ones."""
     windows = [window.box for window, _ in looks]
-    ys = _cuts_between(core.top, core.bottom, [y for box in windows for y in (box.top, box.bottom)])
-    xs = _cuts_between(core.left, core.right, [x for box in windows for x in (box.left, box.right)])
+    ys = _stitch_cuts_between(core.top, core.bottom, [y for box in windows for y in (box.top, box.bottom)])
+    xs = _stitch_cuts_between(core.left, core.right, [x for box in windows for x in (box.left, box.right)])
     for top, bottom in pairwise(ys):
         for left, right in pairwise(xs):
             piece = Box(top=top, left=left, bottom=bottom, right=right)
@@ -117,7 +117,7 @@ def _parts_by_windows(core: Box, looks: _Looks) -> Iterator[tuple[Box, _Looks]]:
                 yield piece, seeing
 
 
-def _cuts_between(start: int, stop: int, places: Sequence[int]) -> list[int]:
+def _stitch_cuts_between(start: int, stop: int, places: Sequence[int]) -> list[int]:
     return [start, *sorted({place for place in places if start < place < stop}), stop]
 
 
@@ -148,7 +148,9 @@ def _blend_windows(box: Box, looks: _Looks, overlap: int) -> Codes:
     return blended
 
 
-def _answered_windows(windows: Iterable[Window], answers: Mapping[int, Codes | None]) -> Iterable[tuple[Window, Codes]]:
+def _windows_to_stitch(
+    windows: Iterable[Window], answers: Mapping[int, Codes | None]
+) -> Iterable[tuple[Window, Codes]]:
     for window in windows:
         codes = answers.get(window.index)
         if codes is not None:

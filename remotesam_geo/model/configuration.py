@@ -139,11 +139,11 @@ class RemoteSAMConfig(PreTrainedConfig):
     def _check(self) -> None:
         for name in ("widths", "depths", "heads"):
             values = getattr(self, name)
-            if len(values) != STAGES or not all(map(_is_count, values)):
+            if len(values) != STAGES or not all(map(_setting_is_count, values)):
                 _refuse_setting(f"{name}={values}", f"the network has {STAGES} stages; give {STAGES} counts")
         for name in _COUNTS:
             value = getattr(self, name)
-            if not _is_count(value):
+            if not _setting_is_count(value):
                 _refuse_setting(f"{name}={value!r}", "a whole number of at least 1 is needed")
         if sum(self.depths) > MOST_BLOCKS:
             _refuse_setting(f"depths={self.depths}", f"at most {MOST_BLOCKS} blocks in all")
@@ -163,10 +163,10 @@ class RemoteSAMConfig(PreTrainedConfig):
     def _check_numbers(self) -> None:
         for name in ("mlp_ratio", "max_rotation", "norm_eps", "initializer_range"):
             value = getattr(self, name)
-            if not _is_finite(value):
+            if not _setting_is_finite(value):
                 _refuse_setting(f"{name}={value!r}", "a finite number is needed")
         for name in ("image_mean", "image_std"):
-            if not all(map(_is_finite, getattr(self, name))):
+            if not all(map(_setting_is_finite, getattr(self, name))):
                 _refuse_setting(f"{name}={getattr(self, name)}", "finite numbers are needed")
 
     def _check_picture(self) -> None:
@@ -194,7 +194,7 @@ class RemoteSAMConfig(PreTrainedConfig):
         text = self.text_config
         for name in _TEXT_COUNTS:
             value = getattr(text, name)
-            if not _is_count(value):
+            if not _setting_is_count(value):
                 _refuse_setting(f"text_config.{name}={value!r}", "a whole number of at least 1 is needed")
         if text.num_hidden_layers > MOST_BLOCKS:
             _refuse_setting(f"text_config.num_hidden_layers={text.num_hidden_layers}", f"at most {MOST_BLOCKS}")
@@ -225,11 +225,11 @@ def _refuse_unknown(given: Mapping[str, Any], kind: type[PreTrainedConfig], wher
         )
 
 
-def _is_count(value: object) -> bool:
+def _setting_is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= LARGEST_COUNT
 
 
-def _is_finite(value: object) -> bool:
+def _setting_is_finite(value: object) -> bool:
     return (
         isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e12
     )  # false for NaN as well

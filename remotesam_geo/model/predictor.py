@@ -384,7 +384,7 @@ class Leaving:
         if targets[0].dtype == np.uint8:
             answers = to_codes(answers)
         if not self.cuda:
-            _fill_targets(answers.cpu(), targets)
+            _fill_predicted_targets(answers.cpu(), targets)
             return
         host = torch.empty(answers.shape, dtype=answers.dtype, pin_memory=True)
         host.copy_(answers, non_blocking=True)
@@ -399,10 +399,10 @@ class Leaving:
             host, targets, arrived = self.waiting
             self.waiting = None
             arrived.synchronize()
-            _fill_targets(host, targets)
+            _fill_predicted_targets(host, targets)
 
 
-def _fill_targets(answers: Tensor, targets: list[NDArray[Any]]) -> None:
+def _fill_predicted_targets(answers: Tensor, targets: list[NDArray[Any]]) -> None:
     for answer, target in zip(answers.numpy(), targets, strict=True):
         target[...] = answer
 

@@ -74,7 +74,7 @@ def read_pth(path: Path) -> dict[str, Tensor]:
         with _allow_list, torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(str(path), map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:
-        raise ModelError(f"{path} is damaged: {_first_line(error)}") from error
+        raise ModelError(f"{path} is damaged: {_first_line_of_pth_error(error)}") from error
     weights = _weights_of_content(content, path)
     if sum(tensor.nbytes for tensor in weights.values()) > MOST_SHARED * path.stat().st_size:
         raise ModelError(
@@ -214,5 +214,5 @@ def _weights_of_content(content: Any, path: Path) -> dict[str, Tensor]:
     return dict(state)
 
 
-def _first_line(error: Exception) -> str:
+def _first_line_of_pth_error(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -111,22 +111,22 @@ def locate(
     name = hub.RELEASED.repo if source is None else os.fspath(source)
     path = Path(name).expanduser()
     if source in BUILT_IN and revision is None:
-        return _built_in(name)
+        return _built_in_weights(name)
     if isinstance(source, str | None) and not path.exists() and hub.is_repository(name):
-        return _from_hub(name, revision, None if cache_dir is None else Path(cache_dir), local_files_only)
+        return _weights_from_hub(name, revision, None if cache_dir is None else Path(cache_dir), local_files_only)
     if revision is not None:
         raise InputError(f"revision={revision!r} is a commit of a hub; {name!r} is not from one.")
-    return _from_disk(path)
+    return _weights_from_disk(path)
 
 
-def _built_in(name: str) -> LocalWeights:
+def _built_in_weights(name: str) -> LocalWeights:
     folder = Path(str(files("remotesam_geo"))) / "data" / name
     if not (folder / WEIGHTS_FILE).is_file():
         raise ModelError(f"the built-in model {name!r} is not part of this installation.")
     return LocalWeights(weights=folder / WEIGHTS_FILE, folder=folder, name=name)
 
 
-def _from_hub(name: str, revision: str | None, cache_dir: Path | None, local_files_only: bool) -> LocalWeights:
+def _weights_from_hub(name: str, revision: str | None, cache_dir: Path | None, local_files_only: bool) -> LocalWeights:
     released = name == hub.RELEASED.repo
     release = hub.RELEASED if released else hub.foreign(name, CONFIG_FILE, WEIGHTS_FILE, optional=(TOKENIZER_FILE,))
     snapshot = hub.fetch(release, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only)
@@ -139,7 +139,7 @@ def _from_hub(name: str, revision: str | None, cache_dir: Path | None, local_fil
     )
 
 
-def _from_disk(path: Path) -> LocalWeights:
+def _weights_from_disk(path: Path) -> LocalWeights:
     name = str(path.resolve())
     if path.is_file():
         if path.suffix == ".safetensors":
@@ -175,11 +175,11 @@ def configuration(source: LocalWeights, config: RemoteSAMConfig | None) -> Remot
     except ModelError:
         raise
     except Exception as error:  # transformers checks fields with errors of many kinds
-        raise ModelError(f"{path} describes no network: {_brief_error(error)}") from error
+        raise ModelError(f"{path} describes no network: {_brief_weights_error(error)}") from error
     return own if config is None else config
 
 
-def _brief_error(error: Exception) -> str:
+def _brief_weights_error(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
@@ -298,7 +298,7 @@ def digest(tensor: Tensor) -> str:
     return f"{kind} {tuple(tensor.shape)} {hashlib.sha256(data).hexdigest()}"
 
 
-def _identity_of_digests(digests: Mapping[str, str]) -> str:
+def _identity_of_weights(digests: Mapping[str, str]) -> str:
     text = "".join(f"{name} {line}\n" for name, line in sorted(digests.items()))
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -315,7 +315,7 @@ def weights_sha256(model: nn.Module) -> str:
         >>> weights_sha256(layer) == before
         False
     """
-    return _identity_of_digests(
+    return _identity_of_weights(
         {name: digest(tensor) for name, tensor in model.state_dict().items() if not DERIVED.search(name)}
     )
 
@@ -329,7 +329,7 @@ def expected_tensors(network: Callable[[RemoteSAMConfig], nn.Module], config: Re
         with torch.device("meta"):
             return network(config).state_dict()
     except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError) as error:
-        raise ModelError(f"the configuration describes no network: {_brief_error(error)}") from error
+        raise ModelError(f"the configuration describes no network: {_brief_weights_error(error)}") from error
 
 
 def read(
@@ -368,7 +368,7 @@ def origin(
     loaded: Mapping[str, str] | None = None,
 ) -> WeightsOrigin:
     """The identity that was found, held against the pinned one and the file's own record."""
-    found = _identity_of_digests(digests)
+    found = _identity_of_weights(digests)
     if sha256 is not None and found != sha256.lower():
         raise ModelError(
             f"the weights of {source.weights} have the SHA-256 {found}, not the pinned {sha256}. "
@@ -386,7 +386,7 @@ def origin(
         source=source.name,
         revision=source.revision,
         sha256=found,
-        in_memory=found if loaded is None else _identity_of_digests(loaded),
+        in_memory=found if loaded is None else _identity_of_weights(loaded),
     )
 
 

@@ -143,7 +143,9 @@ class Transport:
         for _ in range(MAX_REDIRECTS + 1):
             check_href(url, origin=url, trust=self.trust)
             at_home = at_home and origin(url) == first
-            with self._one(url, _request_headers(headers or {}, secret if at_home else {}), deadline, body) as answer:
+            with self._one(
+                url, _client_request_headers(headers or {}, secret if at_home else {}), deadline, body
+            ) as answer:
                 target = answer.headers.get("location")
                 if answer.status not in REDIRECTS or target is None:
                     yield answer
@@ -171,7 +173,7 @@ class Transport:
             yield Response(url=url, status=response.status, headers=_response_headers(response), pieces=pieces)
         finally:
             if not whole and response.length is not None and response.length <= 1 << 14:
-                whole = _drain_response(response)  # an error page: read it and keep the connection
+                whole = _drain_client_response(response)  # an error page: read it and keep the connection
             response.close()
             if whole and not response.will_close:
                 self._keep(place, connection)
@@ -297,7 +299,7 @@ def _redirect_target(url: str, target: str) -> str:
     return there
 
 
-def _request_headers(headers: Mapping[str, str], secret: Mapping[str, str]) -> dict[str, str]:
+def _client_request_headers(headers: Mapping[str, str], secret: Mapping[str, str]) -> dict[str, str]:
     """The headers of a request, names in lower case.
 
     Raises:
@@ -369,7 +371,7 @@ def _times_to_repeat(error: BaseException, url: str) -> int | None:
     return 1 if isinstance(error, ssl.SSLError | http.client.HTTPException) else None
 
 
-def _drain_response(response: http.client.HTTPResponse) -> bool:
+def _drain_client_response(response: http.client.HTTPResponse) -> bool:
     try:
         while response.read1(1 << 14):
             pass

@@ -47,7 +47,7 @@ def secrets_in(text: str) -> list[str]:
         if "@" in parts[1]:
             found.append("user:password@")
         for query in parts[3:5]:
-            found += [name for name, _ in _query_pairs(query) if _SECRET.fullmatch(name.strip())]
+            found += [name for name, _ in _credential_query_pairs(query) if _SECRET.fullmatch(name.strip())]
     return found
 
 
@@ -62,7 +62,10 @@ def stripped(url: str) -> str:
     kept = [
         part
         for part in query.split("&")
-        if not any(_SECRET.fullmatch(name.strip()) or name.strip().lower() in _BESIDE for name, _ in _query_pairs(part))
+        if not any(
+            _SECRET.fullmatch(name.strip()) or name.strip().lower() in _BESIDE
+            for name, _ in _credential_query_pairs(part)
+        )
     ]
     return urlunsplit((scheme, host.rpartition("@")[2], path, "&".join(kept), ""))
 
@@ -84,7 +87,7 @@ def check_no_secrets(doc: Any) -> None:
     Raises:
         InputError: One does; the message names it without the secret.
     """
-    for text in _texts_with_urls(doc):
+    for text in _texts_with_credentials(doc):
         found = secrets_in(text)
         if found:
             url = next(url for url in _URL.findall(text) if secrets_in(url))
@@ -97,20 +100,20 @@ def check_no_secrets(doc: Any) -> None:
             )
 
 
-def _texts_with_urls(doc: Any) -> Iterator[str]:
+def _texts_with_credentials(doc: Any) -> Iterator[str]:
     if isinstance(doc, str):
         if "://" in doc:
             yield doc
     elif isinstance(doc, Mapping):
         for name, value in doc.items():
-            yield from _texts_with_urls(name)
-            yield from _texts_with_urls(value)
+            yield from _texts_with_credentials(name)
+            yield from _texts_with_credentials(value)
     elif isinstance(doc, list | tuple):
         for value in doc:
-            yield from _texts_with_urls(value)
+            yield from _texts_with_credentials(value)
 
 
-def _query_pairs(query: str) -> list[tuple[str, str]]:
+def _credential_query_pairs(query: str) -> list[tuple[str, str]]:
     try:
         return parse_qsl(query, keep_blank_values=True)
     except ValueError:  # more fields than are parsed

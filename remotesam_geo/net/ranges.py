@@ -278,7 +278,7 @@ class RemoteFile:
             if answer.status == 416:
                 self._check_shrunk(answer)
             check_status(answer, (200, 206))
-            self._check_version(_version_of_response(answer))
+            self._check_version(_file_version_of_response(answer))
             if answer.status == 200:
                 raise TransientError(f"{self._name}: all of the file came for a part of it")
             first, last, size = _content_range(answer)
@@ -318,7 +318,7 @@ class RemoteFile:
                 self._key = f"{self.href}\n{self._version}\n{self.size}"
                 self._network.spool.put(self._key, held)
                 return held.read(0, PAGE)
-            self._version = _version_of_response(answer)
+            self._version = _file_version_of_response(answer)
             first, last, self.size = _content_range(answer)
             if first != 0 or last >= PAGE:
                 raise TransientError(f"{self._name}: bytes {first} to {last} came for 0 to {PAGE - 1}")
@@ -340,7 +340,7 @@ class RemoteFile:
         for piece in answer.pieces():
             held.write(held.size, piece)
             self._check_whole(held.size)
-        return held, _version_of_response(answer)
+        return held, _file_version_of_response(answer)
 
     def _take_same_whole(self, answer: Response) -> SpooledFile:
         """All of the file once more, where the server gives it only whole."""
@@ -407,13 +407,13 @@ class RemoteFile:
                     raise
                 except StatusError as error:
                     if renewals == RENEWALS or not learns(self.href, network.signers, error):
-                        raise ReadError(f"{error}{_signer_advice(error, signed=refused)}") from error
+                        raise ReadError(f"{error}{_range_signer_advice(error, signed=refused)}") from error
                     refused, renewals = request, renewals + 1
 
         return retry(once, transport=network.transport, deadline=deadline)
 
 
-def _signer_advice(error: StatusError, signed: Request | None) -> str:
+def _range_signer_advice(error: StatusError, signed: Request | None) -> str:
     if error.status not in (401, 403):
         return ""
     if signed is not None:
@@ -491,7 +491,7 @@ def _content_range(answer: Response) -> tuple[int, int, int]:
     return first, last, size
 
 
-def _version_of_response(answer: Response) -> Version:
+def _file_version_of_response(answer: Response) -> Version:
     return Version(
         tag=answer.headers.get("etag", "").removeprefix("W/"),
         date=answer.headers.get("last-modified", ""),

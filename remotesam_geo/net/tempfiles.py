@@ -17,7 +17,7 @@ class SpooledFile:
         os.close(handle)
         self.path = Path(name)
         self.size = 0
-        weakref.finalize(self, _remove_file, name)
+        weakref.finalize(self, _remove_temporary_file, name)
 
     def write(self, place: int, data: bytes) -> None:
         """Put bytes at a place."""
@@ -33,7 +33,7 @@ class SpooledFile:
             return file.read(stop - start)
 
 
-def _remove_file(name: str) -> None:
+def _remove_temporary_file(name: str) -> None:
     with contextlib.suppress(OSError):
         Path(name).unlink()
 

@@ -197,7 +197,7 @@ def check_href(href: str, *, origin: str | None, trust: Trust) -> None:
     if re.search(r"[\x00-\x1f\x7f]", href):
         raise RefusedError(f"{redact(href)!r} holds control characters: correct the item's href")
     if is_remote(href):
-        _check_url(href, trust)
+        _check_trusted_url(href, trust)
     elif href.lower().startswith("/vsi") and (origin or _VSI_REMOTE.search(href)):
         raise RefusedError(f"{redact(href)!r} is a GDAL virtual path: give the URL itself")
     elif origin is not None and not trust.local_files:
@@ -211,7 +211,7 @@ def check_href(href: str, *, origin: str | None, trust: Trust) -> None:
 _VSI_REMOTE = re.compile(r"/vsi(curl|s3|gs|az|adls|oss|swift|webhdfs|hdfs)", re.IGNORECASE)
 
 
-def _check_url(href: str, trust: Trust) -> None:
+def _check_trusted_url(href: str, trust: Trust) -> None:
     parts = split_url(href)
     path = unquote(unquote(parts.path))
     if ".." in re.split(r"[/\\]", path) or "\\" in path or "/vsi" in path.lower():
@@ -251,14 +251,14 @@ def check_address(host: str, address: str, trust: Trust) -> None:
     Examples:
         >>> check_address("example.com", "93.184.216.34", Trust())
     """
-    if not (trust.allows(host) or trust.allows(address) or _is_public(address)):
+    if not (trust.allows(host) or trust.allows(address) or _is_public_address(address)):
         named = host if host == address else f"{host} leads to {address}, which"
         raise RefusedError(
             f"{named} is private, loopback or reserved; if you know it, allow it with Trust(hosts=({host!r},))"
         )
 
 
-def _is_public(address: str) -> bool:
+def _is_public_address(address: str) -> bool:
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         # Addresses that carry an IPv4 address lead where that one leads.
@@ -266,7 +266,7 @@ def _is_public(address: str) -> bool:
         if inner is None and ip in _NAT64:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if inner is not None:
-            return _is_public(str(inner))
+            return _is_public_address(str(inner))
     return ip.is_global and not ip.is_multicast
 
 

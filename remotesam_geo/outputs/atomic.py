@@ -58,9 +58,9 @@ def replacing(
     try:
         new = draft / name
         yield new
-        _to_disk(new)
+        _flush_to_disk(new)
         place_of(target, **known)  # once more: writing takes its time
-        _swap_folders(new, target, draft / OLD)
+        _swap_folders_atomically(new, target, draft / OLD)
         sync(target.parent)
         written = True
     except RemoteSAMError:
@@ -68,7 +68,7 @@ def replacing(
     except refused as error:
         raise InputError(f"this cannot be stored as {target.name}: {error}") from error
     except FAILED as error:
-        raise _not_written(target, error) from error
+        raise _not_written_error(target, error) from error
     finally:
         if target.exists() or not (draft / OLD).exists():  # else it holds all that is left
             _remove_draft(draft, times=1 if written else 3)
@@ -85,12 +85,12 @@ def _remove_draft(draft: Path, *, times: int) -> None:
         time.sleep(0.1)
 
 
-def _not_written(target: Path, error: Exception) -> WriteError:
+def _not_written_error(target: Path, error: Exception) -> WriteError:
     kept = " What was there before is kept." if target.exists() else ""
     return WriteError(f"cannot write {target}: {error}.{kept}")
 
 
-def _swap_folders(new: Path, target: Path, aside: Path) -> None:
+def _swap_folders_atomically(new: Path, target: Path, aside: Path) -> None:
     if not (target.is_dir() or (new.is_dir() and target.exists())):
         new.replace(target)
         return
@@ -102,6 +102,6 @@ def _swap_folders(new: Path, target: Path, aside: Path) -> None:
         raise
 
 
-def _to_disk(path: Path) -> None:
+def _flush_to_disk(path: Path) -> None:
     for each in [*path.rglob("*"), path] if path.is_dir() else [path]:
         sync(each)

@@ -159,14 +159,14 @@ def open_probabilities(path: str | Path) -> xr.DataArray:
         dataset = xr.open_zarr(place, consolidated=False, decode_coords="all")
         held = [array for array in dataset.data_vars.values() if is_probabilities(array)]
     elif kind in {".tif", ".tiff"}:
-        held = _from_cog(place)
+        held = _probabilities_from_cog(place)
     else:
         raise InputError(f"{place.name!r} must end in .tif, .tiff or .zarr")
     if len(held) != 1:
         raise InputError(f"{place.name!r} holds no probabilities: was it written by save?")
     (one,) = held
     # Through the byte: decoding by scale and offset rounds differently.
-    exact = one.copy(data=one.data.map_blocks(lambda part: decode(_codes_of_block(part)), dtype=np.float32))
+    exact = one.copy(data=one.data.map_blocks(lambda part: decode(_codes_of_raster_block(part)), dtype=np.float32))
     whole = exact.assign_coords(prompt=np.array([str(label) for label in one["prompt"].values], object))
     whole.name, whole.encoding = "probability", dict(ENCODING)
     whole.attrs = {key: one.attrs[key] for key in (KEY,) if key in one.attrs}
@@ -202,11 +202,13 @@ def _raster_bands(result: xr.DataArray) -> _Bands:
         raise InputError(f"this map has the dimensions {sorted(map(str, left))} too: select one of each")
     data = da.asarray(result.transpose(*order).data)  # type: ignore[no-untyped-call]
     codes = data.reshape(-1, *data.shape[-2:])
-    times = [_time_text(time) for time in np.atleast_1d(result["time"].values)] if "time" in result.coords else [""]
+    times = (
+        [_raster_time_text(time) for time in np.atleast_1d(result["time"].values)] if "time" in result.coords else [""]
+    )
     if is_probabilities(result):
         labels = [str(label) for label in result["prompt"].values]
         return _Bands(
-            codes=codes.map_blocks(_codes_of_block, dtype=np.uint8),
+            codes=codes.map_blocks(_codes_of_raster_block, dtype=np.uint8),
             names=[
                 (f"{label} {time}".strip(), {"prompt": label, **({"time": time} if time else {})})
                 for time in times
@@ -231,12 +233,12 @@ def _raster_bands(result: xr.DataArray) -> _Bands:
     )  # fmt: skip
 
 
-def _codes_of_block(block: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+def _codes_of_raster_block(block: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
     # Storage by whole steps brings the byte 0 back as half a step below zero.
     return encode(np.where((block < 0) & (block > -STEP), np.float32(0), block).astype(np.float32))
 
 
-def _time_text(value: np.datetime64) -> str:
+def _raster_time_text(value: np.datetime64) -> str:
     return "" if np.isnat(value) else f"{pd.Timestamp(value).isoformat()}Z"
 
 
@@ -265,7 +267,7 @@ class _Rows:
         )
 
 
-def _from_cog(path: Path) -> list[xr.DataArray]:
+def _probabilities_from_cog(path: Path) -> list[xr.DataArray]:
     with rasterio.open(path) as file:
         tags = [file.tags(index) for index in file.indexes]
         note = file.tags()

@@ -55,7 +55,7 @@ def save(
     number_in("rows_a_part", rows_a_part, 1, whole=True)
     kind = target.suffix.lower()
     if isinstance(result, gpd.GeoDataFrame):
-        _check_extension(kind, TABLES, target, "a table")
+        _check_saved_extension(kind, TABLES, target, "a table")
         if result.active_geometry_name is None:
             raise InputError("this table has no geometry: say which column it is, with table.set_geometry(...)")
         if kind in {".parquet", ".geoparquet"}:
@@ -65,19 +65,19 @@ def save(
         else:
             write_ogr(result, target, driver="GPKG" if kind == ".gpkg" else "FlatGeobuf")
     elif is_probabilities(result) or is_classes(result):
-        _check_extension(kind, MAPS, target, "a map")
+        _check_saved_extension(kind, MAPS, target, "a map")
         (write_zarr if kind == ".zarr" else write_cog)(result, target)
     else:
-        raise InputError(_unknown_result(result))
+        raise InputError(_unknown_result_to_save(result))
     return target
 
 
-def _check_extension(kind: str, known: tuple[str, ...], target: Path, what: str) -> None:
+def _check_saved_extension(kind: str, known: tuple[str, ...], target: Path, what: str) -> None:
     if kind not in known:
         raise InputError(f"{target.name!r} says not what {what} shall become: end it in one of {', '.join(known)}")
 
 
-def _unknown_result(result: Any) -> str:
+def _unknown_result_to_save(result: Any) -> str:
     return (
         f"a {type(result).__name__} is no result that save knows: give the table of a verb, or the DataArray of "
         "probabilities or classmap"

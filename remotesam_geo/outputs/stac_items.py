@@ -116,7 +116,7 @@ def result_item(
         ("when", when, datetime),
     ):
         instance_of(key, value, (kind, type(None)), f"a {kind.__name__}, or leave it out")
-    facts = [_file_facts(file) for file in files]
+    facts = [_item_file_facts(file) for file in files]
     made = read_provenance(files[0])
     footprint = _asked_footprint(made, files[0])
     begin, end = _item_times([time for each in facts for time in each.times], origins, when)
@@ -276,20 +276,20 @@ def _label_fields(facts: Sequence[_Facts]) -> dict[str, Any]:
     return fields
 
 
-def _file_facts(path: Path) -> _Facts:
+def _item_file_facts(path: Path) -> _Facts:
     if not path.exists():
         raise InputError(f"there is no {str(path)!r}")
     kind = path.suffix.lower()
     if kind in {".tif", ".tiff"}:
-        return _of_tiff(path)
+        return _item_of_tiff(path)
     if kind == ".zarr":
-        return _of_zarr(path)
+        return _item_of_zarr(path)
     if kind not in MEDIA:
         raise InputError(f"{path.name!r} must end in one of {', '.join(MEDIA)}")
-    return _of_table(path)
+    return _item_of_table(path)
 
 
-def _of_table(path: Path) -> _Facts:
+def _item_of_table(path: Path) -> _Facts:
     if path.suffix.lower() in {".parquet", ".geoparquet"}:
         there = set(pq.read_schema(next(path.glob("*.parquet")) if path.is_dir() else path).names)
         table = pq.read_table(path, columns=sorted(there & {"label", "time"})).to_pandas()
@@ -311,7 +311,7 @@ def _of_table(path: Path) -> _Facts:
     return _Facts(roles=roles, counts=counts, times=tuple(map(pd.Timestamp, times)))
 
 
-def _of_tiff(path: Path) -> _Facts:
+def _item_of_tiff(path: Path) -> _Facts:
     with rasterio.open(path) as file:
         tags, bands = file.tags(), [file.tags(index) for index in file.indexes]
         stored = [
@@ -327,7 +327,7 @@ def _of_tiff(path: Path) -> _Facts:
             "raster:bands": stored,
             "proj:shape": list(file.shape),
             "proj:transform": list(file.transform[:6]),
-            "proj:code": _epsg_code(file.crs),
+            "proj:code": _item_epsg_code(file.crs),
         }
     times = tuple(dict.fromkeys(pd.Timestamp(each["time"]) for each in bands if "time" in each))
     if "class_names" not in tags:
@@ -340,7 +340,7 @@ def _of_tiff(path: Path) -> _Facts:
     )  # fmt: skip
 
 
-def _of_zarr(path: Path) -> _Facts:
+def _item_of_zarr(path: Path) -> _Facts:
     group = zarr.open_group(str(path), mode="r")
     for _, array in group.arrays():
         if "flag_meanings" in array.attrs:
@@ -360,7 +360,7 @@ def _classification_classes(names: Sequence[str]) -> list[dict[str, Any]]:
     ]
 
 
-def _epsg_code(crs: Any) -> str | None:
+def _item_epsg_code(crs: Any) -> str | None:
     code = None if crs is None else crs.to_epsg()
     return None if code is None else f"EPSG:{code}"
 

@@ -53,12 +53,12 @@ def write_parquet(table: gpd.GeoDataFrame, path: Path, *, rows_a_part: int = ROW
     """
     with replacing(path, refused=REFUSED, ours=_is_own_folder) as new:
         if len(table) <= rows_a_part:
-            _one_parquet(table, new)
+            _one_vector_parquet(table, new)
             return
         new.mkdir()
         near = table.iloc[np.argsort(_hilbert_order(table), kind="stable")]
         for part, first in enumerate(range(0, len(near), rows_a_part)):
-            _one_parquet(near.iloc[first : first + rows_a_part], new / f"part-{part:05d}.parquet", table)
+            _one_vector_parquet(near.iloc[first : first + rows_a_part], new / f"part-{part:05d}.parquet", table)
 
 
 def _is_own_folder(folder: Path) -> bool:
@@ -204,21 +204,21 @@ def _json_rows(columns: pd.DataFrame) -> Iterator[dict[str, Any]]:
     index = columns.index
     if index.nlevels > 1 or index.name is not None or not is_integer_dtype(index.dtype):
         columns = columns.reset_index()  # as geopandas does: other numbers of rows say nothing
-    plain = [_plain_column(columns.iloc[:, index]) for index in range(columns.shape[1])]
+    plain = [_vector_column(columns.iloc[:, index]) for index in range(columns.shape[1])]
     names = [str(name) for name in columns.columns]
     return (dict(zip(names, row, strict=True)) for row in zip(*plain, strict=True))
 
 
-def _plain_column(column: "pd.Series[Any]") -> list[Any]:
+def _vector_column(column: "pd.Series[Any]") -> list[Any]:
     if is_datetime64_any_dtype(column):
         utc = pd.to_datetime(column, utc=True)
         texts = [time.isoformat().replace("+00:00", "Z") for time in utc]
         return [None if gone else text for text, gone in zip(texts, utc.isna(), strict=True)]
     values = column.astype(object).tolist()
-    return [_json_value(value) for value in values]
+    return [_vector_json_value(value) for value in values]
 
 
-def _json_value(value: Any) -> Any:
+def _vector_json_value(value: Any) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     missing = bool(is_scalar(value) and pd.isna(value))
@@ -233,7 +233,7 @@ def _hilbert_order(table: gpd.GeoDataFrame) -> NDArray[np.uint64]:
     return place
 
 
-def _one_parquet(table: gpd.GeoDataFrame, path: Path, whole: gpd.GeoDataFrame | None = None) -> None:
+def _one_vector_parquet(table: gpd.GeoDataFrame, path: Path, whole: gpd.GeoDataFrame | None = None) -> None:
     name = str(table.geometry.name)
     shapes = np.asarray(table.geometry.to_numpy(), object)
     bounds = shapely.bounds(shapes)
@@ -244,7 +244,7 @@ def _one_parquet(table: gpd.GeoDataFrame, path: Path, whole: gpd.GeoDataFrame | 
         pa.field(name, pa.binary()),
         pa.array(plain[name].to_numpy(), pa.binary()),
     )
-    covering = _unused_name("bbox", arrow.column_names)
+    covering = _unused_vector_column("bbox", arrow.column_names)
     sides = [pa.array(side, mask=np.isnan(side)) for side in bounds.T]
     corners = ["xmin", "ymin", "xmax", "ymax"]
     box = pa.StructArray.from_arrays(sides, corners, mask=pa.array(np.isnan(bounds).any(axis=1)))
@@ -282,7 +282,7 @@ def _geometry_kinds(table: gpd.GeoDataFrame) -> list[str]:
     return sorted(set(kinds))
 
 
-def _unused_name(name: str, taken: list[str]) -> str:
+def _unused_vector_column(name: str, taken: list[str]) -> str:
     while name in taken:
         name = f"_{name}"
     return name

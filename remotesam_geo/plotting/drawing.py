@@ -124,7 +124,7 @@ def add_outlines(ax: "Axes", shapes: NDArray[np.object_], colour: str, line: flo
         paths = [_path_of_shape(shape) for shape in shapes[~tiny]]
         for face, edge, width in (
             ("none", (0, 0, 0, 0.5), line + 1),
-            ((*_rgb_of_hex(colour), 0.15), colour, line),
+            ((*_drawn_rgb_of_hex(colour), 0.15), colour, line),
         ):
             drawn = PathCollection(paths, facecolors=face, edgecolors=edge, linewidths=width)
             ax.add_collection(drawn, autolim=False)
@@ -156,7 +156,7 @@ def _write_scores(ax: "Axes", features: gpd.GeoDataFrame, shapes: NDArray[np.obj
         row = features.iloc[index]
         ax.text(
             left, top, f"{row['score']:.2f}", color=colour[row["label"]], size=7, va="bottom", clip_on=True,
-            path_effects=_text_halo(1.5),
+            path_effects=_drawn_text_halo(1.5),
         )  # fmt: skip
 
 
@@ -186,7 +186,7 @@ def as_words(text: str) -> str:
     return f" {line}" if line.startswith("_") else line
 
 
-def _rgb_of_hex(colour: str) -> tuple[float, ...]:
+def _drawn_rgb_of_hex(colour: str) -> tuple[float, ...]:
     return tuple(int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5))
 
 
@@ -201,7 +201,7 @@ def _scale_bar(ax: "Axes", geobox: GeoBox, metres: float) -> None:
     ax.text(
         left + pixels / 2, low - height * 0.012, f"{length:,.0f} m" if length < 5000 else f"{length / 1000:,.0f} km",
         color="white", ha="center", va="bottom", size=9,
-        path_effects=_text_halo(),
+        path_effects=_drawn_text_halo(),
     )  # fmt: skip
 
 
@@ -215,11 +215,11 @@ def _north_arrow(ax: "Axes", geobox: GeoBox) -> None:
     dx, dy = dx * length, dy * length
     ax.annotate(
         "N", xy=(x + dx / 2, y + dy / 2), xytext=(x - dx / 2, y - dy / 2), color="white", ha="center", va="center",
-        arrowprops={"arrowstyle": "-|>", "color": "white", "lw": 2}, path_effects=_text_halo(),
+        arrowprops={"arrowstyle": "-|>", "color": "white", "lw": 2}, path_effects=_drawn_text_halo(),
     )  # fmt: skip
 
 
-def _text_halo(line: float = 2.5) -> list[Any]:
+def _drawn_text_halo(line: float = 2.5) -> list[Any]:
     from matplotlib.patheffects import withStroke  # noqa: PLC0415 - an extra
 
     return [withStroke(linewidth=line, foreground="black")]

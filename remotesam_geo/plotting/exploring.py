@@ -162,7 +162,7 @@ def _drawn_features(features: gpd.GeoDataFrame, geobox: GeoBox) -> dict[str, Any
     shapes = on_pixels(features, geobox)
     columns = [name for name in features.columns if name != features.geometry.name]
     codes, labels = labels_of(features)
-    texts = [[_page_text(value) for value in features[name].tolist()] for name in columns]
+    texts = [[_map_page_text(value) for value in features[name].tolist()] for name in columns]
     score = None
     if "score" in features:
         score = [None if pd.isna(one) else float(one) for one in features["score"]]
@@ -190,7 +190,7 @@ def _flat_rings(shape: shapely.Geometry | None) -> list[list[float]]:
     return [np.round(shapely.get_coordinates(ring).ravel(), 2).tolist() for ring in rings]
 
 
-def _page_text(value: Any) -> str:
+def _map_page_text(value: Any) -> str:
     if value is None or (pd.api.types.is_scalar(value) and pd.isna(value)):
         return ""
     if isinstance(value, float):

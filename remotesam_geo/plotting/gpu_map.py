@@ -98,12 +98,12 @@ def _polygon_layer(lonboard: ModuleType, features: gpd.GeoDataFrame, colour: str
         line_width_min_pixels=1,
         auto_highlight=True,
         extensions=[DataFilterExtension(filter_size=1)],
-        get_filter_value=_scores_or_one(features),
+        get_filter_value=_map_scores_or_one(features),
         filter_range=[0.0, 1.0],
     )
 
 
-def _scores_or_one(features: gpd.GeoDataFrame) -> Any:
+def _map_scores_or_one(features: gpd.GeoDataFrame) -> Any:
     """From 0 to 1; what has no score is shown at any threshold."""
     if "score" not in features:
         return np.ones(len(features), np.float32)

@@ -134,7 +134,7 @@ class _Ear(logging.Handler):
 
 
 @functools.cache
-def _warning_listener() -> _Ear:
+def _decode_warning_listener() -> _Ear:
     ear = _Ear()
     logging.getLogger("rasterio._err").addHandler(ear)
     return ear
@@ -143,7 +143,7 @@ def _warning_listener() -> _Ear:
 @contextmanager
 def damage() -> Iterator[None]:
     """What cannot be decoded inside, or only in part, is damaged."""
-    here = _warning_listener().here
+    here = _decode_warning_listener().here
     heard: list[str] = []
     here.heard = heard
     try:

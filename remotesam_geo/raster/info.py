@@ -185,7 +185,7 @@ def info_of(
         gcps_crs=points_crs.to_wkt() if points_crs else None,
         has_rpcs=file.rpcs is not None,
         tags=file.tags(),
-        palette=_palette_of_file(file) if colors[0] == "palette" else (),
+        palette=_palette_of_raster_info(file) if colors[0] == "palette" else (),
         subdatasets=tuple(file.subdatasets),
         bits=int(bits) if bits is not None and bits.isdecimal() else None,
         shape=shape,
@@ -195,7 +195,7 @@ def info_of(
     )
 
 
-def _palette_of_file(file: DatasetReader) -> tuple[tuple[int, int, int, int], ...]:
+def _palette_of_raster_info(file: DatasetReader) -> tuple[tuple[int, int, int, int], ...]:
     try:
         entries = file.colormap(1)
     except ValueError:  # it says palette, and has none

@@ -16,7 +16,7 @@ class LocalFile:
 
     def __init__(self, path: str) -> None:
         self._path = Path(path)
-        self._state = _file_state(self._path.stat())
+        self._state = _local_file_state(self._path.stat())
         self.size = self._state[1]
 
     def read(self, start: int, stop: int) -> bytes:
@@ -31,7 +31,7 @@ class LocalFile:
             OSError: It cannot be read.
         """
         with self._path.open("rb") as file:
-            if _file_state(os.fstat(file.fileno())) != self._state:
+            if _local_file_state(os.fstat(file.fileno())) != self._state:
                 raise ChangedError(f"{self._path} changed while it was read")
             found = []
             for start, stop in spans:
@@ -41,5 +41,5 @@ class LocalFile:
             return found
 
 
-def _file_state(now: os.stat_result) -> tuple[int, int]:
+def _local_file_state(now: os.stat_result) -> tuple[int, int]:
     return now.st_mtime_ns, now.st_size

@@ -66,7 +66,7 @@ class Session:
         """
         check_href(href, origin=origin, trust=self.policy.trust)
         remote = is_remote(href)
-        key = href if remote else _local_key(href, by_user=origin is None)
+        key = href if remote else _session_local_key(href, by_user=origin is None)
         with self._lock:
             opening = self._opening.setdefault(key, threading.Lock())
         with in_turn(opening, deadline):
@@ -88,7 +88,7 @@ class Session:
     def forget(self, href: str) -> None:
         """Open it anew next time."""
         with self._lock:
-            for key in (href, _local_key(href, by_user=True), _local_key(href, by_user=False)):
+            for key in (href, _session_local_key(href, by_user=True), _session_local_key(href, by_user=False)):
                 self._rasters.pop(key, None)
         if not is_remote(href):
             self._handles.close(local_path(href))
@@ -158,7 +158,7 @@ def _is_tiff(path: str) -> bool:
         return False
 
 
-def _local_key(href: str, *, by_user: bool) -> str:
+def _session_local_key(href: str, *, by_user: bool) -> str:
     return f"{local_path(href)}|{by_user}"
 
 

@@ -187,11 +187,11 @@ def _level_with_mask(level: Level, mask: Level | None) -> Level:
 def _read_directory(read: Read, place: int, order: str, *, big: bool) -> tuple[dict[int, Tag], int]:
     """The tags of the directory at a place, and the place of the next."""
     head, size, pointer = (8, 20, "Q") if big else (2, 12, "I")
-    (count,) = struct.unpack(order + ("Q" if big else "H"), _read_exactly(read, place, head))
+    (count,) = struct.unpack(order + ("Q" if big else "H"), _read_tiff_exactly(read, place, head))
     if count > MAX_ENTRIES:
         raise RefusedError(f"the TIFF declares a directory of {count:,} tags")
     width = struct.calcsize(pointer)
-    body = _read_exactly(read, place + head, count * size + width)
+    body = _read_tiff_exactly(read, place + head, count * size + width)
     entries = {}
     for at in range(0, count * size, size):
         tag, kind = struct.unpack_from(order + "HH", body, at)
@@ -208,13 +208,13 @@ def _read_directory(read: Read, place: int, order: str, *, big: bool) -> tuple[d
         if tag not in TABLES:  # which may be long: they are read where they are needed
             if length > MAX_VALUE_BYTES:
                 raise RefusedError(f"the TIFF declares {length:,} bytes for its tag {tag}")
-            data = _read_exactly(read, there, length)
+            data = _read_tiff_exactly(read, there, length)
         entries[tag] = Tag(kind=kind, count=number, data=data, place=there)
     (following,) = struct.unpack_from(order + pointer, body, count * size)
     return entries, following
 
 
-def _read_exactly(read: Read, start: int, length: int) -> bytes:
+def _read_tiff_exactly(read: Read, start: int, length: int) -> bytes:
     data = read(start, start + length)
     if len(data) != length:
         raise DamagedError(f"the TIFF ends before byte {start + length:,}, which it refers to")
@@ -326,7 +326,7 @@ def _slice_of_table(entry: Tag, first: int, last: int, order: str, read: Read) -
     if entry.data is not None:
         data = entry.data[first * size : last * size]
     else:
-        data = _read_exactly(read, entry.place + first * size, (last - first) * size)
+        data = _read_tiff_exactly(read, entry.place + first * size, (last - first) * size)
     return struct.unpack(f"{order}{last - first}{INTEGERS[entry.kind]}", data)
 
 
@@ -345,10 +345,10 @@ def small_tiff(blocks: BlockRange, bodies: Sequence[bytes]) -> bytes:
     width = (right - left) * bw if level.tiled else level.shape[1]
     entries = {tag: level.entries[tag] for tag in DECODING if tag in level.entries}
     if level.separate:  # only the planes wanted
-        entries |= _fewer_samples(level, blocks.planes)
+        entries |= _tiff_with_fewer_samples(level, blocks.planes)
     entries |= _placeholder_georeference(level.order)
     if numbers_of(entries, PHOTOMETRIC, level.order) == (4,):  # a mask is read as a picture
-        entries[PHOTOMETRIC] = _short_tag(level.order, 1)
+        entries[PHOTOMETRIC] = _tiff_short_tag(level.order, 1)
     return _write_bigtiff(level.order, entries, (height, width), level.block, bodies, tiled=level.tiled)
 
 
@@ -357,9 +357,9 @@ def header_tiff(level: Level) -> bytes:
     order = level.order
     kept = (BITS, PHOTOMETRIC, SAMPLES, 320, EXTRA_SAMPLES, SAMPLE_FORMAT, *MEANING)
     entries = {tag: level.entries[tag] for tag in kept if tag in level.entries}
-    entries[COMPRESSION], entries[PLANAR] = _short_tag(order, 1), _short_tag(order, 1)
+    entries[COMPRESSION], entries[PLANAR] = _tiff_short_tag(order, 1), _tiff_short_tag(order, 1)
     if numbers_of(entries, PHOTOMETRIC, order) == (YCBCR,):  # JPEG's own affair: it decodes to RGB
-        entries[PHOTOMETRIC] = _short_tag(order, RGB)
+        entries[PHOTOMETRIC] = _tiff_short_tag(order, RGB)
     return _write_bigtiff(order, entries, (16, 16), (16, 16), [b""], tiled=True)
 
 
@@ -372,23 +372,23 @@ def _placeholder_georeference(order: str) -> dict[int, Tag]:
     }
 
 
-def _fewer_samples(level: Level, planes: Sequence[int]) -> dict[int, Tag]:
+def _tiff_with_fewer_samples(level: Level, planes: Sequence[int]) -> dict[int, Tag]:
     order, count = level.order, len(planes)
-    changed = {SAMPLES: _short_tag(order, count), PHOTOMETRIC: _short_tag(order, 1)}
+    changed = {SAMPLES: _tiff_short_tag(order, count), PHOTOMETRIC: _tiff_short_tag(order, 1)}
     for tag in (BITS, SAMPLE_FORMAT):
         values = numbers_of(level.entries, tag, order)
         if values:
-            changed[tag] = _short_tag(order, *[values[min(p, len(values) - 1)] for p in planes])
-    changed[EXTRA_SAMPLES] = _short_tag(order, *[0] * (count - 1))
+            changed[tag] = _tiff_short_tag(order, *[values[min(p, len(values) - 1)] for p in planes])
+    changed[EXTRA_SAMPLES] = _tiff_short_tag(order, *[0] * (count - 1))
     return changed
 
 
-def _short_tag(order: str, *values: int) -> Tag:
+def _tiff_short_tag(order: str, *values: int) -> Tag:
     data = struct.pack(f"{order}{len(values)}H", *values)
     return Tag(kind=3, count=len(values), data=data)
 
 
-def _long8_tag(order: str, *values: int) -> Tag:
+def _tiff_long8_tag(order: str, *values: int) -> Tag:
     data = struct.pack(f"{order}{len(values)}Q", *values)
     return Tag(kind=16, count=len(values), data=data)
 
@@ -404,17 +404,17 @@ def _write_bigtiff(
 ) -> bytes:
     """A BigTIFF of one image: header, directory, values, blocks."""
     tags = {tag: entry for tag, entry in entries.items() if entry.count}
-    tags[HEIGHT], tags[WIDTH] = _long8_tag(order, shape[0]), _long8_tag(order, shape[1])
+    tags[HEIGHT], tags[WIDTH] = _tiff_long8_tag(order, shape[0]), _tiff_long8_tag(order, shape[1])
     if tiled:
         tags[TILE_HEIGHT], tags[TILE_WIDTH] = (
-            _long8_tag(order, block[0]),
-            _long8_tag(order, block[1]),
+            _tiff_long8_tag(order, block[0]),
+            _tiff_long8_tag(order, block[1]),
         )
     else:
-        tags[STRIP_ROWS] = _long8_tag(order, block[0])
+        tags[STRIP_ROWS] = _tiff_long8_tag(order, block[0])
     places, lengths = (TILE_OFFSETS, TILE_COUNTS) if tiled else (STRIP_OFFSETS, STRIP_COUNTS)
-    tags[lengths] = _long8_tag(order, *map(len, bodies))
-    tags[places] = _long8_tag(order, *[0] * len(bodies))  # its length counts; its values come below
+    tags[lengths] = _tiff_long8_tag(order, *map(len, bodies))
+    tags[places] = _tiff_long8_tag(order, *[0] * len(bodies))  # its length counts; its values come below
 
     at = 16 + 8 + 20 * len(tags) + 8
     value_places = {}
@@ -427,7 +427,7 @@ def _write_bigtiff(
     for body in bodies:
         block_places.append(at if body else 0)
         at += len(body)
-    tags[places] = _long8_tag(order, *block_places)
+    tags[places] = _tiff_long8_tag(order, *block_places)
 
     magic = b"II" if order == "<" else b"MM"
     out = [magic, struct.pack(order + "HHHQ", 43, 8, 0, 16), struct.pack(order + "Q", len(tags))]

@@ -108,7 +108,7 @@ class _Numbering:
 
     def places(self, source: GeoBox, cols: Floats, rows: Floats) -> tuple[Floats, Floats]:
         """Source columns and rows at columns and rows of the target."""
-        return _source_pixels(source, self.crs, *_apply_affine(self.transform, *np.meshgrid(cols, rows)))
+        return _source_pixels(source, self.crs, *_warp_by_affine(self.transform, *np.meshgrid(cols, rows)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +128,7 @@ class _Lattice:
     bent: Mask
 
 
-def _apply_affine(transform: Affine, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+def _warp_by_affine(transform: Affine, x: Floats, y: Floats) -> tuple[Floats, Floats]:
     a, b, c, d, e, f = transform[:6]
     return a * x + b * y + c, d * x + e * y + f
 
@@ -143,7 +143,7 @@ def _source_pixels(source: GeoBox, crs: CRS | None, x: Floats, y: Floats) -> tup
             x = middle + (x - middle + 180.0) % 360.0 - 180.0
     known = np.isfinite(x) & np.isfinite(y)
     x, y = np.where(known, x, np.nan), np.where(known, y, np.nan)
-    return _apply_affine(~source.transform, x, y)
+    return _warp_by_affine(~source.transform, x, y)
 
 
 @functools.lru_cache(maxsize=256)
@@ -245,7 +245,7 @@ def covered(source: GeoBox, target: GeoBox) -> Mask:
             for first, length, part in zip(numbering.first, numbering.shape, tile, strict=True)
         )
         cols, rows = _source_places(numbering, lattice, rows, cols)
-        found[tile] = _inside_source(cols + TIE, rows + TIE, source.shape.yx)
+        found[tile] = _inside_warp_source(cols + TIE, rows + TIE, source.shape.yx)
     return found
 
 
@@ -271,19 +271,19 @@ def _source_places(numbering: _Numbering, lattice: _Lattice, rows: Floats, cols:
     return found[0], found[1]
 
 
-def _inside_source(cols: Floats, rows: Floats, shape: tuple[int, int]) -> Mask:
+def _inside_warp_source(cols: Floats, rows: Floats, shape: tuple[int, int]) -> Mask:
     return (cols >= 0) & (cols < shape[1]) & (rows >= 0) & (rows < shape[0])
 
 
 def _sample_nearest(pixels: Array, valid: Mask, cols: Floats, rows: Floats) -> tuple[Array, Mask]:
     cols, rows = cols + TIE, rows + TIE
-    inside = _inside_source(cols, rows, valid.shape)
+    inside = _inside_warp_source(cols, rows, valid.shape)
     y, x = (np.where(inside, values, 0).astype(np.intp) for values in (rows, cols))
     return pixels[:, y, x], inside & valid[y, x]
 
 
 def _sample_bilinear(pixels: Array, valid: Mask, cols: Floats, rows: Floats) -> tuple[Array, Mask]:
-    inside = _inside_source(cols, rows, valid.shape)
+    inside = _inside_warp_source(cols, rows, valid.shape)
     if not inside.any():
         return np.zeros((len(pixels), *inside.shape), pixels.dtype), inside
     # Whole numbers of steps from the centre of the first pixel; OpenCV's tables know as many steps.

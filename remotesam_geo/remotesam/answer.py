@@ -221,7 +221,7 @@ def over_zones(
     contours = refined.contours(question)
     looks: list[tuple[tuple[PromptMaps, ...], gpd.GeoDataFrame | None]]
     if question.view == "zone" and zones is not None:
-        looks = list(_groups_by_zone(refined, scene, prompts, question, zones, columns=columns))
+        looks = list(_answer_groups_by_zone(refined, scene, prompts, question, zones, columns=columns))
     else:
         looks = [(map_groups(refined.model, scene, prompts, question, contours=contours), zones)]
     run_id = uuid.uuid4().hex
@@ -331,7 +331,7 @@ def _in_one(found: Found) -> Found:
     return replace(found, features=Features(table=whole, polygons=None, hulls=None))
 
 
-def _groups_by_zone(
+def _answer_groups_by_zone(
     refined: RefinedModel,
     scene: Scene | PlainImage,
     prompts: Sequence[Prompt],

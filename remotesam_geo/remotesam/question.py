@@ -233,9 +233,9 @@ def map_groups(
         InputError: It cannot be predicted as given.
     """
     if isinstance(scene, PlainImage):
-        return (_picture_group(model, scene, prompts, question, contours),)
+        return (_picture_question_maps(model, scene, prompts, question, contours),)
     if isinstance(scene, xr.DataArray) and is_probabilities(scene):
-        return (_held_group(scene, prompts),)
+        return (_stored_question_maps(scene, prompts),)
     place = grid_of(scene)
     if question.view != "map":
         _refuse_resolutions(prompts, f"view={question.view!r} has the resolution that follows from its size")
@@ -243,11 +243,11 @@ def map_groups(
         if around is None:
             warn_of_sizes(prompts, metres=pixel_size(geobox).metres, window=model.image_size)
         source = scene_source(scene, bands=question.bands, stretch=question.stretch, geobox=geobox)
-        return (_group_of_prompts(model, source, prompts, replace(question, geometry=None), contours),)
+        return (_question_maps_of_prompts(model, source, prompts, replace(question, geometry=None), contours),)
     by_metres = list(by_resolution(prompts, place, model.image_size))
     warn_of_resolutions(by_metres, place, model.image_size)  # before the first pixel is read
     groups = tuple(
-        _group_of_prompts(
+        _question_maps_of_prompts(
             model,
             scene_source(scene, bands=question.bands, stretch=question.stretch, resolution=metres),
             group,
@@ -256,11 +256,11 @@ def map_groups(
         )
         for metres, group in by_metres
     )
-    _announce_work(groups)
+    _announce_question_work(groups)
     return groups
 
 
-def _group_of_prompts(
+def _question_maps_of_prompts(
     model: Model,
     source: PixelSource,
     prompts: Sequence[Prompt],
@@ -306,7 +306,7 @@ def _refuse_resolutions(prompts: Sequence[Prompt], reason: str) -> None:
             )
 
 
-def _announce_work(groups: Sequence[PromptMaps]) -> None:
+def _announce_question_work(groups: Sequence[PromptMaps]) -> None:
     times = len(groups[0].maps.dates)
     if times > 1:
         log.info("%d times over one place: each is answered apart", times)
@@ -319,7 +319,7 @@ def _announce_work(groups: Sequence[PromptMaps]) -> None:
         )
 
 
-def _held_group(probabilities: xr.DataArray, prompts: Sequence[Prompt]) -> PromptMaps:
+def _stored_question_maps(probabilities: xr.DataArray, prompts: Sequence[Prompt]) -> PromptMaps:
     labels = [str(label) for label in np.atleast_1d(probabilities.coords["prompt"].values)]
     return PromptMaps(
         prompts=tuple(prompts),
@@ -329,7 +329,7 @@ def _held_group(probabilities: xr.DataArray, prompts: Sequence[Prompt]) -> Promp
     )
 
 
-def _picture_group(
+def _picture_question_maps(
     model: Model,
     picture: PlainImage,
     prompts: Sequence[Prompt],
@@ -339,7 +339,7 @@ def _picture_group(
     _refuse_resolutions(prompts, "a picture has no metres")
     if question.tiles:
         source = picture_source(picture.rgb, picture.valid)
-        return _group_of_prompts(model, source, prompts, replace(question, view="map"), contours)
+        return _question_maps_of_prompts(model, source, prompts, replace(question, view="map"), contours)
     height, width = picture.valid.shape
     size = model.image_size
     if max(height, width) > 2 * size:

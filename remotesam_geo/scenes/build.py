@@ -50,7 +50,7 @@ def build(recipe: "Recipe", policy: ReadPolicy | None = None) -> xr.Dataset:
 
     def variable(name: str, dtype: npt.DTypeLike) -> Any:
         return da.map_blocks(  # type: ignore[no-untyped-call]
-            _take,
+            _take_built_block,
             pixels,
             name,
             dtype=dtype,
@@ -59,7 +59,7 @@ def build(recipe: "Recipe", policy: ReadPolicy | None = None) -> xr.Dataset:
         )
 
     dims = ("time", *recipe.geobox.dimensions) if recipe.times else recipe.geobox.dimensions
-    data = {v.name: (dims, variable(v.name, v.dtype), _attrs(v)) for v in recipe.variables}
+    data = {v.name: (dims, variable(v.name, v.dtype), _built_attrs(v)) for v in recipe.variables}
     if recipe.odc is None:
         data[VALID] = (dims, variable(VALID, bool), {"long_name": "pixel is answered by an item"})
     if recipe.mosaic in {"first", "latest"}:
@@ -70,14 +70,14 @@ def build(recipe: "Recipe", policy: ReadPolicy | None = None) -> xr.Dataset:
         }
         data[SOURCE] = (dims, variable(SOURCE, np.int32), about)
     coords = dict(xr_coords(recipe.geobox))
-    scene = xr.Dataset(data, coords=coords | _times(recipe), attrs=dict(recipe.attrs))
+    scene = xr.Dataset(data, coords=coords | _built_times(recipe), attrs=dict(recipe.attrs))
     if recipe.geobox.crs is not None:
         for name in scene.data_vars:
             scene[name].encoding["grid_mapping"] = "spatial_ref"
     return recipe.attach(scene, policy)
 
 
-def _attrs(variable: "Variable") -> dict[str, Any]:
+def _built_attrs(variable: "Variable") -> dict[str, Any]:
     attrs = dict(variable.attrs)
     if variable.fill is not None:
         attrs["nodata"] = variable.fill
@@ -86,7 +86,7 @@ def _attrs(variable: "Variable") -> dict[str, Any]:
     return attrs
 
 
-def _times(recipe: "Recipe") -> dict[str, Any]:
+def _built_times(recipe: "Recipe") -> dict[str, Any]:
     ids = np.array([" ".join(recipe.layers[index].item for index in group) for group in recipe.groups], object)
     if not recipe.times:
         return {"items": ((), ids[0])}
@@ -108,5 +108,5 @@ def _read(recipe: "Recipe", policy: ReadPolicy | None, block_id: tuple[int, ...]
     return {name: array.reshape(shape) for name, array in arrays.items()}
 
 
-def _take(block: dict[str, npt.NDArray[Any]], name: str) -> npt.NDArray[Any]:
+def _take_built_block(block: dict[str, npt.NDArray[Any]], name: str) -> npt.NDArray[Any]:
     return block[name]

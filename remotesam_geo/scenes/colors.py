@@ -118,21 +118,21 @@ def colors_of(scene: xr.Dataset | xr.DataArray, bands: str | Sequence[str | int]
     check_bands(bands)
     names = [bands] if isinstance(bands, str) else None if bands is None else list(bands)
     if isinstance(scene, xr.Dataset):
-        return _of_dataset(scene, names)
+        return _colors_of_dataset(scene, names)
     if isinstance(scene, xr.DataArray):
-        return _of_array(scene, names)
+        return _colors_of_array(scene, names)
     raise InputError(
         f"render takes an xarray Dataset or DataArray, not {type(scene).__name__}; a file is opened "
         "with open_raster(path)"
     )
 
 
-def _of_dataset(scene: xr.Dataset, bands: Sequence[str | int] | None) -> Colors:
+def _colors_of_dataset(scene: xr.Dataset, bands: Sequence[str | int] | None) -> Colors:
     names = [str(name) for name in scene.data_vars if name not in (VALID, SOURCE, "alpha")]
     if bands is None:
         bands = rgb_of(names) or names
         if len(bands) == 1 and scene[names[0]].ndim > 2 and _band_dim(scene[names[0]]):
-            return _of_array(scene[names[0]], None)
+            return _colors_of_array(scene[names[0]], None)
         if len(bands) not in (1, 3):
             raise _ambiguous_bands_error(names)
     if len(bands) not in (1, 3) or not all(name in names for name in bands):
@@ -144,7 +144,7 @@ def _of_dataset(scene: xr.Dataset, bands: Sequence[str | int] | None) -> Colors:
     return _checked_colors(planes, [scene[name] for name in (VALID, "alpha") if name in scene.data_vars])
 
 
-def _of_array(array: xr.DataArray, bands: Sequence[str | int] | None) -> Colors:
+def _colors_of_array(array: xr.DataArray, bands: Sequence[str | int] | None) -> Colors:
     dim = _band_dim(array)
     if dim is None:
         if bands is not None:
@@ -152,7 +152,7 @@ def _of_array(array: xr.DataArray, bands: Sequence[str | int] | None) -> Colors:
         return _checked_colors([_color_band(array)] * 3, [])
     labels = _band_labels(array, dim)
     count = len(labels)
-    places = _band_positions(labels, bands)
+    places = _color_band_positions(labels, bands)
     planes = [_color_band(array.isel({dim: place}, drop=True)) for place in places]
     alpha = [labels.index(name) for name in ("alpha", "a") if name in labels]
     masks = [array.isel({dim: place}, drop=True) for place in alpha]
@@ -172,7 +172,7 @@ def _band_labels(array: xr.DataArray, dim: str) -> list[str | int]:
     return list(range(1, count + 1))
 
 
-def _band_positions(labels: list[str | int], bands: Sequence[str | int] | None) -> list[int]:
+def _color_band_positions(labels: list[str | int], bands: Sequence[str | int] | None) -> list[int]:
     if bands is None:
         if (colors := rgb_of([name for name in labels if isinstance(name, str)])) is not None:
             bands = colors

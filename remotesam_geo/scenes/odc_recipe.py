@@ -65,9 +65,9 @@ def plan_load(items: Iterable[Any], arguments: Mapping[str, Any]) -> dict[str, A
             tiles.setdefault(index, set()).add((row, column))
     names = list(plan.load_cfg)
     shape = plan.gbt.chunk_shape((0, 0)).yx
-    variables = tuple(_variable(name, cfg) for name, cfg in plan.load_cfg.items())
+    variables = tuple(_odc_recipe_variable(name, cfg) for name, cfg in plan.load_cfg.items())
     layers = tuple(
-        _layer(
+        _odc_recipe_layer(
             index,
             item,
             {name: plan.srcs[index].get(name) for name in names},
@@ -96,14 +96,14 @@ def plan_load(items: Iterable[Any], arguments: Mapping[str, Any]) -> dict[str, A
     }
 
 
-def _variable(name: str, cfg: RasterLoadParams) -> Variable:
+def _odc_recipe_variable(name: str, cfg: RasterLoadParams) -> Variable:
     fill = cfg.fill_value
     attrs = {} if cfg.meta is None else dict(cfg.meta.attrs)
     known = fill is not None and not np.isnan(fill)
     return Variable(name=name, dtype=str(cfg.dtype), fill=fill if known else None, attrs=attrs)
 
 
-def _layer(
+def _odc_recipe_layer(
     index: int,
     item: Any,
     sources: Mapping[str, RasterSource | None],

@@ -90,7 +90,7 @@ def open_raster(
         raise ReadError(f"there is no file {str(Path(href).absolute())!r}")
     info = inspect(href, policy=policy or ReadPolicy())
     _check_placement(info)
-    palette = bool(info.palette) and (bands is None or set(_band_values(bands)) <= set(RGB))
+    palette = bool(info.palette) and (bands is None or set(_opened_band_values(bands)) <= set(RGB))
     if palette:
         info = replace(
             info, dtypes=("uint8",) * 3, colors=RGB, descriptions=("",) * 3, nodata=(None,) * 3,
@@ -164,7 +164,7 @@ def _check_placement(info: RasterInfo) -> None:
         )
 
 
-def _band_values(bands: Sequence[str | int] | Mapping[str, int]) -> Iterable[str | int]:
+def _opened_band_values(bands: Sequence[str | int] | Mapping[str, int]) -> Iterable[str | int]:
     return bands.values() if isinstance(bands, Mapping) else bands
 
 
@@ -192,7 +192,7 @@ def _placement_of_file(info: RasterInfo, crs: Any, notes: list[str]) -> tuple[Ge
     """The file's grid where it has to be told, its control points, and the grid of the scene."""
     given = None if crs is None else CRS(crs)
     if info.gcps:
-        return _by_points(info, given if crs is not None else None, notes)
+        return _opened_by_points(info, given if crs is not None else None, notes)
     if info.transform is None:
         if crs is not None:
             raise InputError(
@@ -228,7 +228,7 @@ def _placement_of_file(info: RasterInfo, crs: Any, notes: list[str]) -> tuple[Ge
     return (own if info.crs is None else None), None, grids.north_up(own)
 
 
-def _by_points(info: RasterInfo, crs: CRS | None, notes: list[str]) -> tuple[GeoBox, Points, GeoBox]:
+def _opened_by_points(info: RasterInfo, crs: CRS | None, notes: list[str]) -> tuple[GeoBox, Points, GeoBox]:
     known = info.gcps_crs or (None if crs is None else crs.to_wkt())
     if known is None:
         raise InputError(f"{info.href} has ground control points but no CRS for them: say which it is with crs=")

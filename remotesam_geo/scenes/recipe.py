@@ -314,15 +314,15 @@ def _layer_from_json(doc: Mapping[str, Any]) -> Layer:
 
 
 def _file_bands_from_json(doc: Mapping[str, Any]) -> FileBands:
-    known: dict[str, Any] = _lists_to_tuples(doc)
+    known: dict[str, Any] = _recipe_lists_to_tuples(doc)
     if "grid" in doc:
         known["grid"] = grid_from_json(doc["grid"])
     if "points" in doc:
-        known["points"] = Points(**_lists_to_tuples(doc["points"]))
+        known["points"] = Points(**_recipe_lists_to_tuples(doc["points"]))
     return FileBands(**known)
 
 
-def _lists_to_tuples(doc: Mapping[str, Any]) -> dict[str, Any]:
+def _recipe_lists_to_tuples(doc: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tuple(part) if isinstance(part, list) else part for key, part in doc.items()}
 
 
@@ -330,18 +330,19 @@ def _marks_of_scene(scene: "xr.Dataset") -> dict[str, Any]:
     """What pins a scene to its recipe: names of graphs, attributes, coordinates."""
     return {
         "variables": {
-            str(name): (variable.data.name, _attrs_text(variable.attrs)) for name, variable in scene.data_vars.items()
+            str(name): (variable.data.name, _recipe_attrs_text(variable.attrs))
+            for name, variable in scene.data_vars.items()
         },
         "layers": frozenset(layer for variable in scene.data_vars.values() for layer in variable.data.dask.layers),
-        "coords": {str(dim): _coordinate_digest(scene.coords[dim]) for dim in scene.dims},
+        "coords": {str(dim): _recipe_coordinate_digest(scene.coords[dim]) for dim in scene.dims},
     }
 
 
-def _attrs_text(attrs: Mapping[Any, Any]) -> str:
+def _recipe_attrs_text(attrs: Mapping[Any, Any]) -> str:
     return repr(sorted((str(key), repr(value)) for key, value in attrs.items()))
 
 
-def _coordinate_digest(coordinate: "xr.DataArray") -> str:
+def _recipe_coordinate_digest(coordinate: "xr.DataArray") -> str:
     return hashlib.sha256(np.ascontiguousarray(coordinate.values).tobytes()).hexdigest()
 
 
@@ -359,9 +360,9 @@ def _changes_since_load(scene: "xr.Dataset", marks: Mapping[str, Any]) -> str:
             added = set(variable.data.dask.layers) - marks["layers"]
             if graph not in variable.data.dask.layers or not all(layer.startswith(_MOVED) for layer in added):
                 return f"{name!r} was computed with or cut"
-        if _attrs_text(variable.attrs) != attrs:
+        if _recipe_attrs_text(variable.attrs) != attrs:
             return f"the attributes of {name!r} differ"
     for dim in scene.dims:
-        if marks["coords"].get(str(dim)) != _coordinate_digest(scene.coords[dim]):
+        if marks["coords"].get(str(dim)) != _recipe_coordinate_digest(scene.coords[dim]):
             return f"the coordinates {dim!r} differ"
     return ""

@@ -170,7 +170,7 @@ def _picture_bands(item: Item, look: Look) -> dict[str, Band] | None:
     """Red, green and blue by common name, else those of a `visual` or of the only raster."""
     found = _by_common_name(item, RGB)
     if found is None:
-        key = _picture_asset(item)
+        key = _bands_of_picture_asset(item)
         if key is None:
             return None
         bands = _asset_bands(item, key, look)
@@ -180,7 +180,7 @@ def _picture_bands(item: Item, look: Look) -> dict[str, Band] | None:
     return found
 
 
-def _picture_asset(item: Item) -> str | None:
+def _bands_of_picture_asset(item: Item) -> str | None:
     rasters = [key for key in item.rasters if not item.is_preview(key)]
     for key in rasters:
         if key.lower() == "visual" or "visual" in item.roles(key):

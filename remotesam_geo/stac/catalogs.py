@@ -110,15 +110,15 @@ def near_matches(name: str, known: Iterable[str], *, most: int = 5) -> list[str]
     """
     plain: dict[str, list[str]] = {}
     for candidate in known:
-        plain.setdefault(_letters_of_name(candidate), []).append(candidate)
-    wanted = _letters_of_name(name)
+        plain.setdefault(_letters_of_catalog_name(candidate), []).append(candidate)
+    wanted = _letters_of_catalog_name(name)
     close = get_close_matches(wanted, plain, n=most, cutoff=0.6)
     inside = [key for key in plain if min(len(key), len(wanted)) > 2 and (wanted in key or key in wanted)]
     ranked = [candidate for key in (*close, *inside) for candidate in plain[key]]
     return list(dict.fromkeys(ranked))[:most]
 
 
-def _letters_of_name(name: str) -> str:
+def _letters_of_catalog_name(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 

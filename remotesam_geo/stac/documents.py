@@ -120,10 +120,10 @@ def is_href(value: Any) -> bool:
 
 def links(doc: Mapping[str, Any], *relations: str) -> list[Mapping[str, Any]]:
     """Links of a document that have one of these relations and an href."""
-    return [link for link in _as_list(doc.get("links")) if _is_link(link) and link["rel"] in relations]
+    return [link for link in _document_list(doc.get("links")) if _document_is_link(link) and link["rel"] in relations]
 
 
-def _is_link(link: Any) -> bool:
+def _document_is_link(link: Any) -> bool:
     return isinstance(link, Mapping) and isinstance(link.get("rel"), str) and is_href(link.get("href"))
 
 
@@ -133,20 +133,22 @@ def malformed_links(doc: Mapping[str, Any], *relations: str) -> list[str]:
     if found is not None and not isinstance(found, list | tuple):
         return [f"links is {shown(found)}, not a list"]
     faults = []
-    for position, link in enumerate(_as_list(found)):
+    for position, link in enumerate(_document_list(found)):
         relation = link.get("rel") if isinstance(link, Mapping) else None
-        if not _is_link(link) and (not isinstance(relation, str) or relation in relations):
+        if not _document_is_link(link) and (not isinstance(relation, str) or relation in relations):
             faults.append(f"links[{position}] is {shown(link)}: it needs rel and href as text")
     return faults
 
 
-def _as_list(value: Any) -> list[Any]:
+def _document_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else []
 
 
 def set_self(doc: Document, href: str) -> None:
     """Say where a document is, whatever its own self link claims."""
-    others = [link for link in _as_list(doc.get("links")) if not (_is_link(link) and link["rel"] == "self")]
+    others = [
+        link for link in _document_list(doc.get("links")) if not (_document_is_link(link) and link["rel"] == "self")
+    ]
     doc["links"] = [*others, {"rel": "self", "href": href, "type": "application/geo+json"}]
 
 
@@ -280,8 +282,8 @@ def _clean_links(found: Any, name: str, left: LeftOut) -> list[Any]:
     if found is not None and not isinstance(found, list | tuple):
         left.part(f"links of {name}", f"{shown(found)} is not a list")
     kept = []
-    for position, link in enumerate(_as_list(found)):
-        if _is_link(link):
+    for position, link in enumerate(_document_list(found)):
+        if _document_is_link(link):
             kept.append(link)
         else:
             left.part(f"link {position + 1} of {name}", f"{shown(link)} lacks rel or href")

@@ -86,7 +86,7 @@ def decode(data: bytes, place: str, left: LeftOut) -> list[Document]:
     docs = []
     for number, row in enumerate(_table_rows(table, left, place), start=1):
         try:
-            docs.append(_exact_json(row.pop(EXACT, None)) or _document_of_row(row))
+            docs.append(_geoparquet_json(row.pop(EXACT, None)) or _document_of_row(row))
         except _ROW_RAISES as error:
             left.whole(f"row {number} of {redact(place)}", f"{type(error).__name__}: {error}")
     return docs
@@ -110,7 +110,7 @@ def _table_rows(table: pa.Table, left: LeftOut, place: str) -> list[dict[str, An
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
-def _exact_json(text: Any) -> Document | None:
+def _geoparquet_json(text: Any) -> Document | None:
     return None if text is None else read_json(str(text).encode(), EXACT)
 
 
@@ -130,11 +130,11 @@ def _row_of_document(doc: Document) -> dict[str, Any]:
     others = {key: value for key, value in doc.items() if key not in (*_TOP, "properties")}
     for name, value in {**others, **(doc.get("properties") or {})}.items():
         if name not in row and name not in (*_TOP, EXACT):
-            row[name] = _moment_of(value) if name in _TIMES else value
+            row[name] = _geoparquet_time(value) if name in _TIMES else value
     return row
 
 
-def _moment_of(value: Any) -> datetime | None:
+def _geoparquet_time(value: Any) -> datetime | None:
     try:
         return parse_time(value)
     except ValueError:
@@ -186,7 +186,7 @@ def _document_of_row(row: dict[str, Any]) -> Document:
     doc: Document = {"type": "Feature", "stac_version": "1.0.0", "stac_extensions": []}
     filled = {name: _json_of_arrow(value) for name, value in row.items() if value is not None}
     doc |= {name: filled[name] for name in ("stac_version", "stac_extensions", "id") if name in filled}
-    doc["geometry"] = _geometry_of(row.get("geometry"))
+    doc["geometry"] = _geoparquet_geometry(row.get("geometry"))
     box = filled.get("bbox")
     if isinstance(box, dict):
         sides = _SIDES[6 if "zmin" in box else 4]
@@ -204,7 +204,7 @@ def _document_of_row(row: dict[str, Any]) -> Document:
     return doc
 
 
-def _geometry_of(value: Any) -> Document | None:
+def _geoparquet_geometry(value: Any) -> Document | None:
     if value is None:
         return None
     shape = shapely.from_wkb(value)

@@ -90,13 +90,13 @@ class Query:
         if max_items is not None and (type(max_items) is not int or max_items < 1):
             raise InputError(f"max_items must be a whole number from 1, or None for all, not {max_items!r}")
         return cls(
-            collections=_id_names(collections, "collections"),
+            collections=_query_id_names(collections, "collections"),
             bbox=plain,
             area=split,
             interval=read_interval(when),
             query=_parsed_query(query),
-            filter=_parsed_filter(cql),
-            ids=_id_names(ids, "ids"),
+            filter=_parsed_query_filter(cql),
+            ids=_query_id_names(ids, "ids"),
             sortby=_parsed_sortby(sortby),
             max_items=max_items,
         )
@@ -140,7 +140,7 @@ class Query:
         return ordered
 
 
-def _id_names(value: str | Sequence[str] | None, what: str) -> tuple[str, ...] | None:
+def _query_id_names(value: str | Sequence[str] | None, what: str) -> tuple[str, ...] | None:
     if value is None:
         return None
     if not isinstance(value, str) and (isinstance(value, bytes | Mapping) or not isinstance(value, Iterable)):
@@ -190,7 +190,7 @@ def _query_operand(text: str) -> Any:
     return operand if finite else text
 
 
-def _parsed_filter(value: Mapping[str, Any] | str | None) -> Mapping[str, Any] | str | None:
+def _parsed_query_filter(value: Mapping[str, Any] | str | None) -> Mapping[str, Any] | str | None:
     if value is None:
         return None
     if isinstance(value, str) and value.strip():

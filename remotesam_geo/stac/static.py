@@ -60,11 +60,11 @@ def open_page(place: str, web: Web, left: LeftOut) -> Page:
         MalformedError: It is not there, or is something else.
         SearchError: It cannot be read.
     """
-    data = web.get(place) if is_remote(place) else _read_place(place)
+    data = web.get(place) if is_remote(place) else _read_static_place(place)
     if data[:4] == b"PAR1":
         page = Page(place=place, items=geoparquet.decode(data, place, left))
     else:
-        page = _sorted_out(_parse_documents(data, place, left), place)
+        page = _sorted_static_entries(_parse_static_documents(data, place, left), place)
     if is_remote(place):
         for doc in page.items:
             if isinstance(doc, dict):
@@ -72,7 +72,7 @@ def open_page(place: str, web: Web, left: LeftOut) -> Page:
     return page
 
 
-def _read_place(place: str) -> bytes:
+def _read_static_place(place: str) -> bytes:
     path = Path(place)
     try:
         if path.exists() and not path.is_file():  # reading a device or a pipe may never end
@@ -86,13 +86,13 @@ def _read_place(place: str) -> bytes:
         raise SearchError(f"cannot read the catalogue {place}: {error.strerror}") from error
 
 
-def _parse_documents(data: bytes, place: str, left: LeftOut) -> Document:
+def _parse_static_documents(data: bytes, place: str, left: LeftOut) -> Document:
     """JSON, or one item a line."""
     try:
         return read_json(data, place)
     except MalformedError:
         lines = [line for line in data.splitlines() if line.strip()]
-        docs = [_parse_line(line) for line in lines]
+        docs = [_parse_static_line(line) for line in lines]
         if len(docs) < 2 or docs[0] is None:
             raise
         for number, doc in enumerate(docs, start=1):
@@ -101,14 +101,14 @@ def _parse_documents(data: bytes, place: str, left: LeftOut) -> Document:
         return {"type": "FeatureCollection", "features": [doc for doc in docs if doc is not None]}
 
 
-def _parse_line(line: bytes) -> Document | None:
+def _parse_static_line(line: bytes) -> Document | None:
     try:
         return read_json(line, "a line")
     except MalformedError:
         return None
 
 
-def _sorted_out(doc: Document, place: str) -> Page:
+def _sorted_static_entries(doc: Document, place: str) -> Page:
     kind = doc.get("type")
     if kind == "FeatureCollection" or isinstance(doc.get("features"), list):
         if is_remote(place) and links(doc, "next"):

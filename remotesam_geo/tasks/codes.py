@@ -57,11 +57,11 @@ def encode(prob: NDArray[np.floating], *, failed: NDArray[np.bool_] | None = Non
         >>> encode(np.array([0.0, 0.001, 0.5, 0.501, 1.0, np.nan], np.float32))
         array([  0,   1, 100, 101, 200, 255], dtype=uint8)
     """
-    if not _is_array(prob, "f"):
+    if not _is_array_of_codes(prob, "f"):
         raise InputError(
             f"encode takes an array of float probabilities, not {describe(prob)}: byte maps are encoded already"
         )
-    if failed is not None and (not _is_array(failed, "b") or failed.shape != prob.shape):
+    if failed is not None and (not _is_array_of_codes(failed, "b") or failed.shape != prob.shape):
         raise InputError(
             f"failed is {describe(failed)}: give True and False in the shape of the probabilities, {prob.shape}"
         )
@@ -90,7 +90,7 @@ def decode(codes: NDArray[np.uint8]) -> NDArray[np.float32]:
         >>> decode(np.array([0, 100, 200, 255], np.uint8))
         array([0.    , 0.4975, 0.9975,    nan], dtype=float32)
     """
-    if not _is_array(codes, "u") or codes.dtype != np.uint8:
+    if not _is_array_of_codes(codes, "u") or codes.dtype != np.uint8:
         raise InputError(f"decode takes an array of uint8 codes, not {describe(codes)}")
     _check_codes(codes, "codes")
     return _READ[codes]
@@ -108,7 +108,7 @@ def check_map(prob: object, name: str = "prob") -> None:
     if prob.dtype == np.uint8:
         _check_codes(prob, name)
     elif prob.dtype in _FLOATS:
-        _check_floats(prob, name)
+        _check_float_codes(prob, name)
     else:
         raise InputError(
             f"{name} has the type {prob.dtype}: give the byte codes (uint8), float16 or float32; "
@@ -137,7 +137,7 @@ def _check_codes(codes: NDArray[np.uint8], name: str) -> None:
             )
 
 
-def _check_floats(prob: NDArray[np.floating], name: str) -> None:
+def _check_float_codes(prob: NDArray[np.floating], name: str) -> None:
     for part in strips(prob):
         if part.size and not (part.min() >= 0 and part.max() <= 1):  # false for NaN as well
             wrong = part[~((part >= 0) & (part <= 1))][0]
@@ -188,5 +188,5 @@ def in_parts(values: Map) -> NDArray[np.int64]:
     return np.rint(values.astype(np.float64) * FLOAT_SCALE).astype(np.int64)
 
 
-def _is_array(value: object, kind: str) -> bool:
+def _is_array_of_codes(value: object, kind: str) -> bool:
     return isinstance(value, np.ndarray) and value.dtype.kind == kind

@@ -43,7 +43,7 @@ def inner_boxes(corners: F64, score: F64) -> Bools:
         >>> inner_boxes(upright(np.array([[0, 0, 9, 9], [1, 1, 3, 3]])), np.array([0.5, 0.9]))
         array([False,  True])
     """
-    _check(corners, score)
+    _check_suppressed_boxes(corners, score)
     inner = np.zeros(len(corners), np.bool_)
     rank = _score_ranks(score)
     low, high = corners.min(axis=1), corners.max(axis=1)
@@ -80,7 +80,7 @@ def inner_drawings(corners: I64, score: F64, shape: tuple[int, int]) -> Bools:
         >>> inner_drawings(boxes, np.array([0.5, 0.9, 0.7]), (20, 20))
         array([False,  True,  True])
     """
-    _check(corners, score, "whole numbers")
+    _check_suppressed_boxes(corners, score, "whole numbers")
     check_shape(shape)
     after = np.roll(corners, -1, axis=1)
     area = (corners[..., 0] * after[..., 1] - corners[..., 1] * after[..., 0]).sum(axis=1)
@@ -129,7 +129,7 @@ def overlapping_boxes(corners: F64, score: F64, *, iou: float = 0.5) -> Bools:
         >>> overlapping_boxes(boxes, np.array([0.6, 0.8, 0.7]))
         array([ True, False, False])
     """
-    _check(corners, score)
+    _check_suppressed_boxes(corners, score)
     number_in("iou", iou, 0, 1)
     rank = _score_ranks(score)
     shape = shapely.polygons(corners)
@@ -154,7 +154,9 @@ def overlapping_boxes(corners: F64, score: F64, *, iou: float = 0.5) -> Bools:
     return dropped
 
 
-def _check(corners: F64 | I64, score: F64, kind: Literal["numbers", "whole numbers"] = "numbers") -> None:
+def _check_suppressed_boxes(
+    corners: F64 | I64, score: F64, kind: Literal["numbers", "whole numbers"] = "numbers"
+) -> None:
     """Refuse corners and scores that are not those of n boxes."""
     check_array("corners", corners, kind, ("n", 4, 2))
     check_array("score", score, "numbers", (len(corners),), (0, FAR))

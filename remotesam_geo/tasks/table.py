@@ -117,7 +117,7 @@ def unite(n: int, pairs: I64) -> tuple[I64, int]:
     """
     number_in("n", n, 0, FAR, whole=True)
     check_array("pairs", pairs, "whole numbers", ("n", 2), (0, n - 1))
-    return number_parts(_graph_of_pairs(n, pairs[:, 0], pairs[:, 1]))
+    return number_parts(_graph_of_table_pairs(n, pairs[:, 0], pairs[:, 1]))
 
 
 def merge(tables: Sequence[Table], group: I64, n: int) -> Table:
@@ -200,7 +200,7 @@ def enclosing(n: int, regions: int, beside: I64, *, rim: I64, background_rim: I6
     check_array("background_rim", background_rim, "whole numbers", ("n",), (0, regions - 1))
     outside = n + regions
     outer = np.concatenate([rim, background_rim + n])
-    graph = _graph_of_pairs(
+    graph = _graph_of_table_pairs(
         outside + 1,
         np.concatenate([beside[:, 0], outer]),
         np.concatenate([beside[:, 1] + n, np.full(outer.size, outside)]),
@@ -252,6 +252,6 @@ def most(values: I64, group: I64, n: int) -> I64:
     return out
 
 
-def _graph_of_pairs(n: int, one: I64, other: I64) -> sparse.csr_matrix:
+def _graph_of_table_pairs(n: int, one: I64, other: I64) -> sparse.csr_matrix:
     # A pair given twice adds up to 2, which is an edge still.
     return sparse.csr_matrix((np.ones(one.size), (one, other)), shape=(n, n))

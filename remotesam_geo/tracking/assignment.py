@@ -85,7 +85,7 @@ def candidates(old: Geometries, new: Geometries, old_label: I64, new_label: I64,
     same = old_label[one] == new_label[other]
     one, other = one[same], other[same]
     reach = tolerance[one]
-    step = _centres_of(old)[one] - _centres_of(new)[other]
+    step = _centres_to_assign(old)[one] - _centres_to_assign(new)[other]
     distance = np.hypot(*step.T)
     raw = overlap(old[one], new[other])
     pull = step * np.minimum(1.0, reach / np.maximum(distance, 1e-300))[:, None]
@@ -148,7 +148,7 @@ def estimate_shift(
     Returns:
         x and y.
     """
-    start, end = _centres_of(old), _centres_of(new)
+    start, end = _centres_to_assign(old), _centres_to_assign(new)
     one, other = shapely.STRtree(shapely.points(end)).query(shapely.points(start), predicate="dwithin", distance=reach)
     area = shapely.area(old)[one], shapely.area(new)[other]
     alike = np.minimum(*area) >= SAME_AREA * np.maximum(*area)
@@ -201,7 +201,7 @@ def _best_assignment(old: I64, new: I64, score: F64, pairs: I64) -> I64:
     return np.asarray(chosen[chosen >= 0], np.int64)
 
 
-def _centres_of(geometries: Geometries) -> F64:
+def _centres_to_assign(geometries: Geometries) -> F64:
     return np.asarray(shapely.get_coordinates(shapely.centroid(geometries)), np.float64)
 
 

@@ -109,7 +109,7 @@ def match_over_time(
     table, shapes = _sorted_rows(gdf, plane)
     at = table["time"].to_numpy().astype("datetime64[ns]")
     times, parts = _observation_times(at, observed, gdf, plane)
-    metres = _default_tolerance(gdf) if tolerance is None else float(tolerance)
+    metres = _default_match_tolerance(gdf) if tolerance is None else float(tolerance)
     course = Course(
         looks=Looks(parts),
         shapes=shapes,
@@ -168,7 +168,7 @@ def _check_match_arguments(
     number_in("tolerance", 1 if tolerance is None else tolerance, 0, open_low=True)
 
 
-def _default_tolerance(gdf: gpd.GeoDataFrame) -> float:
+def _default_match_tolerance(gdf: gpd.GeoDataFrame) -> float:
     if gdf.empty:
         return PIXELS  # of no consequence: nothing was found, and nothing moves
     if "resolution" not in gdf.columns or not (gdf["resolution"] > 0).any():
@@ -239,7 +239,7 @@ def _observed_polygons(observed: ObservedLike, gdf: gpd.GeoDataFrame) -> dict[np
             )
         placed = observed if gdf.crs is None else observed.to_crs(gdf.crs)
         at = np.array([utc(time) for time in placed["time"]], "datetime64[ns]")
-        return {time: _without_overlaps(placed.geometry.array[at == time]) for time in np.unique(at)}
+        return {time: _matched_without_overlaps(placed.geometry.array[at == time]) for time in np.unique(at)}
     if isinstance(observed, Mapping):
         for geometry in observed.values():
             instance_of(
@@ -248,14 +248,14 @@ def _observed_polygons(observed: ObservedLike, gdf: gpd.GeoDataFrame) -> dict[np
                 shapely.Geometry,
                 "the geometry that was seen at that time",
             )
-        return {utc(time): _without_overlaps([geometry]) for time, geometry in observed.items()}
+        return {utc(time): _matched_without_overlaps([geometry]) for time, geometry in observed.items()}
     raise InputError(
         f"observed is a {type(observed).__name__}: give the scene, a GeoDataFrame with time and geometry, or a mapping "
         "from time to geometry"
     )
 
 
-def _without_overlaps(geometries: Any) -> Geometries:
+def _matched_without_overlaps(geometries: Any) -> Geometries:
     return np.asarray(shapely.get_parts(shapely.union_all(np.asarray(geometries, object))), object)
 
 

@@ -135,7 +135,7 @@ def parse_prompts(
     pairs = _label_expression_pairs(prompts)
     if not pairs:
         raise InputError(f"no prompt in {prompts!r}: name at least one thing to look for")
-    labels = _distinct_labels(label for label, _ in pairs)
+    labels = _distinct_prompt_labels(label for label, _ in pairs)
     thresholds = _by_label(threshold, labels, "threshold")
     resolutions = _by_label(resolution, labels, "resolution")
 
@@ -147,7 +147,7 @@ def parse_prompts(
             expressions = (template.replace("{name}", label) if template else label,)
             own = None
             if template is not None and suggest:
-                _suggest_name(label)
+                _suggest_prompt_name(label)
         else:
             expressions, own = said, None
         limit: object = thresholds.get(label, own.threshold if own else DEFAULT_THRESHOLD)
@@ -162,7 +162,7 @@ def parse_prompts(
         )
     for prompt in parsed:
         for expression in prompt.expressions:
-            _warn_of_cut(expression, cut_words)
+            _warn_of_cut_prompt(expression, cut_words)
     if suggest:
         names = [label for label, said in pairs if said is None and template is not None]
         commas = warn_of_commas(parsed, names)
@@ -179,7 +179,7 @@ def threshold_steps(threshold: object, name: str = "threshold") -> int:
         >>> threshold_steps(0.35), threshold_steps(0.333)
         (70, 67)
     """
-    if not _is_number(threshold) or not 0 <= _finite_number(threshold) <= 1:
+    if not _is_prompt_number(threshold) or not 0 <= _finite_prompt_number(threshold) <= 1:
         raise InputError(f"{name} is {threshold!r}: give a number from 0 to 1")
     return ceil(float(threshold) * STEPS - 1e-4)  # numbers in float32 are a little off
 
@@ -254,21 +254,21 @@ def _words_of_text(text: object, what: str) -> str:
     return " ".join(text.split())
 
 
-def _comparable_label(label: str) -> tuple[str, ...]:
+def _comparable_prompt_label(label: str) -> tuple[str, ...]:
     return tuple(basic_words(" ".join(label.split())))
 
 
-def _distinct_labels(labels: Iterable[str]) -> tuple[str, ...]:
+def _distinct_prompt_labels(labels: Iterable[str]) -> tuple[str, ...]:
     seen: dict[tuple[str, ...], str] = {}
     for label in labels:
-        if first := seen.get(_comparable_label(label)):
+        if first := seen.get(_comparable_prompt_label(label)):
             raise InputError(
                 f"the label {label!r} is there twice"
                 + (f" (also as {first!r})" if first != label else "")
                 + ": give each label once, and several expressions of one label as a list, "
                 + f"{{{first!r}: [...]}}"
             )
-        seen[_comparable_label(label)] = label
+        seen[_comparable_prompt_label(label)] = label
     return tuple(seen.values())
 
 
@@ -278,10 +278,10 @@ def _by_label(given: Value | Mapping[str, Value] | None, labels: Sequence[str], 
         return {}
     if not isinstance(given, Mapping):
         return dict.fromkeys(labels, given)
-    known = {_comparable_label(label): label for label in labels}
+    known = {_comparable_prompt_label(label): label for label in labels}
     values: dict[str, Value] = {}
     for label, value in given.items():
-        key = _comparable_label(label) if isinstance(label, str) else ()
+        key = _comparable_prompt_label(label) if isinstance(label, str) else ()
         if key not in known:
             near = get_close_matches(str(label), labels, n=1)
             raise InputError(
@@ -315,14 +315,14 @@ def _rounded_threshold(value: object, label: str) -> float:
     return threshold_steps(value, f"the threshold of {label!r}") / STEPS
 
 
-def _finite_number(value: float) -> float:
+def _finite_prompt_number(value: float) -> float:
     try:
         return float(value)
     except OverflowError:  # a whole number beyond all floats
         return inf
 
 
-def _is_number(value: object) -> TypeGuard[float]:
+def _is_prompt_number(value: object) -> TypeGuard[float]:
     return isinstance(value, Real) and type(value).__name__ not in ("bool", "bool_")
 
 
@@ -332,14 +332,14 @@ def _checked_resolution(value: object, name: str) -> Resolution:
     if isinstance(value, str):
         if value in ("auto", "native"):
             return "auto" if value == "auto" else None
-    elif _is_number(value):
-        metres = _finite_number(value)
+    elif _is_prompt_number(value):
+        metres = _finite_prompt_number(value)
         if isfinite(metres) and metres > 0:
             return metres
     raise InputError(f"the {name} is {value!r}: give metres a pixel above 0, 'auto', or 'native' for the scene's own")
 
 
-def _suggest_name(name: str) -> None:
+def _suggest_prompt_name(name: str) -> None:
     known = vocabulary()
     if known.has_spelling(name) or len(name) < SHORTEST_MISTAKE:
         return
@@ -353,7 +353,7 @@ def _suggest_name(name: str) -> None:
         )
 
 
-def _warn_of_cut(expression: str, cut_words: Callable[[str], str] | None) -> None:
+def _warn_of_cut_prompt(expression: str, cut_words: Callable[[str], str] | None) -> None:
     cut = " ".join(basic_words(expression)[READ_WORDS:]) if cut_words is None else cut_words(expression)
     if cut:
         warn(

@@ -294,7 +294,7 @@ import os, signal, sys
 import geopandas as gpd, pathlib, shapely
 from remotesam_geo import save
 from remotesam_geo.outputs import atomic
-atomic._to_disk = lambda path: os.kill(os.getpid(), signal.SIGKILL)  # all is written, nothing moved
+atomic._flush_to_disk = lambda path: os.kill(os.getpid(), signal.SIGKILL)  # all is written, nothing moved
 save(gpd.GeoDataFrame({"a": [1]}, geometry=[shapely.box(0, 0, 1, 1)], crs="EPSG:32633"), sys.argv[1])
 """
 

@@ -47,7 +47,7 @@ def pack(pieces: Pieces, geobox: GeoBox, told: Mapping[str, Any], *place: Any) -
     """
     features, table = pieces.features, pieces.features.table
     numbers = np.column_stack([table.count, table.total, table.peak, table.box, table.first])
-    on_grid = shapely.transform(_stored_shapes(features), lambda points: _grid_coordinates(points, geobox))
+    on_grid = shapely.transform(_stored_shapes(features), lambda points: _block_grid_coordinates(points, geobox))
     columns = {
         "geometry": pa.array(shapely.to_wkb(on_grid, flavor="iso"), pa.binary()),
         "score": pa.array(table.score),
@@ -61,8 +61,8 @@ def pack(pieces: Pieces, geobox: GeoBox, told: Mapping[str, Any], *place: Any) -
         "scale": table.scale,
         "wholes": pieces.wholes,
         "rim": pieces.rim.tolist(),
-        "whole_edges": {side: _packed_edge(pieces.whole_edges[side]) for side in SIDES},
-        "piece_edges": {side: _packed_edge(pieces.piece_edges[side]) for side in SIDES},
+        "whole_edges": {side: _packed_block_edge(pieces.whole_edges[side]) for side in SIDES},
+        "piece_edges": {side: _packed_block_edge(pieces.piece_edges[side]) for side in SIDES},
     }
     kinds = sorted({shape.geom_type for shape in on_grid})
     geo = {
@@ -121,12 +121,12 @@ def unpack(data: bytes, geobox: GeoBox) -> Pieces:
         found, note = file.read(), json.loads(file.metadata.metadata[_KEY])
         numbers = {name: found[name].to_numpy().astype(np.int64) for name in _COLUMNS}
         shapes = shapely.from_wkb(found["geometry"].to_numpy(zero_copy_only=False))
-        whole_edges = {side: _unpacked_edge(note["whole_edges"][side]) for side in SIDES}
-        piece_edges = {side: _unpacked_edge(note["piece_edges"][side]) for side in SIDES}
+        whole_edges = {side: _unpacked_block_edge(note["whole_edges"][side]) for side in SIDES}
+        piece_edges = {side: _unpacked_block_edge(note["piece_edges"][side]) for side in SIDES}
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, zlib.error) as error:
         raise JobError(f"a part is damaged ({type(error).__name__}: {error})") from error
     # Corners of pixels are whole numbers, so going to the CRS and back loses nothing; but -0 is no corner.
-    shapes = shapely.transform(shapes, lambda points: np.rint(_grid_coordinates(points, geobox, back=True)) + 0.0)
+    shapes = shapely.transform(shapes, lambda points: np.rint(_block_grid_coordinates(points, geobox, back=True)) + 0.0)
     outline: Outline = note["outline"]
     return Pieces(
         features=Features(
@@ -139,7 +139,7 @@ def unpack(data: bytes, geobox: GeoBox) -> Pieces:
                 scale=note["scale"],
             ),
             polygons=np.asarray(shapes, object) if outline == "polygon" else None,
-            hulls=_hulls_of_shapes(shapes) if outline == "oriented" else None,
+            hulls=_stored_hulls_of_shapes(shapes) if outline == "oriented" else None,
         ),
         parent=numbers["parent"],
         wholes=note["wholes"],
@@ -179,7 +179,7 @@ def _stored_shapes(features: Features) -> NDArray[np.object_]:
     return np.array([shapely.Polygon(ring) for ring in rings], object)
 
 
-def _hulls_of_shapes(shapes: NDArray[np.object_]) -> Hulls:
+def _stored_hulls_of_shapes(shapes: NDArray[np.object_]) -> Hulls:
     rings = [shapely.get_coordinates(shape)[:-1].astype(np.int64) for shape in shapes]
     return Hulls(
         points=np.concatenate([np.zeros((0, 2), np.int64), *rings]),
@@ -187,15 +187,15 @@ def _hulls_of_shapes(shapes: NDArray[np.object_]) -> Hulls:
     )
 
 
-def _grid_coordinates(points: NDArray[np.float64], geobox: GeoBox, *, back: bool = False) -> NDArray[np.float64]:
+def _block_grid_coordinates(points: NDArray[np.float64], geobox: GeoBox, *, back: bool = False) -> NDArray[np.float64]:
     a, b, c, d, e, f = (~geobox.affine if back else geobox.affine)[:6]
     x, y = points.T
     return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
 
 
-def _packed_edge(edge: I64) -> str:
+def _packed_block_edge(edge: I64) -> str:
     return base64.b64encode(zlib.compress(edge.astype("<i8").tobytes())).decode()
 
 
-def _unpacked_edge(text: str) -> I64:
+def _unpacked_block_edge(text: str) -> I64:
     return np.frombuffer(zlib.decompress(base64.b64decode(text)), "<i8").astype(np.int64)

@@ -176,7 +176,7 @@ class Ledger:
         with self._writing() as base:
             base.executemany(
                 "insert or replace into entries values (?, ?, ?, ?, ?, ?, ?, ?)",
-                [(*row, _row_checksum(self._plan, row)) for row in map(_row_of_record, new)],
+                [(*row, _ledger_row_checksum(self._plan, row)) for row in map(_row_of_record, new)],
             )
         for entry in new:
             self._layers.setdefault(entry.layer, {})[entry.date, entry.block] = entry
@@ -273,7 +273,7 @@ class Ledger:
     def _load(self) -> None:
         rows = self._base.execute("select layer, moment, block, windows, empty, digest, misses, checksum from entries")
         for *row, checksum in rows:
-            if checksum != _row_checksum(self._plan, row):
+            if checksum != _ledger_row_checksum(self._plan, row):
                 raise DamagedLedgerError(
                     f"the ledger {self.path} is damaged: the row of layer {row[0]!r}, time {row[1]}, block {row[2]} is "
                     "not as it was written"
@@ -388,7 +388,7 @@ def _record_of_row(row: list[Any]) -> BlockRecord:
     )
 
 
-def _row_checksum(plan: str, row: Iterable[Any]) -> str:
+def _ledger_row_checksum(plan: str, row: Iterable[Any]) -> str:
     text = "\0".join([plan, *map(str, row)])
     return hashlib.blake2b(text.encode(errors="replace"), digest_size=8).hexdigest()
 
@@ -480,22 +480,22 @@ def _driver_words(folder: Path) -> str:
     named = [str(note.get(name, "unknown"))[:SHOWN] for name in ("process", "host")]
     begun = f"since {str(note['since'])[:SHOWN]}" if "since" in note else "since an unknown time"
     try:
-        age = _age_words(datetime.now(UTC) - datetime.fromisoformat(str(note.get("since"))))
+        age = _ledger_age_words(datetime.now(UTC) - datetime.fromisoformat(str(note.get("since"))))
     except (TypeError, ValueError):
         age = ""
-    told = ", ".join(filter(None, (age and f"{age} ago", _last_written(folder))))
+    told = ", ".join(filter(None, (age and f"{age} ago", _ledger_last_written(folder))))
     return f"process {named[0]} on {named[1]} {begun}" + (f" ({told})" if told else "")
 
 
-def _last_written(folder: Path) -> str:
+def _ledger_last_written(folder: Path) -> str:
     try:
         when = datetime.fromtimestamp((folder / "ledger.sqlite").stat().st_mtime, UTC)
     except OSError:
         return ""
-    return f"last entry {_age_words(datetime.now(UTC) - when)} ago"
+    return f"last entry {_ledger_age_words(datetime.now(UTC) - when)} ago"
 
 
-def _age_words(span: Any) -> str:
+def _ledger_age_words(span: Any) -> str:
     seconds = max(0.0, span.total_seconds())
     for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * size:

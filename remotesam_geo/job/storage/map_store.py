@@ -78,7 +78,7 @@ class Store:
             attributes=dict(about),
         )
         wanted = made["zarr.json"].to_bytes()
-        if _json_of(place) == json.loads(wanted):
+        if _json_of_stored_map(place) == json.loads(wanted):
             return
         with writing(place):
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -231,7 +231,7 @@ def _bytes_of(path: Path) -> bytes | None:
         raise DamagedBlockError(path, f"it cannot be read ({error})") from error
 
 
-def _json_of(path: Path) -> Any:
+def _json_of_stored_map(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):

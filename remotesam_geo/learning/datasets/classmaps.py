@@ -169,7 +169,7 @@ def read_isaid(
             continue
         path = classes.path.with_name(f"{classes.path.stem.removesuffix(COLOURS)}{IDS}.png")
         with log.passing(path.name):
-            things = _isaid_instances(path, classes, example.picture, log.limits) if path.is_file() else ()
+            things = _isaid_instances_of_class_map(path, classes, example.picture, log.limits) if path.is_file() else ()
             yield Example(
                 picture=example.picture,
                 classes=classes,
@@ -180,7 +180,9 @@ def read_isaid(
     log.warn(f"reading {Path(maps).name}")
 
 
-def _isaid_instances(path: Path, classes: ClassMap, picture: Picture, limits: SizeLimits) -> tuple[Thing, ...]:
+def _isaid_instances_of_class_map(
+    path: Path, classes: ClassMap, picture: Picture, limits: SizeLimits
+) -> tuple[Thing, ...]:
     drawn = Picture.of(path.name, path, limits=limits)
     rgb = drawn.read().astype(np.int64)
     ids = rgb[..., 0] + 256 * rgb[..., 1] + 65536 * rgb[..., 2]
@@ -231,7 +233,7 @@ def write_isaid(examples: Iterable[Example], folder: Path | str) -> int:
             color[pixels] = ISAID[thing.label]
             ids[pixels] = (number & 255, number >> 8 & 255, number >> 16)
         for array, suffix in ((color, COLOURS), (ids, IDS)):
-            _save_image(array, folder / "maps" / f"{Path(name).stem}{suffix}.png")
+            _save_class_map(array, folder / "maps" / f"{Path(name).stem}{suffix}.png")
         count += 1
     return count
 
@@ -255,11 +257,11 @@ def _write_class_maps(
         else:
             table = np.array([*colors, (0, 0, 0)], np.uint8)
             values = table[np.where(classes == UNKNOWN, len(colors), classes)]
-        _save_image(values, maps / f"{Path(name).stem}.png")
+        _save_class_map(values, maps / f"{Path(name).stem}.png")
         count += 1
     return count
 
 
-def _save_image(array: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], path: Path) -> None:
+def _save_class_map(array: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(array).save(path)

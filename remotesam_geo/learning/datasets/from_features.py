@@ -254,7 +254,7 @@ def _cut_chips(
             near = np.sort(tree.query(shapely.box(window.left, window.top, window.right, window.bottom)))
             if chip in skip or (not near.size and not empty):
                 continue
-            inner = window.common(_box_of_shape(grid.shape))
+            inner = window.common(_box_of_feature(grid.shape))
             if inner is None:
                 continue
             rgb, valid = source.read(inner, date)
@@ -265,7 +265,7 @@ def _cut_chips(
                 crs=crs,
                 transform=tuple((source.geobox.affine * Affine.translation(window.left, window.top))[:6]),
             )
-            burnt = {int(k): _rasterized_polygon(polygons[k], window) for k in near}
+            burnt = {int(k): _rasterized_feature(polygons[k], window) for k in near}
             yield (
                 Picture(name=chip, content=rgb, shape=(size, size), place=place),
                 {k: pixels & valid for k, pixels in burnt.items()},
@@ -304,7 +304,7 @@ def _short_crs_of_chip(crs: CRS) -> str:
     return crs.to_wkt() if known is None else ":".join(known)
 
 
-def _box_of_shape(shape: tuple[int, int]) -> Box:
+def _box_of_feature(shape: tuple[int, int]) -> Box:
     return Box(top=0, left=0, bottom=shape[0], right=shape[1])
 
 
@@ -317,7 +317,7 @@ def _padded_chip(array: NDArray[Any], inner: Box, window: Box) -> NDArray[Any]:
     return whole
 
 
-def _rasterized_polygon(polygon: Any, window: Box) -> NDArray[np.bool_]:
+def _rasterized_feature(polygon: Any, window: Box) -> NDArray[np.bool_]:
     return np.asarray(
         rasterio.features.rasterize(
             [polygon],

@@ -19,7 +19,7 @@ def find_picture(folder: Path, name: str) -> Path:
     Raises:
         DamageError: There is none, or the name leads out of the folder.
     """
-    path = _path_inside(folder, name)
+    path = _picture_path_inside(folder, name)
     try:
         if path.is_file():
             return path
@@ -32,7 +32,7 @@ def find_picture(folder: Path, name: str) -> Path:
     raise DamageError("missing picture", f"there is no picture {name!r} in {folder.name}")
 
 
-def _path_inside(folder: Path, name: str) -> Path:
+def _picture_path_inside(folder: Path, name: str) -> Path:
     unsafe = not name or "\\" in name or "\0" in name or name.startswith("/")
     if unsafe or ".." in name.split("/"):
         raise DamageError("picture name", f"the picture is called {name[:80]!r}")

@@ -248,9 +248,9 @@ class ClassMap:
             known = {self.first + k: k for k in range(len(self.names))}
             unknown = {value for value in self.unknown if isinstance(value, int)}
         else:
-            numbers = _as_numbers(values)
-            known = {_as_number(color): k for k, color in enumerate(self.colors)}
-            unknown = {_as_number(value) for value in self.unknown if isinstance(value, tuple)}
+            numbers = _record_numbers(values)
+            known = {_record_number(color): k for k, color in enumerate(self.colors)}
+            unknown = {_record_number(value) for value in self.unknown if isinstance(value, tuple)}
         found, where = np.unique(numbers, return_inverse=True)
         table = []
         for value in found.tolist():
@@ -261,12 +261,12 @@ class ClassMap:
         return np.array(table, np.uint8)[where.reshape(numbers.shape)]
 
 
-def _as_number(color: Sequence[int]) -> int:
+def _record_number(color: Sequence[int]) -> int:
     red, green, blue = color
     return red << 16 | green << 8 | blue
 
 
-def _as_numbers(rgb: NDArray[np.uint8]) -> NDArray[np.int64]:
+def _record_numbers(rgb: NDArray[np.uint8]) -> NDArray[np.int64]:
     wide = rgb.astype(np.int64)
     return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
 

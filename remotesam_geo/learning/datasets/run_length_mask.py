@@ -82,7 +82,7 @@ class Mask:
         size = shape[0] * shape[1]
         parts = []
         for polygon in polygons:
-            edges = np.concatenate([[0], _polygon_switches(_polygon_corners(polygon, shape), shape), [size]])
+            edges = np.concatenate([[0], _polygon_switches(_mask_polygon_corners(polygon, shape), shape), [size]])
             runs = np.diff(edges)
             parts.append(cls(shape=shape, counts=_pack_runs(runs[:-1] if runs[-1] == 0 else runs)))
         return cls.union(parts)
@@ -215,7 +215,7 @@ def _unpack_runs(text: str, shape: tuple[int, int]) -> I64:
     return values
 
 
-def _polygon_corners(polygon: Sequence[float], shape: tuple[int, int]) -> NDArray[np.float64]:
+def _mask_polygon_corners(polygon: Sequence[float], shape: tuple[int, int]) -> NDArray[np.float64]:
     try:
         corners = np.asarray(polygon, np.float64)
     except (TypeError, ValueError):
@@ -226,7 +226,7 @@ def _polygon_corners(polygon: Sequence[float], shape: tuple[int, int]) -> NDArra
     if not ((corners >= -side) & (corners <= 2 * side)).all():  # false for NaN as well
         raise DamageError(
             "outside",
-            f"a polygon reaches {_farthest_coordinate(corners)}, far outside its picture of {shape}",
+            f"a polygon reaches {_farthest_mask_coordinate(corners)}, far outside its picture of {shape}",
         )
     return corners.reshape(-1, 2)
 
@@ -273,5 +273,5 @@ def _polygon_switches(corners: NDArray[np.float64], shape: tuple[int, int]) -> I
     return np.asarray(places[times % 2 == 1], np.int64)
 
 
-def _farthest_coordinate(corners: NDArray[np.float64]) -> float:
+def _farthest_mask_coordinate(corners: NDArray[np.float64]) -> float:
     return float(corners[int(np.argmax(np.nan_to_num(np.abs(corners), nan=np.inf)))])

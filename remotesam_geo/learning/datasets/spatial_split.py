@@ -42,7 +42,7 @@ def footprint(place: GroundPlace, shape: tuple[int, int]) -> tuple[float, float,
     rows = np.concatenate([0 * along, 0 * along + 1, along, along]) * height
     a, b, c, d, e, f = place.transform
     x, y = a * columns + b * rows + c, d * columns + e * rows + f
-    east, north = _to_map(place.crs).transform(x, y)
+    east, north = _to_map_for_split(place.crs).transform(x, y)
     if not (np.isfinite(east).all() and np.isfinite(north).all()):
         raise InputError(f"a chip at {place.transform} in {place.crs} lies nowhere on Earth")
     return float(east.min()), float(north.min()), float(east.max()), float(north.max())
@@ -104,7 +104,7 @@ def split_by_place(
         picture = triplet.picture
         if known is None or known[0] is not picture:
             if picture.place is None:
-                known = picture, _drawn_split(picture.name, shares, seed)
+                known = picture, _drawn_spatial_split(picture.name, shares, seed)
             else:
                 split = place_split(picture.place, picture.shape, shares=shares, square=square, seed=seed)
                 known = picture, split
@@ -113,15 +113,15 @@ def split_by_place(
 
 
 @functools.lru_cache(maxsize=64)
-def _to_map(crs: str) -> Transformer:
+def _to_map_for_split(crs: str) -> Transformer:
     return Transformer.from_crs(crs, MAP, always_xy=True)
 
 
 def _split_of_square(column: int, row: int, square: float, shares: Mapping[str, float], seed: int) -> str:
-    return _drawn_split(f"{column} {row} {square!r}", shares, seed)
+    return _drawn_spatial_split(f"{column} {row} {square!r}", shares, seed)
 
 
-def _drawn_split(name: str, shares: Mapping[str, float], seed: int) -> str:
+def _drawn_spatial_split(name: str, shares: Mapping[str, float], seed: int) -> str:
     digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
     place, upto = int.from_bytes(digest[:8], "big") / (1 << 64), 0.0
     for split, share in shares.items():

@@ -80,7 +80,7 @@ def write_store(triplets: Iterable[Triplet], folder: Path | str, *, shard: int =
     try:
         for triplet in triplets:
             if named is None or named[0] is not triplet.picture:
-                named = triplet.picture, _write_once(triplet.picture, folder / IMAGES)
+                named = triplet.picture, _write_shard_once(triplet.picture, folder / IMAGES)
             if writer is None:
                 writer = pq.ParquetWriter(
                     folder / _part_file_name(len(counts)),
@@ -234,10 +234,10 @@ def _part_file_name(number: int) -> str:
 
 def keep_picture(picture: Picture, folder: Path) -> str:
     """Write a picture into a store's folder, once; where it lies in there."""
-    return f"{IMAGES}/{_write_once(picture, folder / IMAGES)}"
+    return f"{IMAGES}/{_write_shard_once(picture, folder / IMAGES)}"
 
 
-def _write_once(picture: Picture, folder: Path) -> str:
+def _write_shard_once(picture: Picture, folder: Path) -> str:
     data, extension = picture.encoded()
     name = f"{hashlib.sha256(data).hexdigest()[:32]}{extension}"
     if not (folder / name).exists():

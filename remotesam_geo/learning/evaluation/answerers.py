@@ -153,21 +153,21 @@ class Oracle:
 
     def __post_init__(self) -> None:
         for one in self.data:
-            key = _picture_key(one.picture.read())
+            key = _answered_picture_key(one.picture.read())
             own = self._known.setdefault(key, {})
             if isinstance(one, Triplet):
                 own[one.expression] = one.mask
                 continue
             self._lines.setdefault(key, []).extend(thing.pixels(one.picture.shape) for thing in one.things)
             for label, expressions in self.classes.items():
-                mask = _class_mask(one, label)
+                mask = _answered_class_mask(one, label)
                 own |= {expression: Mask.union([mask, own.get(expression, mask)]) for expression in expressions}
             for thing in one.things:
                 own |= dict.fromkeys(thing.expressions, thing.pixels(one.picture.shape))
 
     def answers(self, picture: RGB, expressions: Sequence[str]) -> Iterator[Chances]:
         """The truth; nothing for what it does not know."""
-        known = self._known.get(_picture_key(picture), {})
+        known = self._known.get(_answered_picture_key(picture), {})
         for expression in expressions:
             mask = known.get(expression)
             yield (np.zeros(picture.shape[:2], np.float32) if mask is None else mask.pixels().astype(np.float32))
@@ -178,7 +178,7 @@ class Oracle:
 
     def _lines_of(self, picture: RGB) -> RGB:
         owner = np.zeros(picture.shape[:2], np.int64)
-        for number, mask in enumerate(self._lines.get(_picture_key(picture), ()), start=1):
+        for number, mask in enumerate(self._lines.get(_answered_picture_key(picture), ()), start=1):
             owner[mask.pixels()] = number
         line = np.zeros(owner.shape, np.bool_)
         for down, across in ((0, 1), (1, 0), (1, 1), (1, -1)):
@@ -192,7 +192,7 @@ class Oracle:
         return np.where(line, np.uint8(FULL), np.uint8(0))
 
 
-def _class_mask(example: Example, label: str) -> Mask:
+def _answered_class_mask(example: Example, label: str) -> Mask:
     shape = example.picture.shape
     if example.classes is not None and label in example.classes.names:
         return Mask.of(example.classes.read() == example.classes.names.index(label))
@@ -204,5 +204,5 @@ def _class_mask(example: Example, label: str) -> Mask:
     return Mask.empty(shape)
 
 
-def _picture_key(picture: RGB) -> bytes:
+def _answered_picture_key(picture: RGB) -> bytes:
     return hashlib.sha256(repr(picture.shape).encode() + picture.tobytes()).digest()

@@ -118,29 +118,31 @@ class Benchmark:
 
 def _known_labels(data: Data, classes: Mapping[str, tuple[str, ...]]) -> Data:
     """Labels in the spelling of the classes: copies of a data set differ in capitals and hyphens."""
-    known = {_only_letters(label): label for label in classes}
+    known = {_benchmark_letters(label): label for label in classes}
     for one in data:
         if isinstance(one, Triplet):
             yield one
             continue
-        things = tuple(replace(thing, label=known.get(_only_letters(thing.label), thing.label)) for thing in one.things)
-        counts = {known.get(_only_letters(label), label): n for label, n in one.counts.items()}
+        things = tuple(
+            replace(thing, label=known.get(_benchmark_letters(thing.label), thing.label)) for thing in one.things
+        )
+        counts = {known.get(_benchmark_letters(label), label): n for label, n in one.counts.items()}
         yield replace(one, things=things, counts=counts)
 
 
-def _only_letters(label: str) -> str:
+def _benchmark_letters(label: str) -> str:
     return "".join(letter for letter in label.lower() if letter.isalnum())
 
 
-def _as_is(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+def _class_as_is(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
     return asked_as(list(names), spelling="as is")
 
 
-def _asked_as(names: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    return {label: _as_is([asked])[asked] for label, asked in names.items()}
+def _benchmark_class_asked_as(names: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    return {label: _class_as_is([asked])[asked] for label, asked in names.items()}
 
 
-def _label_priors(asked: Mapping[str, str], prior: Mapping[str, int]) -> dict[str, int]:
+def _benchmark_priors(asked: Mapping[str, str], prior: Mapping[str, int]) -> dict[str, int]:
     return {label: prior[name] for label, name in asked.items() if name in prior}
 
 
@@ -187,7 +189,7 @@ _DIOR_LAYOUT = "`Annotations/DIOR_test.json` (COCO), `JPEGImages/`"
 _DOTA_LAYOUT = "`labelTxt/` or `annfiles/`, `images/`"
 _ISAID_LAYOUT = "`images/`, `maps/` with `*_instance_color_RGB.png`, `*_instance_id_RGB.png`"
 _LAND = [name for name in POTSDAM if name != "clutter"]
-_THINGS = _as_is(name for name in ISAID if name != BACKGROUND)
+_THINGS = _class_as_is(name for name in ISAID if name != BACKGROUND)
 _COUNTS_LAYOUT = "`counts.json` (list of questions), `images/`"
 _DOTA_COUNTED = {name.replace("-", " "): name for name in DOTA_PRIOR} | {n: n for n in DOTA_PRIOR}
 
@@ -215,15 +217,15 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         ),
         Benchmark(
             name="potsdam", task="semantic", data="Potsdam", layout="`images/`, `labels/` (colours)",
-            read=_read_potsdam_files, classes=_as_is(_LAND), published={"mF1": 91.80},
+            read=_read_potsdam_files, classes=_class_as_is(_LAND), published={"mF1": 91.80},
         ),
         Benchmark(
             name="vaihingen", task="semantic", data="Vaihingen (unseen)", layout="`images/`, `labels/` (colours)",
-            read=_read_potsdam_files, classes=_as_is(_LAND), published={"mIoU": 46.0},
+            read=_read_potsdam_files, classes=_class_as_is(_LAND), published={"mIoU": 46.0},
         ),
         Benchmark(
             name="deepglobe", task="semantic", data="DeepGlobe land cover (unseen)",
-            layout="`images/`, `labels/` (colours)", read=_read_deepglobe, classes=_as_is(DEEPGLOBE),
+            layout="`images/`, `labels/` (colours)", read=_read_deepglobe, classes=_class_as_is(DEEPGLOBE),
             published={"mIoU": 60.5},
         ),
         Benchmark(
@@ -234,24 +236,24 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         ),
         Benchmark(
             name="dior-labels", task="multi-label", data="DIOR", layout=_DIOR_LAYOUT, read=_read_dior,
-            classes=_as_is(DIOR), published={"accuracy": 94},
+            classes=_class_as_is(DIOR), published={"accuracy": 94},
         ),
         Benchmark(
             name="dota-labels", task="multi-label", data="DOTA v2", layout=_DOTA_LAYOUT, read=_read_dota_files,
-            classes=_asked_as(DOTA), published={"accuracy": 95},
+            classes=_benchmark_class_asked_as(DOTA), published={"accuracy": 95},
         ),
         Benchmark(
             name="dior-counting", task="counting", data="DIOR", layout=_COUNTS_LAYOUT, read=_read_count_files,
-            classes=_asked_as(DIOR_COUNTED), published={"accuracy": 62.0},
-            prior=_label_priors(DIOR_COUNTED, DIOR_PRIOR),
+            classes=_benchmark_class_asked_as(DIOR_COUNTED), published={"accuracy": 62.0},
+            prior=_benchmark_priors(DIOR_COUNTED, DIOR_PRIOR),
         ),
         Benchmark(
             name="dota-counting", task="counting", data="DOTA v2", layout=_COUNTS_LAYOUT, read=_read_count_files,
-            classes=_asked_as(_DOTA_COUNTED), published={"accuracy": 40.9},
-            prior=_label_priors(_DOTA_COUNTED, DOTA_PRIOR),
+            classes=_benchmark_class_asked_as(_DOTA_COUNTED), published={"accuracy": 40.9},
+            prior=_benchmark_priors(_DOTA_COUNTED, DOTA_PRIOR),
         ),
         Benchmark(
-            name="dior", task="detection", data="DIOR", layout=_DIOR_LAYOUT, read=_read_dior, classes=_as_is(DIOR),
+            name="dior", task="detection", data="DIOR", layout=_DIOR_LAYOUT, read=_read_dior, classes=_class_as_is(DIOR),
             published={"AP50": 62.74},
         ),
         Benchmark(
@@ -260,11 +262,11 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         ),
         Benchmark(
             name="dota", task="detection", data="DOTA v2", layout=_DOTA_LAYOUT, read=_read_dota_files,
-            classes=_asked_as(DOTA), published={"AP50": 20.17},
+            classes=_benchmark_class_asked_as(DOTA), published={"AP50": 20.17},
         ),
         Benchmark(
             name="dior-oriented", task="oriented", data="DIOR", layout=_DOTA_LAYOUT + " (DIOR-R as DOTA)",
-            read=_read_dota_files, classes=_as_is(DIOR), published={"AP50": 55.22},
+            read=_read_dota_files, classes=_class_as_is(DIOR), published={"AP50": 55.22},
         ),
         Benchmark(
             name="isaid-oriented", task="oriented", data="iSAID", layout=_ISAID_LAYOUT, read=_read_isaid_files,
@@ -272,14 +274,14 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         ),
         Benchmark(
             name="dota-oriented", task="oriented", data="DOTA v2", layout=_DOTA_LAYOUT, read=_read_dota_files,
-            classes=_asked_as(DOTA), published={"AP50": 18.21},
+            classes=_benchmark_class_asked_as(DOTA), published={"AP50": 18.21},
         ),
         Benchmark(
             name="ucm-captions", task="captioning", data="UCM-Captions test", layout="`dataset.json`, `images/`",
             read=lambda folder, on_error: read_captions(
                 folder / "dataset.json", folder / "images", split="test", on_error=on_error
             ),
-            classes=_as_is(UCM_CAPTIONS), published={"CIDEr-D": 12.370},
+            classes=_class_as_is(UCM_CAPTIONS), published={"CIDEr-D": 12.370},
         ),
     )
 }  # fmt: skip

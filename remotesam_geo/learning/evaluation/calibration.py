@@ -128,13 +128,13 @@ def calibrate(
 
     def count(answer: BlockMap) -> dict[str, ChanceCounts]:
         box = answer.block.core
-        inside = _rasterized_truth([judged], source.geobox, box)
+        inside = _calibration_truth([judged], source.geobox, box)
         found = {}
         for prompt, own in zip(parsed, members, strict=True):
             # Codes 254 and 255 mark what was not answered: the largest of several keeps the mark.
             codes = answer.codes[list(own)].max(axis=0)
             shapes = [p for p, name in zip(polygons, labels, strict=True) if name == prompt.label]
-            found[prompt.label] = chance_counts(codes, _rasterized_truth(shapes, source.geobox, box), inside)
+            found[prompt.label] = chance_counts(codes, _calibration_truth(shapes, source.geobox, box), inside)
         return found
 
     for part in run(work, asked.predict, count, readers=1):
@@ -178,7 +178,7 @@ def _pixel_box(area: BaseGeometry, geobox: Any, shape: tuple[int, int]) -> Box:
     return found
 
 
-def _rasterized_truth(shapes: Sequence[BaseGeometry], geobox: Any, box: Box) -> NDArray[np.bool_]:
+def _calibration_truth(shapes: Sequence[BaseGeometry], geobox: Any, box: Box) -> NDArray[np.bool_]:
     part = geobox[box.top : box.bottom, box.left : box.right]
     if not shapes:
         return np.zeros(box.shape, np.bool_)

@@ -82,7 +82,7 @@ class Cases:
                 texts.append(expression)
         scale = SIDE / max(shape)
         size = (max(1, round(shape[1] * scale)), max(1, round(shape[0] * scale)))
-        painted = Image.fromarray(_painted_answer(rgb, found, truth)).resize(size)
+        painted = Image.fromarray(_painted_case(rgb, found, truth)).resize(size)
         said = "; ".join(texts)[:100]
         ImageDraw.Draw(painted).text((4, 4), said, fill="white", stroke_width=2, stroke_fill="black")
         return painted
@@ -110,7 +110,7 @@ def _expressions_of_unit(unit: Unit, setting: Setting) -> Iterator[tuple[str, st
             yield label, expression, mask
 
 
-def _painted_answer(rgb: NDArray[np.uint8], found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def _painted_case(rgb: NDArray[np.uint8], found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[np.uint8]:
     painted = rgb.astype(np.float32)
     for where, color in ((truth & ~found, GREEN), (found & ~truth, RED), (found & truth, YELLOW)):
         painted[where] = painted[where] * 0.55 + np.array(color, np.float32) * 0.45

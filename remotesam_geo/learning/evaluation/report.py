@@ -96,7 +96,7 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; what is no number is null."""
-        plain: dict[str, Any] = _json_number(asdict(self))
+        plain: dict[str, Any] = _report_json_number(asdict(self))
         return plain
 
     def table(self) -> str:
@@ -107,7 +107,7 @@ class Report:
             "",
             f"{self.pictures} picture{'' if self.pictures == 1 else 's'}, model `{self.model}`, judged {judged}.",
             "",
-            *_table_lines(["figure", "value"], [[name, value] for name, value in self.overall.items()]),
+            *_report_table_lines(["figure", "value"], [[name, value] for name, value in self.overall.items()]),
         ]
         for title, counts in (("Passed over", self.passed_over), ("Not asked for", self.unasked)):
             if counts:
@@ -116,21 +116,21 @@ class Report:
         if self.by_class:
             names = list(dict.fromkeys(name for row in self.by_class.values() for name in row))
             lines += ["", "## By class", ""]
-            lines += _table_lines(
+            lines += _report_table_lines(
                 ["class", *names],
                 [[label, *(row.get(n, math.nan) for n in names)] for label, row in self.by_class.items()],
             )  # fmt: skip
         if self.confusion:
             answers = list(next(iter(self.confusion.values())))
             lines += ["", "## Confusion: truth by row, answer by column", ""]
-            lines += _table_lines(
+            lines += _report_table_lines(
                 ["", *answers],
                 [[true, *(row[a] for a in answers)] for true, row in self.confusion.items()],
             )
         if self.thresholds:
             lines += ["", "## Thresholds of the largest IoU of pixels", ""]
             names = ["threshold", "precision", "recall", "iou"]
-            lines += _table_lines(
+            lines += _report_table_lines(
                 ["class", *names, "calibration error"],
                 [
                     [label, *(row[n] for n in names), self.calibration_error[label]]
@@ -140,10 +140,10 @@ class Report:
         if self.sweeps:
             names = list(dict.fromkeys(name for row in self.sweeps for name in row))
             lines += ["", "## Other thresholds and balances", ""]
-            lines += _table_lines(names, [[row.get(n, math.nan) for n in names] for row in self.sweeps])
+            lines += _report_table_lines(names, [[row.get(n, math.nan) for n in names] for row in self.sweeps])
         for title, cases in (("Worst", self.worst), ("Best", self.best)):
             if cases:
-                lines += ["", f"## {title}", "", *_table_lines(["picture", "quality"], cases)]
+                lines += ["", f"## {title}", "", *_report_table_lines(["picture", "quality"], cases)]
         return "\n".join(lines) + "\n"
 
     def write(self, folder: Path | str) -> None:
@@ -186,32 +186,32 @@ def compare(before: Report, after: Report) -> str:
     ):
         for name, value in one.items():
             if scope == "all" or name in (before.figure, "IoU", "mIoU", "F1", "accuracy"):
-                then, now = _number_or_nan(value), _number_or_nan(other.get(name))
+                then, now = _report_number(value), _report_number(other.get(name))
                 rows.append([scope, name, then, now, now - then])
     notes = [
         f"{what}: {one!r} and {other!r}"
         for what, one, other in (
             ("data", before.data, after.data),
             ("pictures", before.pictures, after.pictures),
-            ("judged", _judged_setting(before), _judged_setting(after)),
+            ("judged", _setting_of_report(before), _setting_of_report(after)),
         )
         if one != other
     ]
     warning = [f"Not alike: {'; '.join(notes)}.", ""] if notes else []
     head = ["class", "figure", before.model[:12] or "before", after.model[:12] or "after", "change"]
-    return "\n".join([*warning, *_table_lines(head, rows)]) + "\n"
+    return "\n".join([*warning, *_report_table_lines(head, rows)]) + "\n"
 
 
-def _judged_setting(report: Report) -> dict[str, Any]:
+def _setting_of_report(report: Report) -> dict[str, Any]:
     return {key: value for key, value in report.setting.items() if key != "classes"}
 
 
-def _table_lines(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+def _report_table_lines(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
     lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
-    return lines + [f"| {' | '.join(_table_value(value) for value in row)} |" for row in rows]
+    return lines + [f"| {' | '.join(_report_table_value(value) for value in row)} |" for row in rows]
 
 
-def _table_value(value: Any) -> str:
+def _report_table_value(value: Any) -> str:
     if isinstance(value, float):
         if math.isnan(value):
             return "–"
@@ -219,13 +219,13 @@ def _table_value(value: Any) -> str:
     return "–" if value is None else str(value).replace("|", "\\|")
 
 
-def _number_or_nan(value: Any) -> float:
+def _report_number(value: Any) -> float:
     return float(value) if isinstance(value, int | float) else math.nan
 
 
-def _json_number(value: Any) -> Any:
+def _report_json_number(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {str(key): _json_number(inner) for key, inner in value.items()}
+        return {str(key): _report_json_number(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_json_number(inner) for inner in value]
+        return [_report_json_number(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

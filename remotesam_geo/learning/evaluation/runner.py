@@ -148,7 +148,7 @@ def judge(folder: Path | str) -> Report:
         JobError: The folder holds no evidence, damaged evidence, or that of different runs.
     """
     folder = Path(folder)
-    about = _read_about(folder)
+    about = _read_run_description(folder)
     rows: list[dict[str, Any]] = []
     passed: dict[int, str] = {}
     numbers: set[tuple[int, int]] = set()
@@ -234,13 +234,13 @@ def _predict_units(
                 continue
             waiting.append((unit, rgb, wanted))
             if sum(len(some) for _, _, some in waiting) >= FULL_BATCH:
-                yield from _predict_together(asked, each, waiting)
+                yield from _predict_units_together(asked, each, waiting)
                 waiting = []
     if waiting:
-        yield from _predict_together(asked, each, waiting)
+        yield from _predict_units_together(asked, each, waiting)
 
 
-def _predict_together(
+def _predict_units_together(
     asked: Answerer, each: Any, waiting: Sequence[tuple[Unit, NDArray[np.uint8], Sequence[str]]]
 ) -> Iterator[tuple[Unit, _Seen]]:
     maps = each([rgb for _, rgb, _ in waiting], [wanted for _, _, wanted in waiting])
@@ -259,15 +259,15 @@ def _is_new_unit(unit: Unit, done: Mapping[int, str]) -> bool:
         JobError: Another one was asked in its place.
     """
     before = done.get(unit.position)
-    if before is not None and before != _unit_key(unit):
+    if before is not None and before != _evidence_unit_key(unit):
         raise JobError(
-            f"the picture {_unit_key(unit)!r} was {before!r} when this run began: the data have changed, "
+            f"the picture {_evidence_unit_key(unit)!r} was {before!r} when this run began: the data have changed, "
             "choose another folder"
         )
     return before is None
 
 
-def _unit_key(unit: Unit) -> str:
+def _evidence_unit_key(unit: Unit) -> str:
     return f"{unit.position:06} {unit.picture.name}"
 
 
@@ -286,7 +286,7 @@ def _evidence_row(task: Task, unit: Unit, seen: _Seen, setting: Setting, contour
     evidence = task.weigh(unit, PicturePredictor(shape=shape, maps=maps, contours=lines), setting)
     left = Counter(thing.label for thing in unit.example.things) if unit.example else Counter[str]()
     unasked = {label: times for label, times in left.items() if label not in setting.classes}
-    return {"position": unit.position, "key": _unit_key(unit), "unasked": unasked, **evidence}
+    return {"position": unit.position, "key": _evidence_unit_key(unit), "unasked": unasked, **evidence}
 
 
 def _report_of_rows(
@@ -345,7 +345,7 @@ class _EvidenceFile:
             return
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / RUN).exists():
-            before, now = _read_about(folder), json.loads(json.dumps(about))
+            before, now = _read_run_description(folder), json.loads(json.dumps(about))
             if differ := [key for key in now if before.get(key) != now[key]]:
                 raise JobError(
                     f"{folder} holds evidence of another run (it differs in {', '.join(differ)}): choose another folder"
@@ -369,7 +369,7 @@ class _EvidenceFile:
     def pass_over(self, unit: Unit, kind: str) -> None:
         """Note that a picture is passed over."""
         self.passed[unit.position] = kind
-        self._write({"position": unit.position, "key": _unit_key(unit), PASSED: kind})
+        self._write({"position": unit.position, "key": _evidence_unit_key(unit), PASSED: kind})
 
     def _write(self, row: dict[str, Any]) -> None:
         if self._file is not None:
@@ -381,7 +381,7 @@ class _EvidenceFile:
             self._file.close()
 
 
-def _read_about(folder: Path) -> dict[str, Any]:
+def _read_run_description(folder: Path) -> dict[str, Any]:
     try:
         about: dict[str, Any] = json.loads((folder / RUN).read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:

@@ -55,11 +55,11 @@ class Setting:
             number_in("min_area", area, 0)
         threshold: float | dict[str, float]
         if isinstance(self.threshold, Mapping):
-            threshold = {label: _rounded_up(value) for label, value in self.threshold.items()}
+            threshold = {label: _threshold_rounded_up(value) for label, value in self.threshold.items()}
         else:
-            threshold = _rounded_up(self.threshold)
+            threshold = _threshold_rounded_up(self.threshold)
         object.__setattr__(self, "threshold", threshold)
-        object.__setattr__(self, "thresholds", tuple(map(_rounded_up, self.thresholds)))
+        object.__setattr__(self, "thresholds", tuple(map(_threshold_rounded_up, self.thresholds)))
         for label, expressions in self.classes.items():
             if isinstance(expressions, str) or not expressions:
                 raise InputError(f"the class {label!r} is asked as {expressions!r}: give a tuple of expressions")
@@ -103,11 +103,12 @@ def asked_as(
     """
     one_of("spelling", spelling, get_args(Spelling))
     return {
-        label: (template.replace("{name}", _plain_label(label) if spelling == "plain" else label),) for label in labels
+        label: (template.replace("{name}", _setting_label(label) if spelling == "plain" else label),)
+        for label in labels
     }
 
 
-def _plain_label(label: str) -> str:
+def _setting_label(label: str) -> str:
     words = label.replace("_", " ").replace("-", " ").strip().lower()
     known = vocabulary()
     category = known.get(words)
@@ -117,5 +118,5 @@ def _plain_label(label: str) -> str:
     return words if known.has_spelling(words) else known.suggest(words, limit=1)[0]
 
 
-def _rounded_up(threshold: float) -> float:
+def _threshold_rounded_up(threshold: float) -> float:
     return threshold_steps(threshold) / FULL

@@ -121,7 +121,7 @@ def _entries_of_reply(pairs: _Object, known: Mapping[str, str], words: int) -> R
     refused: list[str] = []
     twice: set[str] = set()
     for key, value in pairs:
-        label, reason = _class_of_key(key, known)
+        label, reason = _class_of_reply_key(key, known)
         if not reason:
             reason = "class twice" if label in said or label in twice else ""
             if reason:  # neither can be preferred
@@ -136,7 +136,7 @@ def _entries_of_reply(pairs: _Object, known: Mapping[str, str], words: int) -> R
     return Reply(said=said, refused=tuple(refused))
 
 
-def _class_of_key(key: str, known: Mapping[str, str]) -> tuple[str, str]:
+def _class_of_reply_key(key: str, known: Mapping[str, str]) -> tuple[str, str]:
     name = " ".join(key.replace("_", " ").split()).lower()
     if not NAME.fullmatch(name):
         return "", "no class name"

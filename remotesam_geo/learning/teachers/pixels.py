@@ -35,7 +35,7 @@ def sam2_pixels(rgb: NDArray[np.uint8], side: int) -> torch.Tensor:
     """
     shares = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None] / 255
     square = F.interpolate(shares, (side, side), mode="bilinear", align_corners=False, antialias=True)
-    return _normalised(square, IMAGENET)
+    return _normalised_pixels(square, IMAGENET)
 
 
 def qwen_size(
@@ -105,7 +105,7 @@ def qwen_pixels(
     height, width = qwen_size(rgb.shape[0], rgb.shape[1], factor=patch * merge, least=least, most=most)
     sized = Image.fromarray(rgb).resize((width, height), Image.Resampling.BICUBIC)
     shares = torch.from_numpy(np.array(sized)).permute(2, 0, 1)[None] / 255
-    normal = _normalised(shares, CLIP)[0]  # 3 x height x width
+    normal = _normalised_pixels(shares, CLIP)[0]  # 3 x height x width
     rows, columns = height // patch, width // patch
     cut = normal.view(3, rows // merge, merge, patch, columns // merge, merge, patch)
     ordered = cut.permute(1, 4, 2, 5, 0, 3, 6)  # square row and column, row and column in it, 3, y, x
@@ -113,6 +113,6 @@ def qwen_pixels(
     return film.reshape(rows * columns, -1), torch.tensor([[1, rows, columns]])
 
 
-def _normalised(shares: torch.Tensor, of: tuple[tuple[float, ...], tuple[float, ...]]) -> torch.Tensor:
+def _normalised_pixels(shares: torch.Tensor, of: tuple[tuple[float, ...], tuple[float, ...]]) -> torch.Tensor:
     mean, deviation = (torch.tensor(values).view(1, 3, 1, 1) for values in of)
     return (shares - mean) / deviation

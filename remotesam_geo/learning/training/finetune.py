@@ -115,7 +115,7 @@ def fine_tune(
     own: Sequence[Triplet] = triplets
     if isinstance(held_out, float | int):
         own, held_out = split_parts(triplets, held_out=held_out, square=square)
-    _check_apart(own, held_out)
+    _check_held_out_apart(own, held_out)
     side = model.config.image_size
     source = TripletSource(
         own, side, pictures=pictures, questions=questions, augment=Augment() if augment is None else augment,
@@ -146,7 +146,7 @@ def fine_tune(
     return result
 
 
-def _check_apart(own: Sequence[Triplet], held_out: Sequence[Triplet]) -> None:
+def _check_held_out_apart(own: Sequence[Triplet], held_out: Sequence[Triplet]) -> None:
     both = {triplet.picture.name for triplet in own} & {t.picture.name for t in held_out}
     if both:
         raise InputError(
@@ -230,9 +230,9 @@ def _model_card(
         "| | trained on | held out |",
         "| --- | --- | --- |",
     ]  # fmt: skip
-    counts = [_counts_of_part(part) for part in parts]
+    counts = [_counts_of_held_out_part(part) for part in parts]
     rows += [f"| {name} | {counts[0][name]:,} | {counts[1][name]:,} |" for name in counts[0]]
-    labels = Counter(triplet.label for triplet in _all_triplets(parts[0]) if triplet.kind != "one-to-zero")
+    labels = Counter(triplet.label for triplet in _all_finetuning_triplets(parts[0]) if triplet.kind != "one-to-zero")
     rows += [
         "",
         "Classes: " + ", ".join(f"{label} ({n:,})" for label, n in labels.most_common(50)) + ".",
@@ -258,12 +258,12 @@ def _model_card(
     return "\n".join(rows)
 
 
-def _all_triplets(part: Sequence[Triplet]) -> list[Triplet]:
+def _all_finetuning_triplets(part: Sequence[Triplet]) -> list[Triplet]:
     return [part[k] for k in range(len(part))]
 
 
-def _counts_of_part(part: Sequence[Triplet]) -> dict[str, int]:
-    triplets = _all_triplets(part)
+def _counts_of_held_out_part(part: Sequence[Triplet]) -> dict[str, int]:
+    triplets = _all_finetuning_triplets(part)
     kinds = Counter(triplet.kind for triplet in triplets)
     return {
         "pictures": len({triplet.picture.name for triplet in triplets}),

@@ -58,10 +58,10 @@ def opened(kinds: Sequence[LogKind], folder: Path, step: int) -> list[Mirror]:
     return [makers[kind]() for kind in kinds]
 
 
-def _flat_values(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, float]]:
+def _flat_log_values(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, float]]:
     for name, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat_values(value, f"{before}{name}/")
+            yield from _flat_log_values(value, f"{before}{name}/")
         elif name != "step":
             yield f"{before}{name}", value
 
@@ -78,7 +78,7 @@ class _CSV:
     def flush(self) -> None:
         rows: dict[int, dict[str, float]] = {}
         for line in Log.lines(self._log):
-            rows.setdefault(line["step"], {"step": line["step"]}).update(_flat_values(line))
+            rows.setdefault(line["step"], {"step": line["step"]}).update(_flat_log_values(line))
         columns = list(dict.fromkeys(name for row in rows.values() for name in row))
         text = io.StringIO()
         table = csv.DictWriter(text, columns, lineterminator="\n")
@@ -100,7 +100,7 @@ class _TensorBoard:
         self._writer: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
-        for name, value in _flat_values(values):
+        for name, value in _flat_log_values(values):
             self._writer.add_scalar(name, value, step)
 
     def flush(self) -> None:

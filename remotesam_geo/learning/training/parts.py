@@ -48,7 +48,7 @@ def trained_bytes(model: RemoteSAMModel, config: TrainConfig) -> int:
     flags = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     prepare(model, config)
     sizes = [p.numel() * p.element_size() for p in model.parameters() if p.requires_grad]
-    _take_away(model, merged=False)
+    _take_away_parts(model, merged=False)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(flags[name])
     return sum(sizes)
@@ -56,10 +56,10 @@ def trained_bytes(model: RemoteSAMModel, config: TrainConfig) -> int:
 
 def merge(model: RemoteSAMModel) -> None:
     """Add what adapters have learned to the weights they adapt, and take them away."""
-    _take_away(model, merged=True)
+    _take_away_parts(model, merged=True)
 
 
-def _take_away(model: RemoteSAMModel, *, merged: bool) -> None:
+def _take_away_parts(model: RemoteSAMModel, *, merged: bool) -> None:
     adapted = [(name, one) for name, one in model.named_modules() if hasattr(one, "lora_A")]
     for name, module in adapted:
         if merged:

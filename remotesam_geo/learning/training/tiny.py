@@ -310,11 +310,11 @@ def offered(view: WorldScene, rng: random.Random) -> dict[str, list[Expression]]
     """All that may be asked of a picture, by kind: the world's own, and more to be denied."""
     found: dict[str, list[Expression]] = {}
     for expression in [*expressions(view, rng), *_negative_expressions(view, rng)]:
-        found.setdefault(_kind_of_world_expression(expression), []).append(expression)
+        found.setdefault(_kind_of_tiny_expression(expression), []).append(expression)
     return found
 
 
-def _kind_of_world_expression(expression: Expression) -> str:
+def _kind_of_tiny_expression(expression: Expression) -> str:
     if expression.kind == "absent" and any(w in expression.text.split() for w in COLOURS):
         return "absent colour"
     if expression.kind == "absent" and expression.name not in CLASSES:

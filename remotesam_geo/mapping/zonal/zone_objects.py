@@ -50,16 +50,16 @@ def belonging(zones: Zones, objects: NDArray[np.object_], predicate: Predicate =
     """
     one_of("predicate", predicate, get_args(Predicate))
     if predicate == "point":
-        return _by_point(zones, shapely.point_on_surface(objects))
+        return _zone_objects_by_point(zones, shapely.point_on_surface(objects))
     objects, zone = np.asarray(objects, object), zones.tree
     one, other = zone.query(objects, predicate="intersects")
     area = shapely.area(shapely.intersection(objects[one], zones.shapes[other]))
     some = area > 0  # those that only touch do not count
     share = area / shapely.area(objects)[one] if predicate == "area" else np.ones(len(one))
-    return _sorted_belonging(one[some], other[some], share[some])
+    return _sorted_zone_objects(one[some], other[some], share[some])
 
 
-def _by_point(zones: Zones, points: NDArray[np.object_]) -> Belonging:
+def _zone_objects_by_point(zones: Zones, points: NDArray[np.object_]) -> Belonging:
     one, zone = zones.tree.query(points, predicate="intersects")
     owner = np.full(len(points), len(zones))
     np.minimum.at(owner, one, zone)
@@ -67,9 +67,9 @@ def _by_point(zones: Zones, points: NDArray[np.object_]) -> Belonging:
     near, zone = zones.tree.query_nearest(points[lost], max_distance=NEAR)
     np.minimum.at(owner, lost[near], zone)
     found = np.flatnonzero(owner < len(zones))
-    return _sorted_belonging(found, owner[found], np.ones(len(found)))
+    return _sorted_zone_objects(found, owner[found], np.ones(len(found)))
 
 
-def _sorted_belonging(one: I64, zone: I64, share: F64) -> Belonging:
+def _sorted_zone_objects(one: I64, zone: I64, share: F64) -> Belonging:
     order = np.lexsort((zone, one))
     return Belonging(object=one[order], zone=zone[order], share=share[order])

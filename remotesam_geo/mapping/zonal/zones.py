@@ -194,10 +194,10 @@ def place_zones(frame: gpd.GeoDataFrame, geobox: GeoBox, *, adds: Collection[str
             geobox,
             CRS.from_user_input(frame.crs),
         )
-        scene = _bounds_words(whole.placed[0].bounds) if whole.some.all() else "elsewhere"
+        scene = _zone_bounds_words(whole.placed[0].bounds) if whole.some.all() else "elsewhere"
         raise InputError(
-            f"none of the {len(frame)} zones touches the scene: in {_crs_name(frame.crs)} they span "
-            f"{_bounds_words(frame.total_bounds)}, the scene {scene}: check the zones' CRS and place"
+            f"none of the {len(frame)} zones touches the scene: in {_zone_crs_name(frame.crs)} they span "
+            f"{_zone_bounds_words(frame.total_bounds)}, the scene {scene}: check the zones' CRS and place"
         )
     _check_overlaps(zones, shapes, here)
     return zones
@@ -213,9 +213,9 @@ def check_zones(frame: gpd.GeoDataFrame, adds: Collection[str] = ()) -> Geometri
     Raises:
         InputError: No CRS, no rows, rows that are no valid polygon, or a column that the result would have twice.
     """
-    _check_frame(frame, adds)
+    _check_zone_frame(frame, adds)
     shapes: Geometries = shapely.force_2d(np.asarray(frame.geometry.array, object))
-    _check_shapes(frame, shapes)
+    _check_zone_shapes(frame, shapes)
     return shapes
 
 
@@ -309,7 +309,7 @@ def _joined_ranges(first: I64, last: I64) -> tuple[I64, I64]:
     return np.arange(len(which)) - offset[which] + first[which], which
 
 
-def _check_frame(frame: gpd.GeoDataFrame, adds: Collection[str]) -> None:
+def _check_zone_frame(frame: gpd.GeoDataFrame, adds: Collection[str]) -> None:
     if not isinstance(frame, gpd.GeoDataFrame):
         raise InputError(
             f"zones are a GeoDataFrame of polygons, not a {type(frame).__name__}: "
@@ -332,7 +332,7 @@ def _check_frame(frame: gpd.GeoDataFrame, adds: Collection[str]) -> None:
         )
 
 
-def _check_shapes(frame: gpd.GeoDataFrame, shapes: Geometries) -> None:
+def _check_zone_shapes(frame: gpd.GeoDataFrame, shapes: Geometries) -> None:
     kind = shapely.get_type_id(shapes)
     checks = [
         (shapely.is_missing(shapes), "no geometry", "drop them with zones.dropna(subset=[...])"),
@@ -356,7 +356,7 @@ def _check_shapes(frame: gpd.GeoDataFrame, shapes: Geometries) -> None:
         if wrong.any():
             reason = shapely.is_valid_reason(shapes[wrong][0]) if what.endswith("invalid polygon") else None
             raise InputError(
-                f"{_row_words(frame, np.flatnonzero(wrong))} of the zones {'has' if wrong.sum() == 1 else 'have'} "
+                f"{_zone_row_words(frame, np.flatnonzero(wrong))} of the zones {'has' if wrong.sum() == 1 else 'have'} "
                 f"{what}{f' ({reason})' if reason else ''}: {remedy}"
             )
 
@@ -390,15 +390,15 @@ def _check_overlaps(zones: Zones, shapes: Geometries, here: I64) -> None:
         )
 
 
-def _row_words(frame: gpd.GeoDataFrame, places: I64) -> str:
+def _zone_row_words(frame: gpd.GeoDataFrame, places: I64) -> str:
     names = ", ".join(repr(label) for label in frame.index[places[:NAMED]].tolist())
     more = f" and {len(places) - NAMED} more" if len(places) > NAMED else ""
     return f"row{'s' if len(places) > 1 else ''} {names}{more}"
 
 
-def _bounds_words(bounds: Any) -> str:
+def _zone_bounds_words(bounds: Any) -> str:
     return "({:.6g}, {:.6g}, {:.6g}, {:.6g})".format(*bounds)
 
 
-def _crs_name(crs: CRS) -> str:
+def _zone_crs_name(crs: CRS) -> str:
     return str(crs.to_string()) if len(crs.to_string()) < 40 else str(crs.name)

@@ -176,7 +176,7 @@ class DetectionScore:
 
     def scores(self) -> Scores:
         """AP50, AP75, AP50:95 over the classes that have truth; by class with the recall at IoU 0.5 as well."""
-        by_class = {label: _precision_figures(own) for label, own in sorted(self._classes.items())}
+        by_class = {label: _box_precision_figures(own) for label, own in sorted(self._classes.items())}
         names = ("AP50", "AP75", "AP50:95", "recall50")
         return Scores(
             overall={name: mean(row[name] for row in by_class.values()) for name in names},
@@ -208,7 +208,7 @@ def _match_boxes(overlap: F64, ignored: Bools, crowd: Bools) -> tuple[Bools, Boo
     return right, judged
 
 
-def _precision_figures(own: _Class) -> dict[str, float]:
+def _box_precision_figures(own: _Class) -> dict[str, float]:
     found = len(own.score)
     if not own.truths:  # nothing to find: no figure, whatever was found
         return {"AP50": math.nan, "AP75": math.nan, "AP50:95": math.nan, "recall50": math.nan} | {
@@ -261,7 +261,7 @@ class GroundingScore:
 
     def add(self, place: int, found: Sequence[float] | None, true: Sequence[float]) -> None:
         """One expression, by its place in the data set: the box found, if any, and the true one."""
-        iou = None if found is None else float(box_ious(_as_one_box(found), _as_one_box(true))[0, 0])
+        iou = None if found is None else float(box_ious(_as_one_metric_box(found), _as_one_metric_box(true))[0, 0])
         if place in self._ious:
             raise InputError(f"the expression {place} was counted already")
         self._ious[place] = iou
@@ -288,5 +288,5 @@ class GroundingScore:
         return Scores(overall=overall | {"count": n})
 
 
-def _as_one_box(box: Sequence[float]) -> F64:
+def _as_one_metric_box(box: Sequence[float]) -> F64:
     return np.asarray(box, np.float64).reshape(1, 4)

@@ -24,7 +24,7 @@ def ahead(source: BatchSource, workers: int, *, step: int = 1) -> Iterator[Batch
         return
     # Not forked: a process that has used threads or a GPU cannot be.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_keep_source, initargs=(source,)) as pool:
+    with ProcessPoolExecutor(workers, context, initializer=_keep_prefetch_source, initargs=(source,)) as pool:
         yield _Ahead(pool, depth=2 * workers, step=step)
         pool.shutdown(cancel_futures=True)
 
@@ -39,16 +39,18 @@ class _Ahead:
     def batch(self, step: int) -> Batch:
         """The batch of one step."""
         wanted = range(step, step + self._depth * self._step, self._step)
-        self._begun = {number: self._begun.get(number) or self._pool.submit(_make_batch, number) for number in wanted}
+        self._begun = {
+            number: self._begun.get(number) or self._pool.submit(_prefetch_batch, number) for number in wanted
+        }
         return self._begun.pop(step).result()
 
 
 _SOURCES: list[BatchSource] = []  # of a process of the pool: one
 
 
-def _keep_source(source: BatchSource) -> None:
+def _keep_prefetch_source(source: BatchSource) -> None:
     _SOURCES.append(source)
 
 
-def _make_batch(step: int) -> Batch:
+def _prefetch_batch(step: int) -> Batch:
     return _SOURCES[0].batch(step)
