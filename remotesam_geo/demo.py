@@ -60,35 +60,37 @@ def main(out: Path) -> None:
     items = search(catalogue, "procedural")
     scene = load(items, mosaic="first")
     height, width = scene["red"].shape
-    _print_line(f"{len(items)} scenes in {catalogue}, loaded lazily as one of {height} x {width} pixels")
+    _print_demo_line(f"{len(items)} scenes in {catalogue}, loaded lazily as one of {height} x {width} pixels")
 
     model = RemoteSAM.from_pretrained("tiny")
-    _print_line(f"asking {model} for {', '.join(CLASSES)}")
+    _print_demo_line(f"asking {model} for {', '.join(CLASSES)}")
     # What is smaller than a few pixels, or doubtful, is as good as never an object.
     found = model.segment(scene, list(CLASSES), min_score=0.8, min_area=40 * RESOLUTION**2, progress=False)
 
     truth = world.truth(grid)
-    _print_line(compare(found, truth).to_string())
+    _print_demo_line(compare(found, truth).to_string())
     save(found, out / "found.parquet")
     save(found, out / "found.gpkg")
     drawn = plot(found, scene, title="Found by the built-in tiny model in two procedural scenes")
     _draw_demo_map(drawn, out / "found.png")
     page = explore(found, scene, title="Found by tiny").save(out / "found.html")
-    _print_line(f"{len(found)} features in {out / 'found.parquet'} and {out / 'found.gpkg'}")
+    _print_demo_line(f"{len(found)} features in {out / 'found.parquet'} and {out / 'found.gpkg'}")
     for name in REAL:
         real = load(search(catalogue, "aerial", ids=name), mosaic="first")
         _draw_demo_map(
             plot(found.iloc[:0], real, title=f"{name}: tiny was not trained for real pictures"),
             out / f"{name}.png",
         )
-    _print_line(f"real scenes, shown but not asked (tiny was not trained for them): {', '.join(REAL)}")
-    _print_line(f"picture: {out / 'found.png'}, map for any browser: {page}   ({time.perf_counter() - begun:.0f} s)")
-    _print_line(
+    _print_demo_line(f"real scenes, shown but not asked (tiny was not trained for them): {', '.join(REAL)}")
+    _print_demo_line(
+        f"picture: {out / 'found.png'}, map for any browser: {page}   ({time.perf_counter() - begun:.0f} s)"
+    )
+    _print_demo_line(
         "tiny knows this procedural world only, misses some of it and mistakes some, and does not "
         "understand sizes, positions or relations."
     )
-    _print_line("It stands in for the released weights offline; docs/tiny.md says what it can do.")
-    _print_line(NEXT)
+    _print_demo_line("It stands in for the released weights offline; docs/tiny.md says what it can do.")
+    _print_demo_line(NEXT)
 
 
 def _draw_demo_map(axes: "Axes", path: Path) -> None:
@@ -209,5 +211,5 @@ def match(one: gpd.GeoSeries, other: gpd.GeoSeries, *, overlap: float = 0.5) -> 
     return [(int(row), int(column)) for row, column in zip(rows, columns, strict=True) if share[row, column] >= overlap]
 
 
-def _print_line(text: str) -> None:
+def _print_demo_line(text: str) -> None:
     print(text, flush=True)  # noqa: T201 - this is a program

@@ -125,11 +125,11 @@ def misplaced(grids: Sequence[GeoBox | None], boxes: Sequence[Bounds | None]) ->
     for row, position in enumerate(both):
         box = boxes[position]
         if box is not None:
-            wrong[position] = not _overlap_in_degrees(found[row], box)
+            wrong[position] = not _grid_overlap_in_degrees(found[row], box)
     return wrong
 
 
-def _overlap_in_degrees(found: Floats, box: Bounds) -> bool:
+def _grid_overlap_in_degrees(found: Floats, box: Bounds) -> bool:
     if not np.isfinite(found).all():
         return False
     west, south, east, north = box

@@ -34,12 +34,12 @@ def variables_of(picks: Sequence[Pick], *, rescale: bool) -> tuple[Variable, ...
         InputError: The items' numbers cannot share a variable.
     """
     return tuple(
-        _variable_of_bands(name, [pick.bands[name] for pick in picks], picks, rescale=rescale)
+        _composed_variable(name, [pick.bands[name] for pick in picks], picks, rescale=rescale)
         for name in picks[0].bands
     )
 
 
-def _variable_of_bands(name: str, bands: Sequence[Band], picks: Sequence[Pick], *, rescale: bool) -> Variable:
+def _composed_variable(name: str, bands: Sequence[Band], picks: Sequence[Pick], *, rescale: bool) -> Variable:
     dtypes = {band.dtype for band in bands}
     scaled = {band.scale is not None for band in bands}
     plain = {band.dtype for band in bands if band.scale is None}
@@ -161,7 +161,7 @@ def groups_of(
     everything = range(len(picks))
     if mosaic == "latest":
         # newest first; of one time, in the order given; without a time last
-        order = sorted(everything, key=lambda i: _newest_first(picks[i]))
+        order = sorted(everything, key=lambda i: _compose_newest_first(picks[i]))
         return (), (tuple(order),)
     if mosaic is not None:
         return (), (tuple(everything),)
@@ -174,18 +174,18 @@ def groups_of(
     longitude, _ = grids.pixel_center(geobox)
     shift = np.timedelta64(int(longitude / 15), "h")
     by_key: dict[Any, list[int]] = defaultdict(list)
-    for index in sorted(everything, key=lambda i: (_time_of_pick(picks[i]), i)):
-        time = _time_of_pick(picks[index])
+    for index in sorted(everything, key=lambda i: (_composed_time(picks[i]), i)):
+        time = _composed_time(picks[index])
         by_day = (time + shift).astype("datetime64[D]")
         by_key[{"item": index, "time": time}.get(groupby, by_day)].append(index)
     groups = tuple(tuple(group) for group in by_key.values())
-    return tuple(str(_time_of_pick(picks[group[0]])) for group in groups), groups
+    return tuple(str(_composed_time(picks[group[0]])) for group in groups), groups
 
 
-def _time_of_pick(pick: Pick) -> np.datetime64:
+def _composed_time(pick: Pick) -> np.datetime64:
     return np.datetime64("NaT") if pick.item.time is None else pick.item.time
 
 
-def _newest_first(pick: Pick) -> int:
+def _compose_newest_first(pick: Pick) -> int:
     time = pick.item.time
     return 1 if time is None else -int(time.astype("datetime64[us]").astype("int64"))

@@ -123,7 +123,7 @@ def load(
     picks = fill_types(picks, headers)
     unknown = geobox is None and (crs is None or resolution is None)
     picks = place(picks, headers, notes.append, needed=unknown)
-    target = grids.crs_of(geobox) if geobox is not None else _target_crs(crs, picks, area, notes.append)
+    target = grids.crs_of(geobox) if geobox is not None else _crs_to_load_in(crs, picks, area, notes.append)
     bounds = _bounds_of_picks(picks, target)
     if geobox is None:
         natives = [pick.grid for pick in picks if pick.grid is not None]
@@ -177,7 +177,7 @@ def _check_arguments(
         raise InputError("geobox= has no CRS: items can be loaded onto a georeferenced grid only")
 
 
-def _target_crs(crs: Any, picks: Sequence[Pick], area: BaseGeometry | None, note: Callable[[str], None]) -> CRS:
+def _crs_to_load_in(crs: Any, picks: Sequence[Pick], area: BaseGeometry | None, note: Callable[[str], None]) -> CRS:
     if crs is None:
         known = [pick.grid for pick in picks if pick.grid is not None]
         if not known:

@@ -162,14 +162,14 @@ def fill_types(picks: Sequence[Pick], headers: Headers) -> list[Pick]:
     filled = []
     for pick in picks:
         bands = {
-            name: band if band.dtype else _typed_band(band, headers.look(pick.item, band.asset), pick)
+            name: band if band.dtype else _selected_typed_band(band, headers.look(pick.item, band.asset), pick)
             for name, band in pick.bands.items()
         }
         filled.append(replace(pick, bands=bands))
     return filled
 
 
-def _typed_band(band: Band, header: RasterInfo, pick: Pick) -> Band:
+def _selected_typed_band(band: Band, header: RasterInfo, pick: Pick) -> Band:
     if band.index > len(header.dtypes):
         raise InputError(f"asset {band.asset} of {pick.item.id} has {len(header.dtypes)} bands, no band {band.index}")
     place = band.index - 1
@@ -195,7 +195,7 @@ def place(picks: Sequence[Pick], headers: Headers, note: Callable[[str], None], 
         The picks, with their grids.
     """
     parsed = list(parse_grids((pick.item, pick.assets) for pick in picks))
-    told = [_finest_grid(one.values()) for one in parsed]
+    told = [_finest_selected_grid(one.values()) for one in parsed]
     wrong = grids.misplaced(told, [pick.item.bbox for pick in picks])
     told = [None if lost else grid for grid, lost in zip(told, wrong, strict=True)]
     if any(wrong):
@@ -234,7 +234,7 @@ def _believe_local_files(
         kind = (pick.item.collection, pick.assets)
         if doubted.get(kind) is False:
             continue
-        own = _file_grid(pick, headers)
+        own = _selected_file_grid(pick, headers)
         if own is None:
             continue
         if kind not in doubted:
@@ -249,14 +249,14 @@ def _believe_local_files(
     return grids_found
 
 
-def _file_grid(pick: Pick, headers: Headers) -> GeoBox | None:
-    grid = _finest_grid(headers.of(pick, key).geobox for key in pick.assets)
+def _selected_file_grid(pick: Pick, headers: Headers) -> GeoBox | None:
+    grid = _finest_selected_grid(headers.of(pick, key).geobox for key in pick.assets)
     return None if grid is None else grids.tidied(grid)
 
 
 def _own_grid(pick: Pick, headers: Headers) -> GeoBox:
     """The finest grid that the files themselves give."""
-    grid = _file_grid(pick, headers)
+    grid = _selected_file_grid(pick, headers)
     if grid is not None:
         return grid
     found = [headers.of(pick, key) for key in pick.assets]
@@ -280,7 +280,7 @@ def _own_grid(pick: Pick, headers: Headers) -> GeoBox:
     )
 
 
-def _finest_grid(found: Iterable[GeoBox | None]) -> GeoBox | None:
+def _finest_selected_grid(found: Iterable[GeoBox | None]) -> GeoBox | None:
     known = [grid for grid in found if grid is not None]
     return min(known, key=lambda grid: abs(grid.transform.determinant), default=None)
 

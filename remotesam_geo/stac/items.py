@@ -248,11 +248,11 @@ def bounds_of(doc: Mapping[str, Any]) -> tuple[float, float, float, float] | Non
     box, geometry = doc.get("bbox"), doc.get("geometry")
     if box is not None and not bbox_fault(box):
         box = list(box) if len(box) == 4 else [box[0], box[1], box[3], box[4]]
-    if not isinstance(box, list) or len(box) != 4 or not _in_degrees(box):
+    if not isinstance(box, list) or len(box) != 4 or not _item_grid_in_degrees(box):
         if not geometry or geometry_fault(geometry):
             return None
         box = list(shapely.geometry.shape(geometry).bounds)
-        if not _in_degrees(box):
+        if not _item_grid_in_degrees(box):
             return None
     west, south, east, north = map(float, box)
     if east > 180 or west < -180:  # MODIS and others count on past the antimeridian
@@ -260,7 +260,7 @@ def bounds_of(doc: Mapping[str, Any]) -> tuple[float, float, float, float] | Non
     return west, south, east, north
 
 
-def _in_degrees(box: Sequence[float]) -> bool:
+def _item_grid_in_degrees(box: Sequence[float]) -> bool:
     return all(abs(x) <= 540 for x in box[::2]) and all(abs(y) <= 90.5 for y in box[1::2])
 
 
@@ -301,7 +301,7 @@ def _bands_of_asset(key: str, asset: Mapping[str, Any], properties: Mapping[str,
             asset=key,
             index=position + 1,
             name=name,
-            common_name=_common_name(own, asset if count == 1 else {}, name),
+            common_name=_item_common_name(own, asset if count == 1 else {}, name),
             dtype=_numpy_dtype(own.get("data_type") or asset.get("data_type")),
             nodata=_number_of_field(own.get("nodata", asset.get("nodata"))),
             scale=_number_of_field(own.get("raster:scale", own.get("scale", asset.get("raster:scale")))),
@@ -321,7 +321,7 @@ def _eo_bands(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> list[M
     return _mappings_in([listed.get(band) if isinstance(band, int) else band for band in given])
 
 
-def _common_name(own: Mapping[str, Any], asset: Mapping[str, Any], name: str) -> str:
+def _item_common_name(own: Mapping[str, Any], asset: Mapping[str, Any], name: str) -> str:
     for source in (own, asset):
         said = source.get("eo:common_name") or source.get("common_name")
         if said:
@@ -363,9 +363,9 @@ def _asset_pixel_fault(asset: Mapping[str, Any], properties: Mapping[str, Any]) 
                 said = dict(enumerate(_listed_members(properties.get(name)))).get(band, {})
             if not isinstance(said, Mapping):
                 return f"{name}[{position}] is {shown(said)}, not an object"
-            if fault := _value_fault(said):
+            if fault := _item_value_fault(said):
                 return f"{name}[{position}]: {fault}"
-    return _value_fault({key: asset[key] for key in _OF_ASSETS if key in asset})
+    return _item_value_fault({key: asset[key] for key in _OF_ASSETS if key in asset})
 
 
 _TEXTS = ("name", "common_name", "eo:common_name", "data_type")
@@ -380,7 +380,7 @@ _OF_ASSETS = (
 )
 
 
-def _value_fault(source: Mapping[str, Any]) -> str:
+def _item_value_fault(source: Mapping[str, Any]) -> str:
     for key in _TEXTS:
         value = source.get(key)
         if value is not None and not isinstance(value, str | int):

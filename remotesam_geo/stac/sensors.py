@@ -132,7 +132,7 @@ def processing_baseline(item: Item) -> float | None:
 
 def _sentinel2_band(band: Band, item: Item) -> Band:
     if _S2_PICTURE.match(band.asset) or band.asset.lower() in {"scl", "scl_20m"}:
-        return replace(band, dtype=band.dtype or "uint8", nodata=_known_or(band.nodata, 0.0))
+        return replace(band, dtype=band.dtype or "uint8", nodata=_known_sensor_or(band.nodata, 0.0))
     spectral = _S2_BAND.match(band.asset) or _S2_BAND.match(band.name) or band.common_name
     preview = item.is_preview(band.asset) or len(item.bands(band.asset)) > 1
     if not spectral or preview or "mosaic" in item.collection:
@@ -140,8 +140,8 @@ def _sentinel2_band(band: Band, item: Item) -> Band:
     return replace(
         band,
         dtype=band.dtype or "uint16",
-        nodata=_known_or(band.nodata, 0.0),
-        scale=_known_or(band.scale, 1e-4),
+        nodata=_known_sensor_or(band.nodata, 0.0),
+        scale=_known_sensor_or(band.scale, 1e-4),
         offset=_sentinel2_offset(band, item),
     )
 
@@ -153,7 +153,7 @@ def _sentinel2_offset(band: Band, item: Item) -> float:
     baseline = processing_baseline(item)
     if baseline is not None:
         # Collections give one offset for all their items; the older ones never had any.
-        return _known_or(band.offset, -0.1) if baseline >= 4 else 0.0
+        return _known_sensor_or(band.offset, -0.1) if baseline >= 4 else 0.0
     if band.offset is not None:
         return band.offset
     started = item.time is not None and str(item.time) >= "2022-01-25"
@@ -163,18 +163,18 @@ def _sentinel2_offset(band: Band, item: Item) -> float:
 def _landsat_band(band: Band, item: Item) -> Band:
     key = band.asset.lower()
     if key in _LANDSAT_QUALITY:
-        return replace(band, dtype=band.dtype or "uint16", nodata=_known_or(band.nodata, 1.0))
+        return replace(band, dtype=band.dtype or "uint16", nodata=_known_sensor_or(band.nodata, 1.0))
     href = str(item.assets[band.asset].get("href") or "")
     if not re.search(r"_SR_B\d+\.TIF", href, re.IGNORECASE):
         return band
     return replace(
         band,
         dtype=band.dtype or "uint16",
-        nodata=_known_or(band.nodata, 0.0),
-        scale=_known_or(band.scale, 2.75e-5),
-        offset=_known_or(band.offset, -0.2),
+        nodata=_known_sensor_or(band.nodata, 0.0),
+        scale=_known_sensor_or(band.scale, 2.75e-5),
+        offset=_known_sensor_or(band.offset, -0.2),
     )
 
 
-def _known_or(value: float | None, default: float) -> float:
+def _known_sensor_or(value: float | None, default: float) -> float:
     return default if value is None else value

@@ -134,12 +134,12 @@ def _benchmark_letters(label: str) -> str:
     return "".join(letter for letter in label.lower() if letter.isalnum())
 
 
-def _class_as_is(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+def _as_is(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
     return asked_as(list(names), spelling="as is")
 
 
 def _benchmark_class_asked_as(names: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    return {label: _class_as_is([asked])[asked] for label, asked in names.items()}
+    return {label: _as_is([asked])[asked] for label, asked in names.items()}
 
 
 def _benchmark_priors(asked: Mapping[str, str], prior: Mapping[str, int]) -> dict[str, int]:
@@ -189,7 +189,7 @@ _DIOR_LAYOUT = "`Annotations/DIOR_test.json` (COCO), `JPEGImages/`"
 _DOTA_LAYOUT = "`labelTxt/` or `annfiles/`, `images/`"
 _ISAID_LAYOUT = "`images/`, `maps/` with `*_instance_color_RGB.png`, `*_instance_id_RGB.png`"
 _LAND = [name for name in POTSDAM if name != "clutter"]
-_THINGS = _class_as_is(name for name in ISAID if name != BACKGROUND)
+_THINGS = _as_is(name for name in ISAID if name != BACKGROUND)
 _COUNTS_LAYOUT = "`counts.json` (list of questions), `images/`"
 _DOTA_COUNTED = {name.replace("-", " "): name for name in DOTA_PRIOR} | {n: n for n in DOTA_PRIOR}
 
@@ -217,15 +217,15 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         ),
         Benchmark(
             name="potsdam", task="semantic", data="Potsdam", layout="`images/`, `labels/` (colours)",
-            read=_read_potsdam_files, classes=_class_as_is(_LAND), published={"mF1": 91.80},
+            read=_read_potsdam_files, classes=_as_is(_LAND), published={"mF1": 91.80},
         ),
         Benchmark(
             name="vaihingen", task="semantic", data="Vaihingen (unseen)", layout="`images/`, `labels/` (colours)",
-            read=_read_potsdam_files, classes=_class_as_is(_LAND), published={"mIoU": 46.0},
+            read=_read_potsdam_files, classes=_as_is(_LAND), published={"mIoU": 46.0},
         ),
         Benchmark(
             name="deepglobe", task="semantic", data="DeepGlobe land cover (unseen)",
-            layout="`images/`, `labels/` (colours)", read=_read_deepglobe, classes=_class_as_is(DEEPGLOBE),
+            layout="`images/`, `labels/` (colours)", read=_read_deepglobe, classes=_as_is(DEEPGLOBE),
             published={"mIoU": 60.5},
         ),
         Benchmark(
@@ -236,7 +236,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         ),
         Benchmark(
             name="dior-labels", task="multi-label", data="DIOR", layout=_DIOR_LAYOUT, read=_read_dior,
-            classes=_class_as_is(DIOR), published={"accuracy": 94},
+            classes=_as_is(DIOR), published={"accuracy": 94},
         ),
         Benchmark(
             name="dota-labels", task="multi-label", data="DOTA v2", layout=_DOTA_LAYOUT, read=_read_dota_files,
@@ -253,7 +253,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             prior=_benchmark_priors(_DOTA_COUNTED, DOTA_PRIOR),
         ),
         Benchmark(
-            name="dior", task="detection", data="DIOR", layout=_DIOR_LAYOUT, read=_read_dior, classes=_class_as_is(DIOR),
+            name="dior", task="detection", data="DIOR", layout=_DIOR_LAYOUT, read=_read_dior, classes=_as_is(DIOR),
             published={"AP50": 62.74},
         ),
         Benchmark(
@@ -266,7 +266,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         ),
         Benchmark(
             name="dior-oriented", task="oriented", data="DIOR", layout=_DOTA_LAYOUT + " (DIOR-R as DOTA)",
-            read=_read_dota_files, classes=_class_as_is(DIOR), published={"AP50": 55.22},
+            read=_read_dota_files, classes=_as_is(DIOR), published={"AP50": 55.22},
         ),
         Benchmark(
             name="isaid-oriented", task="oriented", data="iSAID", layout=_ISAID_LAYOUT, read=_read_isaid_files,
@@ -281,7 +281,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             read=lambda folder, on_error: read_captions(
                 folder / "dataset.json", folder / "images", split="test", on_error=on_error
             ),
-            classes=_class_as_is(UCM_CAPTIONS), published={"CIDEr-D": 12.370},
+            classes=_as_is(UCM_CAPTIONS), published={"CIDEr-D": 12.370},
         ),
     )
 }  # fmt: skip
