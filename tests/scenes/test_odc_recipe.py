@@ -15,6 +15,7 @@ from remotesam_geo.errors import InputError, RemoteSAMWarning
 from remotesam_geo.scenes import Recipe, SceneDriver, render
 from remotesam_geo.scenes.rendering import render_block
 from remotesam_geo.scenes.unsigned import without_secrets
+from tests.colours import Counting
 from tests.raster import rasters
 from tests.raster.test_odc_stac import Affine, cog, described, item
 
@@ -153,3 +154,24 @@ def test_a_job_gives_what_the_dataset_gives(items, wanted, tmp_path, where):
     found = Job.open(tmp_path / "job").answer("segment", threshold=0.005)
     assert len(found) == len(wanted) > 0
     np.testing.assert_allclose(np.sort(found.area_m2), np.sort(wanted.area_m2))
+
+
+@pytest.mark.filterwarnings("ignore::remotesam_geo.RemoteSAMWarning")
+def test_a_job_that_was_interrupted_goes_on(items, tmp_path):
+    def stop(count, images):
+        if count == 100:
+            raise KeyboardInterrupt
+
+    def made(folder, model):
+        recipe = Recipe.from_odc(items, groupby="solar_day", resampling="nearest")
+        return Job.create(tmp_path / folder, recipe, {"red": "red things"}, model, stretch=(0, 4000), block=1)
+
+    clean = made("clean", Counting())
+    clean.run()
+    with pytest.raises(KeyboardInterrupt):
+        made("job", Counting(stop)).run()
+    left = Job.open(tmp_path / "job", model=Counting())
+    assert 0 < left.status()["waiting"].item() < left.status()["total"].item()
+    left.run()
+    assert len(clean.answer()) > 0
+    assert left.answer().equals(clean.answer())
