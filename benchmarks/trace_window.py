@@ -3,7 +3,8 @@
 One call of `detect` over a scene of exactly one window is traced with `sys.setprofile`. A function is *on the way* if
 it receives or returns the window's pixels, probabilities, components or features. It is a *step* if it hands them on to
 another such function; the others are *tools*, which take arrays and give arrays. Methods of the values that travel
-(`Features.take`, `Table.score`) belong to the values, and are not counted.
+(`Features.take`, `Table.score`) belong to the values, and are not counted. Nor are checks of arguments, which return
+nothing.
 
 Command: `python benchmarks/trace_window.py [picture.svg]`
 """
@@ -26,6 +27,7 @@ from remotesam_geo import RemoteSAM
 
 ROOT = str(Path(remotesam_geo.__file__).parent)
 VALUES = {"Table", "Features", "Pieces", "Components", "Regions", "Carried", "Found", "Survey"}
+CHECKS = ("check", "instance_of", "one_of", "number_in")
 SIDE = 72  # no other array of the call has sides of this length
 
 
@@ -73,7 +75,7 @@ def named(code):
     """A function of the package by file and name; None for others, comprehensions, and methods of values."""
     if not code.co_filename.startswith(ROOT) or code.co_qualname.endswith(">"):
         return None
-    if code.co_qualname.split(".")[0] in VALUES:
+    if code.co_qualname.split(".")[0] in VALUES or code.co_name.lstrip("_").startswith(CHECKS):
         return None
     return f"{code.co_filename[len(ROOT) + 1 :]}:{code.co_qualname}"
 
