@@ -34,7 +34,8 @@ from .trust import Limits, RefusedError
 
 T = TypeVar("T")
 
-PAGE = 1 << 15  # the header of most COGs fits into one
+PAGE = 1 << 13  # the header of most COGs fits into one
+LONGEST_HEADER = 16  # pages up to which more of a header is fetched than is needed
 GAP = 1 << 12  # bytes between two ranges that are cheaper fetched than skipped
 PART = 1 << 24  # a file that is needed whole is fetched in parts of this size, side by side
 AT_ONCE = 8  # requests under way for one process
@@ -143,8 +144,12 @@ class RemoteFile:
         if start >= stop:
             return b""
         pages = range(start // PAGE, (stop - 1) // PAGE + 1)
-        spans = [(page * PAGE, min((page + 1) * PAGE, self.size)) for page in pages]
-        data = b"".join(self.read_many(spans, deadline))
+        spans, ahead = (
+            [(page * PAGE, min((page + 1) * PAGE, self.size)) for page in some if page * PAGE < self.size]
+            # The longer a header is known to be, the more of it is fetched at once. Tables elsewhere are read as is.
+            for some in (pages, range(pages.stop, min(2 * pages.stop - 2, LONGEST_HEADER)))
+        )
+        data = b"".join(self.read_many(spans, deadline, ahead))
         return data[start - spans[0][0] : stop - spans[0][0]]
 
     def read_many(self, spans: Sequence[Span], deadline: float, ahead: Sequence[Span] = ()) -> list[bytes]:

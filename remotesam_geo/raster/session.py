@@ -109,7 +109,7 @@ class Session:
         """
         if is_remote(href):
             file = RemoteFile(href, self._network, deadline)
-            return file.size, file.start
+            return file.size, file.read(0, SAMPLE, deadline)
         path = Path(local_path(href))
         if not path.is_file():  # a folder, or something that GDAL alone understands
             return None, None
