@@ -50,7 +50,7 @@ TRIES = 2
 """How often a block whose workers died is given out again; each time the scheduler itself tries several workers."""
 
 Place = tuple[int, int]
-"""SceneDate and number of a block."""
+"""Date and number of a block."""
 
 
 class Opener(Protocol):

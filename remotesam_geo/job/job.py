@@ -135,35 +135,36 @@ class Job:
         policy: ReadPolicy | None = None,
         dry_run: bool = False,
     ) -> Self:
-        """Plan a job, and freeze the plan in a folder; nothing is predicted yet.
+        """Plan a job and write the plan to a folder. Nothing is predicted yet.
 
-        Where the folder holds a job of the same plan already, that one is taken up, with prompts that are new to it
-        added: a script that is run again goes on.
+        If the folder already holds a job of the same plan, that job is opened and new prompts are added to it. So a
+        script can be run again to resume.
 
         Args:
-            folder: Where all of it is kept.
+            folder: Folder of the job.
             source: A scene made by `load` or `open_raster`; a `Recipe`; the path or URL of a raster; the path of
                 a Zarr store that holds a scene; or items, to be loaded with `load`.
             prompts: Class names; or a mapping from label to free expressions.
-            model: What answers: weights by name or path, "tiny", a `RemoteSAM`, or "module:name" of something that can
-                be imported and makes a model.
-            load: Arguments of `load`, where the source is items.
-            threshold: A pixel belongs where its probability is larger: one, or by label.
-            resolution: Metres on the ground a pixel, "native", or "auto": one, or by label.
-            bands: As in `render`.
-            stretch: As in `render`; limits that must be measured are read now, once.
-            refine: "contours", or a contour model with an `identity`, to part touching objects; its map is kept too.
-            overlap: Share of a window that neighbours have in common, up to a half.
-            seam: "blend" weighs all windows that see a pixel, "paste" takes each from one.
-            geometry: Area of interest: any geometry or GeoDataFrame (degrees where it has no CRS). Windows elsewhere
+            model: Name or path of weights, "tiny", a `RemoteSAM`, or "module:name" of a function or class that makes a
+                model.
+            load: Arguments of `load`, if the source is items.
+            threshold: A pixel belongs where its probability is larger: a number from 0 to 1, or one for each label.
+            resolution: Metres on the ground a pixel, "native", or "auto"; or one for each label.
+            bands: Which bands are red, green and blue, as in `render`.
+            stretch: How values become 8-bit colours, as in `render`. Limits that must be measured are read once, now.
+            refine: "contours", or a contour model with an `identity`, to separate touching objects. Its map is stored
+                too.
+            overlap: Share of a window that neighbouring windows have in common, up to a half.
+            seam: "blend" weighs all windows that see a pixel; "paste" takes each pixel from one.
+            geometry: Area of interest: any geometry or GeoDataFrame (in degrees if it has no CRS). Windows elsewhere
                 are left out.
-            block: Windows along the side of a block, the unit of work.
-            keep_probabilities: Whether maps are kept, so that other thresholds can be answered without the model.
-            policy: How patient and how trusting to read; it is not kept in the folder, as it may hold secrets.
-            dry_run: Whether nothing is written: the job lives in memory alone, for `estimate`.
+            block: Windows along the side of a block, the unit of work and storage.
+            keep_probabilities: Whether to store probabilities, so that other thresholds need no model run.
+            policy: Time-outs, retries and trusted hosts. It is not stored, because it may hold secrets.
+            dry_run: Whether to write nothing: the job is in memory only, for `estimate`.
 
         Raises:
-            InputError: Something cannot be used as given; a scene without a recipe, for example.
+            InputError: An argument cannot be used, for example a scene without a recipe.
             JobError: The folder holds a job of another plan, or is in use.
         """
         check_place(folder, policy)
@@ -217,13 +218,14 @@ class Job:
         refine: Refine = None,
         policy: ReadPolicy | None = None,
     ) -> Self:
-        """Find a job again.
+        """Open a job.
 
         Args:
-            folder: Where it is kept.
-            model: What answers, where that is no network with weights; else it is opened when it is needed.
-            refine: What parts touching objects, where `model` is given and the job was made with it.
-            policy: How to read.
+            folder: Folder of the job.
+            model: The model, if it was an object of the script that made the job. Other models are opened when they are
+                needed.
+            refine: The contour model, if `model` is given and the job was made with one.
+            policy: Time-outs, retries and trusted hosts.
 
         Raises:
             JobError: There is no job, or the model is another.
@@ -276,11 +278,11 @@ class Job:
         on_error: OnError = "raise",
         progress: bool | None = None,
     ) -> pd.DataFrame:
-        """Predict all that is not predicted yet. Whatever ends it, the next run goes on.
+        """Process all pending windows. If it is interrupted, call `run` again to resume.
 
         Args:
-            client: A client of any dask.distributed cluster; None works in this process.
-            on_error: "raise" stops at the first window that fails, "skip" notes it and goes on.
+            client: A client of any dask.distributed cluster; None runs in this process.
+            on_error: "raise" stops at the first window that fails; "skip" records it and goes on.
             progress: Whether to show progress; by default for long work.
 
         Returns:

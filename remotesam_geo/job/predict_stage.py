@@ -42,7 +42,7 @@ class BlockResult:
     """What a block gave, ready to be filed.
 
     Attributes:
-        date: Which time.
+        date: Index of the date.
         block: Which block.
         windows: How many windows it answers for.
         empty: Those in whose cores there is no data.

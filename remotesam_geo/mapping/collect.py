@@ -1,4 +1,4 @@
-"""Prompts over a whole scene at one resolution: outlined block by block, joined, chosen, added up over zones."""
+"""Features of a scene at one resolution: outlined block by block, joined across blocks, filtered; sums over zones."""
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -84,15 +84,15 @@ def survey(
     zones: Zones | None = None,
     progress: Callable[[int], object] = int,
 ) -> Survey:
-    """Find what prompts ask for, in one pass over the maps.
+    """Find the features of all prompts, and the sums over zones, in one pass over the maps.
 
     Args:
         maps: The maps of the expressions.
         prompts: The prompts; each map is the maximum over its expressions' maps.
         members: Which of the expressions belong to each prompt.
-        options: Which features are wanted; None for none.
-        zones: What to add the maps up over; None for nothing.
-        progress: Told how many windows were done.
+        options: Filters and output geometry; None for no features.
+        zones: Zones for the sums; None for no sums.
+        progress: Called with the number of windows done since its last call.
     """
     failures: list[WindowFailure] = []
     dates = tuple(maps.dates)
@@ -139,9 +139,9 @@ def gather(
     """Join the pieces of blocks to whole features, and choose among them.
 
     Args:
-        blocks: SceneDate, block, and a piece for each prompt; in plan order.
+        blocks: Date, block and the components of each prompt, in plan order.
         grid: The plan.
-        dates: The times there are.
+        dates: The dates of the scene.
         prompts: The prompts.
         options: What is wanted of it.
     """

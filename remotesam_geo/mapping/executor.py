@@ -1,7 +1,7 @@
-"""The work itself: read ahead, run the network, stitch, and hand each finished block on, overlapping.
+"""Predict a scene block by block: read, run the network and stitch, all three at the same time.
 
-Blocks are read by a few threads ahead of the network, which runs in the caller's thread (CUDA graphs are bound to
-one), and finished blocks are worked on by other threads. Everything is bounded, and results come in plan order.
+A few threads read ahead. The network runs in the caller's thread, because CUDA graphs are bound to one. Other threads
+stitch and finish the blocks. The number of blocks in memory is limited, and results come in plan order.
 """
 
 import time
@@ -35,7 +35,7 @@ Predict = Callable[[NDArray[np.uint8], Sequence[str]], Codes]
 OnError = Literal["raise", "skip"]
 
 LINGER = 0.8
-"""Seconds that work which is broken off waits for the threads of a pool; there are two."""
+"""Seconds that an interrupted run waits for the threads of each of its two pools."""
 
 _Image = tuple[Window, Codes, NDArray[np.bool_]]
 """A window, what the network sees in it (S x S x 3), and which of its pixels are valid (S x S)."""
@@ -46,13 +46,13 @@ Out = TypeVar("Out")
 
 @dataclass(frozen=True, kw_only=True)
 class WindowFailure:
-    """A window that could not be answered.
+    """A window that could not be read or predicted.
 
     Attributes:
-        date: Which time of the scene.
+        date: Index of the date.
         window: Its number.
-        core: What is missing for it.
-        cause: What was raised, in words.
+        core: The pixels that have no result for it.
+        cause: The message of the error.
     """
 
     date: int
@@ -66,9 +66,9 @@ class BlockMap:
     """The map of one block.
 
     Attributes:
-        date: Which time of the scene.
+        date: Index of the date.
         block: Which block.
-        codes: Its codes (P x h x w), one expression a plane. A picture's are probabilities.
+        codes: Codes of the probabilities (P x h x w), a plane for each expression; for a picture the probabilities.
         failures: Its own windows that failed.
     """
 
@@ -87,7 +87,7 @@ class Work:
         grid: Windows and cores over them.
         expressions: What the network is given (P).
         window_numbers: The windows to predict; None for all.
-        todo: SceneDate and number of the blocks still to answer; None for all.
+        todo: Date and number of the blocks that are wanted; None for all.
         seam: How windows are joined.
         batch: Windows that are given to the network at once.
         on_error: "raise" stops at the first failure, "skip" notes it and goes on.
@@ -104,7 +104,7 @@ class Work:
 
     @property
     def blocks(self) -> tuple[int, ...]:
-        """The blocks that hold windows to predict, in plan order."""
+        """Numbers of the blocks with windows to predict, in plan order."""
         if self.window_numbers is None:
             rows, cols = self.grid.blocks
             return tuple(range(rows * cols))
@@ -112,27 +112,27 @@ class Work:
 
     @property
     def size(self) -> int:
-        """How many windows there are to predict, over all times."""
+        """Number of windows to predict, over all dates."""
         if self.todo is not None:
             return sum(len(self.own(self.grid.block_at(index))) for _, index in self.todo)
         windows = len(self.grid) if self.window_numbers is None else len(self.window_numbers)
         return windows * len(self.source.dates)
 
     def own(self, block: Block) -> tuple[Window, ...]:
-        """The windows to predict that a block answers for."""
+        """The windows to predict whose cores belong to a block."""
         chosen = self.chosen
         windows = self.grid.owners(block.core)
         return tuple(window for window in windows if chosen is None or window.index in chosen)
 
     def counted(self, windows: Iterable[Window], date: int) -> set[int]:
-        """Those of some windows that belong to a block to answer; others are predicted for their neighbours' sake."""
+        """Numbers of the windows that belong to wanted blocks. The others are predicted only for their neighbours."""
         return {
             window.index for window in windows if self.todo is None or (date, self.grid.block_of(window)) in self.todo
         }
 
     @cached_property
     def chosen(self) -> frozenset[int] | None:
-        """The windows to predict, to look them up; None for all."""
+        """The windows to predict as a set; None for all."""
         return None if self.window_numbers is None else frozenset(self.window_numbers.tolist())
 
 
@@ -144,14 +144,14 @@ def run(
     readers: int = 2,
     progress: Callable[[int], object] = int,
 ) -> Iterator[Out]:
-    """Answer block by block, and give what `finish` makes of each, in plan order.
+    """Predict block by block, and yield what `finish` returns for each block, in plan order.
 
     Args:
         work: What is to be predicted.
         predict: The model.
-        finish: Works on each finished block, in another thread.
-        readers: Threads that read ahead, and as many that finish; with none all is done in the caller's.
-        progress: Told how many windows were done, as they are; by default nobody is.
+        finish: Called with each finished block, in another thread.
+        readers: Number of threads that read, and of threads that finish. With 0 the caller's thread does all.
+        progress: Called with the number of windows done since its last call.
 
     Raises:
         ReadError: A read failed, with on_error="raise".
@@ -168,7 +168,7 @@ def run(
 
 
 def windows(work: Work, predict: Predict, date: int, block: Block) -> dict[int, Codes]:
-    """The marked codes (P x S x S) of a block's own windows, by number; windows without data are left out.
+    """Predict the windows of one block: codes (P x S x S) by window number. Windows without data are left out.
 
     Raises:
         ReadError: A read failed.
@@ -185,12 +185,12 @@ class _BlockWindows:
     """Windows that are read together for a block.
 
     Attributes:
-        date: Which time of the scene.
+        date: Index of the date.
         block: Which block.
         windows: The windows to read.
-        last: Whether the block has all that it needs with them.
-        images: Once they are read: each window that holds valid pixels, its image, and which of its pixels are valid.
-        failed: The windows that could not be read, and why.
+        last: Whether these are the last windows that the block needs.
+        images: After reading: each window with valid pixels, its image, and which of its pixels are valid.
+        failed: After reading: the windows that could not be read, and the causes.
     """
 
     date: int
@@ -204,7 +204,7 @@ class _BlockWindows:
 def _predict_blocks(
     work: Work, predict: Predict, reading: "Pool", progress: Callable[[int], object]
 ) -> Iterator[tuple[BlockMap, dict[int, Codes | None]]]:
-    """Each block, still without codes, and the results of the windows that it needs; None for those that failed."""
+    """Each block, still without codes, with the codes of the windows it needs by number; None for failed windows."""
     kept: dict[int, Codes | None] = {}  # answers that this block and others still to come need
     causes: dict[int, str] = {}
     until: dict[int, list[int]] = {}  # blocks, and the windows that none after them needs
@@ -245,9 +245,9 @@ def _predict_blocks(
 
 
 def _to_read(work: Work) -> Iterator[_BlockWindows]:
-    """For each date and block, the windows that no block before it has needed.
+    """For each date and block, the windows that no earlier block has read.
 
-    Until the first is done the network waits, so that this one is a row of windows, not a whole block.
+    The first read is a single row of windows, so that prediction can start early.
     """
     chosen, waiting = work.chosen, True
     for date in range(len(work.source.dates)):
@@ -271,7 +271,7 @@ def _to_read(work: Work) -> Iterator[_BlockWindows]:
 
 
 def _rows_of_windows(windows: tuple[Window, ...]) -> list[tuple[Window, ...]]:
-    """Windows row by row; where there are none, one row of none."""
+    """Windows grouped by row; one empty row where there are none."""
     return [tuple(row) for _, row in groupby(windows, attrgetter("row"))] or [()]
 
 
@@ -300,7 +300,7 @@ def _read_windows(work: Work, part: _BlockWindows) -> _BlockWindows:
             raise
         if len(windows) == 1:
             return replace(part, failed=((windows[0], redact_text(str(error))),))
-        # One bad place must not cost all the windows: read one by one.
+        # One unreadable place must not fail all windows of the block: read them one by one.
         alone = [_read_windows(work, replace(part, windows=(window,))) for window in windows]
         return replace(
             part,
@@ -333,13 +333,13 @@ def _predict_windows(
 
 
 class Pool:
-    """A few threads that work ahead by a bounded number of tasks, and give results in order.
+    """A few threads that work a limited number of tasks ahead and give results in order.
 
-    When work is broken off (Ctrl-C, an error) what waits is dropped and the threads are joined. One that then still
-    waits for a server is left after a date: it ends with its read, holds nothing up, and its result is dropped.
+    When work is interrupted (Ctrl-C, an error), waiting tasks are dropped and the threads are joined. A thread that
+    still waits for a server is left alone after a moment: it ends with its read, and its result is dropped.
 
     Args:
-        threads: How many; none works in the caller's own.
+        threads: Number of threads. With 0 the caller's thread does the work.
     """
 
     def __init__(self, threads: int) -> None:
@@ -355,13 +355,13 @@ class Pool:
             thread.start()
 
     def map(self, work: Callable[[In], Out], items: Iterable[In], *, eager: bool = False) -> Iterator[Out]:
-        """What `work` makes of each item, in order.
+        """Yield `work(item)` for each item, in order.
 
         Args:
-            work: What is done in a thread.
-            items: What there is to do.
-            eager: Whether threads are kept busy before anything is given, where an item costs nothing. Else what is
-                done is given before the next item is asked for: whoever keeps it has it before more is begun.
+            work: Called in a thread.
+            items: The items.
+            eager: Whether to start as many tasks as possible before a result is yielded. Otherwise a finished result is
+                yielded before the next item is taken.
         """
         if not self._threads:
             yield from map(work, items)

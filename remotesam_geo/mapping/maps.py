@@ -95,7 +95,7 @@ class StoredMaps:
         read: Gives the maps (P x h x w; codes, or probabilities of a picture) of a block at a time.
         grid: How they are cut into blocks.
         geobox: The grid they lie on.
-        dates: The times there are.
+        dates: The dates of the scene.
         failures: What had failed when they were predicted, in their own times and pixels.
     """
 

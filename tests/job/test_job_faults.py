@@ -56,7 +56,7 @@ def is_whole(job, clean):
 
 
 def test_a_driver_that_is_killed_is_taken_over(tmp_path, raster, clean):
-    """In a process of its own; `test_job_folders` kills forked ones at many more dates."""
+    """In a process of its own; `test_job_folders` kills forked ones at many more moments."""
     job = make_job(tmp_path, raster)
     with pytest.raises(subprocess.CalledProcessError) as killed:
         subprocess.run(

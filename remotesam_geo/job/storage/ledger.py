@@ -64,7 +64,7 @@ _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
 
 Place = tuple[int, int]
-"""SceneDate and number of a block."""
+"""Date and number of a block."""
 
 
 class DamagedLedgerError(JobError):

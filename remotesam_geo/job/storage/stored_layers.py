@@ -31,7 +31,7 @@ SHOWN = 3
 """Damaged files that a message names."""
 
 Place = tuple[int, int]
-"""SceneDate and number of a block."""
+"""Date and number of a block."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,7 +31,7 @@ class ZonePart:
     """What one block holds of the zones that have pixels there.
 
     Attributes:
-        date: Which time of the scene.
+        date: Index of the date.
         block: Which block.
         zones: The zones (k).
         tallies: Their pixels and probabilities, one a prompt (P, each over k zones).
@@ -52,7 +52,7 @@ class Sums:
     Attributes:
         zones: The zones.
         prompts: The prompts (P).
-        dates: The times (T).
+        dates: The dates (T).
         tallies: Pixels and probabilities, one a time and prompt (T of P, each over n zones); pixels of blocks that were
             not asked have no data.
         above: How many pixels exceed the threshold (T x P x n).
@@ -130,7 +130,7 @@ class ZoneSums:
         zones: The zones.
         grid: The plan.
         prompts: The prompts.
-        dates: The times of the scene.
+        dates: The dates of the scene.
     """
 
     zones: Zones
