@@ -259,7 +259,7 @@ def test_nothing_strays_into_the_first_cells(fresh_kernel):
     assert {name for name, _ in said} == {"stderr"}
     bar = "".join(text for _, text in said)
     assert "100%" in bar
-    assert re.sub(r"asking: .*?tile/s\]|[\r\n ]", "", bar) == "", bar
+    assert re.sub(r"predicting: .*?window/s\]|[\r\n ]", "", bar) == "", bar
 
 
 def test_bars_are_widgets_where_there_are_widgets(kernel):
