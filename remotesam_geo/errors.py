@@ -4,7 +4,8 @@ Every message names the value that was received and what to do about it.
 """
 
 import math
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence, Set
 from difflib import get_close_matches
 from numbers import Integral, Real
 from pathlib import Path, PurePath
@@ -20,6 +21,7 @@ __all__ = [
     "RemoteSAMWarning",
     "SearchError",
     "WriteError",
+    "each_of",
     "instance_of",
     "number_in",
     "one_of",
@@ -119,6 +121,27 @@ def instance_of(name: str, value: Any, kind: type | tuple[type, ...], remedy: st
         raise InputError(f"{name} is {article}{given}: give {remedy}")
 
 
+def each_of(name: str, values: Any, kind: type | tuple[type, ...], remedy: str) -> list[Any]:
+    """Return an argument that holds several values of a type, as a list.
+
+    Args:
+        name: Name of the argument, as the user writes it.
+        values: What was given. A text is not taken for its letters.
+        kind: The type, or several types, of each value.
+        remedy: What to give, for the message.
+
+    Raises:
+        InputError: `values` are not several, or one of them is of another type.
+    """
+    if isinstance(values, str) or not isinstance(values, Sequence | Set):
+        given = "None" if values is None else f"of the type {type(values).__name__}"
+        raise InputError(f"{name} is {given}: give a list of {remedy}")
+    listed = list(values)
+    for number, value in enumerate(listed):
+        instance_of(f"{name}[{number}]", value, kind, remedy)
+    return listed
+
+
 def path_of(name: str, value: Any) -> Path:
     """Return an argument that names a file or folder, as a path.
 
@@ -131,7 +154,9 @@ def path_of(name: str, value: Any) -> Path:
     """
     instance_of(name, value, (str, PurePath), "the path of a file")
     try:
-        Path(value).exists()
+        os.lstat(value)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass  # no such file yet, or none that may be seen
     except (OSError, ValueError) as error:
         raise InputError(f"{name}={str(value)[:80]!r} is no path: {error}") from None
     return Path(value)
@@ -177,9 +202,9 @@ def number_in(
             return
     what = "a whole number" if whole else "a number"
     if open_low:
-        limits = f"above {low:g}" + (f", up to {high:g}" if math.isfinite(high) else "")
+        limits = f"above {low:.10g}" + (f", up to {high:.10g}" if math.isfinite(high) else "")
     elif math.isfinite(high):
-        limits = f"from {low:g} to {high:g}"
+        limits = f"from {low:.10g} to {high:.10g}"
     else:
-        limits = f"of {low:g} or more"
+        limits = f"of {low:.10g} or more"
     raise InputError(f"{name}={value!r} is not allowed: give {what} {limits}")

@@ -28,6 +28,13 @@ READ_BY = {
     "counts": {"labels", "images"}, "store": set(),
 }  # fmt: skip
 """Which options each format reads."""
+DESCRIBED = {"published", "refsegrs", "rsvg", "store"}
+"""Formats whose expressions are asked for as they are; of the others the classes are asked for."""
+READ_BY_TASK = {
+    "classes": ("classes", "as_is"), "thresholds": ("sweep",), "balances": ("balances",), "contours": ("contours",),
+    "cases": ("cases",),
+}  # fmt: skip
+"""Which options stand for what only some tasks use."""
 MEASURING = {
     "format_", "labels", "images", "split", "classes", "as_is", "model", "device", "precision", "contours",
     "threshold", "sweep", "balances", "published", "prior", "part", "cases", "skip",
@@ -59,17 +66,23 @@ def evaluate(
         "float32"
     ),
     contours: Annotated[
-        str | None, typer.Option(help="Separate touching objects: 'published' for that network, or a folder.")
+        str | None, typer.Option(help="Separate touching objects: 'published' for that network, 'oracle', or a folder.")
     ] = None,
-    threshold: Annotated[float, typer.Option(help="A pixel belongs where its probability is larger.")] = 0.5,
-    sweep: Annotated[list[float] | None, typer.Option(help="Another threshold; may be given again.")] = None,
-    balances: Annotated[list[float] | None, typer.Option(help="Another balance of labels; may be given again.")] = None,
+    threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="A pixel belongs where its probability is larger.")
+    ] = 0.5,
+    sweep: Annotated[
+        list[float] | None, typer.Option(min=0, max=1, help="Another threshold; may be given again.")
+    ] = None,
+    balances: Annotated[
+        list[float] | None, typer.Option(min=0, max=1, help="Another balance of labels; may be given again.")
+    ] = None,
     published: Annotated[
         bool, typer.Option("--published", help="Judge as the published evaluation does, faults included.")
     ] = False,
     prior: Annotated[bool, typer.Option("--prior", help="Count only objects of the published least area.")] = False,
     part: Annotated[tuple[int, int], typer.Option(help="This process's share: K and N.")] = (0, 1),
-    cases: Annotated[int, typer.Option(help="Worst and best answers to draw.")] = 0,
+    cases: Annotated[int, typer.Option(min=0, help="Worst and best answers to draw into --out.")] = 0,
     skip: Annotated[bool, typer.Option("--skip", help="Count and pass over what is damaged.")] = False,
     out: Annotated[
         Path | None, typer.Option(help="Keep evidence and report here; a run that was stopped goes on.")
@@ -78,11 +91,14 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure a model on data."""
-    from remotesam_geo.errors import one_of
+    from remotesam_geo.errors import InputError
     from remotesam_geo.learning import evaluation
 
-    one_of("WHAT", what, (*evaluation.BENCHMARKS, *evaluation.TASKS, "join"))
-    saying.refuse(context, *_without_effect(what, format_, model))
+    _check_request(context, what, data, format_, model, contours, part, cases, out)
+    before = None if against is None else evaluation.Report.read(against)
+    if before is not None and what != "join":
+        row = evaluation.BENCHMARKS.get(what)
+        before.check_comparable(what if row is None else row.task)
     with saying.working():
         if what == "join":
             out = out or data
@@ -104,41 +120,83 @@ def evaluate(
                 )
             else:
                 read = _reader(data, format_, labels, images, split, on_error)
-                asked = evaluation.asked_as(classes or _labels(read()), spelling="as is" if as_is else "plain")
+                spelling: Literal["as is", "plain"] = "as is" if as_is else "plain"
+                by_class = "classes" in evaluation.TASKS[what].reads
+                asked = evaluation.asked_as(classes or _labels(read()), spelling=spelling) if by_class else {}
                 setting = evaluation.Setting(classes=asked, published=published, **settings)
+            if next(iter(read()), None) is None:  # said before weights are loaded
+                raise InputError(f"there is no picture in {str(data)!r}")
             network, contour_network = _models(model, contours, device, precision, read, setting)
             report = evaluation.evaluate(
                 what if row is None else row.task, read(), network, setting=setting,
                 name=data.name if row is None else row.data, folder=out, part=part, contours=contour_network,
                 cases=cases, on_error=on_error, progress=sys.stderr.isatty(),
             )  # fmt: skip
-    _tell_report(report, out, against, as_json=as_json)
+    _tell_report(report, out, before, as_json=as_json)
 
 
-def _tell_report(report: "Report", out: Path | None, against: Path | None, *, as_json: bool) -> None:
-    from remotesam_geo.learning.evaluation import Report, compare
+def _check_request(
+    context: typer.Context,
+    what: str,
+    data: Path,
+    format_: str,
+    model: str | None,
+    contours: str | None,
+    part: tuple[int, int],
+    cases: int,
+    out: Path | None,
+) -> None:
+    """Refuse what cannot be, before anything is read.
+
+    Raises:
+        MisuseError: An unknown name, options without effect, or options that do not go together.
+        InputError: There is no such folder.
+    """
+    from remotesam_geo.errors import InputError, one_of
+    from remotesam_geo.learning import evaluation
+
+    try:
+        one_of("WHAT", what, (*evaluation.BENCHMARKS, *evaluation.TASKS, "join"))
+    except InputError as error:
+        raise saying.MisuseError(str(error)) from None
+    saying.refuse(context, *_without_effect(what, format_, model))
+    if not 0 <= part[0] < part[1]:
+        raise saying.MisuseError(f"--part {part[0]} {part[1]} is not allowed: give K and N, K from 0 to N - 1")
+    if cases and out is None:
+        raise saying.MisuseError(f"--cases {cases} needs a folder to draw into: give --out")
+    if contours is not None and (model == "oracle") != (contours == "oracle"):
+        raise saying.MisuseError("--model oracle and --contours oracle only go together")
+    if not data.is_dir():
+        raise InputError(f"DATA={str(data)!r} is no folder: give the folder of the data")
+
+
+def _tell_report(report: "Report", out: Path | None, before: "Report | None", *, as_json: bool) -> None:
+    from remotesam_geo.learning.evaluation import compare
 
     if out is not None:
         report.write(out)
     saying.text(json.dumps(report.to_json(), indent=1) if as_json else report.table())
-    if against is not None:
-        saying.text(compare(Report.read(against), report))
+    if before is not None:
+        saying.text(compare(before, report))
 
 
 def _without_effect(what: str, format_: str, model: str | None) -> tuple[set[str], str]:
     """The options that would have no effect on what is asked for, and on what."""
-    from remotesam_geo.learning.evaluation import BENCHMARKS
+    from remotesam_geo.learning.evaluation import BENCHMARKS, TASKS
 
     if what == "join":
         return MEASURING, "on join"
-    idle = {"device", "precision"} if model == "oracle" else set()
     row = BENCHMARKS.get(what)
-    if (what if row is None else row.task) != "multi-label":
-        idle.add("balances")
+    reads = TASKS[what if row is None else row.task].reads
+    idle = {name for use, names in READ_BY_TASK.items() if use not in reads for name in names}
+    if model == "oracle":
+        idle |= {"device", "precision"}
     if row is not None:
         idle |= {"format_", "labels", "images", "split", "classes", "as_is"}
         return idle if row.prior else idle | {"prior"}, f"on {what}"
     idle |= {"labels", "images", "split"} - READ_BY[format_] | {"prior"}
+    if what == "referring" and format_ in DESCRIBED:
+        idle |= {"classes", "as_is"}
     return idle, f"on {what}{' of the oracle' if model == 'oracle' else ''}, on data of the format {format_}"
 
 

@@ -40,35 +40,41 @@ def train(
             help="'tiny' or a model folder. By default the released weights; for tiny itself fresh ones.",
         ),
     ] = None,
-    steps: Annotated[int, typer.Option(help="Steps of training.")] = 6000,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of training.")] = 6000,
     learning_rate: Annotated[
-        float | None, typer.Option(help="By default 3e-5; for tiny 1.2e-3, or 6e-4 with --from.")
+        float | None, typer.Option(min=0, help="By default 3e-5; for tiny 1.2e-3, or 6e-4 with --from.")
     ] = None,
-    pictures: Annotated[int, typer.Option(help="Pictures in a batch of one process.")] = 8,
-    questions: Annotated[int, typer.Option(help="Expressions for each picture.")] = 2,
-    seed: Annotated[int, typer.Option(help="Of fresh weights, and of what is drawn to train on.")] = 0,
-    threads: Annotated[int | None, typer.Option(help="CPU threads of each process.")] = None,
-    workers: Annotated[int, typer.Option(help="Processes that make batches ahead, for a GPU.")] = 0,
+    pictures: Annotated[int, typer.Option(min=1, help="Pictures in a batch of one process.")] = 8,
+    questions: Annotated[int, typer.Option(min=1, help="Expressions for each picture.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Of fresh weights, and of what is drawn to train on.")] = 0,
+    threads: Annotated[int | None, typer.Option(min=1, max=1024, help="CPU threads of each process.")] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that make batches ahead, for a GPU.")] = 0,
     cooldown: Annotated[
         int | None,
-        typer.Option(help="Steps of the falling rate at the end: a quarter, or all with --from.", rich_help_panel=TINY),
+        typer.Option(
+            min=0, help="Steps of the falling rate at the end: a quarter, or all with --from.", rich_help_panel=TINY
+        ),
     ] = None,
-    pool: Annotated[int, typer.Option(help="Different scenes.", rich_help_panel=TINY)] = 4096,
+    pool: Annotated[int, typer.Option(min=1, help="Different scenes.", rich_help_panel=TINY)] = 4096,
     visual_steps: Annotated[
         int | None,
-        typer.Option(help="Steps without text at the start: a quarter, or none with --from.", rich_help_panel=TINY),
+        typer.Option(
+            min=0, help="Steps without text at the start: a quarter, or none with --from.", rich_help_panel=TINY
+        ),
     ] = None,
     held_out: Annotated[
-        float, typer.Option(help="Share of the ground that is held out.", rich_help_panel=TUNING)
+        float, typer.Option(min=0, max=1, help="Share of the ground that is held out.", rich_help_panel=TUNING)
     ] = 0.1,
-    square: Annotated[float, typer.Option(help="Metres of the squares held out.", rich_help_panel=TUNING)] = 2000.0,
+    square: Annotated[
+        float, typer.Option(min=0, help="Metres of the squares held out.", rich_help_panel=TUNING)
+    ] = 2000.0,
     precision: Annotated[
         Literal["float32", "bfloat16"], typer.Option(help="Numbers of the network.", rich_help_panel=TUNING)
     ] = "float32",
     dice: Annotated[
         Literal["batch", "expression"], typer.Option(help="What the Dice loss is taken of.", rich_help_panel=TUNING)
     ] = "batch",
-    accumulate: Annotated[int, typer.Option(help="Batches in a step.", rich_help_panel=TUNING)] = 1,
+    accumulate: Annotated[int, typer.Option(min=1, help="Batches in a step.", rich_help_panel=TUNING)] = 1,
     recompute: Annotated[bool, typer.Option("--recompute", help="Save memory, spend time.", rich_help_panel=TUNING)] = (
         False
     ),
@@ -77,13 +83,13 @@ def train(
         typer.Option(help="A part to keep as it is, such as text_encoder; may be given again.", rich_help_panel=TUNING),
     ] = None,
     adapters: Annotated[
-        int, typer.Option(help="Train low-rank adapters of this rank alone.", rich_help_panel=TUNING)
+        int, typer.Option(min=0, help="Train low-rank adapters of this rank alone.", rich_help_panel=TUNING)
     ] = 0,
     patience: Annotated[
-        int, typer.Option(help="Held-out scores without gain before the end.", rich_help_panel=TUNING)
+        int, typer.Option(min=0, help="Held-out scores without gain before the end.", rich_help_panel=TUNING)
     ] = 0,
     every: Annotated[
-        int, typer.Option(help="Steps between held-out scores and checkpoints.", rich_help_panel=TUNING)
+        int, typer.Option(min=1, help="Steps between held-out scores and checkpoints.", rich_help_panel=TUNING)
     ] = 500,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write a log for TensorBoard, too.", rich_help_panel=TUNING)

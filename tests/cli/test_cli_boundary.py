@@ -11,11 +11,13 @@ from importlib.metadata import EntryPoint
 
 import numpy as np
 import pytest
+import typer
 
-from remotesam_geo.cli import main
+from remotesam_geo.cli import app, main
 from remotesam_geo.cli import verb_commands as verbs
 from remotesam_geo.cli.config import CHECKS
 from remotesam_geo.errors import InputError, RemoteSAMError
+from remotesam_geo.learning import training
 from remotesam_geo.remotesam import named
 from tests.campaign import CASES
 from tests.job.job_folder import make_job, write_raster
@@ -115,7 +117,27 @@ COMMANDS = {
     "status": [["{}"]],
     "answer": [["{}"], ["{job}", "segment", "--out", "{}"], ["{job}", "{}"]],
     "engine": [["{new}", "{}", "--labels", "{}"], ["{new}", "{scene}", "--labels", "{}"]],
+    "train": [["{new}"], ["{new}", "--data", "{}"], ["{new}", "--from", "{}"]],
+    "evaluate": [
+        ["detection", "{}", "--model", "oracle"],
+        ["referring", "{}", "--model", "oracle", "--format", "store"],
+        ["dior", "{}"],
+        ["join", "{}"],
+        ["counting", "{}", "--model", "oracle", "--against", "{}"],
+    ],
 }
+PATHS = {"out", "labels", "images", "config", "zones", "page", "data", "start", "against", "model", "contours"}
+
+
+def value_options(command):
+    """The options of a command that take a value other than a path."""
+    return [
+        each.opts[-1]
+        for each in typer.main.get_command(app).commands[command].params
+        if each.param_type_name == "option" and not each.is_flag and each.name not in PATHS
+    ]
+
+
 VALUES = [
     "nan",
     "inf",
@@ -142,6 +164,7 @@ def run(place, tmp_path, capsys, monkeypatch):
             raise InputError("the scene was opened")
 
     monkeypatch.setattr(verbs, "opened_model", lambda _: Never())
+    monkeypatch.setattr(training, "train", lambda *_, **__: Never().train)
     zeros = EntryPoint("zeros", "tests.colours:Zeros", named.GROUP)
     monkeypatch.setattr(named, "entry_points", lambda *, group, name: [zeros] if name == "zeros" and group else [])
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -173,12 +196,10 @@ def test_the_command_line_takes_anything(place, tmp_path, run, campaign, monkeyp
             "{new}": str(tmp_path / f"new{number}"),
         }
         given = [fixed.get(word, draw.choice(INPUTS) if word == "{}" else word) for word in words]
-        if command == "map" and "{new}" in words and "--config" not in words:
+        if command == "map" and len(words) > 2 and "--config" not in words:
             given += ["--model", "zeros"]
-        if draw.random() < 0.5:
-            name = draw.choice(["--threshold", "--resolution", "--min-area", "--crs", "--load", "--bbox", "--datetime",
-                                "--max-items", "--collection", "--tolerance", "--size", "--near"])  # fmt: skip
-            given += [name, draw.choice(VALUES)]
+        if draw.random() < 0.5 and (options := value_options(command)):
+            given += [draw.choice(options), draw.choice(VALUES)]
         counted.case(lambda given=given, command=command: run([command, *given]))
 
 

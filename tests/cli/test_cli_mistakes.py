@@ -111,11 +111,35 @@ CASES = {
         (2, ["{new}", "--data", "{new}", "--pool", "9"], "--pool has no effect with --data"),
         (1, ["{new}", "--from", "{missing}"], "missing"),
         (1, ["{new}", "--pool", "2000000"], "pool=2000000"),
+        (1, ["{new}", "--data", "{missing}"], "missing/triplets.json"),
+        (1, ["{new}", "--learning-rate", "0"], "learning_rate=0"),
+        *((2, ["{new}", f"--{name}", "0"], f"--{name}") for name in (
+            "steps", "pictures", "questions", "threads", "pool"
+        )),
+        *((2, ["{new}", f"--{name}", "-1"], f"--{name}") for name in (
+            "seed", "workers", "cooldown", "visual-steps", "learning-rate"
+        )),
+        *((2, ["{new}", "--data", "{new}", f"--{name}", "-1"], f"--{name}") for name in (
+            "held-out", "square", "accumulate", "adapters", "patience", "every"
+        )),
+        (2, ["{new}", "--data", "{new}", "--held-out", "1.5"], "--held-out"),
     ),
     "evaluate": passed_on(
         None,  # tests/learning/evaluation runs it
-        (1, ["guessing", "{new}"], "'guessing'"),
+        (2, ["guessing", "{new}"], "'guessing'"),
         (2, ["join", "{new}", "--skip"], "--skip has no effect on join"),
+        (1, ["detection", "{missing}"], "missing' is no folder"),
+        (1, ["detection", "{job}", "--against", "{missing}.json"], "missing.json holds no report"),
+        (1, ["detection", "{job}", "--model", "oracle"], "job/annotations.json"),
+        (2, ["detection", "{job}", "--cases", "-1"], "--cases"),
+        (2, ["detection", "{job}", "--cases", "3"], "--cases 3 needs a folder to draw into: give --out"),
+        (2, ["detection", "{job}", "--part", "2", "2"], "--part 2 2 is not allowed"),
+        (2, ["detection", "{job}", "--part", "0", "0"], "--part 0 0 is not allowed"),
+        (2, ["detection", "{job}", "--threshold", "1.5"], "--threshold"),
+        (2, ["detection", "{job}", "--sweep", "-1"], "--sweep"),
+        (2, ["multi-label", "{job}", "--balances", "2"], "--balances"),
+        (2, ["detection", "{job}", "--model", "oracle", "--contours", "published"], "--contours oracle"),
+        (2, ["detection", "{job}", "--contours", "oracle"], "--model oracle"),
         (2, ["detection", "{new}", ODD], ODD),
         (2, [], "WHAT"),
     ),

@@ -260,6 +260,18 @@ ROW = next(iter(BENCHMARKS))
     ["detection", "--balances", "1"],
     ["detection", "--format", "store", "--images", "here"],
     ["detection", "--model", "oracle", "--device", "auto"],
+    ["grounding", "--classes", "ship"],
+    ["grounding", "--as-is"],
+    ["grounding", "--contours", "published"],
+    ["referring", "--format", "store", "--classes", "ship"],
+    ["referring", "--format", "rsvg", "--as-is"],
+    ["referring", "--sweep", "0.4"],
+    ["semantic", "--sweep", "0.4"],
+    ["multi-label", "--contours", "published"],
+    ["captioning", "--cases", "2"],
+    ["captioning", "--sweep", "0.4"],
+    ["counting", "--balances", "0.4"],
+    [ROW, "--balances", "0.4"],
 ])  # fmt: skip
 def test_evaluation_refuses_options_without_effect(tmp_path, capsys, words):
     assert main(["evaluate", words[0], str(tmp_path), *words[1:]]) == 2

@@ -197,26 +197,28 @@ def label_bytes(path: Path, limits: SizeLimits) -> bytes:
     try:
         size = path.stat().st_size
         if size > limits.label_bytes:
-            raise DamageError("size", f"{path.name} has {size:,} bytes of labels")
+            raise DamageError("size", f"{path} has {size:,} bytes of labels")
         return path.read_bytes()
     except OSError as error:
-        raise DamageError("missing labels", f"{path.name}: {error.strerror or error}") from error
+        raise DamageError("missing labels", f"{path}: {error.strerror or error}") from error
 
 
 def label_text(path: Path, limits: SizeLimits) -> str:
     """The same as text."""
+    content = label_bytes(path, limits)
     try:
-        return label_bytes(path, limits).decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DamageError("label file", f"{path.name} is no text: {error}") from error
+        raise DamageError("label file", f"{path} is no text: {error}") from error
 
 
 def label_json(path: Path, limits: SizeLimits) -> Any:
     """The same as JSON."""
+    text = label_text(path, limits)
     try:
-        return json.loads(label_text(path, limits))
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise DamageError("label file", f"{path.name} is no JSON: {error}") from error
+        raise DamageError("label file", f"{path} is no JSON: {error}") from error
 
 
 _repr = reprlib.Repr()

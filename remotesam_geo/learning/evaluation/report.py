@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from remotesam_geo.errors import InputError
+from remotesam_geo.errors import InputError, instance_of
 
 from .task_steps import Evidence, Task
 
@@ -162,9 +162,22 @@ class Report:
         """
         try:
             said = json.loads(Path(path).read_text("utf-8"))
-            return cls(**said)
-        except (OSError, ValueError, TypeError) as error:
+            report = cls(**said)
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise InputError(f"{path} holds no report: {error}") from error
+        tables = (report.overall, report.by_class, report.setting, *report.by_class.values())
+        if not all(isinstance(table, Mapping) for table in tables):
+            raise InputError(f"{path} holds no report: its figures are not tables")
+        return report
+
+    def check_comparable(self, task: str) -> None:
+        """Check that a report of a task can be compared with this one.
+
+        Raises:
+            InputError: This one is of another task.
+        """
+        if self.task != task:
+            raise InputError(f"a report of {self.task!r} cannot be compared with one of {task!r}")
 
 
 def compare(before: Report, after: Report) -> str:
@@ -173,8 +186,9 @@ def compare(before: Report, after: Report) -> str:
     Raises:
         InputError: They are of different tasks.
     """
-    if before.task != after.task:
-        raise InputError(f"{before.task} and {after.task} cannot be compared")
+    for name, report in (("before", before), ("after", after)):
+        instance_of(name, report, Report, "a Report")
+    before.check_comparable(after.task)
     rows: list[Sequence[Any]] = []
     for scope, one, other in (
         ("all", before.overall, after.overall),

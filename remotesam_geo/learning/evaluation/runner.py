@@ -5,10 +5,11 @@ import os
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 from typing import Any, BinaryIO, get_args
 
@@ -16,7 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from remotesam_geo import __version__
-from remotesam_geo.errors import InputError, JobError, RemoteSAMWarning, one_of
+from remotesam_geo.errors import (
+    InputError,
+    JobError,
+    RemoteSAMWarning,
+    each_of,
+    instance_of,
+    number_in,
+    one_of,
+    path_of,
+)
 from remotesam_geo.learning.datasets import DamageError, Example, Faults, OnError, Triplet
 from remotesam_geo.notebook import tqdm
 
@@ -88,12 +98,14 @@ def evaluate(
     """
     one_of("on_error", on_error, get_args(OnError))
     one_of("progress", progress, (True, False))
+    instance_of("name", name, str, "text")
+    place = None if folder is None else path_of("folder", folder)
     chosen, asked = _task_by_name(task), answerer(model)
-    _check_arguments(chosen, setting, folder, part, cases)
+    _check_arguments(chosen, setting, place, part, contours=contours, cases=cases)
     about = _about_evaluation(task, name, asked, setting, contours)
-    kept = _EvidenceFile(None if folder is None else Path(folder), about, part)
+    kept = _EvidenceFile(place, about, part)
     done = {row["position"]: row["key"] for row in kept.rows}
-    drawn = Cases(Path(folder), cases) if folder is not None and cases else None
+    drawn = Cases(place, cases) if place is not None and cases else None
     if drawn is not None:
         for row in kept.rows:
             drawn.offer(chosen, row, setting)
@@ -127,14 +139,31 @@ def evaluate(
 
 
 def _check_arguments(
-    task: Task, setting: Setting, folder: Path | str | None, part: tuple[int, int], cases: int
+    task: Task,
+    setting: Setting,
+    folder: Path | None,
+    part: tuple[int, int],
+    *,
+    contours: Contours | None,
+    cases: int,
 ) -> None:
+    instance_of("setting", setting, Setting, "a Setting")
+    if contours is not None and (isinstance(contours, type) or not callable(contours)):
+        raise InputError(f"contours is {contours!r}: give a ContourModel")
+    number_in("cases", cases, 0, whole=True)
+    if len(both := each_of("part", part, Integral, "two numbers, such as (0, 4)")) != 2 or isinstance(part, Set):
+        raise InputError(f"part={part!r} is not allowed: give its number and how many there are, such as (0, 4)")
+    number, parts = both
+    number_in("part[1]", parts, 1, whole=True)
+    number_in("part[0]", number, 0, parts - 1, whole=True)
+    given = {
+        "thresholds": setting.thresholds, "balances": setting.balances, "contours": contours is not None,
+        "cases": cases,
+    }  # fmt: skip
+    if idle := [name for name, value in given.items() if value and name not in task.reads]:
+        raise InputError(f"{', '.join(idle)} has no effect on {task.name}: leave it out")
     if cases and folder is None:
-        raise InputError(f"cases={cases} pictures need a folder to be drawn into")
-    if cases and task.name == "captioning":
-        raise InputError("captions are ranked in the report; cases are pictures of masks")
-    if not 0 <= part[0] < part[1]:
-        raise InputError(f"part is {part}: give (number, how many), number from 0")
+        raise InputError(f"cases={cases} pictures need a folder to be drawn into: give folder")
     if task.by_class and not setting.classes:
         raise InputError(f"{task.name} asks for classes, but none is given: Setting(classes=asked_as([...]))")
 
@@ -147,7 +176,7 @@ def judge(folder: Path | str) -> Report:
     Raises:
         JobError: The folder holds no evidence, damaged evidence, or that of different runs.
     """
-    folder = Path(folder)
+    folder = path_of("folder", folder)
     about = _read_run_description(folder)
     rows: list[dict[str, Any]] = []
     passed: dict[int, str] = {}
@@ -183,15 +212,16 @@ def _passed_over_counts(passed: Mapping[int, str]) -> dict[str, int]:
 
 
 def _task_by_name(name: str) -> Task:
-    if name not in TASKS:
-        raise InputError(f"there is no task {name!r}; there are {', '.join(TASKS)}")
+    one_of("task", name, TASKS)
     return TASKS[name]
 
 
 def _units_of_data(data: Iterable[Example] | Iterable[Triplet]) -> Iterator[Unit]:
     """A unit for each example, and for triplets of one picture that follow each other."""
     position, waiting = 0, list[Triplet]()
+    instance_of("data", data, Iterable, "a list of examples or triplets")
     for one in data:
+        instance_of(f"data[{position}]", one, (Example, Triplet), "an Example or a Triplet")
         if isinstance(one, Example):
             yield Unit(position=position, picture=one.picture, example=one)
             position += 1

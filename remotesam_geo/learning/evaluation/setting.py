@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from numbers import Real
 from typing import Any, Literal, get_args
 
-from remotesam_geo.errors import InputError, number_in, one_of
+from remotesam_geo.errors import InputError, each_of, instance_of, number_in, one_of
 from remotesam_geo.tasks import FULL, MIN_SCORE, Suppress
 from remotesam_geo.words import CLASS_TEMPLATE, threshold_steps, vocabulary
 
@@ -44,11 +45,14 @@ class Setting:
     most: int = 100
 
     def __post_init__(self) -> None:
+        instance_of("classes", self.classes, Mapping, "the expressions of each label: asked_as([...])")
         one_of("suppress", self.suppress, get_args(Suppress))
         one_of("published", self.published, (True, False))
         number_in("min_score", self.min_score, 0, 1)
         if self.balance is not None:
             number_in("balance", self.balance, 0, 1)
+        for balance in each_of("balances", self.balances, Real, "numbers"):
+            number_in("balance", balance, 0, 1)
         number_in("most", self.most, 1, whole=True)
         areas = self.min_area.values() if isinstance(self.min_area, Mapping) else [self.min_area]
         for area in areas:
@@ -59,10 +63,14 @@ class Setting:
         else:
             threshold = _threshold_rounded_up(self.threshold)
         object.__setattr__(self, "threshold", threshold)
-        object.__setattr__(self, "thresholds", tuple(map(_threshold_rounded_up, self.thresholds)))
+        object.__setattr__(
+            self,
+            "thresholds",
+            tuple(map(_threshold_rounded_up, each_of("thresholds", self.thresholds, Real, "numbers"))),
+        )
         for label, expressions in self.classes.items():
-            if isinstance(expressions, str) or not expressions:
-                raise InputError(f"the class {label!r} is asked as {expressions!r}: give a tuple of expressions")
+            if not each_of(f"classes[{label!r}]", expressions, str, "expressions"):
+                raise InputError(f"classes[{label!r}] is empty: give a tuple of expressions")
 
     def threshold_of(self, label: str) -> float:
         """The threshold of a label."""
@@ -102,9 +110,10 @@ def asked_as(
         (('storage tank in the image',), ('storagetank in the image',))
     """
     one_of("spelling", spelling, get_args(Spelling))
+    instance_of("template", template, str, "text with {name} in it")
     return {
         label: (template.replace("{name}", _setting_label(label) if spelling == "plain" else label),)
-        for label in labels
+        for label in each_of("labels", labels, str, "names")
     }
 
 

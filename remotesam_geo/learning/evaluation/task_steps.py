@@ -104,7 +104,9 @@ class Task:
         weigh: Asks of a picture and keeps what matters.
         judge: What rows of evidence amount to.
         square: Whether the published evaluation judges at the network's size.
-        by_class: Whether it asks for classes, so that a label that is not asked for is worth saying.
+        reads: Which of `classes`, `thresholds` and `balances` of a setting, of `contours` and of `cases` it uses. The
+            others would have no effect: `evaluate` refuses them.
+        by_class: Whether it asks for classes of every picture, so that a label that is not asked for is worth saying.
     """
 
     name: str
@@ -112,6 +114,7 @@ class Task:
     ask: Callable[[Unit, Setting], Sequence[str]]
     weigh: Callable[[Unit, PicturePredictor, Setting], Row]
     judge: Callable[[Sequence[Row], Setting], Evidence]
+    reads: frozenset[str]
     square: bool = False
     by_class: bool = True
 

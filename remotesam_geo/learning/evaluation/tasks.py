@@ -35,24 +35,30 @@ from .wordwise import (
 
 __all__ = ["TASKS"]
 
+OF_OBJECTS = frozenset({"classes", "thresholds", "contours", "cases"})
+OF_LABELS = frozenset({"classes", "thresholds", "balances", "cases"})
+
 TASKS: Mapping[str, Task] = {
     task.name: task
     for task in (
         Task(name="referring", figure="oIoU", ask=ask_expressions, weigh=weigh_referring,
-             judge=judge_referring, square=True, by_class=False),
+             judge=judge_referring, square=True, reads=frozenset({"classes", "cases"}), by_class=False),
         Task(name="semantic", figure="mIoU", ask=ask_classes, weigh=weigh_semantic,
-             judge=judge_semantic, square=True),
-        Task(name="detection", figure="AP50", ask=ask_classes, weigh=weigh_detection, judge=judge_detection),
+             judge=judge_semantic, square=True, reads=frozenset({"classes", "cases"})),
+        Task(name="detection", figure="AP50", ask=ask_classes, weigh=weigh_detection, judge=judge_detection,
+             reads=OF_OBJECTS),
         Task(name="oriented", figure="AP50", ask=ask_classes, weigh=partial(weigh_detection, oriented=True),
-             judge=partial(judge_detection, oriented=True)),
+             judge=partial(judge_detection, oriented=True), reads=OF_OBJECTS),
         Task(name="grounding", figure="AP50", ask=ask_described, weigh=weigh_grounding,
-             judge=judge_grounding, by_class=False),
+             judge=judge_grounding, reads=frozenset({"thresholds", "cases"}), by_class=False),
         Task(name="multi-label", figure="accuracy", ask=ask_classes, weigh=weigh_labels,
-             judge=judge_multi_label),
+             judge=judge_multi_label, reads=OF_LABELS),
         Task(name="single-label", figure="accuracy", ask=ask_classes, weigh=weigh_labels,
-             judge=judge_single_label),
-        Task(name="counting", figure="accuracy", ask=ask_counted, weigh=weigh_counting, judge=judge_counting),
-        Task(name="captioning", figure="CIDEr-D", ask=ask_classes, weigh=weigh_caption, judge=judge_captions),
+             judge=judge_single_label, reads=OF_LABELS),
+        Task(name="counting", figure="accuracy", ask=ask_counted, weigh=weigh_counting, judge=judge_counting,
+             reads=OF_OBJECTS),
+        Task(name="captioning", figure="CIDEr-D", ask=ask_classes, weigh=weigh_caption, judge=judge_captions,
+             reads=frozenset({"classes"})),
     )
 }  # fmt: skip
 """The tasks by name; detection is there twice, with upright and with turned boxes."""

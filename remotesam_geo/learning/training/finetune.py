@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from remotesam_geo.errors import InputError, number_in
+from remotesam_geo.errors import InputError, number_in, one_of
 from remotesam_geo.files import place_of
 from remotesam_geo.learning.datasets import Triplet
 from remotesam_geo.learning.datasets.picture_files import write_whole
@@ -104,6 +104,7 @@ def fine_tune(
     number_in("questions", questions, 1, whole=True)
     number_in("workers", workers, 0, whole=True)
     number_in("square", square, 0, open_low=True)
+    one_of("device", device, ("auto", "cpu", "cuda"))
     if isinstance(held_out, int | float):
         number_in("held_out", held_out, 0, 1)
     folder = Path(folder)

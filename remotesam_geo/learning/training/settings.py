@@ -3,9 +3,10 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from numbers import Real
 from typing import Any, Literal
 
-from remotesam_geo.errors import InputError, one_of
+from remotesam_geo.errors import InputError, each_of, instance_of, number_in, one_of
 
 __all__ = ["TrainConfig"]
 
@@ -95,14 +96,19 @@ class TrainConfig:
         one_of("dice", self.dice, ("batch", "expression"))
         one_of("precision", self.precision, ("float32", "bfloat16"))
         for name in ("steps", "checkpoint_every", "validate_every", "accumulate"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}={getattr(self, name)}: at least 1 is needed.")
-        for name in (
-            "warmup", "cooldown", "clip", "auxiliary", "visual_steps", "weight_decay", "patience",
-            "adapters",
-        ):  # fmt: skip
-            if getattr(self, name) < 0:
-                raise InputError(f"{name}={getattr(self, name)}: it cannot be negative.")
+            number_in(name, getattr(self, name), 1, whole=True)
+        for name in ("warmup", "cooldown", "visual_steps", "patience", "adapters"):
+            number_in(name, getattr(self, name), 0, whole=True)
+        number_in("seed", self.seed, 0, 2**32 - 1, whole=True)
+        for name in ("clip", "auxiliary", "weight_decay"):
+            number_in(name, getattr(self, name), 0)
+        number_in("learning_rate", self.learning_rate, 0, open_low=True)
+        number_in("power", self.power, 0)
+        for name in ("dice_share", "ema"):
+            number_in(name, getattr(self, name), 0, 1)
+        self._check_pairs_and_names()
+        if self.cooldown and self.schedule != "hold":
+            raise InputError(f"cooldown={self.cooldown} has no effect with schedule={self.schedule!r}: leave it out")
         for name, needed in (
             ("visual_steps", "auxiliary"),
             ("adapt", "adapters"),
@@ -110,11 +116,20 @@ class TrainConfig:
         ):
             if getattr(self, name) and not getattr(self, needed):
                 raise InputError(f"{name}={getattr(self, name)}: it needs {needed}, set that above 0.")
-        if not self.learning_rate > 0:
-            raise InputError(f"learning_rate={self.learning_rate}: it must be positive.")
-        for name in ("dice_share", "ema"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name}={getattr(self, name)}: give a share from 0 to 1.")
+
+    def _check_pairs_and_names(self) -> None:
+        for name, high in (("betas", 1), ("class_weights", math.inf)):
+            if len(pair := each_of(name, getattr(self, name), Real, "two numbers")) != 2:
+                raise InputError(f"{name} has {len(pair)} values: give two numbers")
+            for number in pair:
+                number_in(name, number, 0, high)
+        for name in ("coordinates", "recompute"):
+            one_of(name, getattr(self, name), (True, False))
+        for name in ("freeze", "adapt", "whole"):
+            each_of(name, getattr(self, name), str, "names of parts")
+        instance_of("planes", self.planes, Mapping, "how many classes each plane has")
+        for count in self.planes.values():
+            number_in("planes", count, 1, whole=True)
 
     def rate(self, step: int, end: int | None = None) -> float:
         """The learning rate of a step, when training ends after `end` (without it: `steps`) steps."""

@@ -15,7 +15,7 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import TemplateProcessing
 
-from remotesam_geo.errors import InputError
+from remotesam_geo.errors import InputError, instance_of, number_in
 from remotesam_geo.learning.synthetic import (
     CLASSES,
     COLOURS,
@@ -126,6 +126,7 @@ def new_model(seed: int = 0) -> RemoteSAMModel:
     the text says a thousandth as loud as the picture, and its gradient with it: the language branch
     starts with weights that keep a signal's size, the words louder than their places.
     """
+    number_in("seed", seed, 0, 2**32 - 1, whole=True)
     state = torch.get_rng_state()
     torch.manual_seed(seed)
     model = RemoteSAMModel(configuration())
@@ -176,6 +177,7 @@ def training(steps: int, cooldown: int | None = None, visual_steps: int | None =
         cooldown: Steps of the falling rate at the end; by default a quarter.
         visual_steps: Steps without text at the start; by default a quarter.
     """
+    number_in("steps", steps, 1, whole=True)
     return TrainConfig(
         steps=steps,
         learning_rate=1.2e-3,
@@ -209,7 +211,7 @@ def further(steps: int, cooldown: int | None = None, visual_steps: int | None = 
         visual_steps: Steps without text at the start; by default none.
     """
     return replace(
-        training(steps, steps if cooldown is None else cooldown, visual_steps or 0),
+        training(steps, steps if cooldown is None else cooldown, 0 if visual_steps is None else visual_steps),
         learning_rate=6e-4,
         dice_share=0.5,
         auxiliary=0.15,
@@ -241,7 +243,14 @@ class WorldSource:
         shares: dict[str, float] | None = None,
         seed: int = 0,
     ) -> None:
-        if seed < 0 or pool < 1 or (seed + 1) * pool > SEEDS:
+        number_in("pictures", pictures, 1, whole=True)
+        number_in("questions", questions, 1, whole=True)
+        number_in("first_seed", first_seed, 0, whole=True)
+        if shares is not None:
+            instance_of("shares", shares, dict, "a share for each kind of expression")
+        number_in("pool", pool, 1, SEEDS, whole=True)
+        number_in("seed", seed, 0, whole=True)
+        if (seed + 1) * pool > SEEDS:
             raise InputError(
                 f"seed={seed}, pool={pool}: a source takes the scenes from seed x pool on, of the {SEEDS:,} "
                 "that are there to train on; choose smaller ones."

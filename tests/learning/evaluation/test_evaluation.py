@@ -54,6 +54,7 @@ from remotesam_geo.learning.evaluation import (
     judge,
 )
 from remotesam_geo.learning.evaluation.answerers import answerer, nearest, resized
+from remotesam_geo.learning.evaluation.task_steps import PicturePredictor, Unit
 from remotesam_geo.tasks import caption, encode
 
 CLASSES = ("airplane", "ship", "storage_tank", "harbor")  # as NWPU VHR-10 spells them
@@ -494,14 +495,21 @@ def test_a_damaged_line_of_evidence_names_the_file(tmp_path, examples, line):
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda d: evaluate("seeing", d, Oracle(d, {}), setting=Setting()), "there are referring"),
+        (lambda d: evaluate("seeing", d, Oracle(d, {}), setting=Setting()), "task='seeing' is not allowed"),
         (lambda d: evaluate("detection", d, object(), setting=Setting()), "cannot be evaluated"),
         (lambda d: evaluate("detection", d, Oracle(d, {}), setting=Setting(), cases=1), "folder"),
         (lambda d: evaluate("detection", d, Oracle(d, {}), setting=Setting(), part=(2, 2)), "part"),
+        (lambda d: evaluate("detection", d, Oracle(d, {}), setting=Setting(), part=3), "part is of the type int"),
+        (lambda d: evaluate("detection", d, Oracle(d, {}), setting=Setting(), cases=-1), "cases=-1"),
+        (lambda d: evaluate("referring", d, Oracle(d, {}), setting=Setting(thresholds=(0.4,))), "thresholds has no"),
+        (lambda d: evaluate("semantic", d, Oracle(d, {}), setting=Setting(balances=(0.4,))), "balances has no"),
+        (lambda d: evaluate("grounding", d, o := Oracle(d, {}), setting=Setting(), contours=o.contours), "contours"),
+        (lambda d: evaluate("captioning", d, Oracle(d, {}), setting=Setting(), cases=1), "cases has no effect"),
+        (lambda _: Setting(balances=(2,)), "balance=2"),
         (lambda d: evaluate("detection", d, Oracle(d, {}), setting=Setting()), "none is given"),
         (lambda d: evaluate("grounding", [], Oracle(d, {}), setting=Setting()), "no picture"),
         (lambda _: Setting(threshold=1.23), "from 0 to 1"),
-        (lambda _: Setting(classes={"a": "b"}), "tuple"),
+        (lambda _: Setting(classes={"a": "b"}), "list of expressions"),
         (
             lambda d: evaluate("grounding", triplets_of(d[0]), Oracle(d, {}), setting=Setting()),
             "not triplets",
@@ -681,7 +689,7 @@ def test_own_data_on_the_command_line(tmp_path, examples, capsys):
     assert main(["evaluate", "join", str(tmp_path / "b"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["pictures"] == 12
     assert main(["evaluate", "detection", str(tmp_path / "none"), "--model", "oracle"]) == 1
-    assert "annotations.json" in capsys.readouterr().err
+    assert "none' is no folder" in capsys.readouterr().err
 
 
 # --- calibration ---------------------------------------------------------------------------------
@@ -848,3 +856,40 @@ def test_the_command_starts_as_a_module(tmp_path, examples):
         check=True,
     )
     assert "| accuracy | 1.0000 |" in done.stdout
+
+
+class SpySetting(Setting):
+    """Notes which choices are read."""
+
+    def __getattribute__(self, name):
+        used = object.__getattribute__(self, "__dict__").get("used")
+        if used is not None:
+            used.add(name)
+        return object.__getattribute__(self, name)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_says_rightly_which_choices_it_reads(task, examples):
+    data = data_for(task, examples[:3])
+    setting, drawn = SpySetting(classes=ASKED), []
+    object.__setattr__(setting, "used", set())
+    chosen = TASKS[task]
+    rows = []
+    for position, one in enumerate(data):
+        unit = Unit(position=position, picture=one.picture, example=one)
+        known = Oracle([one], ASKED)
+        expressions = chosen.ask(unit, setting)
+        assert isinstance(list(expressions), list)
+
+        def lines():
+            drawn.append(True)
+
+        def maps(texts, picture=one.picture, known=known):
+            return known.answers(picture.read(), texts)
+
+        ask = PicturePredictor(shape=one.picture.shape, maps=maps, contours=lines)
+        rows.append({"key": str(position)} | chosen.weigh(unit, ask, setting))
+    chosen.judge(rows, setting)
+    used = setting.used & {"classes", "thresholds", "balances"} | ({"contours"} if drawn else set())
+    declared = set(chosen.reads) - {"cases"}
+    assert used | ({"classes"} if task == "referring" else set()) == declared  # it asks for descriptions first

@@ -1,13 +1,14 @@
 """Triplets as batches: the same batch for the same step, in any process, at any time."""
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from types import NoneType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from remotesam_geo.errors import InputError
+from remotesam_geo.errors import InputError, instance_of, number_in, one_of
 from remotesam_geo.learning.datasets import Triplet, split_by_place
 from remotesam_geo.learning.evaluation.answerers import nearest
 from remotesam_geo.learning.labelling import PALETTE
@@ -37,8 +38,11 @@ class Augment:
     light: float = 0.15
 
     def __post_init__(self) -> None:
-        if not 0 <= self.light < 1:
-            raise InputError(f"light={self.light}: give a share from 0 to 1.")
+        one_of("flip", self.flip, (True, False))
+        one_of("turn", self.turn, (True, False))
+        number_in("light", self.light, 0, 1)
+        if self.light == 1:
+            raise InputError("light=1 would turn pictures black: give a share below 1")
 
 
 class TripletSubset(Sequence[Triplet]):
@@ -71,8 +75,11 @@ def split_parts(
     Raises:
         InputError: One of the two is empty.
     """
+    number_in("held_out", held_out, 0, 1)
+    number_in("square", square, 0, open_low=True)
+    number_in("seed", seed, 0, whole=True)
     numbers: dict[str, list[int]] = {"train": [], "val": []}
-    said = {triplet.split for triplet in triplets}
+    said = {triplet.split for triplet in _checked_triplets(triplets)}
     known: dict[str, str | None] = {}
     shares = {"train": 1 - held_out, "val": held_out}
     for number, triplet in enumerate(triplets):
@@ -92,6 +99,13 @@ def split_parts(
             f"{held_out} or smaller squares than square={square:g} m, or give triplets with splits."
         )
     return TripletSubset(triplets, numbers["train"]), TripletSubset(triplets, numbers["val"])
+
+
+def _checked_triplets(triplets: Sequence[Triplet]) -> Iterator[Triplet]:
+    instance_of("triplets", triplets, Sequence, "a TripletStore or a list of triplets")
+    for number, triplet in enumerate(triplets):
+        instance_of(f"triplets[{number}]", triplet, Triplet, "a Triplet")
+        yield triplet
 
 
 class TripletSource:
@@ -127,13 +141,16 @@ class TripletSource:
         augment: Augment | None = None,
         seed: int = 0,
     ) -> None:
-        if pictures < 1 or questions < 1:
-            raise InputError(f"pictures={pictures}, questions={questions}: one at least of each.")
+        number_in("pictures", pictures, 1, whole=True)
+        number_in("questions", questions, 1, whole=True)
+        number_in("size", size, 1, whole=True)
+        number_in("seed", seed, 0, whole=True)
+        instance_of("augment", augment, (Augment, NoneType), "an Augment")
         self._triplets, self._size = triplets, size
         self._pictures, self._questions = pictures, questions
         self._augment, self._seed = augment, seed
         by_name: dict[str, dict[str, list[int]]] = {}
-        for number, triplet in enumerate(triplets):
+        for number, triplet in enumerate(_checked_triplets(triplets)):
             by_name.setdefault(triplet.picture.name, {}).setdefault(triplet.kind, []).append(number)
         if not by_name:
             raise InputError("there is no triplet: give one at least.")
