@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from remotesam_geo.model import Predictor, RemoteSAMConfig, RemoteSAMModel, RemoteSAMProcessor
+from remotesam_geo.model import RemoteSAMConfig, RemoteSAMModel, RemoteSAMPredictor, RemoteSAMProcessor
 
 FLOP = 1.368e12  # a pair at 896 x 896
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -88,9 +88,9 @@ def measured(folder: str, precision: str, expressions: int, rounds: int) -> dict
     return {"seconds": seconds, "product": product, "peak": peak}
 
 
-def opened(folder: str, **options: object) -> Predictor:
+def opened(folder: str, **options: object) -> RemoteSAMPredictor:
     model = RemoteSAMModel.from_pretrained(folder)
-    return Predictor(model, RemoteSAMProcessor(model.config), **options)
+    return RemoteSAMPredictor(model, RemoteSAMProcessor(model.config), **options)
 
 
 def questions(number: int, count: int) -> list[str]:

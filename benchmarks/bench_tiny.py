@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from remotesam_geo.learning.synthetic import CLASSES, scene
-from remotesam_geo.model import Predictor, RemoteSAMModel, RemoteSAMProcessor
+from remotesam_geo.model import RemoteSAMModel, RemoteSAMPredictor, RemoteSAMProcessor
 from remotesam_geo.model.inference import Arrangement, InferenceEngine
 from remotesam_geo.model.weights import locate
 
@@ -81,7 +81,9 @@ def batch_shapes(model: RemoteSAMModel, processor: RemoteSAMProcessor, texts: li
     print("| --- | --- | --- | --- |")
     for precision in ("float32", "bfloat16"):
         answers = {
-            batch: Predictor(model, processor, device="cpu", precision=precision, batch=batch).predict(pictures, texts)
+            batch: RemoteSAMPredictor(model, processor, device="cpu", precision=precision, batch=batch).predict(
+                pictures, texts
+            )
             for batch in (1, 2, 4, 8)
         }
         for batch in (2, 4, 8):

@@ -9,7 +9,8 @@ from typing import Any
 
 import xarray as xr
 
-from remotesam_geo.remotesam import Model, RemoteSAM
+from remotesam_geo.predictors import Predictor
+from remotesam_geo.remotesam import RemoteSAM
 
 __all__ = ["SceneVerbs"]
 
@@ -60,7 +61,7 @@ class _Accessor:
     def __init__(self, scene: xr.Dataset | xr.DataArray) -> None:
         self._scene = scene
 
-    def __call__(self, model: RemoteSAM | Model | str | Path) -> SceneVerbs:
+    def __call__(self, model: RemoteSAM | Predictor | str | Path) -> SceneVerbs:
         if isinstance(model, str | Path):
             model = RemoteSAM.from_pretrained(model)
         return SceneVerbs(self._scene, model if isinstance(model, RemoteSAM) else RemoteSAM(model))

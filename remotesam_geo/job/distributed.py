@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from remotesam_geo import errors
 from remotesam_geo.errors import InputError, JobError, RemoteSAMError
 from remotesam_geo.geo.box import Box
-from remotesam_geo.mapping.executor import BlockMap, OnError, Predict, WindowFailure, Work, run
+from remotesam_geo.mapping.executor import BlockMap, OnError, WindowFailure, Work, run
 from remotesam_geo.mapping.grid import Block
-from remotesam_geo.mapping.stitch import Codes, needed
+from remotesam_geo.mapping.stitch import needed
+from remotesam_geo.predictors.protocol import Codes, Predict, predicted_codes
 from remotesam_geo.tasks import FAILED
 
 from .plan import PlanGroup
@@ -297,6 +298,6 @@ def _open_model(opener: Opener) -> Predict:
 
     def one_by_one(images: NDArray[np.uint8], expressions: Sequence[str]) -> Codes:
         with turn:
-            return predict(images, expressions)
+            return predicted_codes(predict, images, expressions)
 
     return one_by_one

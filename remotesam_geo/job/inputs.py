@@ -15,7 +15,7 @@ from remotesam_geo.errors import InputError, JobError, number_in, one_of
 from remotesam_geo.geo.areas import shape_in_degrees
 from remotesam_geo.geo.crs import body_of
 from remotesam_geo.mapping.stitch import Seam
-from remotesam_geo.predictors.remotesam_network import check_refine
+from remotesam_geo.predictors.contours import check_refine
 from remotesam_geo.scenes import ReadPolicy, Recipe, load, open_raster
 from remotesam_geo.scenes.recipe import policy_of
 from remotesam_geo.words import CLASS_TEMPLATE, Prompt, PromptLike, ResolutionLike, parse_prompts

@@ -24,7 +24,7 @@ from remotesam_geo.mapping.polygons import Outline, Parts
 from remotesam_geo.mapping.run_notes import note_of_prompts, note_of_run
 from remotesam_geo.mapping.stitch import Seam
 from remotesam_geo.notebook import tqdm
-from remotesam_geo.predictors.remotesam_network import Refine, check_refine
+from remotesam_geo.predictors.contours import Refine, check_refine
 from remotesam_geo.remotesam.question import OVERLAP
 from remotesam_geo.scenes import ReadPolicy
 from remotesam_geo.tasks import MIN_SCORE, Suppress

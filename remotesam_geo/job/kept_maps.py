@@ -12,7 +12,8 @@ from dask.highlevelgraph import HighLevelGraph
 
 from remotesam_geo.mapping.executor import WindowFailure
 from remotesam_geo.mapping.grid import Grid
-from remotesam_geo.mapping.stitch import Codes, joined
+from remotesam_geo.mapping.stitch import joined
+from remotesam_geo.predictors.protocol import Codes
 from remotesam_geo.tasks import NO_DATA
 
 from .plan import PlanGroup

@@ -6,14 +6,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Protocol
 
 from remotesam_geo.errors import InputError, ModelError
-from remotesam_geo.mapping.contour_layer import Contours, WithContours
-from remotesam_geo.mapping.executor import Predict
-from remotesam_geo.predictors.remotesam_network import Refine, contour_model
-from remotesam_geo.remotesam import Model, RemoteSAM
-from remotesam_geo.remotesam.named import is_import, named_model, registered, registered_model
+from remotesam_geo.mapping.contour_layer import WithContours
+from remotesam_geo.predictors.contours import Contours, Refine, contour_model
+from remotesam_geo.predictors.names import open_recipe, registered
+from remotesam_geo.predictors.protocol import Predict, Predictor, check_predictor
+from remotesam_geo.predictors.remotesam_network import OF_THIS_MACHINE, check_network_recipe
+from remotesam_geo.remotesam import RemoteSAM
+from remotesam_geo.remotesam.named import is_import, named_model
 
 from .distributed import Opener
 from .plan import ModelIdentity
@@ -23,14 +25,11 @@ if TYPE_CHECKING:
 
 __all__ = ["JobModel", "Known", "ModelLike", "built_in_processor", "opened_model", "reopened"]
 
-ModelLike = str | Path | RemoteSAM | Model
+ModelLike = str | Path | RemoteSAM | Predictor
 """A model by name or path, an opened one, or "module:attribute" of a function that makes one."""
 
 Known = tuple[Mapping[str, Any] | None, ModelIdentity]
 """The recipe and weights that a job folder holds already."""
-
-_MACHINE = ("device", "batch")
-"""Parts of a model's recipe that belong to the machine: another one chooses its own."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,7 +45,7 @@ class JobModel:
         contours: The model that separates touching objects, opened here.
     """
 
-    model: Model
+    model: Predictor
     opener: Opener | None
     weights: ModelIdentity
     recipe: dict[str, Any] | None
@@ -124,30 +123,18 @@ def reopened(recipe: Mapping[str, Any], weights: ModelIdentity) -> JobModel:
     Raises:
         ModelError: It cannot be opened, or is another than the plan's.
     """
-    if "registered" in recipe:
-        alone = _registered_model(str(recipe["registered"]))
-        if (alone.weights.identity, alone.weights.image_size) != (
-            weights.identity,
-            weights.image_size,
-        ):
-            raise ModelError(
-                f"the registered model {recipe['registered']!r} is now {alone.weights.identity!r}, the job was made "
-                f"with {weights.identity!r}: install the version that made it, or create a new job"
-            )
-    else:
-        from remotesam_geo.model import Predictor  # noqa: PLC0415 - torch
-
-        try:
-            predictor = Predictor.open(_model_recipe(recipe["network"]))
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ModelError(f"the plan's model cannot be understood: {error}") from error
-        alone = JobModel(
-            model=_Reopened(image_size=weights.image_size, identity=weights.identity, predict=predictor.predict),
-            opener=_Weights(recipe=json.dumps(asdict(predictor.recipe))),
-            weights=weights,
-            recipe=dict(recipe),
-            batch=predictor.batch,
+    own = {name: value for name, value in recipe.items() if name != "contours"}
+    predictor = open_recipe(own)
+    if (predictor.identity, predictor.image_size) != (weights.identity, weights.image_size):
+        raise ModelError(
+            f"the model {own!s:.80} is now {predictor.identity!r} at {predictor.image_size} px, the job was "
+            f"made with {weights.identity!r} at {weights.image_size} px: install the version that made it, or create a "
+            "new job"
         )
+    alone = JobModel(
+        model=predictor, opener=_Recipe(recipe=json.dumps(own)), weights=weights, recipe=dict(recipe),
+        batch=_batch_of_model(predictor),
+    )  # fmt: skip
     if not weights.contours:
         return alone
     try:
@@ -181,91 +168,52 @@ def built_in_processor(recipe: Mapping[str, Any] | None) -> Any:
 def _model_of_weights(model: ModelLike, precision: str) -> JobModel:
     if is_import(model):
         return _model_of_object(_Named(name=str(model)).model(), _Named(name=str(model)))
-    if isinstance(model, str) and model != "tiny" and registered(model) is not None:
-        return _registered_model(model)
+    name = model if isinstance(model, str) and model != "tiny" and registered(model) is not None else None
     if isinstance(model, str | Path):
         model = named_model(
             model, precision="float32" if precision == "float32" else "bfloat16" if precision else "auto"
         )  # fmt: skip
     inner = model.model if isinstance(model, RemoteSAM) else model
-    if not all(hasattr(inner, name) for name in ("image_size", "identity", "predict")):
-        raise InputError(
-            f"{model!r} is no model: give the name or path of weights, a RemoteSAM, 'module:attribute', or an object "
-            "with image_size, identity and predict"
-        )
-    predictor = getattr(inner, "predictor", None)
-    if predictor is None:
-        return _model_of_object(inner, _Given(inner))
-    weights = ModelIdentity(
-        identity=inner.identity,
-        image_size=inner.image_size,
-        precision=predictor.precision,
-    )
+    check_predictor(inner)
+    made = _model_of_object(inner, _Given(inner))
     try:
-        recipe = asdict(predictor.recipe)
+        recipe = {"registered": name} if name is not None else getattr(inner, "recipe", None)
     except ModelError:  # weights of this process alone: no other process can open them
-        return JobModel(model=inner, opener=None, weights=weights, recipe=None, batch=predictor.batch)
-    return JobModel(
-        model=inner,
-        opener=_Weights(recipe=json.dumps(recipe)),
-        weights=weights,
-        recipe={"network": _portable_recipe(recipe)},
-        batch=predictor.batch,
-    )
+        return replace(made, opener=None if hasattr(inner, "predictor") else made.opener)
+    if recipe is None:
+        return made
+    here = {"network": asdict(inner.predictor.recipe)} if "network" in recipe else recipe  # type: ignore[attr-defined]
+    return replace(made, opener=_Recipe(recipe=json.dumps(here)), recipe=dict(recipe))
 
 
-def _registered_model(name: str) -> JobModel:
-    made = _model_of_object(registered_model(name), _Registered(name=name))
-    return replace(made, recipe={"registered": name})
-
-
-def _model_of_object(model: Model, opener: Opener) -> JobModel:
+def _model_of_object(model: Predictor, opener: Opener) -> JobModel:
+    check_predictor(model)
+    network = getattr(model, "predictor", None)
     return JobModel(
         model=model,
         opener=opener,
-        weights=ModelIdentity(identity=str(model.identity), image_size=_image_side_of_model(model)),
+        weights=ModelIdentity(
+            identity=model.identity, image_size=int(model.image_size), precision=getattr(network, "precision", "")
+        ),
         recipe=None,
+        batch=_batch_of_model(model),
     )
 
 
-def _image_side_of_model(model: Model) -> int:
-    try:
-        return int(model.image_size)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"the image_size of {model!r} is {model.image_size!r}: it must be a number of pixels"
-        ) from error
+def _batch_of_model(model: Predictor) -> int:
+    return int(getattr(getattr(model, "predictor", None), "batch", 1))
 
 
 def _portable_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """A recipe without what belongs to this machine."""
-    return {name: value for name, value in recipe.items() if name not in _MACHINE}
-
-
-def _model_recipe(doc: Mapping[str, Any]) -> Any:
-    from remotesam_geo.model import PredictorRecipe  # noqa: PLC0415 - torch
-
-    _check_recipe(doc)
-    return PredictorRecipe(**{**doc, "device": "auto", "batch": "auto"})
+    return {name: value for name, value in recipe.items() if name not in OF_THIS_MACHINE}
 
 
 def _open_contour_model(doc: Mapping[str, Any]) -> Any:
     from remotesam_geo.model.contour_model import ContourModel, ContourRecipe  # noqa: PLC0415 - torch
 
-    _check_recipe(doc)
+    check_network_recipe(doc)
     return ContourModel.open(ContourRecipe(**{**doc, "device": "auto", "batch": "auto"}))
-
-
-def _check_recipe(doc: Mapping[str, Any]) -> None:
-    """A recipe from a file holds texts, numbers and flags, and a precision that there is."""
-    from remotesam_geo.model.hardware import Precision  # noqa: PLC0415 - torch
-
-    if not isinstance(doc.get("source"), str) or not isinstance(doc.get("weights"), str):
-        raise TypeError(f"{doc!r} does not name its weights")
-    if not isinstance(doc.get("revision"), str | None):
-        raise TypeError(f"its revision is {doc['revision']!r}")
-    if doc.get("precision") not in get_args(Precision):
-        raise TypeError(f"its precision is {doc.get('precision')!r}")
 
 
 def _contour_identity(recipe: "ContourRecipe") -> str:
@@ -273,26 +221,14 @@ def _contour_identity(recipe: "ContourRecipe") -> str:
     return f"{recipe.weights} at {recipe.resolution} px in {recipe.precision}"
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Reopened:
-    """A predictor as a model."""
-
-    image_size: int
-    identity: str
-    predict: Predict
-
-
 @dataclass(frozen=True, kw_only=True)
-class _Weights:
-    """The network with its weights, by its predictor's recipe."""
+class _Recipe:
+    """A predictor by its recipe."""
 
     recipe: str
 
     def open(self) -> Predict:
-        from remotesam_geo.model import Predictor, PredictorRecipe  # noqa: PLC0415 - torch
-
-        predict: Predict = Predictor.open(PredictorRecipe(**json.loads(self.recipe))).predict
-        return predict
+        return open_recipe(json.loads(self.recipe)).predict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,10 +237,10 @@ class _Named:
 
     name: str
 
-    def model(self) -> Model:
+    def model(self) -> Predictor:
         module, name = self.name.split(":")
         try:
-            found: Model = getattr(importlib.import_module(module), name)()
+            found: Predictor = getattr(importlib.import_module(module), name)()
         except (ImportError, AttributeError, TypeError) as error:
             raise InputError(
                 f"{self.name!r} makes no model: {error}. Give 'module:attribute' of a function or class without "
@@ -316,21 +252,11 @@ class _Named:
         return self.model().predict
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Registered:
-    """A model that an installed package registers; a worker needs that package, too."""
-
-    name: str
-
-    def open(self) -> Predict:
-        return registered_model(self.name).predict
-
-
 @dataclass(frozen=True)
 class _Given:
     """A model object of this process."""
 
-    given: Model
+    given: Predictor
 
     def open(self) -> Predict:
         return self.given.predict

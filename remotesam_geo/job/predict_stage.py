@@ -8,10 +8,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from remotesam_geo.mapping.executor import BlockMap, OnError, Predict, Work, run
+from remotesam_geo.mapping.executor import BlockMap, OnError, Work, run
 from remotesam_geo.mapping.grid import Block
 from remotesam_geo.mapping.polygons import extract
-from remotesam_geo.mapping.stitch import Codes, joined
+from remotesam_geo.mapping.stitch import joined
+from remotesam_geo.predictors.protocol import Codes, Predict
 from remotesam_geo.tasks import NO_DATA
 from remotesam_geo.words import Prompt
 

@@ -23,12 +23,12 @@ from remotesam_geo.mapping.collect import (
     warn_of_giants,
     warn_of_nothing,
 )
-from remotesam_geo.mapping.executor import Predict
 from remotesam_geo.mapping.feature_options import FeatureOptions
 from remotesam_geo.mapping.feature_table import Found, to_frame
 from remotesam_geo.mapping.grid import Grid
 from remotesam_geo.mapping.run_notes import note_of_prompts, note_of_run
 from remotesam_geo.mapping.stitch import cut_window
+from remotesam_geo.predictors.protocol import Predict
 from remotesam_geo.remotesam.question import ceil_pixels
 from remotesam_geo.tasks import Dropped
 

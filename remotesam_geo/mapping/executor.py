@@ -22,15 +22,13 @@ from numpy.typing import NDArray
 from remotesam_geo.errors import ReadError, RemoteSAMError
 from remotesam_geo.geo.box import Box
 from remotesam_geo.net.redact import redact_text
+from remotesam_geo.predictors.protocol import Codes, Predict, PredictorError, predicted_codes
 
 from .grid import Block, Grid, Window
 from .source import PixelSource
-from .stitch import Codes, Seam, cut_window, mark, needed, stitch
+from .stitch import Seam, cut_window, mark, needed, stitch
 
-__all__ = ["BlockMap", "OnError", "Pool", "Predict", "WindowFailure", "Work", "run", "windows"]
-
-Predict = Callable[[NDArray[np.uint8], Sequence[str]], Codes]
-"""A model: pictures (B x S x S x 3) and P expressions to codes (B x P x S x S)."""
+__all__ = ["BlockMap", "OnError", "Pool", "WindowFailure", "Work", "run", "windows"]
 
 OnError = Literal["raise", "skip"]
 
@@ -318,7 +316,9 @@ def _predict_windows(
         part = images[start : start + work.batch]
         try:
             batch = np.stack([image for _, image, _ in part]) if len(part) > 1 else part[0][1][None]
-            codes = predict(batch, work.expressions)
+            codes = predicted_codes(predict, batch, work.expressions)
+        except PredictorError:  # a fault of the predictor, not of a window
+            raise
         except (RemoteSAMError, RuntimeError, MemoryError) as error:
             if work.on_error == "raise":
                 raise

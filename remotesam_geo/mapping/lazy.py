@@ -17,14 +17,15 @@ from odc.geo.xr import xr_coords
 
 from remotesam_geo.errors import InputError
 from remotesam_geo.geo.box import Box
+from remotesam_geo.predictors.protocol import Codes, Predict
 from remotesam_geo.tasks import NOT_ANSWERED, decode, encode, semantic
 from remotesam_geo.words import Prompt
 
-from .executor import Predict, WindowFailure, Work, windows
+from .executor import WindowFailure, Work, windows
 from .grid import Grid
 from .maps import StoredMaps
 from .source import PixelSource, SceneDate, check_apart, dates_of
-from .stitch import Codes, joined, needed, stitch
+from .stitch import joined, needed, stitch
 
 __all__ = [
     "DAMAGED_NOTE",

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from remotesam_geo.predictors.protocol import Codes, Predict
 from remotesam_geo.tasks import FAILED, NO_DATA
 
-from .executor import BlockMap, Pool, Predict, WindowFailure, Work, run
+from .executor import BlockMap, Pool, WindowFailure, Work, run
 from .grid import Grid
 from .source import SceneDate
-from .stitch import Codes
 
 __all__ = ["Maps", "PredictedMaps", "StoredMaps"]
 

@@ -17,6 +17,7 @@ from rasterio.features import shapes
 from shapely.geometry.base import BaseGeometry
 
 from remotesam_geo.geo.box import Box
+from remotesam_geo.predictors.protocol import Codes
 from remotesam_geo.tasks import (
     CONTOUR_THRESHOLD,
     SHARE,
@@ -33,7 +34,6 @@ from remotesam_geo.tasks import (
 )
 
 from .grid import Block, Grid
-from .stitch import Codes
 
 __all__ = ["Features", "Joiner", "Outline", "Parts", "Pieces", "extract", "gathered"]
 

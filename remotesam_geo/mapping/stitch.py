@@ -13,15 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from remotesam_geo.geo.box import Box
+from remotesam_geo.predictors.protocol import Codes
 from remotesam_geo.tasks import FAILED, NO_DATA
 
 from .grid import Grid, Window
 
-__all__ = ["Codes", "Seam", "cut_window", "joined", "mark", "needed", "stitch"]
+__all__ = ["Seam", "cut_window", "joined", "mark", "needed", "stitch"]
 
 Seam = Literal["paste", "blend"]
-Codes = NDArray[np.uint8]
-"""Maps of answers, one byte a pixel."""
 
 
 def needed(grid: Grid, box: Box, seam: Seam) -> tuple[Window, ...]:

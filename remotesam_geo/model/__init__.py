@@ -10,7 +10,7 @@ import remotesam_geo.notebook  # noqa: F401 - before transformers imports progre
 
 _HOME = {
     "ContourModel": "model.contour_model",
-    "Predictor": "model.predictor",
+    "RemoteSAMPredictor": "model.predictor",
     "PredictorRecipe": "model.predictor",
     "RemoteSAMConfig": "model.configuration",
     "RemoteSAMModel": "model.network",
@@ -23,11 +23,11 @@ _HOME = {
 
 __all__ = [
     "ContourModel",
-    "Predictor",
     "PredictorRecipe",
     "RemoteSAMConfig",
     "RemoteSAMModel",
     "RemoteSAMOutput",
+    "RemoteSAMPredictor",
     "RemoteSAMProcessor",
     "convert",
     "segmentation_loss",

@@ -28,7 +28,7 @@ from .network import RemoteSAMModel
 from .processor import RemoteSAMProcessor
 from .weights import weights_sha256
 
-__all__ = ["Predictor", "PredictorRecipe", "Tokenizer", "to_codes"]
+__all__ = ["PredictorRecipe", "RemoteSAMPredictor", "Tokenizer", "to_codes"]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 NOT_A_NUMBER = 250  # a code that no probability has
@@ -71,7 +71,7 @@ class PredictorRecipe:
         one_of("precision", self.precision, get_args(Precision))
 
 
-class Predictor:
+class RemoteSAMPredictor:
     """A network ready to answer; any number of threads may ask it.
 
     The same pair gets the same answer whatever else it is asked with: expressions are encoded
@@ -96,14 +96,14 @@ class Predictor:
 
     Examples:
         >>> import numpy as np
-        >>> from remotesam_geo.model import Predictor, RemoteSAMConfig, RemoteSAMModel
+        >>> from remotesam_geo.model import RemoteSAMPredictor, RemoteSAMConfig, RemoteSAMModel
         >>> from remotesam_geo.model import RemoteSAMProcessor
         >>> config = RemoteSAMConfig(
         ...     image_size=64, widths=(8, 16, 32, 64), depths=(1, 1, 2, 1), heads=(1, 2, 4, 8),
         ...     window_size=4, decoder_width=16,
         ...     text_config={"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
         ...                  "intermediate_size": 64})
-        >>> predictor = Predictor(RemoteSAMModel(config), RemoteSAMProcessor(config), device="cpu")
+        >>> predictor = RemoteSAMPredictor(RemoteSAMModel(config), RemoteSAMProcessor(config), device="cpu")
         >>> images = np.zeros((3, 64, 64, 3), np.uint8)
         >>> predictor.predict(images, ["ship in the image", "the red roof"]).shape
         (3, 2, 64, 64)
@@ -129,11 +129,10 @@ class Predictor:
         self.deterministic, self.compiled = deterministic, compiled
         if compiled and self.device.type == "cpu":
             raise InputError("compiled=True is for GPUs: on the CPU torch.compile brings nothing.")
+        self.identity = weights_sha256(model)
         self._origin = model.origin
         self._unchanged = (  # so that loading them again gives the same
-            self._origin is not None
-            and model.dtype == torch.float32
-            and weights_sha256(model) == self._origin.in_memory
+            self._origin is not None and model.dtype == torch.float32 and self.identity == self._origin.in_memory
         )
         dtype = DTYPES[self.precision]
         if self.device.type == "cpu":
@@ -147,7 +146,7 @@ class Predictor:
         self._lock = Lock()
 
     @classmethod
-    def open(cls, recipe: PredictorRecipe) -> "Predictor":
+    def open(cls, recipe: PredictorRecipe) -> "RemoteSAMPredictor":
         """The predictor of a recipe; this process opens it once, and keeps the last two."""
         with _opening:
             return _open_predictor(recipe)
@@ -433,9 +432,9 @@ _opening = Lock()
 
 
 @functools.lru_cache(maxsize=2)
-def _open_predictor(recipe: PredictorRecipe) -> Predictor:
+def _open_predictor(recipe: PredictorRecipe) -> RemoteSAMPredictor:
     model = RemoteSAMModel.from_pretrained(recipe.source, revision=recipe.revision, sha256=recipe.weights)
-    return Predictor(
+    return RemoteSAMPredictor(
         model,
         RemoteSAMProcessor.from_pretrained(recipe.source, revision=recipe.revision),
         device=recipe.device,

@@ -1,1 +1,7 @@
-"""Networks that turn images and expressions into probabilities."""
+"""Predictors: networks that turn images and expressions into probabilities, and what they have in common."""
+
+from .check import check
+from .ensemble import Ensemble
+from .protocol import Predictor, PredictorError
+
+__all__ = ["Ensemble", "Predictor", "PredictorError", "check"]

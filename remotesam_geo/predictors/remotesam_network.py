@@ -1,57 +1,37 @@
-"""What answers: the network with its weights, or any function of pictures and words."""
+"""The RemoteSAM network as a predictor."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from os import PathLike
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from remotesam_geo.errors import InputError, number_in, one_of
-from remotesam_geo.mapping.contour_layer import Contours
-from remotesam_geo.mapping.stitch import Codes
-from remotesam_geo.tasks import decode
+from remotesam_geo.errors import InputError, one_of
+
+from .protocol import Codes, Predictor
 
 if TYPE_CHECKING:
-    from remotesam_geo.model import Predictor, RemoteSAMProcessor
+    from remotesam_geo.model import RemoteSAMPredictor, RemoteSAMProcessor
 
-__all__ = ["Model", "Network", "Refine", "check_model", "check_refine", "contour_model", "described", "exactly"]
+__all__ = ["OF_THIS_MACHINE", "Network", "Precision", "check_network_recipe", "described"]
 
-
-LARGEST_SIDE = 1 << 16
-"""Pixels along the side of a window."""
 
 Precision = Literal["auto", "float32", "bfloat16"]
 """In which numbers the network multiplies."""
 
-Refine = Literal["contours"] | Contours | None
-"""What parts touching objects: the published contour network, one given, or nothing."""
 
-
-class Model(Protocol):
-    """What `RemoteSAM` asks: a network with its weights, or any function of pictures and words."""
-
-    @property
-    def image_size(self) -> int:
-        """Side of the square pictures it takes, in pixels."""
-
-    @property
-    def identity(self) -> str:
-        """What its answers depend on: the hash of its weights, or a name."""
-
-    def predict(self, images: NDArray[np.uint8], expressions: Sequence[str]) -> Codes:
-        """Pictures (B x S x S x 3) and P expressions to codes (B x P x S x S)."""
+OF_THIS_MACHINE = ("device", "batch")
+"""Parts of a network's recipe that another machine chooses for itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """The network with its weights, as a model to ask."""
+    """The RemoteSAM network with its weights."""
 
-    predictor: "Predictor"
+    predictor: "RemoteSAMPredictor"
     processor: "RemoteSAMProcessor"
-    identity: str
 
     @classmethod
     def open(
@@ -71,10 +51,9 @@ class Network:
             if not (isinstance(value, str) and value.strip()) and (value is not None or name == "device"):
                 raise InputError(f"{name}={value!r} is not allowed: give a text, or leave it out")
         from remotesam_geo.model import (  # noqa: PLC0415 - torch takes its time
-            Predictor,
             RemoteSAMModel,
+            RemoteSAMPredictor,
             RemoteSAMProcessor,
-            weights_sha256,
         )
 
         network = RemoteSAMModel.from_pretrained(
@@ -84,10 +63,45 @@ class Network:
             source, config=network.config, revision=revision, local_files_only=local_files_only
         )
         return cls(
-            predictor=Predictor(network, processor, device=device, precision=precision),
+            predictor=RemoteSAMPredictor(network, processor, device=device, precision=precision),
             processor=processor,
-            identity=weights_sha256(network),
         )
+
+    @classmethod
+    def of_recipe(cls, recipe: Mapping[str, Any]) -> "Network":
+        """Open the network of a recipe; on the device that suits this machine, where it names none.
+
+        Raises:
+            TypeError: The recipe holds something else than texts, flags and a precision that there is.
+            ModelError: The weights are missing, or others than they were.
+        """
+        from remotesam_geo.model import (  # noqa: PLC0415 - torch takes its time
+            PredictorRecipe,
+            RemoteSAMPredictor,
+            RemoteSAMProcessor,
+        )
+
+        check_network_recipe(recipe)
+        predictor = RemoteSAMPredictor.open(PredictorRecipe(**{"device": "auto", "batch": "auto", **recipe}))
+        processor = RemoteSAMProcessor.from_pretrained(
+            recipe["source"], config=predictor.config, revision=recipe["revision"]
+        )
+        return cls(predictor=predictor, processor=processor)
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """How another process opens the same network; see `open_recipe`.
+
+        Raises:
+            ModelError: Its weights are those of this process alone.
+        """
+        whole = asdict(self.predictor.recipe)
+        return {"network": {name: value for name, value in whole.items() if name not in OF_THIS_MACHINE}}
+
+    @property
+    def identity(self) -> str:
+        """The hash of its weights."""
+        return str(self.predictor.identity)
 
     @property
     def image_size(self) -> int:
@@ -95,7 +109,7 @@ class Network:
         return int(self.predictor.config.image_size)
 
     def predict(self, images: NDArray[np.uint8], expressions: Sequence[str]) -> Codes:
-        """See `Model`."""
+        """See `Predictor`."""
         codes: Codes = self.predictor.predict(images, expressions)
         return codes
 
@@ -115,42 +129,7 @@ class Network:
         return unknown
 
 
-def check_model(model: object) -> None:
-    """Check that an object can be asked as a model.
-
-    Raises:
-        InputError: It lacks a part of `Model`, or a part cannot be used.
-    """
-    what = f"model is {model!r:.80} of type {type(model).__name__}"
-    if isinstance(model, str | PathLike):
-        raise InputError(f"{what}: open it by RemoteSAM.from_pretrained({str(model)!r})")
-    missing = [part for part in ("image_size", "identity", "predict") if not hasattr(model, part)]
-    if missing:
-        raise InputError(
-            f"{what}, which has no {' and no '.join(missing)}: give what RemoteSAM.from_pretrained opens, or an object "
-            "with image_size, identity and predict(images, expressions)"
-        )
-    if isinstance(model, type):
-        raise InputError(f"{what}, a class: give an object of it, {model.__name__}()")
-    number_in("the model's image_size", model.image_size, 2, LARGEST_SIDE, whole=True)  # type: ignore[attr-defined]
-    identity = model.identity  # type: ignore[attr-defined]
-    if not isinstance(identity, str) or not identity.strip():
-        raise InputError(
-            f"the model's identity is {identity!r}: it must be a text that changes when the answers would change"
-        )
-    if not callable(model.predict):  # type: ignore[attr-defined]
-        raise InputError(f"the model's predict is no function but a {type(model.predict).__name__}")  # type: ignore[attr-defined]
-
-
-def exactly(model: Model, images: NDArray[np.uint8], expressions: Sequence[str]) -> NDArray[np.float32]:
-    """Probabilities (B x P x S x S) as the model gives them, or as its codes stand for."""
-    if hasattr(model, "probabilities"):
-        answers: NDArray[np.float32] = model.probabilities(images, expressions)
-        return answers
-    return decode(model.predict(images, expressions))
-
-
-def described(model: Model) -> dict[str, str]:
+def described(model: Predictor) -> dict[str, str]:
     """What there is to know of a model at a glance, by name."""
     rows = {"weights": model.identity, "pictures": f"{model.image_size} px"}
     if isinstance(model, Network):
@@ -160,24 +139,15 @@ def described(model: Model) -> dict[str, str]:
     return rows
 
 
-def check_refine(refine: object) -> None:
-    """Check the argument `refine`.
+def check_network_recipe(recipe: Mapping[str, Any]) -> None:
+    """Check that a recipe from a file holds texts, and a precision that there is.
 
     Raises:
-        InputError: It is neither "contours", nor a contour model, nor None.
+        TypeError: It does not.
     """
-    if isinstance(refine, type):
-        raise InputError(f"refine is the class {refine.__name__}: give an object of it, {refine.__name__}()")
-    if not callable(refine):
-        one_of("refine", refine, ("contours", None))
-
-
-def contour_model(refine: Refine) -> Contours | None:
-    """The contour model: the published network, or the one given, if any."""
-    check_refine(refine)
-    if refine is None or callable(refine):
-        return refine
-    from remotesam_geo.model import ContourModel  # noqa: PLC0415 - torch takes its time
-
-    contours: Contours = ContourModel.from_pretrained()
-    return contours
+    if not isinstance(recipe.get("source"), str) or not isinstance(recipe.get("weights"), str):
+        raise TypeError(f"{recipe!r} does not name its weights")
+    if not isinstance(recipe.get("revision"), str | None):
+        raise TypeError(f"its revision is {recipe['revision']!r}")
+    if recipe.get("precision") not in ("float32", "bfloat16"):
+        raise TypeError(f"its precision is {recipe.get('precision')!r}")

@@ -23,8 +23,7 @@ from remotesam_geo.geo.crs import body_of, crs_of, name_of
 from remotesam_geo.geo.ground import pixel_size
 from remotesam_geo.geo.pixel_shapes import out_of_grid
 from remotesam_geo.mapping.collect import Survey, survey, warn_of_giants, warn_of_no_data, warn_of_nothing
-from remotesam_geo.mapping.contour_layer import Contours
-from remotesam_geo.mapping.executor import Predict, WindowFailure, Work
+from remotesam_geo.mapping.executor import WindowFailure, Work
 from remotesam_geo.mapping.feature_options import FeatureOptions
 from remotesam_geo.mapping.feature_table import Found, to_frame, wanted_crs, without_details
 from remotesam_geo.mapping.maps import PredictedMaps
@@ -34,7 +33,8 @@ from remotesam_geo.mapping.zonal.zone_sums import Sums
 from remotesam_geo.mapping.zonal.zone_tables import wide_columns
 from remotesam_geo.mapping.zonal.zones import Zones, check_zones, core_zones, place_zones
 from remotesam_geo.notebook import tqdm
-from remotesam_geo.predictors.remotesam_network import Model, contour_model
+from remotesam_geo.predictors.contours import Contours, contour_model
+from remotesam_geo.predictors.protocol import Predict, Predictor
 from remotesam_geo.tasks import CONTOUR_THRESHOLD, Suppress, merge
 from remotesam_geo.words import Prompt, PromptLike, parse_prompts, view_words
 
@@ -51,7 +51,7 @@ LONG = 8
 class RefinedModel:
     """A model, and the contour model once it is wanted."""
 
-    model: Model
+    model: Predictor
 
     @cached_property
     def published_contours(self) -> Contours | None:

@@ -4,19 +4,15 @@ Such a name never imports code by itself: it is built in, a repository, a path, 
 """
 
 import re
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Literal
 
-from remotesam_geo.errors import InputError, ModelError
-from remotesam_geo.predictors.remotesam_network import Model
+from remotesam_geo.errors import InputError
+from remotesam_geo.predictors.names import GROUP, registered, registered_predictor
 
 from .verbs import RemoteSAM
 
-__all__ = ["GROUP", "is_import", "named_model", "registered", "registered_model"]
-
-GROUP = "remotesam_geo.predictors"
-"""The entry-point group in which installed packages register their predictors."""
+__all__ = ["is_import", "named_model"]
 
 _IMPORT = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _AT_COMMIT = re.compile(r"([\w-][\w.-]*/[\w.-]+)@([0-9a-f]{40})")
@@ -25,45 +21,6 @@ _AT_COMMIT = re.compile(r"([\w-][\w.-]*/[\w.-]+)@([0-9a-f]{40})")
 def is_import(name: object) -> bool:
     """Whether a name has the form "module:attribute" and is no path."""
     return isinstance(name, str) and bool(_IMPORT.fullmatch(name)) and not Path(name).exists()
-
-
-def registered(name: object) -> EntryPoint | None:
-    """The entry point of that name, if an installed package registers one.
-
-    Raises:
-        ModelError: Several packages register it.
-    """
-    if not isinstance(name, str):
-        return None
-    found = {point.value: point for point in entry_points(group=GROUP, name=name)}
-    if len(found) > 1:
-        raise ModelError(
-            f"several installed packages register a model {name!r} ({', '.join(sorted(found))}): uninstall all but one"
-        )
-    return next(iter(found.values()), None)
-
-
-def registered_model(name: str) -> Model:
-    """The model that an installed package registers under that name.
-
-    Raises:
-        ModelError: No package does, or it cannot make the model.
-    """
-    point = registered(name)
-    if point is None:
-        raise ModelError(f"no installed package registers a model {name!r}: install the one that does")
-    try:
-        model: Model = point.load()()
-    except Exception as error:
-        raise ModelError(
-            f"the registered model {name!r} ({point.value}) cannot be made: {type(error).__name__}: {error}"
-        ) from error
-    if not all(hasattr(model, part) for part in ("image_size", "identity", "predict")):
-        raise ModelError(
-            f"the registered model {name!r} ({point.value}) gave a {type(model).__name__}, which has no image_size, "
-            "identity and predict"
-        )
-    return model
 
 
 def named_model(name: object, *, precision: Literal["auto", "float32", "bfloat16"] = "auto") -> RemoteSAM:
@@ -81,7 +38,7 @@ def named_model(name: object, *, precision: Literal["auto", "float32", "bfloat16
     if not isinstance(name, str | Path) or not str(name).strip():
         raise InputError(f"model is {name!r}: give a name or a path as text")
     if name != "tiny" and registered(name) is not None:
-        return RemoteSAM(registered_model(str(name)))
+        return RemoteSAM(registered_predictor(str(name)))
     if is_import(name):
         raise InputError(
             f"model {name!r} names Python code, which files and the command line must not run. Give 'released', "

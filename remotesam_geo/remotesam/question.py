@@ -24,8 +24,8 @@ from remotesam_geo.geo.ground import pixel_size, plan_geobox
 from remotesam_geo.geo.pixel_shapes import onto_grid
 from remotesam_geo.geo.squares import square_round
 from remotesam_geo.mapping.area_windows import windows_in
-from remotesam_geo.mapping.contour_layer import CONTOURS, Contours, WithContours, contour_codes
-from remotesam_geo.mapping.executor import OnError, Predict, Work
+from remotesam_geo.mapping.contour_layer import CONTOURS, WithContours
+from remotesam_geo.mapping.executor import OnError, Work
 from remotesam_geo.mapping.grid import Grid
 from remotesam_geo.mapping.lazy import DAMAGED_NOTE, held_maps, noted_questions
 from remotesam_geo.mapping.maps import Maps, PredictedMaps, StoredMaps
@@ -33,7 +33,8 @@ from remotesam_geo.mapping.resolutions import by_resolution, warn_of_resolutions
 from remotesam_geo.mapping.run_notes import note_of_prompts
 from remotesam_geo.mapping.source import PixelSource, SceneDate, picture_source, scene_source
 from remotesam_geo.mapping.stitch import Seam
-from remotesam_geo.predictors.remotesam_network import Model, Refine, check_refine, exactly
+from remotesam_geo.predictors.contours import Contours, Refine, check_refine, contour_codes
+from remotesam_geo.predictors.protocol import Predict, Predictor, predicted_probabilities
 from remotesam_geo.scenes.colors import check_bands
 from remotesam_geo.scenes.stretch import check_stretch
 from remotesam_geo.tasks import Suppress, decode
@@ -211,7 +212,7 @@ def held_prompts(probabilities: xr.DataArray) -> list[Prompt]:
 
 
 def map_groups(
-    model: Model,
+    model: Predictor,
     scene: Scene | PlainImage,
     prompts: Sequence[Prompt],
     question: Question,
@@ -261,7 +262,7 @@ def map_groups(
 
 
 def _question_maps_of_prompts(
-    model: Model,
+    model: Predictor,
     source: PixelSource,
     prompts: Sequence[Prompt],
     question: Question,
@@ -330,7 +331,7 @@ def _stored_question_maps(probabilities: xr.DataArray, prompts: Sequence[Prompt]
 
 
 def _picture_question_maps(
-    model: Model,
+    model: Predictor,
     picture: PlainImage,
     prompts: Sequence[Prompt],
     question: Question,
@@ -351,7 +352,7 @@ def _picture_question_maps(
         )
     expressions, members = distinct_expressions(prompts)
     square = _resized_image(picture.rgb, (size, size))[None]
-    answers = exactly(model, square, expressions)[0]
+    answers = predicted_probabilities(model, square, expressions)[0]
     if contours is not None:
         answers = np.concatenate([answers, decode(contour_codes(contours, square))])
     maps = np.stack([_resized_image(answer, (height, width)) for answer in answers])

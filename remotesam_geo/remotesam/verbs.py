@@ -23,13 +23,8 @@ from remotesam_geo.mapping.zonal.zone_tables import (
     label_frame,
 )
 from remotesam_geo.notebook import card, facts
-from remotesam_geo.predictors.remotesam_network import (
-    Model,
-    Network,
-    Precision,
-    check_model,
-    described,
-)
+from remotesam_geo.predictors.protocol import Predictor, check_predictor
+from remotesam_geo.predictors.remotesam_network import Network, Precision, described
 from remotesam_geo.tasks import COUNT_CONTOUR_THRESHOLD, MIN_SCORE, MULTI_LABEL_BALANCE, Suppress
 from remotesam_geo.words import PromptLike, ResolutionLike
 
@@ -52,17 +47,17 @@ class RemoteSAM:
         >>> model.detect(open_raster("harbour.tif"), ["ship", "storage tank"])     # doctest: +SKIP
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Predictor) -> None:
         self.model = model
 
     @property
-    def model(self) -> Model:
+    def model(self) -> Predictor:
         """The network. Another one takes effect at the next call."""
         return self._refined.model
 
     @model.setter
-    def model(self, model: Model) -> None:
-        check_model(model)
+    def model(self, model: Predictor) -> None:
+        check_predictor(model)
         self._refined = RefinedModel(model)
 
     @classmethod

@@ -18,7 +18,7 @@ from remotesam_geo.cli import verb_commands as verbs
 from remotesam_geo.cli.config import CHECKS
 from remotesam_geo.errors import InputError, RemoteSAMError
 from remotesam_geo.learning import training
-from remotesam_geo.remotesam import named
+from remotesam_geo.predictors import names
 from tests.campaign import CASES
 from tests.job.job_folder import make_job, write_raster
 
@@ -165,8 +165,8 @@ def run(place, tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(verbs, "opened_model", lambda _: Never())
     monkeypatch.setattr(training, "train", lambda *_, **__: Never().train)
-    zeros = EntryPoint("zeros", "tests.colours:Zeros", named.GROUP)
-    monkeypatch.setattr(named, "entry_points", lambda *, group, name: [zeros] if name == "zeros" and group else [])
+    zeros = EntryPoint("zeros", "tests.colours:Zeros", names.GROUP)
+    monkeypatch.setattr(names, "entry_points", lambda *, group, name: [zeros] if name == "zeros" and group else [])
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
     def command(words):

@@ -145,10 +145,10 @@ def test_a_job_answers_after_its_source_is_gone(tmp_path, kind):
 
 
 def test_the_plan_does_not_depend_on_the_machine(tmp_path, monkeypatch):
-    from remotesam_geo.model import Predictor, predictor
+    from remotesam_geo.model import RemoteSAMPredictor, predictor
 
     def machine(precision, pairs):
-        monkeypatch.setattr(Predictor, "_fitting_batch", lambda _: pairs)
+        monkeypatch.setattr(RemoteSAMPredictor, "_fitting_batch", lambda _: pairs)
         chosen = lambda name, _: precision if name == "auto" else name  # noqa: E731
         monkeypatch.setattr(predictor, "choose_precision", chosen)
         predictor._open_predictor.cache_clear()

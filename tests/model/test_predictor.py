@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from remotesam_geo.errors import InputError, ModelError, RemoteSAMWarning
-from remotesam_geo.model import Predictor, PredictorRecipe, RemoteSAMModel
+from remotesam_geo.model import PredictorRecipe, RemoteSAMModel, RemoteSAMPredictor
 from remotesam_geo.model import predictor as module
 from remotesam_geo.model.hardware import choose_precision, exact_float32
 from remotesam_geo.model.inference import Arrangement, InferenceEngine
@@ -43,8 +43,8 @@ def images() -> np.ndarray:
     return np.stack([picture(seed, 64) for seed in range(3)])
 
 
-def predictor(model: RemoteSAMModel, **options) -> Predictor:
-    return Predictor(model, Letters(), **({"device": "cpu", "precision": "float32"} | options))
+def predictor(model: RemoteSAMModel, **options) -> RemoteSAMPredictor:
+    return RemoteSAMPredictor(model, Letters(), **({"device": "cpu", "precision": "float32"} | options))
 
 
 @pytest.fixture
@@ -322,12 +322,12 @@ def _forget():
     module._open_predictor.cache_clear()
 
 
-def opened(folder, **options) -> Predictor:
+def opened(folder, **options) -> RemoteSAMPredictor:
     from remotesam_geo.model import RemoteSAMProcessor
 
     network = RemoteSAMModel.from_pretrained(folder)
     processor = RemoteSAMProcessor.from_pretrained(folder)
-    return Predictor(network, processor, **({"device": "cpu"} | options))
+    return RemoteSAMPredictor(network, processor, **({"device": "cpu"} | options))
 
 
 def test_another_process_opens_the_same(folder, images, tmp_path):
@@ -338,9 +338,9 @@ def test_another_process_opens_the_same(folder, images, tmp_path):
     np.save(tmp_path / "images.npy", images)
     code = (
         "import json, sys, numpy as np, torch; torch.set_num_threads(int(sys.argv[3]));"
-        "from remotesam_geo.model import Predictor, PredictorRecipe;"
-        "predictor = Predictor.open(PredictorRecipe(**json.loads(sys.argv[1])));"
-        "assert Predictor.open(predictor.recipe) is predictor;"
+        "from remotesam_geo.model import RemoteSAMPredictor, PredictorRecipe;"
+        "predictor = RemoteSAMPredictor.open(PredictorRecipe(**json.loads(sys.argv[1])));"
+        "assert RemoteSAMPredictor.open(predictor.recipe) is predictor;"
         "images = np.load(sys.argv[2] + '/images.npy');"
         "np.save(sys.argv[2] + '/codes.npy', predictor.predict(images, ['a ship', 'the red roof']))"
     )
@@ -354,14 +354,14 @@ def test_another_process_opens_the_same(folder, images, tmp_path):
 def test_a_recipe_is_opened_once(folder):
     recipe = opened(folder, precision="float32").recipe
     with ThreadPoolExecutor(4) as pool:
-        several = list(pool.map(Predictor.open, [recipe] * 4))
+        several = list(pool.map(RemoteSAMPredictor.open, [recipe] * 4))
     assert all(one is several[0] for one in several)
 
 
 def test_other_weights_are_not_opened(folder):
     recipe = asdict(opened(folder).recipe) | {"weights": "0" * 64}
     with pytest.raises(ModelError, match="SHA-256"):
-        Predictor.open(PredictorRecipe(**recipe))
+        RemoteSAMPredictor.open(PredictorRecipe(**recipe))
 
 
 def test_weights_that_no_other_process_can_have_have_no_recipe(model, folder):

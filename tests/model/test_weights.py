@@ -21,9 +21,9 @@ from transformers import AutoConfig, AutoModel
 
 from remotesam_geo.errors import InputError, ModelError
 from remotesam_geo.model import (
-    Predictor,
     RemoteSAMConfig,
     RemoteSAMModel,
+    RemoteSAMPredictor,
     RemoteSAMProcessor,
     convert,
     weights_sha256,
@@ -231,9 +231,9 @@ def test_half_precision_is_kept_on_disk_and_widened_in_memory(model, tmp_path):
     narrow = RemoteSAMModel.from_pretrained(tmp_path / "half", dtype=torch.bfloat16)
     assert same(half.bfloat16(), narrow)
     processor = RemoteSAMProcessor(CONFIG)
-    assert Predictor(loaded, processor, device="cpu").recipe.weights == identity
+    assert RemoteSAMPredictor(loaded, processor, device="cpu").recipe.weights == identity
     with pytest.raises(ModelError, match="not as they were loaded"):  # as another would load them
-        _ = Predictor(narrow, processor, device="cpu").recipe
+        _ = RemoteSAMPredictor(narrow, processor, device="cpu").recipe
 
 
 def test_loaded_weights_do_not_hang_on_the_file(pth, model, tmp_path):

@@ -24,7 +24,7 @@ from zarr.codecs import ZstdCodec
 from remotesam_geo.errors import JobError
 from remotesam_geo.files import write_file
 from remotesam_geo.mapping.grid import Block, Grid
-from remotesam_geo.mapping.stitch import Codes
+from remotesam_geo.predictors.protocol import Codes
 from remotesam_geo.tasks import NO_DATA
 
 __all__ = ["DamagedBlockError", "Store", "digest", "replace_file", "tidy", "writing"]
