@@ -193,7 +193,9 @@ def _model_of_object(model: Predictor, opener: Opener) -> JobModel:
         model=model,
         opener=opener,
         weights=ModelIdentity(
-            identity=model.identity, image_size=int(model.image_size), precision=getattr(network, "precision", "")
+            identity=model.identity,
+            image_size=int(model.image_size),
+            precision=str(getattr(network or model, "precision", "")),
         ),
         recipe=None,
         batch=_batch_of_model(model),

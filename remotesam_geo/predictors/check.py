@@ -49,7 +49,6 @@ return an array of shape (3, 4, 64, 64) (images, expressions, rows, columns): fl
     who = f"the predictor {type(predictor).__name__}"
     images = _check_images(predictor.image_size)
     given = images.copy()
-    images.flags.writeable = False  # they are shared with others
     whole = predicted_codes(predictor.predict, images, EXPRESSIONS)
     if not np.array_equal(images, given):
         raise PredictorError(f"{who} changed the images: work on a copy")

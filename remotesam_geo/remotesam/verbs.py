@@ -23,6 +23,7 @@ from remotesam_geo.mapping.zonal.zone_tables import (
     label_frame,
 )
 from remotesam_geo.notebook import card, facts
+from remotesam_geo.predictors.names import adapter_named
 from remotesam_geo.predictors.protocol import Predictor, check_predictor
 from remotesam_geo.predictors.remotesam_network import Network, Precision, described
 from remotesam_geo.tasks import COUNT_CONTOUR_THRESHOLD, MIN_SCORE, MULTI_LABEL_BALANCE, Suppress
@@ -75,7 +76,8 @@ class RemoteSAM:
 
         Args:
             source: Nothing for the released weights (downloaded once), "tiny" for the small model of this package, a
-                model folder, or a published `.pth`.
+                model folder, or a published `.pth`; "clipseg" or "grounding-dino" for these networks (see "Which
+                model?" in the docs).
             device: "auto" for CUDA, then MPS, then the CPU; or a torch device.
             precision: "auto" for bfloat16 where the hardware is fast at it.
             revision: Commit, where the source is a repository.
@@ -85,6 +87,18 @@ class RemoteSAM:
         Raises:
             ModelError: The weights are missing, damaged, unsafe, or others than they should be.
         """
+        one_of("precision", precision, get_args(Precision))
+        adapter = adapter_named(source)
+        if adapter is not None:
+            if sha256 is not None:
+                raise InputError(f"sha256 has no effect on {source!r}: its recipe holds the hashes")
+            others = [None] * (len(adapter.SOURCES) - 1)
+            return cls(
+                adapter.open(
+                    revisions=[revision, *others], device=device, precision=precision,
+                    local_files_only=local_files_only,
+                )
+            )  # fmt: skip
         return cls(
             Network.open(
                 source, device=device, precision=precision, revision=revision, sha256=sha256,

@@ -11,7 +11,8 @@ from PIL import Image
 
 from remotesam_geo.errors import InputError
 from remotesam_geo.learning.datasets import Example, Mask, Triplet
-from remotesam_geo.tasks import FULL, decode
+from remotesam_geo.predictors.protocol import predicted_probabilities
+from remotesam_geo.tasks import FULL
 
 __all__ = ["Answerer", "Chances", "Oracle", "answerer", "nearest", "resized"]
 
@@ -73,7 +74,7 @@ def answerer(model: Any) -> Answerer:
     return _Square(
         image_size=size,
         identity=identity,
-        ask=lambda images, expressions: decode(inner.predict(images, expressions)),
+        ask=lambda images, expressions: predicted_probabilities(inner, images, expressions),
     )
 
 

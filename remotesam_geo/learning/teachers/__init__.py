@@ -3,8 +3,9 @@
 Weights are read from safetensors only, from a folder or a commit that is named. torchvision is not needed.
 """
 
+from remotesam_geo.predictors.pinned_weights import PINNED, Pin
+
 from .detecting import BoxedSegmenter, DetectedThings
-from .pinned_weights import PINNED, Pin
 from .segmenting import Sam2Teacher, SamTeacher
 from .similarity import Similar
 from .writing import QwenWriter

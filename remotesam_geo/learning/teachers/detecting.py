@@ -5,20 +5,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from remotesam_geo.errors import InputError
 from remotesam_geo.learning.datasets import Thing
 from remotesam_geo.learning.labelling.mask_sources import Teacher
 from remotesam_geo.learning.labelling.steps import Material, describe, spoken
-
-from .pinned_weights import Pretrained
+from remotesam_geo.predictors.box_masks import Box
+from remotesam_geo.predictors.pinned_weights import Pretrained
+from remotesam_geo.predictors.text_boxes import grounding_dino_boxes, one_phrase
 
 __all__ = ["BoxedSegmenter", "DetectedThings"]
-
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,37 +64,9 @@ class DetectedThings(Pretrained):
         example = replace(material.example, things=(*material.example.things, *things))
         return replace(material, example=example)
 
-    @torch.no_grad()
     def boxes(self, rgb: NDArray[np.uint8], names: Sequence[str]) -> list[tuple[int, float, Box]]:
         """What is likely enough: which of the names, its probability, and its box in pixels of the picture."""
-        if not names:
-            return []
-        ready = self.images(images=Image.fromarray(rgb), return_tensors="pt")
-        text, spans = _detector_prompt(names)
-        tokens = self.words(text, return_tensors="pt", return_offsets_mapping=True)
-        offsets = tokens["offset_mapping"][0].tolist()
-        device = self.model.device
-        found = self.model(
-            pixel_values=ready["pixel_values"].to(device),
-            input_ids=tokens["input_ids"].to(device),
-            attention_mask=tokens["attention_mask"].to(device),
-            token_type_ids=torch.zeros_like(tokens["input_ids"]).to(device),
-        )
-        chances = found.logits[0].sigmoid().cpu()  # queries x tokens
-        by_name = torch.stack(
-            [
-                chances[:, [k for k, (a, b) in enumerate(offsets) if start <= a < b <= end]].amax(1)
-                for start, end in spans
-            ],
-            1,
-        )
-        score, which = by_name.max(1)
-        corners = _corners_of_boxes(found.pred_boxes[0].cpu(), rgb.shape[0], rgb.shape[1])
-        return [
-            (int(which[k]), float(score[k]), box)
-            for k, box in enumerate(corners)
-            if score[k] >= self.least and box[2] > box[0] and box[3] > box[1]
-        ]
+        return grounding_dino_boxes(self.model, self.images, self.words, rgb, names, least=self.least)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,29 +104,12 @@ class BoxedSegmenter:
 
     def _one(self, rgb: NDArray[np.uint8], text: str) -> Box | None:
         """The box of an expression, unless there is none or another one is nearly as likely."""
-        # Points end a phrase for the detector: within one they would cut it.
-        found = self.finder.boxes(rgb, [" ".join(text.lower().replace(".", " ").split())])
+        found = self.finder.boxes(rgb, [one_phrase(text)])
         if not found:
             return None
         _, top, box = max(found, key=lambda one: one[1])
         doubt = any(score >= self.rival * top and _iou_of_boxes_array(box, other) < 0.5 for _, score, other in found)
         return None if doubt else box
-
-
-def _detector_prompt(names: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
-    """Names as the detector is asked them, each ended by a point, and where each stands."""
-    text, spans = "", []
-    for name in names:
-        spans.append((len(text), len(text) + len(name)))
-        text += f"{name}. "
-    return text.rstrip(), spans
-
-
-def _corners_of_boxes(boxes: torch.Tensor, height: int, width: int) -> list[Box]:
-    """Centres and sizes as shares of the picture, N x 4, to x0, y0, x1, y1 in its pixels."""
-    x, y, w, h = boxes.float().unbind(1)
-    corners = torch.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], 1).clamp(0, 1)
-    return [(row[0], row[1], row[2], row[3]) for row in (corners * torch.tensor([width, height] * 2)).tolist()]
 
 
 def _iou_of_boxes_array(one: Box, other: Box) -> float:

@@ -1,41 +1,19 @@
-"""Pictures as SAM 2 and Qwen2-VL take them: what their image processors need torchvision for, without it."""
+"""Pictures as Qwen2-VL takes them: what its image processor needs torchvision for, without it."""
 
 import math
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 
 from remotesam_geo.errors import InputError
+from remotesam_geo.predictors.image_tensors import normalised
 
-__all__ = ["qwen_pixels", "qwen_size", "sam2_pixels"]
+__all__ = ["qwen_pixels", "qwen_size"]
 
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 LONGEST = 200  # times as long as wide: Qwen2-VL takes no narrower picture
-
-
-def sam2_pixels(rgb: NDArray[np.uint8], side: int) -> torch.Tensor:
-    """A picture squeezed to the square that SAM 2 sees, whatever its shape.
-
-    Args:
-        rgb: H x W x 3.
-        side: Of the square.
-
-    Returns:
-        1 x 3 x side x side, normalised.
-
-    Examples:
-        >>> import numpy as np
-        >>> from remotesam_geo.learning.teachers.pixels import sam2_pixels
-        >>> sam2_pixels(np.zeros((30, 50, 3), np.uint8), 16).shape
-        torch.Size([1, 3, 16, 16])
-    """
-    shares = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None] / 255
-    square = F.interpolate(shares, (side, side), mode="bilinear", align_corners=False, antialias=True)
-    return _normalised_pixels(square, IMAGENET)
 
 
 def qwen_size(
@@ -105,14 +83,9 @@ def qwen_pixels(
     height, width = qwen_size(rgb.shape[0], rgb.shape[1], factor=patch * merge, least=least, most=most)
     sized = Image.fromarray(rgb).resize((width, height), Image.Resampling.BICUBIC)
     shares = torch.from_numpy(np.array(sized)).permute(2, 0, 1)[None] / 255
-    normal = _normalised_pixels(shares, CLIP)[0]  # 3 x height x width
+    normal = normalised(shares, CLIP)[0]  # 3 x height x width
     rows, columns = height // patch, width // patch
     cut = normal.view(3, rows // merge, merge, patch, columns // merge, merge, patch)
     ordered = cut.permute(1, 4, 2, 5, 0, 3, 6)  # square row and column, row and column in it, 3, y, x
     film = ordered[:, :, :, :, :, None].expand(-1, -1, -1, -1, -1, frames, -1, -1)
     return film.reshape(rows * columns, -1), torch.tensor([[1, rows, columns]])
-
-
-def _normalised_pixels(shares: torch.Tensor, of: tuple[tuple[float, ...], tuple[float, ...]]) -> torch.Tensor:
-    mean, deviation = (torch.tensor(values).view(1, 3, 1, 1) for values in of)
-    return (shares - mean) / deviation

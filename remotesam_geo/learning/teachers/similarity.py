@@ -13,8 +13,7 @@ from PIL import Image
 from remotesam_geo.errors import InputError
 from remotesam_geo.learning.datasets import Triplet
 from remotesam_geo.learning.labelling.likeness import ChosenLeast, choose_least, right_and_wrong
-
-from .pinned_weights import Pretrained
+from remotesam_geo.predictors.pinned_weights import Pretrained
 
 __all__ = ["Similar"]
 

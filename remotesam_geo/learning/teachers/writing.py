@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from remotesam_geo.errors import InputError, ModelError
+from remotesam_geo.predictors.pinned_weights import Pretrained
 
-from .pinned_weights import Pretrained
 from .pixels import qwen_pixels
 
 __all__ = ["QwenWriter"]

@@ -11,12 +11,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import (
-    GroundingDinoConfig,
     GroundingDinoForObjectDetection,
-    GroundingDinoImageProcessorPil,
     PreTrainedTokenizerFast,
-    Sam2Config,
-    Sam2Model,
     SamConfig,
     SamImageProcessorPil,
     SamModel,
@@ -37,9 +33,8 @@ from remotesam_geo.learning.teachers import (
     SamTeacher,
     Similar,
 )
-from remotesam_geo.learning.teachers.pixels import sam2_pixels
-
-SIDE = 64
+from remotesam_geo.predictors.image_tensors import square_pixels
+from tests.predictors.networks import SIDE, write_dino, write_sam2
 
 
 @pytest.fixture(scope="module")
@@ -66,30 +61,7 @@ def sam(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def sam2(tmp_path_factory):
-    torch.manual_seed(0)
-    config = Sam2Config(
-        vision_config={
-            "backbone_config": {
-                "model_type": "sam2_hiera_det_model", "hidden_size": 8, "num_attention_heads": 1,
-                "image_size": [SIDE, SIDE], "window_positional_embedding_background_size": [2, 2],
-                "blocks_per_stage": [1, 1, 2, 1],
-                "embed_dim_per_stage": [8, 16, 32, 64], "num_attention_heads_per_stage": [1, 1, 2, 2],
-                "window_size_per_stage": [4, 4, 4, 2], "global_attention_blocks": [3],
-            },
-            "backbone_channel_list": [64, 32, 16, 8], "backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]],
-            "fpn_hidden_size": 16,
-        },
-        prompt_encoder_config={
-            "hidden_size": 16, "image_size": SIDE, "patch_size": 16, "mask_input_channels": 4,
-        },
-        mask_decoder_config={
-            "hidden_size": 16, "mlp_dim": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
-            "iou_head_hidden_dim": 16,
-        },
-    )  # fmt: skip
-    folder = tmp_path_factory.mktemp("sam2")
-    Sam2Model(config).save_pretrained(folder)
-    return folder
+    return write_sam2(tmp_path_factory.mktemp("sam2"))
 
 
 @pytest.fixture(params=["sam", "sam2"])
@@ -156,7 +128,7 @@ def test_sam2_sees_a_picture_squeezed_and_normalised():
     """Of even patches the average is known; the borders of the published mean and deviation too."""
     rgb = np.zeros((8, 16, 3), np.uint8)
     rgb[:, :8], rgb[:, 8:, 0] = (255, 51, 102), 255
-    seen = sam2_pixels(rgb, 4)
+    seen = square_pixels(rgb, 4)
     mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     for k, (left, right) in enumerate([(1, 1), (0.2, 0), (0.4, 0)]):
         for column, share in ((0, left), (3, right)):
@@ -166,11 +138,11 @@ def test_sam2_sees_a_picture_squeezed_and_normalised():
     same = np.random.default_rng(0).integers(0, 255, (6, 6, 3)).astype(np.uint8)
     flat = torch.from_numpy(same).permute(2, 0, 1)[None] / 255
     wanted = (flat - torch.tensor(mean).view(1, 3, 1, 1)) / torch.tensor(deviation).view(1, 3, 1, 1)
-    assert torch.allclose(sam2_pixels(same, 6), wanted, atol=1e-5)
+    assert torch.allclose(square_pixels(same, 6), wanted, atol=1e-5)
     # Bilinear with its triangle widened by the scale, by hand: halving weighs 1 3 3 1 inside.
     line = np.zeros((1, 8, 3), np.uint8)
     line[0, :, 0] = np.arange(8) * 30
-    halved = sam2_pixels(np.repeat(line, 8, 0), 4)[0, 0, 0] * 0.229 + 0.485
+    halved = square_pixels(np.repeat(line, 8, 0), 4)[0, 0, 0] * 0.229 + 0.485
     inner = [(30 * (1 * a + 3 * (a + 1) + 3 * (a + 2) + (a + 3)) / 8) / 255 for a in (1, 3)]
     assert torch.allclose(halved[1:3], torch.tensor(inner), atol=1e-5)
 
@@ -251,38 +223,7 @@ def test_the_region_is_the_box_with_a_margin_and_its_surroundings_darkened(sigli
 
 @pytest.fixture(scope="module")
 def dino(tmp_path_factory):
-    torch.manual_seed(0)
-    config = GroundingDinoConfig(
-        backbone_config={
-            "model_type": "swin", "image_size": 64, "embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2],
-            "window_size": 4, "out_indices": [2, 3, 4],
-        },
-        text_config={
-            "model_type": "bert", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
-            "intermediate_size": 32, "vocab_size": 9, "max_position_embeddings": 32,
-        },
-        d_model=32, encoder_layers=1, decoder_layers=2, encoder_attention_heads=2, decoder_attention_heads=2,
-        encoder_ffn_dim=32, decoder_ffn_dim=32, num_queries=5, max_text_len=16, encoder_n_points=2, decoder_n_points=2,
-    )  # fmt: skip
-    folder = tmp_path_factory.mktemp("dino")
-    GroundingDinoForObjectDetection(config).save_pretrained(folder)
-    GroundingDinoImageProcessorPil(size={"shortest_edge": 64, "longest_edge": 96}).save_pretrained(folder)
-    words = {
-        "[PAD]": 0,
-        "[UNK]": 1,
-        "[CLS]": 2,
-        "[SEP]": 3,
-        "ship": 4,
-        "storage": 5,
-        "tank": 6,
-        ".": 7,
-    }
-    tokenizer = Tokenizer(WordLevel(words, unk_token="[UNK]"))  # noqa: S106
-    tokenizer.pre_tokenizer = Whitespace()
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]"  # noqa: S106
-    ).save_pretrained(folder)  # fmt: skip
-    return folder
+    return write_dino(tmp_path_factory.mktemp("dino"))
 
 
 def empty(shape):

@@ -1,4 +1,4 @@
-"""Where networks of others come from: a folder, or a commit of a repository; and what would be downloaded."""
+"""Where the weights of other networks come from: a folder, or a commit of a repository."""
 
 import re
 import warnings
@@ -25,16 +25,19 @@ class Pin:
     Attributes:
         revision: Its 40 digits: what is loaded is that commit, or nothing.
         megabytes: What its weights take, about.
+        licence: Of the weights, as the repository states it.
     """
 
     revision: str
     megabytes: int
+    licence: str = "Apache-2.0"
 
 
 # Commits that several independent public projects record for these repositories. The hub itself was not asked: a
 # commit that it does not have is an error there, and never other weights.
 PINNED: Mapping[str, Pin] = MappingProxyType(
     {
+        "CIDAS/clipseg-rd64-refined": Pin(revision="999e0328d9e10b484360c477313983f9afdd7050", megabytes=603),
         "facebook/sam-vit-base": Pin(revision="70c1a07f894ebb5b307fd9eaaee97b9dfc16068f", megabytes=375),
         "facebook/sam2.1-hiera-tiny": Pin(revision="de431c4043854a71d8101e17995dfe596bf101a5", megabytes=156),
         "IDEA-Research/grounding-dino-tiny": Pin(revision="a2bb814dd30d776dcf7e30523b00659f4f141c71", megabytes=689),

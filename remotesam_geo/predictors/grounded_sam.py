@@ -1,0 +1,137 @@
+"""Grounding DINO and SAM 2.1: text to boxes to masks."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from remotesam_geo.errors import number_in
+
+from .adapter import Adapter, check_image_size, plain_phrase
+from .box_masks import Masks, sam2_masks
+from .pinned_weights import PinnedWeights
+from .text_boxes import grounding_dino_boxes, one_phrase
+
+__all__ = ["GroundedSam"]
+
+LEAST = 0.35
+
+
+class GroundedSam(Adapter):
+    """Grounding DINO (Liu et al. 2023) finds boxes for a text, SAM 2.1 (Ravi et al. 2024) draws what is in them.
+
+    Weights of IDEA-Research/grounding-dino-tiny and facebook/sam2.1-hiera-tiny, both Apache-2.0. Neither was trained
+    on pictures from above. Every expression is one pass of the detector. Class names are asked as they are, without
+    "in the image".
+
+    The probability of a pixel is that of the most probable box whose mask covers it, scaled so that `least`, the
+    detector's own threshold, becomes 0.5: the default threshold finds what the detector finds, a higher one the more
+    certain part of it.
+
+    Args:
+        detector: A `GroundingDinoForObjectDetection` of transformers.
+        processor: Its `GroundingDinoImageProcessorPil`.
+        tokenizer: Its tokenizer, a fast one.
+        segmenter: A `Sam2Model` of transformers.
+        image_size: Side of the images in pixels.
+        least: Probability that a box needs.
+        device: "auto", "cpu", "cuda" or "mps".
+        precision: "auto", "float32" or "bfloat16".
+        origins: Where the weights of the two come from, for `recipe`.
+    """
+
+    NAME, SIZE, RETURNS = "grounding-dino", 1024, "instances"
+    SOURCES = ("IDEA-Research/grounding-dino-tiny", "facebook/sam2.1-hiera-tiny")
+
+    def __init__(
+        self,
+        detector: Any,
+        processor: Any,
+        tokenizer: Any,
+        segmenter: Any,
+        *,
+        image_size: int = SIZE,
+        least: float = LEAST,
+        device: str = "auto",
+        precision: str = "auto",
+        origins: Sequence[PinnedWeights] | None = None,
+    ) -> None:
+        check_image_size(image_size, 1)
+        number_in("least", least, 0, 1, open_low=True)
+        super().__init__(
+            [detector, segmenter], origins, image_size=image_size, device=device, precision=precision,
+            options={"least": least},
+        )  # fmt: skip
+        self._detector, self._segmenter = self._placed(detector), self._placed(segmenter)
+        self._processor, self._tokenizer = processor, tokenizer
+
+    @classmethod
+    def open(
+        cls,
+        sources: Sequence[str | Path] | None = None,
+        *,
+        revisions: Sequence[str | None] | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        local_files_only: bool = False,
+        image_size: int = SIZE,
+        least: float = LEAST,
+    ) -> Self:
+        """See `Adapter.open`; `image_size` and `least` are those of the class."""
+        check_image_size(image_size, 1)
+        number_in("least", least, 0, 1, open_low=True)
+        words, masks = origins = cls.origins(sources, revisions, local_files_only)
+        import transformers  # noqa: PLC0415 - takes its time
+
+        return cls(
+            words.network(transformers.GroundingDinoForObjectDetection, "cpu"),
+            words.tool(transformers.GroundingDinoImageProcessorPil),
+            words.tool(transformers.AutoTokenizer),
+            masks.network(transformers.Sam2Model, "cpu"),
+            image_size=image_size, least=least, device=device, precision=precision, origins=origins,
+        )  # fmt: skip
+
+    def instances(
+        self, images: NDArray[np.uint8], expressions: Sequence[str]
+    ) -> list[list[tuple[NDArray[np.bool_], NDArray[np.float32]]]]:
+        """Segment each object alone.
+
+        Args:
+            images: B x S x S x 3.
+            expressions: P texts.
+
+        Returns:
+            For each image and each expression the masks of its objects (N x S x S), and their probabilities (N), the
+            most probable one first.
+        """
+        with self._lock:
+            return [[self._instances(image, each) for each in expressions] for image in images]
+
+    def _instances(self, image: NDArray[np.uint8], expression: str) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        name = one_phrase(plain_phrase(expression))
+        found = grounding_dino_boxes(
+            self._detector, self._processor, self._tokenizer, image, [name] if name else [], least=self.options["least"]
+        )
+        found.sort(key=lambda one: -one[1])
+        masks: Masks = sam2_masks(self._segmenter, image, [box for _, _, box in found]) if found else []
+        empty = np.zeros((0, *image.shape[:2]), np.bool_)
+        return np.stack(masks) if masks else empty, np.array([score for _, score, _ in found], np.float32)
+
+    def _see(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return image
+
+    def _maps(self, seen: NDArray[np.uint8], expressions: Sequence[str]) -> Tensor:
+        least, done = self.options["least"], dict[str, Tensor]()
+        for each in expressions:
+            if each in done:
+                continue
+            chance = np.zeros(seen.shape[:2], np.float32)
+            for mask, score in zip(*self._instances(seen, each), strict=True):
+                scaled = 0.5 + 0.5 * (score - least) / (1 - least) if least < 1 else 1.0
+                np.maximum(chance, np.float32(max(scaled, 0.5 + 1e-3)), out=chance, where=mask)
+            done[each] = torch.from_numpy(chance)
+        return torch.stack([done[each] for each in expressions])
