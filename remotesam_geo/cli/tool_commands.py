@@ -1,8 +1,10 @@
 """Commands around the questions: search, change, convert, demo and doctor."""
 
 import importlib.metadata
+import json
 import platform
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +28,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("search", rich_help_panel="Places")(search)
     app.command("change", rich_help_panel="Questions")(change)
+    app.command("models", rich_help_panel="Models")(models)
     app.command("convert", rich_help_panel="Models")(convert)
     app.command("demo", rich_help_panel="First steps")(demo)
     app.command("doctor", rich_help_panel="First steps")(doctor)
@@ -100,6 +103,62 @@ def convert(
     with saying.working():
         origin = written(None if source == "released" else source, folder, sha256=sha256)
     saying.result({"folder": folder, "sha256": origin.sha256}, as_json=as_json)
+
+
+def models(as_json: Json = False) -> None:
+    """List the models that have a name: licence, image size, download, what is here, what each returns."""
+    import pandas as pd
+
+    rows = list(_model_rows())
+    if as_json:
+        saying.text(json.dumps(rows))
+        return
+    short = pd.DataFrame(rows).drop(columns="network").rename(columns={"image_size": "pixels", "download_mb": "MB"})
+    saying.table_of(short.assign(here=["yes" if here else "no" for here in short["here"]]), title="Models")
+
+
+def _model_rows() -> Iterator[dict[str, Any]]:
+    from remotesam_geo.model import RemoteSAMConfig
+    from remotesam_geo.model.weights import locate
+    from remotesam_geo.predictors.names import ADAPTERS, GROUP, adapter_named
+    from remotesam_geo.predictors.pinned_weights import PINNED, is_cached
+
+    tiny = RemoteSAMConfig.from_pretrained(locate("tiny").folder).image_size
+    released = not _weights_fact("released").startswith("not here")
+    yield _model_row(
+        "released", "RemoteSAM", "none stated", RemoteSAMConfig().image_size, 966, released, "probabilities"
+    )
+    yield _model_row("tiny", "built in", "Apache-2.0", tiny, 0, True, "probabilities")
+    for name in ADAPTERS:
+        adapter = adapter_named(name)
+        if adapter is not None:
+            pins = [PINNED[source] for source in adapter.SOURCES]
+            yield _model_row(
+                name,
+                " + ".join(adapter.SOURCES),
+                ", ".join(dict.fromkeys(pin.licence for pin in pins)),
+                adapter.SIZE,
+                sum(pin.megabytes for pin in pins),
+                all(is_cached(source) for source in adapter.SOURCES),
+                adapter.RETURNS,
+            )
+    for point in importlib.metadata.entry_points(group=GROUP):
+        yield _model_row(point.name, f"registered by {point.value}", "", None, None, True, "")
+
+
+def _model_row(
+    name: str,
+    network: str,
+    licence: str,
+    image_size: int | None,
+    megabytes: int | None,
+    here: bool,
+    returns: str,
+) -> dict[str, Any]:
+    return {
+        "name": name, "licence": licence, "image_size": image_size, "download_mb": megabytes, "here": here,
+        "returns": returns, "network": network,
+    }  # fmt: skip
 
 
 def demo(

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from remotesam_geo.errors import InputError, ModelError, RemoteSAMWarning, one_of
 from remotesam_geo.model.hardware import choose_device
 
-__all__ = ["PINNED", "Pin", "PinnedWeights", "Pretrained"]
+__all__ = ["PINNED", "Pin", "PinnedWeights", "Pretrained", "is_cached"]
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -132,6 +132,15 @@ class PinnedWeights:
             f"network, run `hf download {place} --local-dir FOLDER` where there is one, and give the path of that "
             "folder."
         )
+
+
+def is_cached(repository: str) -> bool:
+    """Whether the pinned commit of a repository is on this machine."""
+    from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415 - takes its time
+
+    pin = PINNED[repository]
+    files = ("config.json", "model.safetensors")
+    return all(isinstance(try_to_load_from_cache(repository, name, revision=pin.revision), str) for name in files)
 
 
 class Pretrained:

@@ -11,7 +11,7 @@ from remotesam_geo.learning.synthetic import World
 
 COMMANDS = (
     "search", "segment", "refer", "detect", "ground", "label", "classify", "count", "caption", "change", "map",
-    "status", "answer", "convert", "train", "evaluate", "engine", "demo", "doctor",
+    "status", "answer", "models", "convert", "train", "evaluate", "engine", "demo", "doctor",
 )  # fmt: skip
 WORLD = World(22)
 GRID = WORLD.geobox("EPSG:32632", resolution=0.4, shape=(256, 256))
@@ -227,6 +227,19 @@ def test_a_model_folder_is_written(run, tmp_path):
     assert (code, "none.pth" in err) == (1, True)
     code, _, err = run("convert", folder, tmp_path / "copy")
     assert code == 1
+
+
+def test_the_models_are_listed(run):
+    code, out, _ = run("models", "--json")
+    rows = {row["name"]: row for row in json.loads(out)}
+    assert code == 0
+    assert {"released", "tiny", "clipseg", "grounding-dino"} <= set(rows)
+    assert rows["tiny"]["here"] is True
+    assert rows["clipseg"]["network"] == "CIDAS/clipseg-rd64-refined"
+    assert rows["grounding-dino"]["download_mb"] == 689 + 156
+    code, out, _ = run("models")
+    assert code == 0
+    assert "Apache-2.0" in out
 
 
 def test_the_doctor_tells_what_a_bug_report_needs(run):

@@ -149,6 +149,10 @@ CASES = {
         (2, [ODD], ODD),
         (2, ["--out"], "--out"),
     ),
+    "models": {
+        "success": ["--json"],
+        "mistakes": [(2, [ODD], ODD), (2, ["more"], "more")],
+    },
     "doctor": {
         "success": TINY,
         "mistakes": [

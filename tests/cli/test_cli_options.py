@@ -58,6 +58,7 @@ CONTEXTS = {
         ["{folder}/triplets", "{folder}", "--labels", "{folder}/coco.json"],
     ],
     "doctor": [[]],
+    "models": [[]],
     "map": [
         ["{folder}/job"],
         ["{folder}/job", "--add", "ship"],
