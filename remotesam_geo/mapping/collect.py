@@ -1,7 +1,7 @@
 """Features of a scene at one resolution: outlined block by block, joined across blocks, filtered; sums over zones."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -41,6 +41,7 @@ from .zonal.zones import Zones
 
 __all__ = [
     "Survey",
+    "chosen_features",
     "gather",
     "survey",
     "warn_of_cuts",
@@ -157,23 +158,46 @@ def gather(
     for key, joiner in joiners.items():
         parts[key].extend(joiner.finish())
 
+    found, dropped = chosen_features(parts, dates, prompts, options, grid.shape)
+    erased = components - {each.label for each in found if len(each.features)}
+    erased -= {label for label, count in dropped.items() if count != Dropped()}
+    return Survey(
+        found=found,
+        dropped=dropped,
+        erased=frozenset(erased),
+        left_cut=tuple(n for joiner in joiners.values() for n in joiner.left_cut),
+    )
+
+
+def chosen_features(
+    parts: Mapping[tuple[int, int], Sequence[Features]],
+    dates: Sequence[SceneDate],
+    prompts: Sequence[Prompt],
+    options: FeatureOptions,
+    shape: tuple[int, int],
+) -> tuple[tuple[Found, ...], dict[str, Dropped]]:
+    """Choose the features that are wanted.
+
+    Args:
+        parts: Features by number of date and prompt.
+        dates: The dates of the scene.
+        prompts: The prompts.
+        options: Which features are wanted.
+        shape: Of the raster.
+
+    Returns:
+        The features of each date and prompt, and by label what was dropped.
+    """
     found: list[Found] = []
     dropped: dict[str, Dropped] = {}
     for (date, index), features in sorted(parts.items()):
         if not features:
             continue
-        chosen, left_out = _wanted_features(features, options, grid.shape)
+        chosen, left_out = _wanted_features(features, options, shape)
         label = prompts[index].label
         dropped[label] = dropped.get(label, Dropped()) + left_out
         found.append(Found(label=label, date=dates[date], features=chosen))
-    erased = components - {each.label for each in found if len(each.features)}
-    erased -= {label for label, count in dropped.items() if count != Dropped()}
-    return Survey(
-        found=tuple(found),
-        dropped=dropped,
-        erased=frozenset(erased),
-        left_cut=tuple(n for joiner in joiners.values() for n in joiner.left_cut),
-    )
+    return tuple(found), dropped
 
 
 def warn_of_no_data(valid: Iterable[bool]) -> None:

@@ -28,7 +28,7 @@ from .grid import Block, Grid, Window
 from .source import PixelSource
 from .stitch import Seam, cut_window, mark, needed, stitch
 
-__all__ = ["BlockMap", "OnError", "Pool", "WindowFailure", "Work", "run", "windows"]
+__all__ = ["BlockMap", "OnError", "Pool", "WindowFailure", "WindowImages", "Work", "read_windows", "run", "windows"]
 
 OnError = Literal["raise", "skip"]
 
@@ -172,14 +172,14 @@ def windows(work: Work, predict: Predict, date: int, block: Block) -> dict[int, 
         ReadError: A read failed.
     """
     work = replace(work, on_error="raise")
-    read = _read_windows(work, _BlockWindows(date=date, block=block, windows=work.own(block)))
+    read = read_windows(work, WindowImages(date=date, block=block, windows=work.own(block)))
     return {
         window.index: codes for window, codes, _ in _predict_windows(work, predict, read.images) if codes is not None
     }
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _BlockWindows:
+class WindowImages:
     """Windows that are read together for a block.
 
     Attributes:
@@ -207,7 +207,7 @@ def _predict_blocks(
     causes: dict[int, str] = {}
     until: dict[int, list[int]] = {}  # blocks, and the windows that none after them needs
     date = 0
-    for read in reading.map(partial(_read_windows, work), _to_read(work), eager=True):
+    for read in reading.map(partial(read_windows, work), _to_read(work), eager=True):
         block = read.block
         if read.date != date:
             kept, causes, until, date = {}, {}, {}, read.date
@@ -242,7 +242,7 @@ def _predict_blocks(
                 kept.pop(index, None)
 
 
-def _to_read(work: Work) -> Iterator[_BlockWindows]:
+def _to_read(work: Work) -> Iterator[WindowImages]:
     """For each date and block, the windows that no earlier block has read.
 
     The first read is a single row of windows, so that prediction can start early.
@@ -263,9 +263,9 @@ def _to_read(work: Work) -> Iterator[_BlockWindows]:
             if waiting:
                 *rows, windows = _rows_of_windows(windows)
                 for row in rows:
-                    yield _BlockWindows(date=date, block=block, windows=row, last=False)
+                    yield WindowImages(date=date, block=block, windows=row, last=False)
             waiting = waiting and not windows
-            yield _BlockWindows(date=date, block=block, windows=windows)
+            yield WindowImages(date=date, block=block, windows=windows)
 
 
 def _rows_of_windows(windows: tuple[Window, ...]) -> list[tuple[Window, ...]]:
@@ -286,7 +286,12 @@ def _last_block(grid: Grid, window: Window, seam: Seam) -> int:
     return grid.block_of(grid.owners(corner)[0])
 
 
-def _read_windows(work: Work, part: _BlockWindows) -> _BlockWindows:
+def read_windows(work: Work, part: WindowImages) -> WindowImages:
+    """Read the images of some windows.
+
+    Raises:
+        ReadError: A read failed, with on_error="raise".
+    """
     windows = part.windows
     if not windows:
         return part
@@ -299,7 +304,7 @@ def _read_windows(work: Work, part: _BlockWindows) -> _BlockWindows:
         if len(windows) == 1:
             return replace(part, failed=((windows[0], redact_text(str(error))),))
         # One unreadable place must not fail all windows of the block: read them one by one.
-        alone = [_read_windows(work, replace(part, windows=(window,))) for window in windows]
+        alone = [read_windows(work, replace(part, windows=(window,))) for window in windows]
         return replace(
             part,
             images=tuple(chain.from_iterable(one.images for one in alone)),

@@ -105,8 +105,8 @@ class GroundedSam(Adapter):
             expressions: P texts.
 
         Returns:
-            For each image and each expression the masks of its objects (N x S x S), and their probabilities (N), the
-            most probable one first.
+            For each image and each expression the masks of its objects (N x S x S), and their probabilities (N), scaled
+            as those of `predict`; the most probable one first.
         """
         with self._lock:
             return [[self._instances(image, each) for each in expressions] for image in images]
@@ -119,19 +119,20 @@ class GroundedSam(Adapter):
         found.sort(key=lambda one: -one[1])
         masks: Masks = sam2_masks(self._segmenter, image, [box for _, _, box in found]) if found else []
         empty = np.zeros((0, *image.shape[:2]), np.bool_)
-        return np.stack(masks) if masks else empty, np.array([score for _, score, _ in found], np.float32)
+        least = self.options["least"]
+        scaled = [0.5 + 0.5 * (score - least) / (1 - least) if least < 1 else 1.0 for _, score, _ in found]
+        return np.stack(masks) if masks else empty, np.clip(np.array(scaled, np.float32), 0.501, 1)
 
     def _see(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return image
 
     def _maps(self, seen: NDArray[np.uint8], expressions: Sequence[str]) -> Tensor:
-        least, done = self.options["least"], dict[str, Tensor]()
+        done = dict[str, Tensor]()
         for each in expressions:
             if each in done:
                 continue
             chance = np.zeros(seen.shape[:2], np.float32)
             for mask, score in zip(*self._instances(seen, each), strict=True):
-                scaled = 0.5 + 0.5 * (score - least) / (1 - least) if least < 1 else 1.0
-                np.maximum(chance, np.float32(max(scaled, 0.5 + 1e-3)), out=chance, where=mask)
+                np.maximum(chance, score, out=chance, where=mask)
             done[each] = torch.from_numpy(chance)
         return torch.stack([done[each] for each in expressions])

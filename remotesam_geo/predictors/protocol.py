@@ -12,11 +12,14 @@ from remotesam_geo.tasks import FULL, decode, encode
 
 __all__ = [
     "Codes",
+    "Instances",
     "Predict",
+    "PredictInstances",
     "Predictor",
     "PredictorError",
     "check_predictor",
     "predicted_codes",
+    "predicted_instances",
     "predicted_probabilities",
 ]
 
@@ -34,6 +37,8 @@ class Predictor(Protocol):
 
     It may have more, all optional:
 
+    - `instances(images, expressions)`: for each image and expression the masks of its objects (N x S x S, bool) and
+      their probabilities (N, float32), for `detect` and `segment` with `instances=True`.
     - `probabilities(images, expressions)`: the same as float32, where `predict` returns codes.
     - `unknown_words(expression)` and `cut_words(expression)`: what it does not know or read of an expression, for
       warnings.
@@ -65,6 +70,13 @@ class Predictor(Protocol):
 
 Predict = Callable[[NDArray[np.uint8], Sequence[str]], Probabilities]
 """The method `predict` of a predictor."""
+
+
+Instances = tuple[NDArray[np.bool_], NDArray[np.float32]]
+"""The masks of some objects in an image (N x S x S), and their probabilities (N)."""
+
+PredictInstances = Callable[[NDArray[np.uint8], Sequence[str]], Sequence[Sequence[Instances]]]
+"""The method `instances` of a predictor: objects of each image (B) and each expression (P)."""
 
 
 def check_predictor(predictor: object) -> None:
@@ -123,6 +135,50 @@ def predicted_probabilities(
     found = _checked_answer(predict, predict(images, expressions), (len(images), len(expressions), *images.shape[1:3]))
     exact: NDArray[np.float32] = decode(found) if found.dtype == np.uint8 else found.astype(np.float32, copy=False)
     return exact
+
+
+def predicted_instances(
+    predict: PredictInstances, images: NDArray[np.uint8], expressions: Sequence[str]
+) -> list[list[Instances]]:
+    """Predict objects, and check what comes back.
+
+    Args:
+        predict: The method `instances` of a predictor.
+        images: B x S x S x 3.
+        expressions: P expressions.
+
+    Returns:
+        For each image and each expression the masks of its objects (N x S x S) and their probabilities (N).
+
+    Raises:
+        PredictorError: It is something else.
+    """
+    found = predict(images, expressions)
+    who = f"the predictor {_predictor_name(predict)}"
+    if not (isinstance(found, list | tuple) and len(found) == len(images)):
+        raise PredictorError(f"{who}: instances must return a list with an entry for each of the {len(images)} images")
+    for of_image in found:
+        if not (isinstance(of_image, list | tuple) and len(of_image) == len(expressions)):
+            raise PredictorError(
+                f"{who}: instances must return, for each image, a list with an entry for each of the "
+                f"{len(expressions)} expressions"
+            )
+        for entry in of_image:
+            _check_instances(who, entry, images.shape[1:3])
+    return [[(np.asarray(masks), np.asarray(scores, np.float32)) for masks, scores in each] for each in found]
+
+
+def _check_instances(who: str, entry: object, shape: tuple[int, ...]) -> None:
+    wanted = f"a pair of arrays: masks (N x {shape[0]} x {shape[1]}, bool) and their probabilities (N, float32)"
+    if not (isinstance(entry, list | tuple) and len(entry) == 2 and all(isinstance(a, np.ndarray) for a in entry)):
+        raise PredictorError(f"{who}: an entry of instances is {type(entry).__name__}; it must be {wanted}")
+    masks, scores = entry
+    if masks.dtype != np.bool_ or masks.ndim != 3 or masks.shape[1:] != shape:
+        raise PredictorError(f"{who}: masks of instances are {masks.dtype} {masks.shape}; give {wanted}")
+    if scores.shape != masks.shape[:1] or scores.dtype.kind != "f" or not ((scores >= 0) & (scores <= 1)).all():
+        raise PredictorError(
+            f"{who}: probabilities of instances are {scores.dtype} {scores.shape}; give {len(masks)} from 0 to 1"
+        )
 
 
 class PredictorError(ModelError):

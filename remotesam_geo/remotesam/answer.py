@@ -26,6 +26,7 @@ from remotesam_geo.mapping.collect import Survey, survey, warn_of_giants, warn_o
 from remotesam_geo.mapping.executor import WindowFailure, Work
 from remotesam_geo.mapping.feature_options import FeatureOptions
 from remotesam_geo.mapping.feature_table import Found, to_frame, wanted_crs, without_details
+from remotesam_geo.mapping.instances import survey_instances
 from remotesam_geo.mapping.maps import PredictedMaps
 from remotesam_geo.mapping.polygons import Features
 from remotesam_geo.mapping.run_notes import note_of_run
@@ -34,7 +35,7 @@ from remotesam_geo.mapping.zonal.zone_tables import wide_columns
 from remotesam_geo.mapping.zonal.zones import Zones, check_zones, core_zones, place_zones
 from remotesam_geo.notebook import tqdm
 from remotesam_geo.predictors.contours import Contours, contour_model
-from remotesam_geo.predictors.protocol import Predict, Predictor
+from remotesam_geo.predictors.protocol import Predict, PredictInstances, Predictor
 from remotesam_geo.tasks import CONTOUR_THRESHOLD, Suppress, merge
 from remotesam_geo.words import Prompt, PromptLike, parse_prompts, view_words
 
@@ -144,6 +145,8 @@ def features(
         one_each: Whether all features of a prompt and time make one.
     """
     target = None if crs is None else wanted_crs(crs, None)
+    if question.instances:
+        _check_instances(refined.model, options)
     scene, question, prompts = refined.opened(question)
     if isinstance(scene, PlainImage):
         if target is not None:
@@ -160,7 +163,7 @@ def features(
     with _progress_of_groups(groups, question) as advance:
         for group in groups:
             wanted = _options_for_scene(options, question, group, scene)
-            result = survey(group.maps, group.prompts, group.members, options=wanted, progress=advance)
+            result = _survey_of_group(refined.model, question, group, wanted, advance)
             if options.outline != "polygon" and group.view == "map" and isinstance(group.maps, PredictedMaps):
                 warn_of_giants(result.found, group.maps.grid, group.maps.geobox)
             found = tuple(map(_in_one, result.found)) if one_each else result.found
@@ -183,6 +186,36 @@ def features(
     if wanted is not None:
         warn_of_nothing(prompts, results, wanted)
     return _with_provenance(joined, refined.note(groups, run_id), groups, results)
+
+
+def _survey_of_group(
+    model: Predictor,
+    question: Question,
+    group: PromptMaps,
+    options: FeatureOptions,
+    progress: Callable[[int], object],
+) -> Survey:
+    if not question.instances:
+        return survey(group.maps, group.prompts, group.members, options=options, progress=progress)
+    if not isinstance(group.maps, PredictedMaps):
+        raise InputError("instances=True goes through a picture window by window: say tiles=True, too")
+    predict: PredictInstances = model.instances  # type: ignore[attr-defined]  # checked before
+    return survey_instances(group.maps.work, predict, group.prompts, group.members, options=options, progress=progress)
+
+
+def _check_instances(model: Predictor, options: FeatureOptions) -> None:
+    """Refuse `instances=True` where the model has none, and options that mean nothing then."""
+    if not callable(getattr(model, "instances", None)):
+        raise InputError(
+            f"instances=True needs a model that tells objects apart, and {model.identity!r:.60} gives probabilities "
+            "only: take one with instances (remotesam-geo models lists them), or leave instances out"
+        )
+    for name, usual in (("exclusive", False), ("parts", "whole")):
+        if getattr(options, name) != usual:
+            raise InputError(
+                f"{name}={getattr(options, name)!r} cannot be used here: instances=True joins whole objects. Leave it "
+                "out"
+            )
 
 
 def over_zones(

@@ -91,6 +91,7 @@ class Question:
         min_area: Least area of a component.
         progress: Whether to show progress.
         details: Whether to add the columns `DETAILS`.
+        instances: Whether the predictor tells objects apart.
     """
 
     scene: SceneLike
@@ -111,6 +112,7 @@ class Question:
     min_area: float = 0
     progress: bool | None = None
     details: bool = False
+    instances: bool = False
 
     def __post_init__(self) -> None:
         one_of("view", self.view, get_args(View))
@@ -126,6 +128,7 @@ class Question:
         number_in("min_area", self.min_area, 0)
         one_of("progress", self.progress, (True, False, None))
         one_of("details", self.details, (True, False))
+        one_of("instances", self.instances, (True, False))
         self._check_together()
 
     def refuse(self, reason: str, *names: str) -> None:
@@ -164,6 +167,18 @@ class Question:
                 "size. Leave it out, or use view='map'; for a part of the scene, cut the scene",
                 "resolution", "overlap", "seam", "geometry", "tiles",
             )  # fmt: skip
+        if self.instances:
+            self._check_instances()
+
+    def _check_instances(self) -> None:
+        if is_probabilities(self.scene):
+            raise InputError("instances=True needs the model, not probabilities: give the scene")
+        self.refuse("instances=True joins whole objects, not maps. Leave it out", "refine", "seam")
+        if not self.overlap:
+            raise InputError(
+                "instances=True joins the parts of an object where neighbouring windows overlap: overlap=0 leaves no "
+                "such place. Leave overlap out"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -119,6 +119,7 @@ class RemoteSAM:
         scene: SceneLike,
         prompts: PromptLike | None = None,
         *,
+        instances: bool = False,
         exclusive: bool = False,
         threshold: Thresholds = None,
         resolution: Resolutions = None,
@@ -147,6 +148,8 @@ class RemoteSAM:
                 without georeference); or what `probabilities` returned: then no model is run, and `prompts` may
                 choose among its labels.
             prompts: Class names, each asked as "{name} in the image"; or a mapping from label to free expressions.
+            instances: Whether the model tells objects apart, so that objects that touch are separate. Only some models
+                can: see "Which model?" in the docs.
             exclusive: Whether a pixel belongs to its most probable class only; else classes may overlap.
             threshold: A pixel belongs where its probability is larger: a number from 0 to 1, or one for each label.
             resolution: Metres on the ground a pixel, "native", or "auto" for what suits the class; or one for each
@@ -184,7 +187,7 @@ class RemoteSAM:
             scene=scene, prompts=prompts, threshold=threshold, resolution=resolution, refine=refine,
             suppress=suppress, min_area=min_area, progress=progress,
             bands=bands, stretch=stretch, overlap=overlap, seam=seam, geometry=geometry, tiles=tiles, on_error=on_error,
-            details=details,
+            details=details, instances=instances,
         )  # fmt: skip
         options = FeatureOptions(
             min_score=min_score, exclusive=exclusive, parts=parts, simplify=simplify, smooth=smooth
@@ -273,6 +276,7 @@ class RemoteSAM:
         scene: SceneLike,
         prompts: PromptLike | None = None,
         *,
+        instances: bool = False,
         oriented: bool = False,
         threshold: Thresholds = None,
         resolution: Resolutions = None,
@@ -298,6 +302,8 @@ class RemoteSAM:
                 without georeference); or what `probabilities` returned: then no model is run, and `prompts` may
                 choose among its labels.
             prompts: Class names, each asked as "{name} in the image"; or a mapping from label to free expressions.
+            instances: Whether the model tells objects apart, so that objects that touch are separate. Only some models
+                can: see "Which model?" in the docs.
             oriented: Whether to draw the smallest rectangle at any angle, in place of the box along the grid.
             threshold: A pixel belongs where its probability is larger: a number from 0 to 1, or one for each label.
             resolution: Metres on the ground a pixel, "native", or "auto" for what suits the class; or one for each
@@ -332,7 +338,7 @@ class RemoteSAM:
             scene=scene, prompts=prompts, threshold=threshold, resolution=resolution, refine=refine,
             suppress=suppress, min_area=min_area, progress=progress,
             bands=bands, stretch=stretch, overlap=overlap, seam=seam, geometry=geometry, tiles=tiles, on_error=on_error,
-            details=details,
+            details=details, instances=instances,
         )  # fmt: skip
         outline: Literal["oriented", "box"] = "oriented" if oriented else "box"
         options = FeatureOptions(outline=outline, min_score=min_score)
