@@ -41,6 +41,7 @@ Zones = Annotated[Path | None, typer.Option(help="Polygons; by default the windo
 Tiles = Annotated[bool, typer.Option(help="Ask a picture window by window.")]
 Skip = Annotated[bool, typer.Option("--skip-failures", help="Go on where windows fail, and say so.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Instances = Annotated[bool, typer.Option("--instances", help="Tell touching objects apart; only some models can.")]
 MinArea = Annotated[float, typer.Option(help="Least area in square metres (pixels of a picture).")]
 
 FEATURES = {
@@ -76,6 +77,7 @@ def _feature_command(verb: str) -> Any:
         min_area: MinArea = 0,
         crs: Crs = None,
         tiles: Tiles = False,
+        instances: Instances = False,
         skip_failures: Skip = False,
         catalog: Catalog = None,
         collection: Collection = None,
@@ -86,7 +88,10 @@ def _feature_command(verb: str) -> Any:
         as_json: Json = False,
     ) -> int:
         saying.check_out(out)
-        options: dict[str, Any] = {
+        if instances and verb == "refer":
+            raise saying.MisuseError("--instances has no effect on refer: leave it out")
+        options: dict[str, Any] = {"instances": True} if instances else {}
+        options |= {
             "on_error": "skip" if skip_failures else "raise", "crs": asked_crs(crs), "threshold": threshold,
             "resolution": asked_metres(resolution), "min_area": min_area, "tiles": tiles,
         }  # fmt: skip

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 __all__ = ["ADAPTERS", "GROUP", "adapter_named", "open_recipe", "registered", "registered_predictor"]
 
-ADAPTERS = {"clipseg": ("clipseg", "ClipSeg"), "grounding-dino": ("grounded_sam", "GroundedSam")}
+ADAPTERS = {
+    "clipseg": ("clipseg", "ClipSeg"),
+    "grounding-dino": ("grounded_sam", "GroundedSam"),
+    "owlv2": ("grounded_sam", "OwlSam"),
+}
 """Other networks that this package knows by name: the module and the class of each."""
 
 GROUP = "remotesam_geo.predictors"

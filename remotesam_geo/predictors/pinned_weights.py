@@ -41,6 +41,7 @@ PINNED: Mapping[str, Pin] = MappingProxyType(
         "facebook/sam-vit-base": Pin(revision="70c1a07f894ebb5b307fd9eaaee97b9dfc16068f", megabytes=375),
         "facebook/sam2.1-hiera-tiny": Pin(revision="de431c4043854a71d8101e17995dfe596bf101a5", megabytes=156),
         "IDEA-Research/grounding-dino-tiny": Pin(revision="a2bb814dd30d776dcf7e30523b00659f4f141c71", megabytes=689),
+        "google/owlv2-base-patch16-ensemble": Pin(revision="cfd3195ba4ea9592eec887ded089f4c08eff231d", megabytes=620),
         "google/siglip2-base-patch16-256": Pin(revision="3f9f96cb90da5dbc758b01813f2f6f1aee24c1ab", megabytes=1501),
         "Qwen/Qwen2-VL-2B-Instruct": Pin(revision="895c3a49bc3fa70a340399125c650a463535e71c", megabytes=4418),
         "Qwen/Qwen2-VL-7B-Instruct": Pin(revision="eed13092ef92e448dd6875b2a00151bd3f7db0ac", megabytes=16583),

@@ -1,4 +1,4 @@
-"""Boxes from text, by an open-vocabulary detector (Grounding DINO)."""
+"""Boxes from text, by open-vocabulary detectors (Grounding DINO and OWLv2)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from PIL import Image
 
 from .box_masks import Box
 
-__all__ = ["grounding_dino_boxes", "one_phrase"]
+__all__ = ["grounding_dino_boxes", "one_phrase", "owlv2_boxes"]
 
 
 @torch.no_grad()
@@ -55,6 +55,45 @@ def grounding_dino_boxes(
         for k, box in enumerate(corners)
         if score[k] >= least and box[2] > box[0] and box[3] > box[1]
     ]
+
+
+@torch.no_grad()
+def owlv2_boxes(
+    model: Any, processor: Any, tokenizer: Any, rgb: NDArray[np.uint8], names: Sequence[str], *, least: float
+) -> list[tuple[int, float, Box]]:
+    """Detect what is named in an image; see `grounding_dino_boxes`.
+
+    Args:
+        model: An `Owlv2ForObjectDetection` of transformers.
+        processor: Its `Owlv2ImageProcessorPil`.
+        tokenizer: Its tokenizer.
+        rgb: The image (H x W x 3). It is padded to a square at the right and at the bottom.
+        names: What to look for, all at once.
+        least: The probability that is needed.
+    """
+    if not names:
+        return []
+    ready = processor(images=Image.fromarray(rgb), return_tensors="pt")
+    longest = model.config.text_config.max_position_embeddings
+    tokens = tokenizer(list(names), padding="max_length", truncation=True, max_length=longest, return_tensors="pt")
+    found = model(
+        pixel_values=ready["pixel_values"].to(model.device, model.dtype),
+        input_ids=tokens["input_ids"].to(model.device),
+        attention_mask=tokens["attention_mask"].to(model.device),
+    )
+    score, which = found.logits[0].float().sigmoid().cpu().max(1)
+    side = max(rgb.shape[:2])
+    return [
+        (int(which[k]), float(score[k]), kept)
+        for k, box in enumerate(_corners_of_boxes(found.pred_boxes[0].cpu(), side, side))
+        if score[k] >= least and (kept := _box_in_image(box, rgb.shape)) is not None
+    ]
+
+
+def _box_in_image(box: Box, shape: tuple[int, ...]) -> Box | None:
+    """The part of a box that lies in the image."""
+    x0, y0, x1, y1 = box[0], box[1], min(box[2], shape[1]), min(box[3], shape[0])
+    return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None
 
 
 def one_phrase(text: str) -> str:

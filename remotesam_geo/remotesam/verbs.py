@@ -76,8 +76,8 @@ class RemoteSAM:
 
         Args:
             source: Nothing for the released weights (downloaded once), "tiny" for the small model of this package, a
-                model folder, or a published `.pth`; "clipseg" or "grounding-dino" for these networks (see "Which
-                model?" in the docs).
+                model folder, or a published `.pth`; "clipseg", "grounding-dino" or "owlv2" for these networks
+                (see "Which model?" in the docs).
             device: "auto" for CUDA, then MPS, then the CPU; or a torch device.
             precision: "auto" for bfloat16 where the hardware is fast at it.
             revision: Commit, where the source is a repository.

@@ -11,6 +11,9 @@ from transformers import (
     GroundingDinoConfig,
     GroundingDinoForObjectDetection,
     GroundingDinoImageProcessorPil,
+    Owlv2Config,
+    Owlv2ForObjectDetection,
+    Owlv2ImageProcessorPil,
     PreTrainedTokenizerFast,
     Sam2Config,
     Sam2Model,
@@ -19,6 +22,17 @@ from transformers import (
 SIDE = 64
 
 WORDS = ["[PAD]", "[UNK]", "ship", "red", "roof", "the", "in", "image", "left", "on", "tree", "<start>", "<end>"]
+
+
+def _write_clip_tokenizer(folder):
+    """Closes texts as CLIP's does."""
+    end = len(WORDS) - 1
+    tokenizer = Tokenizer(WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="[UNK]"))  # noqa: S106
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.post_processor = TemplateProcessing(
+        single="<start> $A <end>", special_tokens=[("<start>", end - 1), ("<end>", end)]
+    )
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(folder)  # noqa: S106
 
 
 def write_clipseg(folder):
@@ -43,12 +57,7 @@ def write_clipseg(folder):
         for weight in model.decoder.parameters():
             weight.mul_(1.5)  # so that probabilities differ from each other
     model.save_pretrained(folder)
-    tokenizer = Tokenizer(WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="[UNK]"))  # noqa: S106
-    tokenizer.pre_tokenizer = Whitespace()
-    tokenizer.post_processor = TemplateProcessing(
-        single="<start> $A <end>", special_tokens=[("<start>", end - 1), ("<end>", end)]
-    )
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(folder)  # noqa: S106
+    _write_clip_tokenizer(folder)
     return folder
 
 
@@ -113,4 +122,30 @@ def write_dino(folder, shortest=64):
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]"  # noqa: S106
     ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+def write_owlv2(folder):
+    """An OWLv2 for images of 64 pixels."""
+    torch.manual_seed(3)
+    end = len(WORDS) - 1
+    config = Owlv2Config(
+        text_config={
+            "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
+            "vocab_size": len(WORDS), "max_position_embeddings": 9, "bos_token_id": end - 1, "eos_token_id": end,
+            "pad_token_id": 0,
+        },
+        vision_config={
+            "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
+            "image_size": SIDE, "patch_size": 16,
+        },
+        projection_dim=32,
+    )  # fmt: skip
+    model = Owlv2ForObjectDetection(config)
+    with torch.no_grad():
+        for weight in model.box_head.parameters():
+            weight.mul_(0.1)  # so that boxes lie about the image
+    model.save_pretrained(folder)
+    Owlv2ImageProcessorPil(size={"height": SIDE, "width": SIDE}).save_pretrained(folder)
+    _write_clip_tokenizer(folder)
     return folder
