@@ -23,6 +23,7 @@ from remotesam_geo.learning.synthetic import Acquisition, World
 from remotesam_geo.model import convert
 from remotesam_geo.stac.bands import RGB
 from remotesam_geo.stac.catalogs import CATALOGS, Catalog
+from tests.predictors.networks import write_clipseg, write_dino, write_sam2
 
 CHICAGO = (-87.9, 41.975)  # within the box that the pages ask for
 WORLD = World(
@@ -37,6 +38,9 @@ def write_files(folder: Path) -> None:
     """Everything that the pages take for there."""
     grid = WORLD.geobox("EPSG:32616", resolution=0.3, shape=(256, 256))
     WORLD.write(folder / "harbour.tif", grid)
+    write_clipseg(folder / "folders" / "clipseg")
+    write_dino(folder / "folders" / "dino", 128)
+    write_sam2(folder / "folders" / "sam2")
     west, south, east, north = grid.boundingbox.bbox
     middle = (west + east) / 2
     halves = [shapely.box(west, south, middle, north), shapely.box(middle, south, east, north)]
@@ -123,6 +127,10 @@ def stand_in(monkeypatch, catalogue: Path) -> None:
     """Stand-ins for a catalogue, for the released weights, for a cluster and for hours of training."""
     from remotesam_geo.cli import training_commands as training
     from remotesam_geo.model import ContourModel, RemoteSAMModel, RemoteSAMProcessor, conversion
+    from remotesam_geo.predictors.grounded_sam import GroundedSam
+
+    folders = catalogue.parent / "folders"
+    monkeypatch.setattr(GroundedSam, "SOURCES", (str(folders / "dino"), str(folders / "sam2")))
 
     here = Catalog(name="planetary-computer", url=str(catalogue / "catalog.json"), holds="a place")
     monkeypatch.setitem(CATALOGS, here.name, here)

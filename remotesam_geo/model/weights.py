@@ -155,7 +155,8 @@ def _weights_from_disk(path: Path) -> LocalWeights:
         return LocalWeights(weights=path / WEIGHTS_FILE, folder=path, name=name)
     raise ModelError(
         f"there is no {str(path)!r}. Weights are nothing (the released ones), a built-in name "
-        f"({', '.join(BUILT_IN)}), a model folder, a published .pth, or owner/name on the hub."
+        f"({', '.join(BUILT_IN)}; remotesam-geo models lists other networks), a model folder, a published .pth, or "
+        "owner/name on the hub."
     )
 
 
