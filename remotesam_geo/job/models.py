@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from remotesam_geo.errors import InputError, ModelError
-from remotesam_geo.mapping.contour_layer import WithContours
-from remotesam_geo.predictors.contours import Contours, Refine, contour_model
+from remotesam_geo.predictors.contours import Contours, Refine, WithContours, contour_model
 from remotesam_geo.predictors.names import open_recipe, registered
 from remotesam_geo.predictors.protocol import Predict, Predictor, check_predictor
 from remotesam_geo.predictors.remotesam_network import OF_THIS_MACHINE, check_network_recipe
@@ -66,7 +65,7 @@ class JobModel:
             ModelError: It cannot; what to do.
         """
         if self.opener is None:
-            recipe = self.model.predictor.recipe  # type: ignore[attr-defined]
+            recipe = self.model.recipe  # type: ignore[attr-defined]
             raise ModelError(f"another process cannot open this model: {recipe!r}")
         if isinstance(self.opener, _Both):
             network, contours = self.opener.network, self.opener.contours
@@ -132,7 +131,7 @@ def reopened(recipe: Mapping[str, Any], weights: ModelIdentity) -> JobModel:
             "new job"
         )
     alone = JobModel(
-        model=predictor, opener=_Recipe(recipe=json.dumps(own)), weights=weights, recipe=dict(recipe),
+        model=predictor, opener=_recipe_here(predictor, own), weights=weights, recipe=dict(recipe),
         batch=_batch_of_model(predictor),
     )  # fmt: skip
     if not weights.contours:
@@ -182,8 +181,14 @@ def _model_of_weights(model: ModelLike, precision: str) -> JobModel:
         return replace(made, opener=None if hasattr(inner, "predictor") else made.opener)
     if recipe is None:
         return made
-    here = {"network": asdict(inner.predictor.recipe)} if "network" in recipe else recipe  # type: ignore[attr-defined]
-    return replace(made, opener=_Recipe(recipe=json.dumps(here)), recipe=dict(recipe))
+    return replace(made, opener=_recipe_here(inner, recipe), recipe=dict(recipe))
+
+
+def _recipe_here(predictor: Predictor, recipe: Mapping[str, Any]) -> "_Recipe":
+    """How a worker opens a predictor: RemoteSAM's network on the device that this process uses."""
+    if "network" in recipe:
+        recipe = {"network": asdict(predictor.predictor.recipe)}  # type: ignore[attr-defined]
+    return _Recipe(recipe=json.dumps(recipe))
 
 
 def _model_of_object(model: Predictor, opener: Opener) -> JobModel:

@@ -10,11 +10,11 @@ from typing import Any, Self, get_args
 from remotesam_geo.errors import InputError, JobError, number_in, one_of
 from remotesam_geo.geo.ground import Resolution
 from remotesam_geo.mapping.area_windows import windows_in
-from remotesam_geo.mapping.contour_layer import CONTOURS
 from remotesam_geo.mapping.executor import Work
 from remotesam_geo.mapping.grid import Grid
 from remotesam_geo.mapping.resolutions import by_resolution, warn_of_resolutions
 from remotesam_geo.mapping.stitch import Seam
+from remotesam_geo.predictors.contours import CONTOURS
 from remotesam_geo.scenes import ReadPolicy
 from remotesam_geo.words import Prompt, distinct_expressions
 

@@ -1,6 +1,7 @@
 """Models that separate touching objects, by a map of their contours."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -8,9 +9,11 @@ from numpy.typing import NDArray
 
 from remotesam_geo.errors import InputError, ModelError, one_of
 
-from .protocol import Codes
+from .protocol import Codes, Predict, predicted_codes
 
-__all__ = ["Contours", "Refine", "check_refine", "contour_codes", "contour_model"]
+__all__ = [
+    "CONTOURS", "Contours", "Refine", "WithContours", "check_refine", "contour_codes", "contour_model",
+]  # fmt: skip
 
 Contours = Callable[[NDArray[np.uint8]], Codes]
 """A contour model: images (B x S x S x 3) to codes (B x S x S)."""
@@ -56,3 +59,28 @@ def contour_model(refine: Refine) -> Contours | None:
 
     contours: Contours = ContourModel.from_pretrained()
     return contours
+
+
+CONTOURS = "\0contours"
+"""The expression that asks for them; nobody types it."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WithContours:
+    """A model that also knows contours.
+
+    Attributes:
+        predict: Answers all other expressions.
+        contours: Answers `CONTOURS`.
+    """
+
+    predict: Predict
+    contours: Contours
+
+    def __call__(self, images: NDArray[np.uint8], expressions: Sequence[str]) -> Codes:
+        """Codes of each expression (B x P x S x S)."""
+        words = [each for each in expressions if each != CONTOURS]
+        planes = [predicted_codes(self.predict, images, words)] if words else []
+        if CONTOURS in expressions:  # it is the last of those that are predicted together
+            planes.append(contour_codes(self.contours, images)[:, None])
+        return np.concatenate(planes, axis=1)

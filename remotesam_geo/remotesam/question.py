@@ -24,7 +24,6 @@ from remotesam_geo.geo.ground import pixel_size, plan_geobox
 from remotesam_geo.geo.pixel_shapes import onto_grid
 from remotesam_geo.geo.squares import square_round
 from remotesam_geo.mapping.area_windows import windows_in
-from remotesam_geo.mapping.contour_layer import CONTOURS, WithContours
 from remotesam_geo.mapping.executor import OnError, Work
 from remotesam_geo.mapping.grid import Grid
 from remotesam_geo.mapping.lazy import DAMAGED_NOTE, held_maps, noted_questions
@@ -33,7 +32,7 @@ from remotesam_geo.mapping.resolutions import by_resolution, warn_of_resolutions
 from remotesam_geo.mapping.run_notes import note_of_prompts
 from remotesam_geo.mapping.source import PixelSource, SceneDate, picture_source, scene_source
 from remotesam_geo.mapping.stitch import Seam
-from remotesam_geo.predictors.contours import Contours, Refine, check_refine, contour_codes
+from remotesam_geo.predictors.contours import CONTOURS, Contours, Refine, WithContours, check_refine, contour_codes
 from remotesam_geo.predictors.protocol import Predict, Predictor, predicted_probabilities
 from remotesam_geo.scenes.colors import check_bands
 from remotesam_geo.scenes.stretch import check_stretch

@@ -151,7 +151,7 @@ CASES = {
     ),
     "models": {
         "success": ["--json"],
-        "mistakes": [(2, [ODD], ODD), (2, ["more"], "more")],
+        "mistakes": [(2, [ODD], ODD), (2, ["more"], "more"), (2, ["--json", "more"], "more")],
     },
     "doctor": {
         "success": TINY,

@@ -238,10 +238,11 @@ class Unsaved(Colours):
     class predictor:  # noqa: N801 - an attribute of models
         precision, batch, device = "float32", 1, SimpleNamespace(type="cpu")
 
-        def __getattr__(self, name):
-            raise ModelError("these weights were changed: save it first")
-
     predictor = predictor()
+
+    @property
+    def recipe(self):
+        raise ModelError("these weights were changed: save it first")
 
 
 def test_what_cannot_go_there_is_refused(tmp_path, raster, client):

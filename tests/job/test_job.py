@@ -233,7 +233,7 @@ def test_what_cannot_be_used_is_refused_before_anything_is_written(tmp_path, ras
         Job.create(folder, scene["red"], "red", Colours())
     with pytest.raises(InputError, match="a job is"):
         Job.create(folder, 7, "red", Colours())
-    with pytest.raises(InputError, match="no model"):
+    with pytest.raises(InputError, match="model is 7"):
         Job.create(folder, scene, "red", 7)
     with pytest.raises(InputError, match="makes no model"):
         Job.create(folder, scene, "red", "tests.colours:Nothing")
