@@ -45,6 +45,27 @@ def clipseg(folder: Path) -> object:
     return ClipSeg.open([folder], device="cpu", precision="float32")
 
 
+def boxed(folder: Path) -> object:
+    """SAM 2.1 tiny as released, 1,024 pixels, on four boxes; the detector is left out."""
+    from transformers import AutoTokenizer, Owlv2ImageProcessorPil, Sam2Config, Sam2Model
+
+    from remotesam_geo.predictors.grounded_sam import OwlSam
+    from tests.predictors.networks import write_owlv2
+
+    class FourBoxes(OwlSam):
+        def _boxes(self, *_: object) -> list:
+            return [(0, 0.9, (x, x, x + 90.0, x + 60.0)) for x in (10.0, 200.0, 400.0, 800.0)]
+
+    write_owlv2(folder)
+    from transformers import Owlv2ForObjectDetection
+
+    return FourBoxes(
+        Owlv2ForObjectDetection.from_pretrained(folder), Owlv2ImageProcessorPil.from_pretrained(folder),
+        AutoTokenizer.from_pretrained(folder), Sam2Model(Sam2Config()), image_size=1024, device="cpu",
+        precision="float32",
+    )  # fmt: skip
+
+
 def compare(name: str, predictor: object, rounds: int) -> None:
     """Print a row: seconds of both, and the rate through the pipeline as a share of the bare one."""
     from remotesam_geo import RemoteSAM
@@ -86,8 +107,9 @@ def main() -> None:
     print(f"{torch.get_num_threads()} threads, medians of {rounds}")
     print("| network | bare, s | through segment, s | share of the bare rate |")
     print("| --- | ---: | ---: | ---: |")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as other:
         compare("CLIPSeg, 352 px, float32, 2 expressions", clipseg(Path(folder)), rounds)
+        compare("SAM 2.1 tiny, 1,024 px, float32, 2 expressions of 4 boxes", boxed(Path(other)), rounds)
 
 
 if __name__ == "__main__":

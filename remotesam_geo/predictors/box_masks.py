@@ -11,7 +11,7 @@ from PIL import Image
 
 from .image_tensors import square_pixels
 
-__all__ = ["Box", "Masks", "sam2_masks", "sam_masks"]
+__all__ = ["Box", "Masks", "sam2_embeddings", "sam2_masks", "sam_masks"]
 
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels of the image."""
@@ -45,7 +45,16 @@ def sam_masks(model: Any, processor: Any, rgb: NDArray[np.uint8], boxes: Sequenc
 
 
 @torch.no_grad()
-def sam2_masks(model: Any, rgb: NDArray[np.uint8], boxes: Sequence[Box], *, together: int = 32) -> Masks:
+def sam2_embeddings(model: Any, rgb: NDArray[np.uint8]) -> Any:
+    """Encode an image (H x W x 3) for `sam2_masks`: most of the work, and the same for all boxes."""
+    side = _sam2_side(model)
+    return model.get_image_embeddings(square_pixels(rgb, side).to(model.device, model.dtype))
+
+
+@torch.no_grad()
+def sam2_masks(
+    model: Any, rgb: NDArray[np.uint8], boxes: Sequence[Box], *, together: int = 32, embeddings: Any = None
+) -> Masks:
     """Segment what is in each box with SAM 2; see `sam_masks`.
 
     Args:
@@ -53,16 +62,21 @@ def sam2_masks(model: Any, rgb: NDArray[np.uint8], boxes: Sequence[Box], *, toge
         rgb: The image (H x W x 3).
         boxes: N boxes.
         together: Boxes that are predicted at once.
+        embeddings: Of the image, where they are known already.
     """
-    wanted = model.config.prompt_encoder_config.image_size
-    side = wanted if isinstance(wanted, int) else wanted[0]
-    pixels = square_pixels(rgb, side).to(model.device, model.dtype)
-    embeddings = model.get_image_embeddings(pixels)
+    side = _sam2_side(model)
+    if embeddings is None:
+        embeddings = sam2_embeddings(model, rgb)
     seen = _boxes_seen(boxes, rgb.shape, (side, side))
     drawn: Masks = []
     for low in _best_masks(model, embeddings, seen, together):
         drawn += _masks_of_logits(_resized_maps(low, rgb.shape[:2]))
     return drawn
+
+
+def _sam2_side(model: Any) -> int:
+    wanted = model.config.prompt_encoder_config.image_size
+    return int(wanted if isinstance(wanted, int) else wanted[0])
 
 
 def _boxes_seen(boxes: Sequence[Box], shape: tuple[int, ...], seen: tuple[int, int]) -> torch.Tensor:

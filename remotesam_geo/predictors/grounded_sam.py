@@ -13,11 +13,14 @@ from torch import Tensor
 from remotesam_geo.errors import number_in
 
 from .adapter import Adapter, check_image_size, plain_phrase
-from .box_masks import Box, Masks, sam2_masks
+from .box_masks import Box, Masks, sam2_embeddings, sam2_masks
 from .pinned_weights import PinnedWeights
 from .text_boxes import grounding_dino_boxes, one_phrase, owlv2_boxes
 
 __all__ = ["GroundedSam", "OwlSam"]
+
+_Seen = tuple[NDArray[np.uint8], list[Any]]
+"""An image, and its embeddings once they are needed."""
 
 SAM = "facebook/sam2.1-hiera-tiny"
 
@@ -120,26 +123,32 @@ class _BoxesAndMasks(Adapter):
             as those of `predict`; the most probable one first.
         """
         with self._lock:
-            return [[self._instances(image, each) for each in expressions] for image in images]
+            return [[self._instances(seen, each) for each in expressions] for seen in map(self._see, images)]
 
-    def _instances(self, image: NDArray[np.uint8], expression: str) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    def _instances(self, seen: _Seen, expression: str) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        image, embeddings = seen
         found = self._boxes(image, plain_phrase(expression))
         found.sort(key=lambda one: -one[1])
-        masks: Masks = sam2_masks(self._segmenter, image, [box for _, _, box in found]) if found else []
+        masks: Masks = []
+        if found:
+            if not embeddings:
+                embeddings.append(sam2_embeddings(self._segmenter, image))
+            boxes = [box for _, _, box in found]
+            masks = sam2_masks(self._segmenter, image, boxes, embeddings=embeddings[0])
         empty = np.zeros((0, *image.shape[:2]), np.bool_)
         least = self.options["least"]
         scaled = [0.5 + 0.5 * (score - least) / (1 - least) if least < 1 else 1.0 for _, score, _ in found]
         return np.stack(masks) if masks else empty, np.clip(np.array(scaled, np.float32), 0.501, 1)
 
-    def _see(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return image
+    def _see(self, image: NDArray[np.uint8]) -> _Seen:
+        return image, []
 
-    def _maps(self, seen: NDArray[np.uint8], expressions: Sequence[str]) -> Tensor:
+    def _maps(self, seen: _Seen, expressions: Sequence[str]) -> Tensor:
         done = dict[str, Tensor]()
         for each in expressions:
             if each in done:
                 continue
-            chance = np.zeros(seen.shape[:2], np.float32)
+            chance = np.zeros(seen[0].shape[:2], np.float32)
             for mask, score in zip(*self._instances(seen, each), strict=True):
                 np.maximum(chance, score, out=chance, where=mask)
             done[each] = torch.from_numpy(chance)
