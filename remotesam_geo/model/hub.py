@@ -88,9 +88,9 @@ def fetch(
     """
     if release.pinned and not COMMIT.fullmatch(revision or ""):
         raise InputError(
-            f"weights of {release.repo} need revision=, the 40 digits of the commit you have "
-            f"looked at (https://huggingface.co/{release.repo}/commits/main); received "
-            f"{revision!r}. (Was a folder meant? There is none of that name here.)"
+            f"{release.repo!r} is no repository that this package knows, and no folder here. `remotesam-geo models` "
+            "lists the networks that are supported. If it holds a RemoteSAM network that you trust, give revision=, "
+            f"the 40 digits of a commit (https://huggingface.co/{release.repo}/commits/main); received {revision!r}"
         )
     place = by_hand(release)
     if revision is None and all((place / name).is_file() for name in release.files):
