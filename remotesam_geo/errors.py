@@ -22,6 +22,7 @@ __all__ = [
     "SearchError",
     "WriteError",
     "each_of",
+    "folder_of",
     "instance_of",
     "number_in",
     "one_of",
@@ -160,6 +161,22 @@ def path_of(name: str, value: Any) -> Path:
     except (OSError, ValueError) as error:
         raise InputError(f"{name}={str(value)[:80]!r} is no path: {error}") from None
     return Path(value)
+
+
+def folder_of(name: str, value: Any) -> Path:
+    """Return an argument that names a folder, which need not be there yet, as a path.
+
+    Args:
+        name: Name of the argument, as the user writes it.
+        value: What was given.
+
+    Raises:
+        InputError: `value` is no path, or something other than a folder is there.
+    """
+    path = path_of(name, value)
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{name}={str(path)!r} is a file: give a folder")
+    return path
 
 
 def number_in(

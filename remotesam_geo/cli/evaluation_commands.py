@@ -122,7 +122,10 @@ def evaluate(
                 read = _reader(data, format_, labels, images, split, on_error)
                 spelling: Literal["as is", "plain"] = "as is" if as_is else "plain"
                 by_class = "classes" in evaluation.TASKS[what].reads
-                asked = evaluation.asked_as(classes or _labels(read()), spelling=spelling) if by_class else {}
+                labels_there = _labels(read()) if by_class else []
+                asked = evaluation.asked_as(classes or labels_there, spelling=spelling) if by_class else {}
+                if absent := [name for name in asked if name not in labels_there]:
+                    saying.note(f"note: the data show no {', '.join(absent)}; they show {', '.join(labels_there)}")
                 setting = evaluation.Setting(classes=asked, published=published, **settings)
             if next(iter(read()), None) is None:  # said before weights are loaded
                 raise InputError(f"there is no picture in {str(data)!r}")
@@ -166,6 +169,8 @@ def _check_request(
         raise saying.MisuseError(f"--cases {cases} needs a folder to draw into: give --out")
     if contours is not None and (model == "oracle") != (contours == "oracle"):
         raise saying.MisuseError("--model oracle and --contours oracle only go together")
+    if out is not None and out.exists() and not out.is_dir():
+        raise saying.MisuseError(f"--out {out} is a file: give a folder")
     if not data.is_dir():
         raise InputError(f"DATA={str(data)!r} is no folder: give the folder of the data")
 

@@ -112,6 +112,7 @@ CASES = {
         (1, ["{new}", "--from", "{missing}"], "missing"),
         (1, ["{new}", "--pool", "2000000"], "pool=2000000"),
         (1, ["{new}", "--data", "{missing}"], "missing/triplets.json"),
+        (1, ["{raster}", "--steps", "1", "--pool", "1"], "is a file: give a folder"),
         (1, ["{new}", "--learning-rate", "0"], "learning_rate=0"),
         *((2, ["{new}", f"--{name}", "0"], f"--{name}") for name in (
             "steps", "pictures", "questions", "threads", "pool"
@@ -136,6 +137,7 @@ CASES = {
         (2, ["detection", "{job}", "--part", "2", "2"], "--part 2 2 is not allowed"),
         (2, ["detection", "{job}", "--part", "0", "0"], "--part 0 0 is not allowed"),
         (2, ["detection", "{job}", "--threshold", "1.5"], "--threshold"),
+        (2, ["detection", "{job}", "--out", "{raster}"], "is a file: give a folder"),
         (2, ["detection", "{job}", "--sweep", "-1"], "--sweep"),
         (2, ["multi-label", "{job}", "--balances", "2"], "--balances"),
         (2, ["detection", "{job}", "--model", "oracle", "--contours", "published"], "--contours oracle"),

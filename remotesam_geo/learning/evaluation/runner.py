@@ -22,10 +22,10 @@ from remotesam_geo.errors import (
     JobError,
     RemoteSAMWarning,
     each_of,
+    folder_of,
     instance_of,
     number_in,
     one_of,
-    path_of,
 )
 from remotesam_geo.learning.datasets import DamageError, Example, Faults, OnError, Triplet
 from remotesam_geo.notebook import tqdm
@@ -99,7 +99,7 @@ def evaluate(
     one_of("on_error", on_error, get_args(OnError))
     one_of("progress", progress, (True, False))
     instance_of("name", name, str, "text")
-    place = None if folder is None else path_of("folder", folder)
+    place = None if folder is None else folder_of("folder", folder)
     chosen, asked = _task_by_name(task), answerer(model)
     _check_arguments(chosen, setting, place, part, contours=contours, cases=cases)
     about = _about_evaluation(task, name, asked, setting, contours)
@@ -176,7 +176,7 @@ def judge(folder: Path | str) -> Report:
     Raises:
         JobError: The folder holds no evidence, damaged evidence, or that of different runs.
     """
-    folder = path_of("folder", folder)
+    folder = folder_of("folder", folder)
     about = _read_run_description(folder)
     rows: list[dict[str, Any]] = []
     passed: dict[int, str] = {}

@@ -113,8 +113,16 @@ def asked_as(
     instance_of("template", template, str, "text with {name} in it")
     return {
         label: (template.replace("{name}", _setting_label(label) if spelling == "plain" else label),)
-        for label in each_of("labels", labels, str, "names")
+        for label in _checked_labels(labels)
     }
+
+
+def _checked_labels(labels: Sequence[str]) -> list[str]:
+    names: list[str] = each_of("labels", labels, str, "names")
+    for number, name in enumerate(names):
+        if not name.strip():
+            raise InputError(f"labels[{number}] is empty: give the name of a class")
+    return names
 
 
 def _setting_label(label: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from remotesam_geo.errors import InputError, number_in, one_of
+from remotesam_geo.errors import InputError, folder_of, number_in, one_of
 from remotesam_geo.files import place_of
 from remotesam_geo.learning.datasets import Triplet
 from remotesam_geo.learning.datasets.picture_files import write_whole
@@ -107,7 +107,7 @@ def fine_tune(
     one_of("device", device, ("auto", "cpu", "cuda"))
     if isinstance(held_out, int | float):
         number_in("held_out", held_out, 0, 1)
-    folder = Path(folder)
+    folder = folder_of("folder", folder)
     place_of(folder / "model", ours=_is_model)  # said before hours of training
     config = TrainConfig(steps=1000) if config is None else config
     where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from remotesam_geo.errors import InputError, ModelError, RemoteSAMWarning, instance_of, number_in, path_of
+from remotesam_geo.errors import InputError, ModelError, RemoteSAMWarning, folder_of, instance_of, number_in
 from remotesam_geo.model import RemoteSAMModel
 from remotesam_geo.model.processor import RemoteSAMProcessor
 from remotesam_geo.model.swin import WindowAttention
@@ -108,7 +108,7 @@ def train(
     instance_of("config", config, TrainConfig, "a TrainConfig")
     instance_of("model", model, RemoteSAMModel, "a RemoteSAMModel")
     instance_of("processor", processor, RemoteSAMProcessor, "a RemoteSAMProcessor")
-    folder = path_of("folder", folder)
+    folder = folder_of("folder", folder)
     folder.mkdir(parents=True, exist_ok=True)
     rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     with own_numbers(config.seed + rank, model.device):  # a run that goes on takes its own states

@@ -506,6 +506,7 @@ def test_a_damaged_line_of_evidence_names_the_file(tmp_path, examples, line):
         (lambda d: evaluate("grounding", d, o := Oracle(d, {}), setting=Setting(), contours=o.contours), "contours"),
         (lambda d: evaluate("captioning", d, Oracle(d, {}), setting=Setting(), cases=1), "cases has no effect"),
         (lambda _: Setting(balances=(2,)), "balance=2"),
+        (lambda _: asked_as(["ship", " "]), r"labels\[1\] is empty"),
         (lambda d: evaluate("detection", d, Oracle(d, {}), setting=Setting()), "none is given"),
         (lambda d: evaluate("grounding", [], Oracle(d, {}), setting=Setting()), "no picture"),
         (lambda _: Setting(threshold=1.23), "from 0 to 1"),
@@ -683,6 +684,8 @@ def test_own_data_on_the_command_line(tmp_path, examples, capsys):
     assert (tmp_path / "a" / "report.md").exists()
     assert main(["evaluate", *run, "--against", str(tmp_path / "a" / "report.json")]) == 0
     assert "| all | AP50 | 1.0000 | 1.0000 | 0.0000 |" in capsys.readouterr().out
+    assert main(["evaluate", *run, "--classes", "boat"]) == 0
+    assert "the data show no boat; they show" in capsys.readouterr().err
     for k in ("0", "1"):
         assert main(["evaluate", *run, "--out", str(tmp_path / "b"), "--part", k, "2"]) == 0
     capsys.readouterr()
