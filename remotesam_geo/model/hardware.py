@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, get_args
+from warnings import warn
 
 import torch
 
-from remotesam_geo.errors import InputError, number_in, one_of
+from remotesam_geo.errors import InputError, ModelError, RemoteSAMWarning, number_in, one_of
 
 __all__ = [
     "Precision",
@@ -16,6 +17,7 @@ __all__ = [
     "choose_precision",
     "exact_float32",
     "fast_at_bfloat16",
+    "halved_batch",
     "is_out_of_memory",
 ]
 
@@ -87,6 +89,36 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or any(
         part in str(error) for part in ("can't allocate memory", "out of memory")
     )
+
+
+def halved_batch(batch: int, unit: str, side: int, *, device: torch.device, precision: str, problem: str) -> int:
+    """The batch to go on with after memory ran out, with a warning.
+
+    Args:
+        batch: How many were computed together.
+        unit: What they are, for the warning: "pairs".
+        side: Of the images, in pixels.
+        device: Whose memory ran out.
+        precision: In which numbers was computed.
+        problem: The message of the error.
+
+    Raises:
+        ModelError: A single one does not fit.
+    """
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    if batch == 1:
+        raise ModelError(
+            f"one image of {side} pixels a side does not fit into the free memory of {device} in {precision}; free "
+            f"some, or compute on another device. ({problem.splitlines()[0]})"
+        )
+    half = batch // 2
+    warn(
+        f"memory ran out: from now on {half} {unit} at a time. Start with batch={half} to get the same bits again.",
+        RemoteSAMWarning,
+        stacklevel=5,
+    )
+    return half
 
 
 @contextmanager

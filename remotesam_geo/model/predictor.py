@@ -6,14 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Literal, Protocol, get_args
-from warnings import warn
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from remotesam_geo.errors import InputError, ModelError, RemoteSAMWarning, one_of
+from remotesam_geo.errors import InputError, ModelError, one_of
 
 from .hardware import (
     Precision,
@@ -21,6 +20,7 @@ from .hardware import (
     choose_device,
     choose_precision,
     exact_float32,
+    halved_batch,
     is_out_of_memory,
 )
 from .inference import Arrangement, InferenceEngine, StageFeatures, keep_freed_memory
@@ -330,25 +330,15 @@ class RemoteSAMPredictor:
                 start += len(chunk)
                 continue
             seen.clear()
-            self._halve(problem)
-        leaving.finish()
-
-    def _halve(self, problem: str) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        if self._batch == 1:
-            raise ModelError(
-                f"one picture of {self.config.image_size} pixels a side does not fit into the free "
-                f"memory of {self.device} in {self.precision}; free some, or compute on another "
-                f"device. ({problem.splitlines()[0]})"
+            self._batch = halved_batch(
+                self._batch,
+                "pairs",
+                self.config.image_size,
+                device=self.device,
+                precision=self.precision,
+                problem=problem,
             )
-        self._batch //= 2
-        warn(
-            f"memory ran out: from now on {self._batch} pairs at a time. Start with "
-            f"batch={self._batch} to get the same bits again.",
-            RemoteSAMWarning,
-            stacklevel=5,
-        )
+        leaving.finish()
 
     def _upload(self, image: NDArray[np.uint8]) -> Tensor:
         """One picture, 1 x S x S x 3, on the device."""

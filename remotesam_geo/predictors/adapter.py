@@ -2,20 +2,19 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any, ClassVar, Self
-from warnings import warn
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from remotesam_geo.errors import InputError, ModelError, RemoteSAMWarning, number_in
-from remotesam_geo.model.hardware import choose_device, choose_precision, exact_float32, is_out_of_memory
+from remotesam_geo.errors import InputError, ModelError, number_in
+from remotesam_geo.model.hardware import choose_device, choose_precision, exact_float32, halved_batch, is_out_of_memory
 from remotesam_geo.model.weights import weights_sha256
 from remotesam_geo.words import CLASS_TEMPLATE
 
@@ -24,7 +23,6 @@ from .pinned_weights import PinnedWeights
 __all__ = ["Adapter", "plain_phrase"]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-TEXTS_KEPT = 512
 GPU_BATCH = 8
 
 
@@ -32,8 +30,8 @@ class Adapter(ABC):
     """A network of transformers as a `Predictor`.
 
     The same image and expression get the same probabilities whatever they are predicted with: images are encoded one
-    at a time, each expression is encoded alone (the most recent ones are kept), and batches have one size, the last
-    one padded. Any number of threads may use it.
+    at a time, each expression is encoded alone, and batches have one size, the last one padded. Any number of threads
+    may use it.
 
     Attributes:
         image_size: Side of the square images it takes, in pixels.
@@ -68,7 +66,6 @@ class Adapter(ABC):
         self.batch = 1 if self.device.type == "cpu" else GPU_BATCH
         self._weights = " + ".join(weights_sha256(network)[:16] for network in networks)
         self._origins = origins
-        self._texts: OrderedDict[str, Tensor] = OrderedDict()
         self._lock = Lock()
 
     def _placed(self, network: nn.Module) -> Any:
@@ -147,17 +144,11 @@ class Adapter(ABC):
 
     def predict(self, images: NDArray[np.uint8], expressions: Sequence[str]) -> NDArray[np.float32]:
         """Probabilities; see `Predictor.predict`."""
+        self._check_inputs(images, expressions)
         size = self.image_size
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (size, size, 3):
-            raise InputError(
-                f"images of shape {images.shape} and type {images.dtype}: {self.NAME} takes uint8 B x {size} x {size} "
-                "x 3"
-            )
-        if isinstance(expressions, str) or not expressions:
-            raise InputError(f"expressions={expressions!r}: give a list of one or more")
         distinct = list(dict.fromkeys(expressions))
         found = np.empty((len(images), len(distinct), size, size), np.float32)
-        with self._lock, torch.no_grad(), exact_float32(self.device, deterministic=False):
+        with self._computing():
             for image, maps in zip(images, found, strict=True):
                 seen = self._see(image)
                 start = 0
@@ -168,11 +159,34 @@ class Adapter(ABC):
                     except RuntimeError as error:
                         if not is_out_of_memory(error):
                             raise
-                        self._halve(str(error))
+                        self.batch = halved_batch(
+                            self.batch,
+                            "expressions",
+                            size,
+                            device=self.device,
+                            precision=self.precision,
+                            problem=str(error),
+                        )
                         continue
                     maps[start : start + len(part)] = answers[: len(part)].float().cpu().numpy()
                     start += len(part)
         return found[:, [distinct.index(each) for each in expressions]]
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """One thread at a time, without gradients, in the numbers that were chosen."""
+        with self._lock, torch.no_grad(), exact_float32(self.device, deterministic=False):
+            yield
+
+    def _check_inputs(self, images: NDArray[np.uint8], expressions: Sequence[str]) -> None:
+        size = self.image_size
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (size, size, 3):
+            raise InputError(
+                f"images of shape {images.shape} and type {images.dtype}: {self.NAME} takes uint8 B x {size} x {size} "
+                "x 3"
+            )
+        if isinstance(expressions, str) or not expressions:
+            raise InputError(f"expressions={expressions!r}: give a list of one or more")
 
     @abstractmethod
     def _see(self, image: NDArray[np.uint8]) -> Any:
@@ -181,33 +195,6 @@ class Adapter(ABC):
     @abstractmethod
     def _maps(self, seen: Any, expressions: Sequence[str]) -> Tensor:
         """Probabilities (N x S x S) of N expressions."""
-
-    def _text(self, expression: str) -> Tensor:
-        """The features of an expression, from the most recent ones if there."""
-        if expression not in self._texts:
-            self._texts[expression] = self._encoded_text(expression)
-            while len(self._texts) > TEXTS_KEPT:
-                self._texts.popitem(last=False)
-        self._texts.move_to_end(expression)
-        return self._texts[expression]
-
-    def _encoded_text(self, expression: str) -> Tensor:
-        raise NotImplementedError
-
-    def _halve(self, problem: str) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        if self.batch == 1:
-            raise ModelError(
-                f"one image of {self.image_size} pixels a side does not fit into the free memory of {self.device} in "
-                f"{self.precision}; free some, or compute on another device. ({problem.splitlines()[0]})"
-            )
-        self.batch //= 2
-        warn(
-            f"memory ran out: from now on {self.batch} expressions at a time",
-            RemoteSAMWarning,
-            stacklevel=4,
-        )
 
 
 def plain_phrase(expression: str) -> str:

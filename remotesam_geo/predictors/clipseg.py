@@ -1,5 +1,6 @@
 """CLIPSeg: text to probabilities; light enough for CPUs."""
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -16,6 +17,7 @@ from .pinned_weights import PinnedWeights
 __all__ = ["ClipSeg"]
 
 PATCH = 16
+TEXTS_KEPT = 512
 
 
 class ClipSeg(Adapter):
@@ -53,6 +55,7 @@ class ClipSeg(Adapter):
             options={},
         )  # fmt: skip
         self._model, self._tokenizer = self._placed(model), tokenizer
+        self._text = functools.lru_cache(maxsize=TEXTS_KEPT)(self._encoded_text)  # called under the adapter's lock
 
     @classmethod
     def open(

@@ -122,7 +122,8 @@ class _BoxesAndMasks(Adapter):
             For each image and each expression the masks of its objects (N x S x S), and their probabilities (N), scaled
             as those of `predict`; the most probable one first.
         """
-        with self._lock:
+        self._check_inputs(images, expressions)
+        with self._computing():
             return [[self._instances(seen, each) for each in expressions] for seen in map(self._see, images)]
 
     def _instances(self, seen: _Seen, expression: str) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:

@@ -7,6 +7,7 @@ from remotesam_geo.learning.datasets import Example, Picture, Thing, triplets_of
 from remotesam_geo.learning.evaluation import Oracle, Setting, asked_as, compare, evaluate, judge
 from remotesam_geo.learning.training import Augment, TrainConfig, TripletSource, split_parts, train
 from remotesam_geo.learning.training.tiny import WorldSource, further, new_model, processor, training
+from tests.campaign import CASES
 from tests.remotesam.test_options import ODD
 from tests.test_arguments_campaign import OTHERS, run
 
@@ -47,3 +48,5 @@ def test_training_and_evaluation_with_odd_arguments(campaign, tmp_path, monkeypa
     odd = [*ODD, *OTHERS, PICTURES, TRIPLETS, oracle, setting, report, CLASSES, TrainConfig(steps=5), processor()]
     tried = campaign("Arguments", "odd values for arguments of training and evaluation")
     run(tried, doors, odd, np.random.default_rng(9))
+    assert tried.right + tried.refused == CASES
+    assert tried.refused > CASES / 2
