@@ -5,7 +5,8 @@ import pytest
 
 from remotesam_geo.learning.datasets import Example, Picture, Thing, triplets_of
 from remotesam_geo.learning.evaluation import Oracle, Setting, asked_as, compare, evaluate, judge
-from remotesam_geo.learning.training import Augment, TrainConfig, TripletSource, split_parts, train
+from remotesam_geo.learning.labelling import AbsentClasses, AreaFilter, Confirmed, Engine, KindClasses, Relabelling
+from remotesam_geo.learning.training import Augment, TrainConfig, TripletSource, fine_tune, split_parts, train
 from remotesam_geo.learning.training.tiny import WorldSource, further, new_model, processor, training
 from tests.campaign import CASES
 from tests.remotesam.test_options import ODD
@@ -44,6 +45,12 @@ def test_training_and_evaluation_with_odd_arguments(campaign, tmp_path, monkeypa
         (split_parts, {"triplets": TRIPLETS, "held_out": 0.5}),
         (new_model, {"seed": 0}),
         (train, trained),
+        (AreaFilter, {}),
+        (Relabelling, {}),
+        (Engine, {"expressions": (KindClasses(),)}),
+        (AbsentClasses, {"classes": ("ship",)}),
+        (Confirmed, {"teachers": (oracle,)}),
+        (fine_tune, {"folder": tmp_path / "tuned", "triplets": [], "start": "nowhere"}),
     ]
     odd = [*ODD, *OTHERS, PICTURES, TRIPLETS, oracle, setting, report, CLASSES, TrainConfig(steps=5), processor()]
     tried = campaign("Arguments", "odd values for arguments of training and evaluation")

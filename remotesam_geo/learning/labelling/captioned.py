@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from remotesam_geo.errors import InputError
+from remotesam_geo.errors import InputError, each_of, instance_of, number_in
 from remotesam_geo.learning.datasets import Mask, Triplet
 from remotesam_geo.learning.evaluation import answerer
 from remotesam_geo.learning.evaluation.answerers import resized
@@ -95,13 +95,16 @@ class Captioned:
     parse: str = PARSE_PROMPT
 
     def __post_init__(self) -> None:
-        if not self.referrers or not 0 <= self.least <= 1 or not 0 <= self.inside <= 1:
-            raise InputError(
-                f"{len(self.referrers)} referrers, least={self.least}, inside={self.inside}: give one referrer at "
-                "least, and shares of 1"
-            )
-        if not 0 <= self.overlap < self.side:
-            raise InputError(f"side={self.side}, overlap={self.overlap}: give an overlap below the side")
+        if not each_of("referrers", self.referrers, object, "referrers"):
+            raise InputError("referrers is empty: give one referrer at least")
+        each_of("classes", self.classes, str, "names of classes")
+        number_in("least", self.least, 0, 1)
+        number_in("inside", self.inside, 0, 1)
+        number_in("side", self.side, 1, whole=True)
+        number_in("overlap", self.overlap, 0, self.side - 1, whole=True)
+        number_in("words", self.words, 1, whole=True)
+        instance_of("caption", self.caption, str, "text")
+        instance_of("parse", self.parse, str, "text")
         try:
             self.parse.format(words=self.words, classes="", caption="")
         except (KeyError, IndexError, ValueError) as error:

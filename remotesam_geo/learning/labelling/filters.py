@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from remotesam_geo.errors import InputError, each_of, number_in
 from remotesam_geo.learning.datasets import Triplet
 from remotesam_geo.learning.evaluation import answerer
 from remotesam_geo.learning.evaluation.answerers import resized
@@ -27,6 +28,10 @@ class AreaFilter:
 
     least: int = 30
     most: float = 0.98
+
+    def __post_init__(self) -> None:
+        number_in("least", self.least, 0, whole=True)
+        number_in("most", self.most, 0, 1)
 
     def __call__(self, triplet: Triplet, rgb: NDArray[np.uint8]) -> str | None:
         """Why it is dropped."""
@@ -51,6 +56,12 @@ class Confirmed:
     teachers: tuple[object, ...]
     least: float = 0.5
     threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not each_of("teachers", self.teachers, object, "models"):
+            raise InputError("teachers is empty: give one model at least")
+        number_in("least", self.least, 0, 1)
+        number_in("threshold", self.threshold, 0, 1)
 
     def __repr__(self) -> str:
         who = ", ".join(answerer(teacher).identity for teacher in self.teachers)

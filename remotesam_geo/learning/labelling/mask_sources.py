@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from remotesam_geo.errors import InputError, one_of
+from remotesam_geo.errors import InputError, each_of, number_in, one_of
 from remotesam_geo.learning.datasets import Mask, Thing
 
 from .steps import Material, describe
@@ -57,10 +57,10 @@ class TaughtMasks:
     keep: bool = True
 
     def __post_init__(self) -> None:
-        if not self.teachers or not 0 <= self.least <= 1:
-            raise InputError(
-                f"{len(self.teachers)} teachers, least={self.least}: give one teacher at least, and a share of 1"
-            )
+        if not each_of("teachers", self.teachers, object, "teachers"):
+            raise InputError("teachers is empty: give one teacher at least")
+        number_in("least", self.least, 0, 1)
+        one_of("keep", self.keep, (True, False))
 
     def __repr__(self) -> str:
         who = ", ".join(map(describe, self.teachers))

@@ -12,7 +12,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from remotesam_geo.errors import InputError, one_of
+from remotesam_geo.errors import InputError, each_of, number_in, one_of
 from remotesam_geo.learning.datasets import DamageError, Example, OnError, Triplet, TripletStore
 from remotesam_geo.learning.datasets.picture_files import write_whole
 
@@ -47,6 +47,15 @@ class Engine:
     filters: tuple[FilterStep, ...] = (AreaFilter(),)
     near: int | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("expressions", "masks", "filters"):
+            for step in each_of(name, getattr(self, name), object, "steps"):
+                if not callable(step):
+                    raise InputError(f"{name} holds a {type(step).__name__}: give steps, such as AreaFilter()")
+        if self.near is not None:
+            number_in("near", self.near, 0, 64, whole=True)
+        number_in("seed", self.seed, 0, whole=True)
 
     @property
     def about(self) -> str:

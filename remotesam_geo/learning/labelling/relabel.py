@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from remotesam_geo.errors import InputError
+from remotesam_geo.errors import number_in, one_of
 from remotesam_geo.learning.datasets import Mask, Triplet, TripletStore
 from remotesam_geo.learning.datasets.picture_files import write_whole
 from remotesam_geo.learning.evaluation import answerer
@@ -42,8 +42,9 @@ class Relabelling:
     empty: bool = True
 
     def __post_init__(self) -> None:
-        if not 0 <= self.trust <= 1 or not 0 <= self.least <= 1:
-            raise InputError(f"trust={self.trust}, least={self.least}: give shares of 1")
+        number_in("trust", self.trust, 0, 1)
+        number_in("least", self.least, 0, 1)
+        one_of("empty", self.empty, (True, False))
 
     def decide(self, triplet: Triplet, chance: NDArray[np.float32]) -> Triplet | None:
         """The triplet with its new mask, or None.

@@ -12,7 +12,7 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from remotesam_geo.errors import number_in, one_of
+from remotesam_geo.errors import each_of, instance_of, number_in, one_of
 from remotesam_geo.learning.datasets import Example, Kind, Mask, Thing, Triplet, triplets_of
 from remotesam_geo.learning.unambiguous import VisibleThing, telling_apart
 from remotesam_geo.words import CLASS_TEMPLATE, plural, vocabulary
@@ -63,6 +63,12 @@ class AbsentClasses:
     known: int = 2
     foreign: int = 1
     template: str = CLASS_TEMPLATE
+
+    def __post_init__(self) -> None:
+        each_of("classes", self.classes, str, "names of classes")
+        number_in("known", self.known, 0, whole=True)
+        number_in("foreign", self.foreign, 0, whole=True)
+        instance_of("template", self.template, str, "text with {name} in it")
 
     def __call__(self, material: Material, rng: random.Random) -> Iterator[Triplet]:
         """One-to-zero."""

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import torch
 
-from remotesam_geo.errors import InputError, folder_of, number_in, one_of
+from remotesam_geo.errors import InputError, folder_of, instance_of, number_in, one_of
 from remotesam_geo.files import place_of
 from remotesam_geo.learning.datasets import Triplet
 from remotesam_geo.learning.datasets.picture_files import write_whole
@@ -105,8 +106,12 @@ def fine_tune(
     number_in("workers", workers, 0, whole=True)
     number_in("square", square, 0, open_low=True)
     one_of("device", device, ("auto", "cpu", "cuda"))
-    if isinstance(held_out, int | float):
-        number_in("held_out", held_out, 0, 1)
+    instance_of("config", config, (TrainConfig, NoneType), "a TrainConfig")
+    instance_of("augment", augment, (Augment, NoneType), "an Augment")
+    given: Any = held_out
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        number_in("held_out", given, 0, 1)
+    instance_of("start", start, (str, Path, NoneType), "a name, a folder or a file of weights")
     folder = folder_of("folder", folder)
     place_of(folder / "model", ours=_is_model)  # said before hours of training
     config = TrainConfig(steps=1000) if config is None else config

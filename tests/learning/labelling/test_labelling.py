@@ -245,7 +245,7 @@ def test_teachers_that_agree_draw_and_others_do_not():
     made = apart.made(example)
     assert made.dropped == {"thing: teachers disagree": 2}
     assert not made.triplets
-    with pytest.raises(InputError, match="0 teachers"):
+    with pytest.raises(InputError, match="teachers is empty"):
         TaughtMasks(teachers=())
 
 
