@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers.utils import logging
 
-from remotesam_geo.errors import InputError, ModelError
+from remotesam_geo.errors import InputError, ModelError, path_of
 
 from . import hub
 from .configuration import RemoteSAMConfig
@@ -108,6 +108,10 @@ def locate(
         InputError: The arguments do not fit together.
         ModelError: Nothing is there; the message says what to put where.
     """
+    if source is not None:
+        path_of("source", source)
+        if not str(source).strip():
+            raise InputError('source is empty: give "tiny", a model folder, a .pth, or leave it out')
     name = hub.RELEASED.repo if source is None else os.fspath(source)
     path = Path(name).expanduser()
     if source in BUILT_IN and revision is None:

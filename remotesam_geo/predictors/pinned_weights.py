@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 
 from safetensors import SafetensorError
 
-from remotesam_geo.errors import InputError, ModelError, RemoteSAMWarning, one_of
+from remotesam_geo.errors import InputError, ModelError, RemoteSAMWarning, one_of, path_of
 from remotesam_geo.model.hardware import choose_device
 
 __all__ = ["PINNED", "Pin", "PinnedWeights", "Pretrained", "is_cached"]
@@ -71,7 +71,7 @@ class PinnedWeights:
         Raises:
             InputError: A repository without a commit, and none that this package pins.
         """
-        place = str(source)
+        place = str(path_of("source", source))
         if Path(source).is_dir():
             return cls(place=place, revision=None, local_files_only=True)
         if revision is None and place in PINNED:

@@ -19,8 +19,10 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel
 
-from remotesam_geo.errors import InputError, ModelError
+from remotesam_geo import RemoteSAM
+from remotesam_geo.errors import InputError, ModelError, RemoteSAMError
 from remotesam_geo.model import (
+    ContourModel,
     RemoteSAMConfig,
     RemoteSAMModel,
     RemoteSAMPredictor,
@@ -757,3 +759,10 @@ def test_peak_memory_of_the_released_size(tmp_path):
     _, after, weights = memory(tmp_path / "run.pth", config)
     assert weights == 966_507_148
     assert after < 1.5 * weights
+
+
+@pytest.mark.parametrize("source", [{}, 5, b"tiny", ["tiny"], "a\0b", "", " ", object()])
+def test_a_source_that_names_nothing_is_an_error_of_ours(source):
+    for opener in (RemoteSAM.from_pretrained, RemoteSAMModel.from_pretrained, ContourModel.from_pretrained):
+        with pytest.raises(RemoteSAMError):
+            opener(source)
